@@ -1,0 +1,58 @@
+# `make help` lists the targets. One virtual environment holds whatever the targets called so far need.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+RUN_TRAINING := $(VENV)/.training
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+MODEL  ?= models/captcha.onnx
+RECIPE ?= seed
+SPLIT  ?= test
+
+.PHONY: help serve test lint data train evaluate export-onnx examples lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+serve: $(VENV)/.service ## serve models/captcha.onnx on PORT (8000)
+	OCR_HOST=$(HOST) OCR_PORT=$(PORT) OCR_MODEL_PATH=$(MODEL) $(PY) -m service
+
+test: $(VENV)/.dev ## run every test; ARGS= goes to pytest
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## format check, lint and types
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+data: $(RUN_TRAINING) ## check and store labelled pictures: DATA=folder, zip or manifest; default: the public set
+	$(PY) -m training.prepare $(if $(DATA),"$(DATA)")
+
+train: $(RUN_TRAINING) ## train on data/, or resume what was interrupted; RECIPE=seed or bundled; ARGS="--epochs 50"
+	$(PY) -m training.train --config training/recipes/$(RECIPE).toml $(ARGS)
+
+export-onnx: $(RUN_TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx
+	$(PY) -m training.export --out $(MODEL) $(RUN)
+
+evaluate: $(RUN_TRAINING) ## read a split (SPLIT=test) through the exported model
+	$(PY) -m training.evaluate --model $(MODEL) --split $(SPLIT)
+
+lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
+	for extra in service training dev; do \
+	  $(PY) -m uv pip compile --quiet pyproject.toml --extra $$extra --universal --python-version 3.11 \
+	    --generate-hashes --no-header --output-file requirements/$$extra.txt || exit 1; \
+	done
+
+clean: ## remove the environment and caches, not data or runs
+	rm -rf $(VENV) .*_cache build *.egg-info
+
+# A stamp per extra: its locked packages are in the environment.
+$(VENV)/.%: requirements/%.txt | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; pass PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

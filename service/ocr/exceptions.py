@@ -1,0 +1,53 @@
+"""Everything that can go wrong while reading a picture or opening a model.
+
+OcrError
+├── PictureError                the picture that was sent is at fault
+│   ├── UnsupportedFormatError  not one of the formats that are read
+│   ├── UndecodableError        of a known format, but broken, or without a single pixel
+│   └── PictureTooLargeError    more pixels than are allowed
+├── LabelError                  a text that the model cannot emit
+└── ModelError                  the model file is at fault
+    ├── ModelFileError          missing, unreadable, truncated, or not ONNX
+    ├── ModelMetadataError      metadata missing, malformed or contradictory
+    └── ModelCheckError         loads, but does not answer as it did at its export
+"""
+
+
+class OcrError(Exception):
+    """Base of every error that `service.ocr` raises on purpose; its text is fit for a user."""
+
+
+class PictureError(OcrError):
+    """The picture that was sent is at fault."""
+
+
+class UnsupportedFormatError(PictureError):
+    """Not one of the formats that are read."""
+
+
+class UndecodableError(PictureError):
+    """Of a known format, but broken, or without a single pixel."""
+
+
+class PictureTooLargeError(PictureError):
+    """More pixels than are allowed."""
+
+
+class LabelError(OcrError):
+    """A text that the model cannot emit."""
+
+
+class ModelError(OcrError):
+    """The model file is at fault."""
+
+
+class ModelFileError(ModelError):
+    """Missing, unreadable, truncated, or not ONNX."""
+
+
+class ModelMetadataError(ModelError):
+    """Metadata missing, malformed or contradictory."""
+
+
+class ModelCheckError(ModelError):
+    """Loads, but does not answer as it did at its export."""

@@ -1,0 +1,124 @@
+"""Reads pictures with a model: an ONNX session, its metadata and the CTC codec."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from service.ocr.ctc import CtcCodec, Reading
+from service.ocr.exceptions import (
+    ModelCheckError,
+    ModelMetadataError,
+    PictureError,
+)
+from service.ocr.metadata import ModelMetadata
+from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, FloatArray, preprocess
+from service.ocr.session import Node, Session, open_session
+
+
+class Recognizer:
+    """Reads pictures; safe to use from several threads at once.
+
+    Args:
+        session: onnxruntime's session over the graph.
+        metadata: of the same model.
+        max_pixels: width × height above which a picture is refused.
+
+    Raises:
+        ModelMetadataError: the metadata contradict the graph.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        metadata: ModelMetadata,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+    ) -> None:
+        _check_shapes(session, metadata)
+        self.metadata = metadata
+        self._session = session
+        self._codec = CtcCodec(metadata.alphabet, metadata.blank_index)
+        self._max_pixels = max_pixels
+
+    @classmethod
+    def load(cls, path: Path, *, threads: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS) -> Self:
+        """Opens a model file; `verify` then tells whether it answers as it should.
+
+        Args:
+            threads: cores that onnxruntime uses for one call.
+
+        Raises:
+            ModelFileError: the file is missing, unreadable, truncated or not ONNX.
+            ModelMetadataError: its metadata are missing, malformed or contradictory.
+        """
+        session = open_session(path, threads)
+        try:
+            metadata = ModelMetadata.from_properties(session.get_modelmeta().custom_metadata_map)
+            return cls(session, metadata, max_pixels)
+        except ModelMetadataError as error:
+            raise ModelMetadataError(f"the metadata of {path} cannot be used: {error}") from error
+
+    def read(self, picture: bytes) -> Reading:
+        """Reads one encoded picture.
+
+        Raises:
+            PictureError: the picture cannot be read; see `preprocess`.
+        """
+        tensor = self.preprocess(picture)
+        return self._codec.decode(self.infer(tensor[np.newaxis])[0])
+
+    def preprocess(self, picture: bytes) -> FloatArray:
+        """One encoded picture as the tensor `(width, height, 1)` that this model takes."""
+        return preprocess(picture, self.metadata.width, self.metadata.height, self._max_pixels)
+
+    def infer(self, tensors: FloatArray) -> FloatArray:
+        """Class probabilities `(n, time steps, classes)` of tensors `(n, width, height, 1)`."""
+        probabilities: FloatArray
+        (probabilities,) = self._session.run(
+            [self.metadata.output_name], {self.metadata.input_name: tensors}
+        )
+        return probabilities
+
+    def decode(self, probabilities: FloatArray) -> list[Reading]:
+        """The readings of class probabilities `(n, time steps, classes)`."""
+        return [self._codec.decode(picture) for picture in probabilities]
+
+    def verify(self) -> None:
+        """Warms the session up and reads the golden pictures.
+
+        Raises:
+            ModelCheckError: one of them is read otherwise than at the export.
+        """
+        for picture in self.metadata.golden:
+            try:
+                text = self.read(picture.data).text
+            except PictureError as error:
+                raise ModelCheckError(f"a golden picture cannot be decoded: {error}") from error
+            if text != picture.text:
+                raise ModelCheckError(
+                    f"the model reads a golden picture as {text!r} and not {picture.text!r}; "
+                    "export it again with `make export-onnx`."
+                )
+
+
+def _check_shapes(session: Session, metadata: ModelMetadata) -> None:
+    picture = [metadata.width, metadata.height, 1]
+    _check_node("input", session.get_inputs(), metadata.input_name, 4, picture)
+    classes = [len(metadata.alphabet) + 1]
+    _check_node("output", session.get_outputs(), metadata.output_name, 3, classes)
+
+
+def _check_node(kind: str, nodes: Sequence[Node], name: str, rank: int, tail: list[int]) -> None:
+    """Checks that the graph has the node, with a free batch size and these last dimensions."""
+    shapes = {node.name: node.shape for node in nodes}
+    if name not in shapes:
+        raise ModelMetadataError(
+            f"{kind}_name is {name!r}, but the graph's {kind}s are: {', '.join(shapes)}."
+        )
+    shape = shapes[name]
+    if len(shape) != rank or isinstance(shape[0], int) or shape[-len(tail) :] != tail:
+        raise ModelMetadataError(
+            f"the graph's {kind} {name} has the shape {shape}; by the metadata it should have "
+            f"{rank} dimensions, the first of them free and the last {tail}."
+        )

@@ -1,0 +1,76 @@
+"""Opens ONNX models; the only module that imports onnxruntime."""
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+# onnxruntime collects telemetry. It writes a device id and a database into the user's cache
+# while it is imported, before `disable_telemetry_events` can be called; this stops that too.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime
+
+from service.ocr.exceptions import ModelFileError
+from service.ocr.preprocessing import FloatArray
+
+onnxruntime.disable_telemetry_events()
+
+
+class Node(Protocol):
+    """An input or output of a graph; a dimension that is free has a name or None."""
+
+    name: str
+    shape: list[int | str | None]
+
+
+class ModelMeta(Protocol):
+    """What onnxruntime tells of a model file."""
+
+    custom_metadata_map: dict[str, str]
+
+
+class Session(Protocol):
+    """The part of onnxruntime's InferenceSession that is used here."""
+
+    def get_inputs(self) -> list[Node]:
+        """The graph's inputs."""
+
+    def get_outputs(self) -> list[Node]:
+        """The graph's outputs."""
+
+    def get_modelmeta(self) -> ModelMeta:
+        """What the file says about itself."""
+
+    def run(self, outputs: list[str], inputs: dict[str, FloatArray]) -> list[FloatArray]:
+        """The values of the named outputs."""
+
+
+def open_session(path: Path, threads: int = 1) -> Session:
+    """Opens a model file for inference on the CPU.
+
+    Args:
+        threads: cores that one call may use; calls from several threads run side by side.
+
+    Raises:
+        ModelFileError: the file is missing, unreadable, truncated or not ONNX.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"there is no model file at {path}.")
+    if not os.access(path, os.R_OK):
+        raise ModelFileError(f"the model file {path} may not be read by this user.")
+    options = onnxruntime.SessionOptions()
+    # Left alone, onnxruntime takes every core of the host and ignores a container's quota.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, and reported once
+    try:
+        session: Session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        # onnxruntime's exceptions share no base but Exception.
+        raise ModelFileError(
+            f"{path} cannot be loaded as an ONNX model; it is cut short, or something else "
+            f"({error})."
+        ) from error
+    return session

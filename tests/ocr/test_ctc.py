@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.ocr.ctc import CtcCodec, shortest_path
+from service.ocr.exceptions import LabelError
+
+CODEC = CtcCodec("abc", blank_index=3)
+
+
+def probabilities(path: str, codec: CtcCodec = CODEC, peak: float = 0.7) -> np.ndarray:
+    """The class of each step of `path` ("_" is the blank) with `peak`, the rest evenly."""
+    symbols = ["_" if symbol == "" else symbol for symbol in codec.symbols]
+    rows = np.full((len(path), codec.classes), (1 - peak) / (codec.classes - 1), np.float32)
+    rows[np.arange(len(path)), [symbols.index(symbol) for symbol in path]] = peak
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("_a_b_c_", "abc"),
+        ("aaabbb", "ab"),
+        ("aa_a", "aa"),
+        ("a__a", "aa"),
+        ("____", ""),
+        ("a", "a"),
+        ("abab", "abab"),
+        ("_", ""),
+    ],
+)
+def test_repeats_collapse_before_blanks_drop(path: str, text: str) -> None:
+    """The best path spells the text by CTC's two rules, in their order."""
+    assert CODEC.decode(probabilities(path)).text == text
+
+
+def test_confidences() -> None:
+    """A character counts with its best time step, a text with the product of its characters."""
+    steps = probabilities("aa_b")
+    steps[:, :] = [[0.5, 0.2, 0.1, 0.2], [0.8, 0.1, 0.0, 0.1], [0, 0, 0.1, 0.9], [0, 0.6, 0, 0.4]]
+    reading = CODEC.decode(steps)
+    assert [(c.character, round(c.confidence, 4)) for c in reading.characters] == [
+        ("a", 0.8),
+        ("b", 0.6),
+    ]
+    assert reading.confidence == pytest.approx(0.48)
+
+
+def test_confidence_of_the_empty_text() -> None:
+    """A blank picture is read as empty, as surely as every time step is blank."""
+    reading = CODEC.decode(probabilities("___", peak=0.9))
+    assert reading.text == ""
+    assert reading.characters == ()
+    assert reading.confidence == pytest.approx(0.9**3)
+
+
+def test_the_blank_may_have_any_index() -> None:
+    """The symbols take the other classes in order."""
+    codec = CtcCodec("abc", blank_index=1)
+    assert codec.symbols == ("a", "", "b", "c")
+    assert codec.encode("abc", time_steps=3) == [0, 2, 3]
+    assert codec.decode(probabilities("a_bb_bc", codec)).text == "abbc"
+
+
+labels = st.text(alphabet="abc", min_size=0, max_size=12)
+
+
+@given(labels, st.lists(st.integers(1, 3), min_size=12, max_size=12))
+def test_what_is_encoded_is_decoded(label: str, lengths: list[int]) -> None:
+    """Any alignment of a label is decoded to that label."""
+    path = ["_"]
+    for symbol, length in zip(label, lengths, strict=False):
+        path += ["_"] if path[-1] == symbol else []
+        path += [symbol] * length
+    assert CODEC.decode(probabilities("".join(path))).text == label
+    assert [CODEC.symbols[i] for i in CODEC.encode(label, time_steps=50)] == list(label)
+
+
+@given(labels)
+def test_shortest_path_is_reached(label: str) -> None:
+    """A label fits in exactly the time steps that it is said to need."""
+    path = "".join(
+        symbol if i == 0 or label[i - 1] != symbol else "_" + symbol
+        for i, symbol in enumerate(label)
+    )
+    assert len(path) == shortest_path(label)
+    CODEC.encode(label, time_steps=len(path))
+    if label:
+        with pytest.raises(LabelError, match="time steps"):
+            CODEC.encode(label, time_steps=len(path) - 1)
+
+
+def test_unknown_symbols_are_named() -> None:
+    """A label outside the alphabet is refused with what is wrong in it."""
+    with pytest.raises(LabelError, match="'XZ'"):
+        CODEC.encode("aZXb", time_steps=50)

@@ -1,0 +1,44 @@
+import pytest
+
+from service.ocr.exceptions import ModelMetadataError
+from service.ocr.metadata import ModelMetadata
+from tests import stripes
+
+PROPERTIES = stripes.metadata().to_properties()
+
+
+def test_round_trip() -> None:
+    """What is written is what is read."""
+    assert ModelMetadata.from_properties(PROPERTIES) == stripes.metadata()
+
+
+@pytest.mark.parametrize("key", PROPERTIES)
+def test_every_property_is_required(key: str) -> None:
+    """A property that is missing is named."""
+    rest = {name: value for name, value in PROPERTIES.items() if name != key}
+    with pytest.raises(ModelMetadataError, match=f"property {key} is missing"):
+        ModelMetadata.from_properties(rest)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("format_version", "2", "this service reads 1"),
+        ("blank_index", "five", "whole number"),
+        ("blank_index", "5", "must be 0 to 4"),
+        ("blank_index", "-1", "must be 0 to 4"),
+        ("alphabet", "", "alphabet is empty"),
+        ("alphabet", "abca", "symbol twice"),
+        ("width", "0", "0×8"),
+        ("figures", "[1]", "JSON object"),
+        ("figures", "{", "not valid JSON"),
+        ("golden", "[]", "no picture"),
+        ("golden", '[{"text": "a"}]', "base64"),
+        ("golden", '[{"data": "%", "text": "a"}]', "base64"),
+        ("golden", "7", "base64"),
+    ],
+)
+def test_malformed_or_contradictory(key: str, value: str, sentence: str) -> None:
+    """A property that cannot be is refused with what is wrong with it."""
+    with pytest.raises(ModelMetadataError, match=sentence):
+        ModelMetadata.from_properties(PROPERTIES | {key: value})

@@ -1,0 +1,219 @@
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
+from service.ocr.preprocessing import decode_gray, preprocess, sniff_format
+from service.ocr.recognizer import Recognizer
+from tests.stripes import draw, encode
+
+
+def gray_of(image: Image.Image, format: str = "PNG", **options: object) -> np.ndarray:
+    return decode_gray(encode(image, format, **options))
+
+
+def test_time_axis_comes_first() -> None:
+    """Column x of the picture is row x of the tensor, top first."""
+    image = Image.new("L", (200, 50), 255)
+    image.putpixel((150, 10), 0)
+    tensor = preprocess(encode(image), 200, 50)
+    assert tensor.shape == (200, 50, 1)
+    assert tensor.dtype == np.float32
+    assert tensor.flags.c_contiguous
+    assert np.argwhere(tensor == 0).tolist() == [[150, 10, 0]]
+
+
+def test_another_size_is_stretched() -> None:
+    """A picture of twice the size gives nearly the tensor of the picture itself."""
+    image = draw("abcd").resize((200, 50), Image.Resampling.BILINEAR)
+    large = image.resize((400, 100), Image.Resampling.BICUBIC)
+    tensor, from_large = (preprocess(encode(i), 200, 50) for i in (image, large))
+    assert np.abs(tensor - from_large).mean() < 0.01
+
+
+MODES = {
+    "1": (Image.new("1", (3, 2), 1), 1.0),
+    "L": (Image.new("L", (3, 2), 51), 0.2),
+    "LA opaque": (Image.new("LA", (3, 2), (51, 255)), 0.2),
+    "LA clear": (Image.new("LA", (3, 2), (0, 0)), 1.0),
+    "LA half": (Image.new("LA", (3, 2), (0, 51)), 0.8),
+    "RGB": (Image.new("RGB", (3, 2), (255, 0, 0)), 0.298),
+    "RGBA opaque": (Image.new("RGBA", (3, 2), (51, 51, 51, 255)), 0.2),
+    "RGBA clear": (Image.new("RGBA", (3, 2), (0, 0, 0, 0)), 1.0),
+    "RGBA half": (Image.new("RGBA", (3, 2), (0, 0, 0, 102)), 0.6),
+    "I;16 middle": (Image.fromarray(np.full((2, 3), 13107, np.uint16)), 0.2),
+    "I;16 full": (Image.fromarray(np.full((2, 3), 65535, np.uint16)), 1.0),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes(mode: str) -> None:
+    """Every mode gives luma from 0 to 1; alpha is composited on white, 16 bits are scaled."""
+    image, expected = MODES[mode]
+    gray = gray_of(image)
+    assert gray.shape == (2, 3)
+    assert gray == pytest.approx(np.full((2, 3), expected), abs=0.003)
+
+
+def test_palette() -> None:
+    """A palette picture has the luma of its colours."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 255, 255, 51, 51, 51])
+    image.putpixel((1, 0), 1)
+    assert gray_of(image)[0] == pytest.approx([1.0, 0.2], abs=0.003)
+
+
+def test_palette_with_transparency() -> None:
+    """A palette entry that is transparent is white, one that is half clear is half white."""
+    image = Image.new("P", (3, 1))
+    image.putpalette([0, 0, 0] * 3)
+    image.putdata([0, 1, 2])
+    assert gray_of(image, transparency=bytes([0, 51, 255]))[0] == pytest.approx(
+        [1.0, 0.8, 0.0], abs=0.003
+    )
+
+
+@pytest.mark.parametrize(("mode", "key"), [("L", 7), ("RGB", (7, 7, 7)), ("1", 0)])
+def test_transparent_colour_key(mode: str, key: object) -> None:
+    """The colour that a PNG declares transparent is white."""
+    image = Image.new(mode, (2, 1), 1 if mode == "1" else "white")
+    image.putpixel((0, 0), key)
+    assert gray_of(image, transparency=key)[0] == pytest.approx([1.0, 1.0], abs=0.003)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(width: int, height: int, depth: int, colour: int, raw: bytes, *extra: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(raw))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(extra) + data + chunk(b"IEND", b"")
+    )
+
+
+def test_transparent_key_of_sixteen_bits() -> None:
+    """A 16-bit gray level that a PNG declares transparent is white, its neighbour is not."""
+    data = png(2, 1, 16, 0, b"\0" + struct.pack(">HH", 700, 701), chunk(b"tRNS", b"\x02\xbc"))
+    assert decode_gray(data)[0] == pytest.approx([1.0, 701 / 65535], abs=1e-6)
+
+
+def test_sixteen_bit_colour() -> None:
+    """16-bit RGB is scaled like 16-bit gray."""
+    data = png(1, 1, 16, 2, b"\0" + struct.pack(">HHH", 13107, 13107, 13107))
+    assert decode_gray(data)[0] == pytest.approx([0.2], abs=0.003)
+
+
+def test_cmyk() -> None:
+    """Ink is subtracted: no ink is white, full black ink is black."""
+    image = Image.new("CMYK", (16, 8), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (8, 0, 16, 8))
+    gray = gray_of(image, "JPEG", quality=100)
+    assert gray[4, [2, 13]] == pytest.approx([1.0, 0.0], abs=0.03)
+
+
+def test_exif_orientation_is_applied() -> None:
+    """A picture stored on its side is read upright."""
+    upright = draw("abc")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 270 degrees
+    stored = encode(upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    assert np.array_equal(decode_gray(stored), gray_of(upright))
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP"])
+def test_first_frame_of_an_animation(format: str) -> None:
+    """Later frames do not count."""
+    frames = [Image.new("L", (4, 4), 0), Image.new("L", (4, 4), 255)]
+    data = encode(frames[0], format, save_all=True, append_images=frames[1:], lossless=True)
+    assert decode_gray(data).max() < 0.1
+
+
+def lossless_encodings() -> dict[str, bytes]:
+    image = draw("abcd dcba")
+    rgb = image.convert("RGB")
+    rgba = image.convert("RGBA")
+    wide = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    return {
+        "PNG L": encode(image),
+        "PNG LA": encode(image.convert("LA")),
+        "PNG P": encode(image.convert("P")),
+        "PNG RGB": encode(rgb),
+        "PNG RGBA": encode(rgba),
+        "PNG I;16": encode(wide),
+        "PNG optimized": encode(image, optimize=True, compress_level=9),
+        "PNG turned": encode(image.transpose(Image.Transpose.ROTATE_180), exif=exif),
+        "WEBP RGB": encode(rgb, "WEBP", lossless=True),
+        "WEBP RGBA": encode(rgba, "WEBP", lossless=True),
+        "BMP L": encode(image, "BMP"),
+        "BMP RGB": encode(rgb, "BMP"),
+        "GIF": encode(image, "GIF"),
+    }
+
+
+@pytest.mark.parametrize("encoding", lossless_encodings())
+def test_lossless_encodings_read_the_same(encoding: str, recognizer: Recognizer) -> None:
+    """The encoding of a picture changes neither the text nor, by 0.01, a confidence."""
+    expected = recognizer.read(encode(draw("abcd dcba")))
+    found = recognizer.read(lossless_encodings()[encoding])
+    assert found.text == expected.text == "abcddcba"
+    assert found.confidence == pytest.approx(expected.confidence, abs=0.01)
+    assert [c.confidence for c in found.characters] == pytest.approx(
+        [c.confidence for c in expected.characters], abs=0.01
+    )
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+def test_formats_are_recognized_by_content(format: str) -> None:
+    """The first bytes tell the format."""
+    assert sniff_format(encode(draw("ab").convert("RGB"), format)) == format
+
+
+@pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"II*\0" + bytes(40), b"<svg/>"])
+def test_other_formats_are_refused(data: bytes) -> None:
+    """What is no picture of a known format is told so."""
+    with pytest.raises(UnsupportedFormatError, match="PNG, JPEG, WEBP, BMP, GIF"):
+        decode_gray(data)
+
+
+def test_empty_file() -> None:
+    """No bytes are no picture."""
+    with pytest.raises(UndecodableError, match="empty"):
+        decode_gray(b"")
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_truncated_pictures_are_refused(format: str, share: float) -> None:
+    """A picture that was cut short is an error, not half a picture."""
+    noise = np.random.default_rng(0).integers(0, 255, (50, 200), np.uint8)
+    data = encode(Image.fromarray(noise), format)
+    with pytest.raises(UndecodableError):
+        decode_gray(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 10), (10, 0)])
+def test_sides_of_zero(width: int, height: int) -> None:
+    """A picture without a pixel is refused."""
+    with pytest.raises(UndecodableError):
+        decode_gray(png(width, height, 8, 0, b""))
+
+
+@pytest.mark.parametrize("side", [2001, 20_000, 2**31 - 1])
+def test_too_many_pixels_are_refused_by_the_header(side: int) -> None:
+    """The header decides: the pixels of these pictures do not exist."""
+    with pytest.raises(PictureTooLargeError, match="4000000"):
+        decode_gray(png(side, side, 8, 0, b""), max_pixels=4_000_000)
+
+
+def test_the_cap_itself_is_allowed() -> None:
+    """Width × height may equal the cap."""
+    assert decode_gray(encode(Image.new("L", (20, 5))), max_pixels=100).shape == (5, 20)
+    with pytest.raises(PictureTooLargeError, match="20×5"):
+        decode_gray(encode(Image.new("L", (20, 5))), max_pixels=99)

@@ -1,0 +1,114 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.ocr.exceptions import ModelCheckError, ModelFileError, ModelMetadataError
+from service.ocr.metadata import GoldenPicture
+from service.ocr.recognizer import Recognizer
+from tests import stripes
+
+
+@pytest.mark.parametrize("text", ["abcd", "dcba", "a a", "aabb", ""])
+def test_reads_what_the_stripes_spell(text: str, recognizer: Recognizer) -> None:
+    """The whole way from bytes to text, on a model whose answer is known."""
+    expected = {"a a": "aa", "aabb": "ab"}.get(text, text)
+    reading = recognizer.read(stripes.picture(text))
+    assert reading.text == expected
+    assert reading.confidence > 0.99
+
+
+def test_batches_equal_single_pictures(recognizer: Recognizer) -> None:
+    """The batch size changes no answer."""
+    pictures = [stripes.picture(text) for text in ("ab", "cd", "dddd", "")]
+    tensors = np.stack([recognizer.preprocess(picture) for picture in pictures])
+    assert recognizer.decode(recognizer.infer(tensors)) == [recognizer.read(p) for p in pictures]
+
+
+def test_threads_do_not_mix_answers(recognizer: Recognizer) -> None:
+    """Many threads on one recognizer each get their own answer."""
+    texts = ["abcd", "dcba", "bd", "ac"] * 50
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda text: recognizer.read(stripes.picture(text)).text, texts))
+    assert found == texts
+
+
+def test_another_alphabet_needs_no_code(tmp_path: Path) -> None:
+    """The metadata alone decide which text the classes spell."""
+    model = stripes.write_model(tmp_path / "m.onnx", alphabet="ABXY79")
+    assert Recognizer.load(model).read(stripes.picture("9A7", "ABXY79")).text == "9A7"
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    """A path without a file is named."""
+    with pytest.raises(ModelFileError, match=r"no model file at .*nothing\.onnx"):
+        Recognizer.load(tmp_path / "nothing.onnx")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-700])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def scribble(path: Path) -> None:
+    path.write_bytes(b"this is no model")
+
+
+@pytest.mark.parametrize("damage", [cut, empty, scribble])
+def test_broken_files(damage: Callable[[Path], None], stripe_model: Path) -> None:
+    """A file that is no whole ONNX model is refused with a sentence, not a crash."""
+    damage(stripe_model)
+    with pytest.raises((ModelFileError, ModelMetadataError), match=r"stripes\.onnx"):
+        Recognizer.load(stripe_model)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("width", "44", r"shape \['n', 40, 8, 1\].*\[44, 8, 1\]"),
+        ("alphabet", "abcde", r"shape \['n', 10, 5\].*\[6\]"),
+        ("input_name", "picture", "the graph's inputs are: image"),
+        ("output_name", "softmax", "the graph's outputs are: dense2"),
+    ],
+)
+def test_metadata_that_contradict_the_graph(
+    key: str, value: str, sentence: str, tmp_path: Path
+) -> None:
+    """Metadata and graph must agree, or nothing is served."""
+    path = stripes.write_model(tmp_path / "m.onnx", change=lambda p: p | {key: value})
+    with pytest.raises(ModelMetadataError, match=sentence):
+        Recognizer.load(path)
+
+
+def test_a_fixed_batch_size_is_refused(tmp_path: Path) -> None:
+    """The service sends batches of any size."""
+    model = stripes.graph()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    for key, value in stripes.metadata().to_properties().items():
+        model.metadata_props.add(key=key, value=value)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelMetadataError, match="the first of them free"):
+        Recognizer.load(tmp_path / "m.onnx")
+
+
+def test_verify_reads_the_golden_pictures(tmp_path: Path, recognizer: Recognizer) -> None:
+    """A model that reads its golden picture otherwise than at its export is refused."""
+    recognizer.verify()
+    other = (GoldenPicture(stripes.picture("ab"), "ba"),)
+    broken = Recognizer.load(stripes.write_model(tmp_path / "m.onnx", golden=other))
+    with pytest.raises(ModelCheckError, match="'ab' and not 'ba'"):
+        broken.verify()
+
+
+def test_verify_needs_golden_pictures_that_decode(tmp_path: Path) -> None:
+    """A golden picture that is none is the model's fault, not the user's."""
+    golden = (replace(stripes.metadata().golden[0], data=b"nothing"),)
+    model = stripes.write_model(tmp_path / "m.onnx", golden=golden)
+    with pytest.raises(ModelCheckError, match="cannot be decoded"):
+        Recognizer.load(model).verify()
