@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.ocr.ctc import CtcCodec
+from service.ocr.preprocessing import preprocess
+from training.dataset import (
+    Dataset,
+    Sample,
+    digest_of,
+    encode_labels,
+    picture_size_of,
+    read_samples,
+    time_steps_of,
+    write_samples,
+)
+from training.exceptions import DataError
+from training.split import split_by_content
+
+
+def sample(number: int, label: str = "ab", size: tuple[int, int] = (200, 50)) -> Sample:
+    return Sample(f"{number * 7919 % 9973:064}", label, *size, f"{number}.png")
+
+
+def test_samples_survive_writing(tmp_path: Path) -> None:
+    """Any label comes back from the table as it was, separators and quotes too."""
+    samples = [sample(1, 'a,"b'), sample(2, "ä\tß"), sample(3, " x")]
+    write_samples(tmp_path / "samples.csv", samples)
+    assert read_samples(tmp_path / "samples.csv") == samples
+
+
+def test_tensors_are_those_of_the_service(dataset: Dataset) -> None:
+    """Training sees a picture exactly as the service does."""
+    tensors = dataset.tensors(dataset.samples[:5], 48, 16)
+    for tensor, one in zip(tensors, dataset.samples, strict=False):
+        assert np.array_equal(tensor, preprocess(dataset.read(one), 48, 16))
+
+
+def test_labels_are_padded() -> None:
+    """Labels of any length form one matrix."""
+    labels = encode_labels([sample(1, "abc"), sample(2, "c")], CtcCodec("abc", 3), 50)
+    assert labels.tolist() == [[0, 1, 2], [2, -1, -1]]
+
+
+def test_labels_that_cannot_be_emitted_are_refused_by_file() -> None:
+    """Every file whose label does not fit the time steps or the alphabet is named."""
+    samples = [sample(1, "a" * 26), sample(2, "ab" * 25), sample(3, "aXb")]
+    with pytest.raises(DataError) as refused:
+        encode_labels(samples, CtcCodec("ab", 2), time_steps_of(200))
+    message = str(refused.value)
+    assert "1.png: label 'aaaaaaaaaaaaaaaaaaaaaaaaaa' needs 51 time steps" in message
+    assert "2.png" not in message
+    assert "3.png: label 'aXb' has 'X'" in message
+
+
+def test_the_most_frequent_size_wins() -> None:
+    """One odd picture does not set the model's picture size."""
+    sizes = [(200, 50), (200, 50), (640, 480)]
+    samples = [sample(n, size=s) for n, s in enumerate(sizes)]
+    assert picture_size_of(samples) == (200, 50)
+
+
+def test_digest_depends_on_content_alone() -> None:
+    """Order and names are not content; labels are."""
+    samples = [sample(1), sample(2)]
+    renamed = [Sample(s.sha256, s.label, 1, 1, "other") for s in reversed(samples)]
+    assert digest_of(samples) == digest_of(renamed)
+    assert digest_of(samples) != digest_of([sample(1), sample(2, "ba")])
+
+
+@pytest.mark.parametrize(
+    ("count", "held_out"), [(10, 1), (14, 1), (16, 2), (1040, 104), (999, 100)]
+)
+def test_split_sizes(count: int, held_out: int) -> None:
+    """A tenth for validation, a tenth for the test, the rest for training; nobody twice."""
+    samples = [sample(n) for n in range(count)]
+    splits = split_by_content(samples)
+    assert [len(splits[s]) for s in ("train", "validation", "test")] == [
+        count - 2 * held_out,
+        held_out,
+        held_out,
+    ]
+    assert {s for split in splits.values() for s in split} == set(samples)
+
+
+def test_split_is_by_content() -> None:
+    """Order and names have no say in who is tested on."""
+    samples = [sample(n) for n in range(100)]
+    renamed = [Sample(s.sha256, s.label, 1, 1, "other") for s in reversed(samples)]
+    first, second = split_by_content(samples), split_by_content(renamed)
+    assert [s.sha256 for s in first["test"]] == [s.sha256 for s in second["test"]]
+
+
+def test_split_needs_enough() -> None:
+    """Nine pictures cannot be split."""
+    with pytest.raises(DataError, match="at least 10"):
+        split_by_content([sample(n) for n in range(9)])
+
+
+def test_a_picture_that_is_gone_is_named(dataset: Dataset) -> None:
+    """A run whose data were replaced says so."""
+    with pytest.raises(DataError, match=r"1\.png.*make data"):
+        dataset.read(sample(1))

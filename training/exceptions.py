@@ -1,0 +1,37 @@
+"""What can be wrong with what the user gave to training; the text is fit for a user."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class TrainingError(Exception):
+    """Base of the errors that training raises on purpose."""
+
+
+class DataError(TrainingError):
+    """The pictures or labels cannot be used."""
+
+
+class ConfigError(TrainingError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class RunError(TrainingError):
+    """A run's folder is missing or lacks what is asked of it."""
+
+
+class ExportError(TrainingError):
+    """The exported graph did not pass a check; the old model was left in place."""
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Ends a command with one sentence and exit status 1 instead of a traceback."""
+    from service.ocr.exceptions import OcrError
+
+    try:
+        yield
+    except (TrainingError, OcrError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,93 @@
+"""Where labelled pictures come from: a folder, a zip of such a folder, or a manifest.
+
+Reads names, labels and bytes; it does not know what a picture is.
+"""
+
+import csv
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from training.exceptions import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One labelled picture, not read yet; `read` may raise OSError or zipfile.BadZipFile."""
+
+    name: str
+    label: str
+    read: Callable[[], bytes]
+
+
+@contextmanager
+def open_source(path: Path) -> Iterator[list[Entry]]:
+    """The labelled pictures of a folder, a zip or a CSV/TSV manifest, in the order of names.
+
+    In a folder or zip the label is the file's name without its suffix, in any subfolder. A
+    manifest has a header line with the columns `path` (relative to the manifest) and `label`.
+
+    Raises:
+        DataError: nothing of the kind is at `path`.
+    """
+    if path.is_dir():
+        yield _folder_entries(path)
+    elif path.suffix.lower() in _DELIMITERS and path.is_file():
+        yield _manifest_entries(path)
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield _zip_entries(archive)
+    else:
+        found = "is none of these" if path.exists() else "does not exist"
+        raise DataError(
+            f"{path} {found}; DATA= takes a folder of <label>.png files, a zip of such a "
+            "folder, or a CSV or TSV manifest with the columns path,label."
+        )
+
+
+def _label(name: str) -> str | None:
+    """The label in a file's name, or None where it does not name a picture."""
+    for suffix in SUFFIXES:
+        if name.lower().endswith(suffix) and not name.startswith("._"):
+            return name[: -len(suffix)].strip()
+    return None
+
+
+def _folder_entries(folder: Path) -> list[Entry]:
+    return [
+        Entry(str(path.relative_to(folder)), label, path.read_bytes)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (label := _label(path.name)) is not None
+    ]
+
+
+def _zip_entries(archive: zipfile.ZipFile) -> list[Entry]:
+    return [
+        Entry(name, label, lambda name=name: archive.read(name))  # type: ignore[misc]
+        for name in sorted(archive.namelist())
+        if (label := _label(PurePosixPath(name).name)) is not None
+    ]
+
+
+def _manifest_entries(manifest: Path) -> list[Entry]:
+    with manifest.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file, delimiter=_DELIMITERS[manifest.suffix.lower()])
+        missing = {"path", "label"} - set(rows.fieldnames or ())
+        if missing:
+            raise DataError(
+                f"{manifest} lacks the column {' and '.join(sorted(missing))} in its first "
+                f"line, which reads {rows.fieldnames}; it needs path and label."
+            )
+        return [
+            Entry(
+                row["path"],
+                (row["label"] or "").strip(),
+                (manifest.parent / row["path"]).read_bytes,
+            )
+            for row in rows
+        ]
