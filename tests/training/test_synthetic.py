@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from training.synthetic import generate, generated_tensors
+
+
+def test_the_same_seed_draws_the_same() -> None:
+    """Generated pictures are reproducible, and differ by seed."""
+    first, again, other = (
+        [d.png() for d in generate(5, "abc", (4,), 200, 50, seed)] for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "lengths", "size"),
+    [("2345678", (5,), (200, 50)), ("ABC0", (4, 5, 6, 7), (160, 60)), ("gjpqy", (12,), (90, 24))],
+)
+def test_alphabet_length_and_size(
+    alphabet: str, lengths: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    """Texts have the symbols and lengths asked for, pictures the size, boxes the characters."""
+    for drawing in generate(20, alphabet, lengths, *size, seed=0):
+        assert drawing.image.size == size
+        assert set(drawing.text) <= set(alphabet)
+        assert len(drawing.text) == len(drawing.boxes) in lengths
+        for x0, y0, x1, y1 in drawing.boxes:
+            assert 0 <= x0 < x1 <= size[0]
+            assert 0 <= y0 < y1 <= size[1]
+        assert list(drawing.boxes) == sorted(drawing.boxes)
+
+
+def test_boxes_hold_the_ink() -> None:
+    """Within a character's box it is darker than the picture is on the whole."""
+    for drawing in generate(20, "ABCDEFGH", (5,), 200, 50, seed=3):
+        pixels = np.asarray(drawing.image)
+        for x0, y0, x1, y1 in drawing.boxes:
+            assert pixels[y0:y1, x0:x1].mean() < pixels.mean()
+
+
+def test_a_space_takes_room() -> None:
+    """A symbol without ink is drawn too."""
+    (drawing,) = generate(1, " ", (3,), 60, 20, seed=0)
+    assert len(drawing.boxes) == 3
+
+
+def test_tensors() -> None:
+    """Tensors come through the service's preprocessing, with the texts beside them."""
+    tensors, texts = generated_tensors(3, "ab", (2,), 60, 20, seed=0)
+    assert tensors.shape == (3, 60, 20, 1)
+    assert [len(text) for text in texts] == [2, 2, 2]
+    assert tensors.min() >= 0
+    assert tensors.max() <= 1
