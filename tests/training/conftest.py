@@ -1,0 +1,50 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from training.config import TrainConfig
+from training.dataset import Dataset
+from training.prepare import prepare
+from training.runs import Run
+from training.synthetic import generate
+
+ALPHABET = "AB7"
+WIDTH, HEIGHT = 48, 16
+
+
+def write_labelled(folder: Path, count: int, seed: int = 0) -> Path:
+    """A folder of generated pictures called <label>.png, sorted into subfolders by number."""
+    for number, drawing in enumerate(generate(count, ALPHABET, (2, 3), WIDTH, HEIGHT, seed)):
+        (folder / str(number)).mkdir(parents=True)
+        (folder / str(number) / f"{drawing.text}.png").write_bytes(drawing.png())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small prepared data set: 40 generated pictures with 2 or 3 characters."""
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(write_labelled(folder / "pictures", 40), folder / "data")
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def config(data: Path) -> TrainConfig:
+    """A short training on the small data set."""
+    return TrainConfig(name="small", data=str(data), epochs=2, generated=8)
+
+
+@pytest.fixture(scope="session")
+def run(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of the real training."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from training.train import train
+
+    return train(config, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def dataset(data: Path) -> Dataset:
+    """The small data set, opened."""
+    return Dataset(data)

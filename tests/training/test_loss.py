@@ -1,0 +1,34 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from service.ocr.ctc import CtcCodec
+from training.dataset import PADDING
+from training.loss import ctc_loss
+
+
+def by_brute_force(probabilities: np.ndarray, text: str, codec: CtcCodec) -> float:
+    """The negative logarithm of the summed probabilities of all paths that spell the text."""
+    steps, classes = probabilities.shape
+    total = 0.0
+    for path in itertools.product(range(classes), repeat=steps):
+        collapsed = [cls for cls, _ in itertools.groupby(path)]
+        if "".join(codec.symbols[cls] for cls in collapsed) == text:
+            total += np.prod(probabilities[np.arange(steps), path])
+    return -np.log(total)
+
+
+@pytest.mark.parametrize("blank_index", [0, 2])
+def test_loss_is_the_sum_over_all_alignments(blank_index: int) -> None:
+    """Labels of different lengths, with and without repeats, whatever class is the blank."""
+    codec = CtcCodec("ab", blank_index)
+    texts = ["ab", "aa", "b", "bab"]
+    random = np.random.default_rng(0).random((len(texts), 5, 3)).astype(np.float32) + 0.1
+    probabilities = random / random.sum(axis=2, keepdims=True)
+    labels = np.full((len(texts), 3), PADDING)
+    for row, text in zip(labels, texts, strict=True):
+        row[: len(text)] = codec.encode(text, time_steps=5)
+    found = ctc_loss(blank_index)(labels, probabilities)
+    expected = [by_brute_force(p, t, codec) for p, t in zip(probabilities, texts, strict=True)]
+    assert np.asarray(found) == pytest.approx(expected, abs=1e-4)

@@ -1,0 +1,119 @@
+import csv
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.config import TrainConfig
+from training.dataset import Dataset
+from training.model import build_crnn
+from training.runs import Run
+from training.split import split_by_content
+from training.train import Progress, train
+
+
+def test_the_seed_model_has_its_parameters() -> None:
+    """The tutorial's layers and 432,596 parameters for 19 symbols and the blank."""
+    model = build_crnn(200, 50, 20)
+    names = [layer.name for layer in model.layers]
+    assert {"Conv1", "Conv2", "dense1", "dense2"} <= set(names)
+    assert model.count_params() == 432_596
+    assert model.output_shape == (None, 50, 20)
+
+
+@pytest.mark.parametrize("size", [(160, 60), (201, 53), (48, 16)])
+def test_other_picture_sizes(size: tuple[int, int]) -> None:
+    """Any size gives a time step for every four columns."""
+    assert build_crnn(*size, 5).output_shape == (None, size[0] // 4, 5)
+
+
+def test_a_run_holds_what_it_promises(run: Run, data: Path, config: TrainConfig) -> None:
+    """Settings, splits, history, weights and the log for TensorBoard."""
+    assert run.finished
+    assert run.config == config
+    assert (run.facts.alphabet, run.facts.width, run.facts.height) == ("7AB", 48, 16)
+    expected = split_by_content(Dataset(data).samples)
+    assert {split: run.split(split) for split in expected} == expected
+    with (run.folder / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["1", "2"]
+    assert set(history[0]) == {"epoch", "loss", "val_loss", "val_cer", "val_exact_match", "seconds"}
+    assert float(history[1]["loss"]) < float(history[0]["loss"])
+    assert list((run.folder / "tensorboard").iterdir())
+
+
+def weights_of(run: Run) -> list[np.ndarray]:
+    model = build_crnn(run.facts.width, run.facts.height, len(run.facts.alphabet) + 1)
+    model.load_weights(run.best_weights)
+    return [np.asarray(weight) for weight in model.get_weights()]
+
+
+def test_the_same_seed_gives_the_same_model(run: Run, config: TrainConfig, tmp_path: Path) -> None:
+    """Training is reproducible, weight for weight; another seed gives another model."""
+    again = train(config, tmp_path)
+    other = train(replace(config, seed=1), tmp_path)
+    assert all(map(np.array_equal, weights_of(run), weights_of(again)))
+    assert not all(map(np.array_equal, weights_of(run), weights_of(other)))
+
+
+def test_a_killed_run_resumes(data: Path, tmp_path: Path) -> None:
+    """After kill -9 the same command goes on, and ends with the weights it would have had."""
+    config = TrainConfig(name="killed", data=str(data), epochs=4)
+    command = [sys.executable, "-m", "training.train", "--runs", str(tmp_path / "runs")]
+    command += ["--name", config.name, "--data", config.data, "--epochs", str(config.epochs)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while not (line := process.stdout.readline()).startswith("epoch   2/4"):
+            assert line, "the training ended too early"
+        process.send_signal(signal.SIGKILL)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert not Run(folder).finished
+
+    resumed = train(config, tmp_path / "runs")
+    assert resumed.folder == folder
+    with (folder / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]
+    assert not list(folder.glob("epoch-*")), "what only resuming needs is left behind"
+    uninterrupted = train(config, tmp_path / "others")
+    assert all(map(np.array_equal, weights_of(resumed), weights_of(uninterrupted)))
+    assert train(config, tmp_path / "runs").folder != folder, "a finished run was resumed"
+
+
+def test_only_the_same_run_is_resumed(run: Run, config: TrainConfig, tmp_path: Path) -> None:
+    """Another setting, other data, or a run that is being trained: none is resumed."""
+    splits = {split: run.split(split) for split in ("train", "validation", "test")}
+    waiting = Run.create(tmp_path, config, run.facts, splits)
+    assert Run.find_interrupted(tmp_path, config, run.facts) is None, "it is locked by this process"
+    waiting.unlock()
+    assert Run.find_interrupted(tmp_path, replace(config, epochs=9), run.facts) is None
+    assert Run.find_interrupted(tmp_path, config, replace(run.facts, data_digest="x")) is None
+    found = Run.find_interrupted(tmp_path, config, run.facts)
+    assert found is not None
+    assert found.folder == waiting.folder
+
+
+def figures(val_loss: float, val_cer: float) -> dict[str, float]:
+    return {"val_loss": val_loss, "val_cer": val_cer}
+
+
+def test_patience_counts_epochs_without_a_lower_loss() -> None:
+    """A lower validation loss starts the count anew."""
+    progress = Progress()
+    for loss in (3.0, 2.0, 2.5, 2.5, 1.0, 1.5):
+        progress.record(figures(loss, 0.1))
+    assert (progress.epoch, progress.best_epoch, progress.best_loss) == (6, 5, 1.0)
+    assert progress.epochs_without_gain == 1
+
+
+def test_the_plateau_of_blanks_costs_no_patience() -> None:
+    """As long as nothing at all is read, training has not begun to fail."""
+    progress = Progress()
+    for loss in (16.3, 16.4, 16.5, 16.4):
+        progress.record(figures(loss, 1.0))
+    assert progress.epochs_without_gain == 0

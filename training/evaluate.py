@@ -1,0 +1,165 @@
+"""`make evaluate`: reads a split through the exported ONNX model, as the service would."""
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.ocr.ctc import Reading
+from service.ocr.recognizer import Recognizer
+from training.dataset import Dataset, Sample, digest_of
+from training.exceptions import DataError, reported
+from training.metrics import (
+    character_error_rate,
+    confusions,
+    exact_matches,
+    has_adjacent_repeat,
+    wilson_interval,
+)
+from training.runs import Run
+from training.split import SPLITS, split_by_content
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One labelled picture and what was read in it."""
+
+    sample: Sample
+    reading: Reading
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The label and the text that was read."""
+        return self.sample.label, self.reading.text
+
+
+def read_samples_with(
+    recognizer: Recognizer, dataset: Dataset, samples: Sequence[Sample]
+) -> list[Result]:
+    """Reads every sample, in order."""
+    with ThreadPoolExecutor() as pool:
+        readings = pool.map(lambda sample: recognizer.read(dataset.read(sample)), samples)
+        return [Result(*both) for both in zip(samples, readings, strict=True)]
+
+
+def summarize(results: Sequence[Result]) -> dict[str, Any]:
+    """CER and exact match with its 95 % Wilson interval; the same for labels with repeats."""
+    repeats = [result for result in results if has_adjacent_repeat(result.sample.label)]
+    return _figures(results) | {"adjacent_repeats": _figures(repeats)}
+
+
+def _figures(results: Sequence[Result]) -> dict[str, Any]:
+    pairs = [result.pair for result in results]
+    exact = exact_matches(pairs)
+    low, high = wilson_interval(exact, len(pairs))
+    return {
+        "pictures": len(pairs),
+        "exact": exact,
+        "exact_match": round(exact / len(pairs), 6) if pairs else None,
+        "exact_match_interval": [round(low, 4), round(high, 4)],
+        "cer": round(character_error_rate(pairs), 6),
+    }
+
+
+def samples_of(split: str, dataset: Dataset, recognizer: Recognizer, run: Run) -> list[Sample]:
+    """The samples of a split as the model's run cut it; `all` is the whole data set.
+
+    Raises:
+        DataError: nothing tells which samples the model was not trained on.
+    """
+    if split == "all":
+        return dataset.samples
+    if run.split_path(split).exists():
+        return run.split(split)
+    if digest_of(dataset.samples) == recognizer.metadata.data_digest:
+        return split_by_content(dataset.samples)[split]
+    raise DataError(
+        f"the model was trained on other data (run {run.name}), so nothing tells which of the "
+        f"pictures in {dataset.folder} it has not seen; SPLIT=all reads every one of them."
+    )
+
+
+def report(results: Sequence[Result], title: str) -> str:
+    """The summary as lines of text, with every misread picture."""
+    summary = summarize(results)
+    lines = [title, _line("exact match", summary)]
+    lines.append(_line("  with adjacent repeats", summary["adjacent_repeats"]))
+    for (expected, read), count in confusions(r.pair for r in results).most_common():
+        lines.append(f"{count} × {expected or 'nothing'} read as {read or 'nothing'}")
+    for result in results:
+        if result.sample.label != result.reading.text:
+            lines.append(
+                f"misread: {result.sample.source} is {result.sample.label!r}, read as "
+                f"{result.reading.text!r} with confidence {result.reading.confidence:.3f}"
+            )
+    return "\n".join(lines)
+
+
+def _line(name: str, figures: dict[str, Any]) -> str:
+    if not figures["pictures"]:
+        return f"{name}: no pictures"
+    low, high = figures["exact_match_interval"]
+    return (
+        f"{name}: {figures['exact']}/{figures['pictures']} = {figures['exact_match']:.4f} "
+        f"(95 % interval {low:.4f} to {high:.4f}), CER {figures['cer']:.4f}"
+    )
+
+
+def write_results(folder: Path, split: str, results: Sequence[Result]) -> None:
+    """Writes `<split>.json` with the summary and `<split>.csv` with a row per picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counts = confusions(result.pair for result in results).most_common()
+    summary = summarize(results) | {
+        "confusions": [
+            {"expected": expected, "read": read, "count": count}
+            for (expected, read), count in counts
+        ]
+    }
+    (folder / f"{split}.json").write_text(
+        json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8"
+    )
+    with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("sha256", "source", "label", "text", "exact", "confidence"))
+        for result in results:
+            label, text = result.pair
+            writer.writerow(
+                (
+                    result.sample.sha256,
+                    result.sample.source,
+                    label,
+                    text,
+                    int(label == text),
+                    f"{result.reading.confidence:.6f}",
+                )
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="test")
+    arguments = parser.parse_args()
+    with reported():
+        recognizer = Recognizer.load(arguments.model)
+        run = Run(arguments.runs / recognizer.metadata.training_run)
+        dataset = Dataset(arguments.data)
+        samples = samples_of(arguments.split, dataset, recognizer, run)
+        started = time.monotonic()
+        results = read_samples_with(recognizer, dataset, samples)
+        seconds = time.monotonic() - started
+        write_results(run.folder / "evaluation", arguments.split, results)
+    title = f"{arguments.model}, version {recognizer.metadata.version}, split {arguments.split}"
+    print(report(results, title))
+    print(f"{seconds:.1f} s; written to {run.folder / 'evaluation'}")
+
+
+if __name__ == "__main__":
+    main()
