@@ -1,0 +1,158 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from service.ocr.recognizer import Recognizer
+from tests import stripes
+from training import export as export_module
+from training.dataset import Dataset, Sample
+from training.exceptions import ExportError, RunError
+from training.export import check_graph, check_parity, compare, export
+from training.runs import Run
+
+
+@pytest.fixture(scope="module")
+def exported(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX file of the small run."""
+    path = tmp_path_factory.mktemp("models") / "captcha.onnx"
+    export(run, Dataset(data), path)
+    return path
+
+
+def test_the_service_can_use_it(exported: Path, run: Run) -> None:
+    """The exported file configures the recognizer and passes its check."""
+    recognizer = Recognizer.load(exported)
+    recognizer.verify()
+    metadata = recognizer.metadata
+    assert (metadata.alphabet, metadata.blank_index) == ("7AB", 3)
+    assert (metadata.width, metadata.height) == (48, 16)
+    assert (metadata.input_name, metadata.output_name) == ("image", "dense2")
+    assert metadata.training_run == run.name
+    assert metadata.data_digest == run.facts.data_digest
+    assert metadata.figures["pictures"] == len(run.split("test"))
+    assert len(metadata.golden) == 3
+    assert recognizer.infer(np.zeros((5, 48, 16, 1), np.float32)).shape == (5, 12, 4)
+
+
+def test_the_lstms_are_fused(exported: Path) -> None:
+    """The pinned converter gives two bidirectional LSTM nodes and no loop."""
+    check_graph(onnx.load(exported), bidirectional_layers=2)
+    with pytest.raises(ExportError, match=r"2 of them bidirectional.*should have 3"):
+        check_graph(onnx.load(exported), bidirectional_layers=3)
+
+
+def test_exporting_twice_gives_the_same_version(
+    exported: Path, run: Run, dataset: Dataset, tmp_path: Path
+) -> None:
+    """The version names the weights, so the same weights have the same version."""
+    again = export(run, dataset, tmp_path / "again.onnx")
+    assert again.version == Recognizer.load(exported).metadata.version
+
+
+def refuses(run: Run, dataset: Dataset, path: Path, sentence: str) -> None:
+    """The export fails with the sentence and leaves the old model as it was, and nothing else."""
+    before = path.read_bytes()
+    with pytest.raises(ExportError, match=sentence):
+        export(run, dataset, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_graph_with_loops_is_refused(
+    run: Run, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A converter that no longer fuses the LSTMs does not replace the model."""
+    old = stripes.write_model(tmp_path / "captcha.onnx")
+    monkeypatch.setattr(export_module, "convert", lambda model: stripes.graph())
+    refuses(run, dataset, old, "0 LSTM nodes")
+
+
+def test_a_different_answer_is_refused(
+    run: Run, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A converter that changes a weight does not replace the model."""
+
+    def convert_badly(model: object) -> onnx.ModelProto:
+        graph = convert(model)
+        for weights in graph.graph.initializer:
+            array = onnx.numpy_helper.to_array(weights)
+            if array.dtype == np.float32:
+                weights.CopyFrom(
+                    onnx.numpy_helper.from_array(array * np.float32(1.05), weights.name)
+                )
+        return graph
+
+    convert = export_module.convert
+    old = stripes.write_model(tmp_path / "captcha.onnx")
+    monkeypatch.setattr(export_module, "convert", convert_badly)
+    refuses(run, dataset, old, "at batch size 1, Keras and ONNX differ by up to")
+
+
+def test_parity_compares_texts_too(recognizer: Recognizer) -> None:
+    """Where a tie is read otherwise, the difference may be tiny and still matters."""
+    tensors = np.stack([recognizer.preprocess(stripes.picture("ab"))])
+    probabilities = recognizer.infer(tensors)
+    check_parity(recognizer, tensors, probabilities, batch_size=1)
+    tie = probabilities.copy()
+    tie[0, 0] = [0.2, 0.2 + 1e-5, 0.2, 0.2, 0.2]
+    recognizer.infer = lambda _: np.where(tie == tie[0, 0, 1], tie - 2e-5, tie)  # type: ignore[method-assign]
+    with pytest.raises(ExportError, match="Keras reads test picture 0 as 'b', ONNX as 'ab'"):
+        check_parity(recognizer, tensors, tie, batch_size=1)
+
+
+def test_a_model_that_misreads_its_golden_picture_is_refused(
+    run: Run, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last check is the service's own."""
+
+    def choose_wrongly(*arguments: object) -> tuple[object, ...]:
+        return tuple(replace(picture, text="77A") for picture in choose(*arguments))
+
+    choose = export_module.choose_golden
+    old = stripes.write_model(tmp_path / "captcha.onnx")
+    monkeypatch.setattr(export_module, "choose_golden", choose_wrongly)
+    refuses(run, dataset, old, "could not use the exported model")
+
+
+def test_figures_side_by_side(exported: Path) -> None:
+    """The old and the new model stand beside each other; without an old one, the new alone."""
+    new = Recognizer.load(exported).metadata
+    old = replace(stripes.metadata(), version="0.9")
+    lines = compare(old, new).splitlines()
+    assert lines[0].split() == ["old", "new"]
+    assert next(line for line in lines if line.startswith("version")).split() == [
+        "version",
+        "0.9",
+        new.version,
+    ]
+    assert compare(None, new).splitlines()[0].split() == ["new"]
+
+
+def test_runs_are_found(run: Run, tmp_path: Path) -> None:
+    """By default the newest finished run, else by name or folder; otherwise an error says so."""
+    with pytest.raises(RunError, match="make train"):
+        Run.find(tmp_path, None)
+    for name in ("20200101-000000-old", "20300101-000000-new", "20310101-000000-unfinished"):
+        shutil.copytree(run.folder, tmp_path / name)
+    (tmp_path / "20310101-000000-unfinished" / "progress.json").write_text("{}")
+    assert Run.find(tmp_path, None).name == "20300101-000000-new"
+    assert Run.find(tmp_path, "20200101-000000-old").name == "20200101-000000-old"
+    assert Run.find(tmp_path, str(run.folder)).name == run.name
+    with pytest.raises(RunError, match="no run nothing"):
+        Run.find(tmp_path, "nothing")
+
+
+def test_a_test_picture_that_is_gone_stops_the_export(
+    run: Run, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Without its test split a model cannot be checked, and is not exported."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(dataset.folder / "labels.csv", tmp_path / "data")
+    with pytest.raises(Exception, match="no longer holds the picture"):
+        export(run, Dataset(tmp_path / "data"), tmp_path / "captcha.onnx")
+    assert isinstance(dataset.samples[0], Sample)
+    assert not (tmp_path / "captcha.onnx").exists()
