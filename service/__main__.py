@@ -1,0 +1,79 @@
+"""`python -m service`: serves the model on the address that the settings name."""
+
+import copy
+import logging.config
+import sys
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from service.app import create_app
+from service.ocr.exceptions import ModelError
+from service.ocr.recognizer import Recognizer
+from service.reader import load_recognizer
+from service.settings import Settings
+
+
+def main() -> int:
+    """Serves until a signal ends it.
+
+    Returns:
+        The exit status: 0 after an orderly end, other than 0 where it could not start.
+    """
+    try:
+        settings = Settings()
+        logging.config.dictConfig(_log_config(settings))
+        # Before any socket is bound or worker started, so that a bad model is one sentence.
+        recognizer = load_recognizer(settings)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
+            print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
+        return 1
+    except ModelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return _serve(settings, recognizer) if settings.workers == 1 else _supervise(settings)
+
+
+def _serve(settings: Settings, recognizer: Recognizer) -> int:
+    server = uvicorn.Server(_config(settings, create_app(settings, lambda: recognizer)))
+    server.run()
+    return 0 if server.started else STARTUP_FAILURE
+
+
+def _supervise(settings: Settings) -> int:
+    config = _config(settings, "service.app:create_app")
+    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+    supervisor.run()
+    # uvicorn itself would exit with 0 where its workers could not start.
+    failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
+    return STARTUP_FAILURE if failed else 0
+
+
+def _log_config(settings: Settings) -> dict[str, Any]:
+    config = copy.deepcopy(LOGGING_CONFIG)
+    config["loggers"]["service"] = {"handlers": ["default"], "level": settings.log_level.upper()}
+    return config
+
+
+def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_level=settings.log_level,
+        log_config=_log_config(settings),
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Errors as `application/problem+json` (RFC 9457), and the one map from exceptions to HTTP."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from service.ocr.exceptions import (
+    OcrError,
+    PictureTooLargeError,
+    UndecodableError,
+    UnsupportedFormatError,
+)
+
+logger = logging.getLogger("service")
+
+
+class Problem(BaseModel):
+    """What went wrong, as RFC 9457 defines it."""
+
+    type: str = Field(description="Names the kind of problem; the same for every occurrence.")
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="The HTTP status code.")
+    detail: str = Field(description="What was wrong this time, and what would be right.")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem: its HTTP status, and its name in the `type` member."""
+
+    status: int
+    name: str
+    title: str
+
+
+UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "Not a multipart upload")
+INVALID_UPLOAD = Kind(422, "invalid-upload", "No picture in the upload")
+UPLOAD_TOO_LARGE = Kind(413, "upload-too-large", "Upload too large")
+INVALID_PARAMETER = Kind(422, "invalid-parameter", "Invalid parameter")
+NOT_READY = Kind(503, "not-ready", "No model is ready")
+INTERNAL_ERROR = Kind(500, "internal-error", "Internal error")
+
+DOMAIN_KINDS: Mapping[type[OcrError], Kind] = {
+    UnsupportedFormatError: Kind(415, "unsupported-format", "Not a supported picture"),
+    UndecodableError: Kind(422, "undecodable-picture", "Undecodable picture"),
+    PictureTooLargeError: Kind(413, "picture-too-large", "Picture too large"),
+}
+
+
+class ProblemError(Exception):
+    """Raised by the HTTP layer to answer with a problem."""
+
+    def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.headers = headers
+
+
+def problem_response(
+    kind: Kind, detail: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The answer for one occurrence of a kind of problem."""
+    problem = Problem(
+        type=f"/problems/{kind.name}", title=kind.title, status=kind.status, detail=detail
+    )
+    return JSONResponse(
+        problem.model_dump(), kind.status, headers, media_type="application/problem+json"
+    )
+
+
+def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """The entries of a route's `responses` for these kinds of problem."""
+    titles: dict[int, list[str]] = {}
+    for kind in kinds:
+        titles.setdefault(kind.status, []).append(kind.title)
+    schema = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": "; ".join(titles[status]), "content": schema}
+        for status in sorted(titles)
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answers every exception of the application with a problem."""
+
+    async def on_problem(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ProblemError)
+        return problem_response(error.kind, error.detail, error.headers)
+
+    async def on_domain_error(_: Request, error: Exception) -> JSONResponse:
+        return problem_response(DOMAIN_KINDS[type(error)], str(error))  # type: ignore[index]
+
+    async def on_invalid_parameter(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        details = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        return problem_response(INVALID_PARAMETER, "; ".join(details))
+
+    async def on_http_error(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        status = HTTPStatus(error.status_code)
+        kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+        return problem_response(kind, str(error.detail), error.headers)
+
+    async def on_unforeseen(_: Request, __: Exception) -> JSONResponse:
+        # The server logs the traceback; the answer holds nothing of it.
+        return problem_response(INTERNAL_ERROR, "The service failed; its log says why.")
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
+
+    # FastAPI would describe a response's model as application/json, which a problem is not.
+    describe, app.openapi = app.openapi, openapi  # type: ignore[method-assign]
+    app.add_exception_handler(ProblemError, on_problem)
+    for domain_error in DOMAIN_KINDS:
+        app.add_exception_handler(domain_error, on_domain_error)
+    app.add_exception_handler(RequestValidationError, on_invalid_parameter)
+    app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(Exception, on_unforeseen)

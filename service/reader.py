@@ -1,0 +1,39 @@
+"""What the endpoints need while the application runs: a model, and how many may use it."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from anyio import CapacityLimiter
+
+from service.ocr.recognizer import Recognizer
+from service.settings import Settings
+
+logger = logging.getLogger("service")
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A checked model, and the bounds of its use."""
+
+    recognizer: Recognizer
+    limiter: CapacityLimiter = field(repr=False)
+    max_upload_bytes: int
+
+
+def load_recognizer(settings: Settings) -> Recognizer:
+    """Loads the model of the settings, warms it up and has it read its golden pictures.
+
+    Raises:
+        ModelError: one of these failed.
+    """
+    started = time.perf_counter()
+    recognizer = Recognizer.load(settings.model_path, max_pixels=settings.max_pixels)
+    recognizer.verify()
+    logger.info(
+        "model %s version %s loaded and checked in %.0f ms",
+        recognizer.metadata.name,
+        recognizer.metadata.version,
+        1000 * (time.perf_counter() - started),
+    )
+    return recognizer

@@ -1,0 +1,39 @@
+"""The settings of the service, read from environment variables that begin with OCR_."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
+
+
+class Settings(BaseSettings):
+    """Every field is the environment variable `OCR_<FIELD>`; the README's table lists them."""
+
+    model_config = SettingsConfigDict(env_prefix="OCR_", frozen=True, protected_namespaces=())
+
+    model_path: Path = Field(
+        default=Path("models/captcha.onnx"), description="The exported model to serve."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(default=1, ge=1, le=64, description="Processes that serve requests.")
+    threads: int = Field(
+        default=2, ge=1, le=64, description="Pictures that one process reads at the same time."
+    )
+    max_upload_bytes: int = Field(
+        default=1 << 20, ge=1, description="Bytes of a picture file above which it is refused."
+    )
+    max_pixels: int = Field(
+        default=DEFAULT_MAX_PIXELS,
+        ge=1,
+        description="Width × height above which a picture is refused, unread.",
+    )
+    shutdown_seconds: int = Field(
+        default=10, ge=0, description="Time that running requests have to finish at a shutdown."
+    )
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
+        default="info", description="The least severity that is logged."
+    )

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.ocr.recognizer import Recognizer
+from service.problems import DOMAIN_KINDS
+from service.settings import Settings
+from tests import stripes
+from tests.service.test_predict import assert_problem, post
+
+
+def test_health(client: TestClient) -> None:
+    """A running application with a checked model is live and ready."""
+    assert client.get("/health/live").json() == {"status": "live"}
+    assert client.get("/health/ready").json() == {"status": "ready"}
+
+
+def test_not_ready_before_the_model_is_checked(settings: Settings) -> None:
+    """Before the start has finished, and after the end, nothing is read; the process lives."""
+    client = TestClient(create_app(settings))
+    for _ in range(2):
+        for response in (client.get("/health/ready"), post(client, stripes.picture("a"))):
+            assert_problem(response, 503, "not-ready", "No model")
+            assert response.headers["retry-after"] == "1"
+        assert client.get("/health/live").status_code == 200
+        with client:
+            assert client.get("/health/ready").status_code == 200
+
+
+def test_a_model_that_fails_its_check_stops_the_start(tmp_path: Path) -> None:
+    """The application does not start with a model that reads its golden picture wrong."""
+    golden = (stripes.metadata().golden[0].__class__(stripes.picture("ab"), "ba"),)
+    path = stripes.write_model(tmp_path / "m.onnx", golden=golden)
+    with (
+        pytest.raises(Exception, match="'ab' and not 'ba'"),
+        TestClient(create_app(Settings(model_path=path))),
+    ):
+        pass
+
+
+def test_model(client: TestClient) -> None:
+    """The metadata are shown, without the golden pictures."""
+    card = client.get("/model").json()
+    assert card["name"] == "stripes"
+    assert card["alphabet"] == "abcd"
+    assert card["blank_index"] == 4
+    assert (card["width"], card["height"]) == (stripes.WIDTH, stripes.HEIGHT)
+    assert card["figures"] == {"exact_match": 1.0}
+    assert "golden" not in card
+
+
+def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
+    """An internal error is a problem without a word of what happened inside."""
+    with patch.object(Recognizer, "read", side_effect=RuntimeError("secret")):
+        response = post(client, stripes.picture("a"))
+    assert_problem(response, 500, "internal-error", "log")
+    assert "secret" not in response.text
+    assert post(client, stripes.picture("a")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "name"),
+    [("GET", "/nothing", 404, "not-found"), ("GET", "/predict", 405, "method-not-allowed")],
+)
+def test_errors_of_routing(
+    method: str, path: str, status: int, name: str, client: TestClient
+) -> None:
+    """Also what no endpoint answers is a problem."""
+    assert client.request(method, path).headers["content-type"] == "application/problem+json"
+    assert client.request(method, path).json()["type"] == f"/problems/{name}"
+    assert client.request(method, path).status_code == status
+
+
+def test_the_page_says_how_to_post(client: TestClient) -> None:
+    """A browser gets a page with the command."""
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "curl -F file=@picture.png http://localhost:8000/predict" in page.text
+
+
+def test_openapi(client: TestClient) -> None:
+    """The document names the upload, an example, the meaning of confidence and every error."""
+    document = client.get("/openapi.json").json()
+    predict = document["paths"]["/predict"]["post"]
+    upload = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert upload["required"] == ["file"]
+    statuses = {str(kind.status) for kind in DOMAIN_KINDS.values()} | {"200", "422", "503"}
+    assert set(predict["responses"]) == statuses
+    for status in statuses - {"200"}:
+        assert list(predict["responses"][status]["content"]) == ["application/problem+json"]
+    schemas = document["components"]["schemas"]
+    assert schemas["Prediction"]["example"]["text"] == "226md"
+    assert "product" in schemas["Prediction"]["properties"]["confidence"]["description"]
+    assert "probability" in schemas["Character"]["properties"]["confidence"]["description"]
+    json.dumps(document)
+
+
+def test_docs(client: TestClient) -> None:
+    """The API can be tried in a browser."""
+    assert "swagger" in client.get("/docs").text.lower()

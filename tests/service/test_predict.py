@@ -1,0 +1,154 @@
+from collections.abc import Iterator
+
+import httpx2
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from service.settings import Settings
+from tests import stripes
+
+
+def post(client: TestClient, data: bytes, **options: object) -> httpx2.Response:
+    return client.post("/predict", files={"file": ("name.png", data)}, **options)
+
+
+def assert_problem(response: httpx2.Response, status: int, name: str, detail: str) -> None:
+    """The answer is a whole problem of RFC 9457 whose detail says what was wrong."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) == {"type", "title", "status", "detail"}
+    assert problem["type"] == f"/problems/{name}"
+    assert problem["status"] == status
+    assert detail in problem["detail"]
+
+
+def test_text_and_confidences(client: TestClient) -> None:
+    """A picture is answered with its text, its characters and the model that read it."""
+    answer = post(client, stripes.picture("dcba")).json()
+    assert answer["text"] == "dcba"
+    assert [c["character"] for c in answer["characters"]] == list("dcba")
+    product = np.prod([c["confidence"] for c in answer["characters"]])
+    assert 0.9 < answer["confidence"] == pytest.approx(product, abs=1e-5)
+    assert answer["model"] == {"name": "stripes", "version": "1"}
+
+
+def test_a_blank_picture_has_an_empty_text(client: TestClient) -> None:
+    """No text is an answer, not an error."""
+    response = post(client, stripes.picture(""))
+    assert response.status_code == 200
+    assert response.json()["text"] == ""
+    assert response.json()["characters"] == []
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+def test_formats(format: str, client: TestClient) -> None:
+    """Every format is read, whatever the file is called."""
+    options = {"quality": 100} if format == "JPEG" else {"lossless": True}
+    data = stripes.encode(stripes.draw("abcd").convert("RGB"), format, **options)
+    assert post(client, data).json()["text"] == "abcd"
+
+
+def test_missing_field(client: TestClient) -> None:
+    """An upload in another field is told the right one, and which were sent."""
+    response = client.post("/predict", files={"picture": stripes.picture("a")})
+    assert_problem(response, 422, "invalid-upload", "'picture'; send the picture as a file")
+
+
+def test_a_form_field_is_no_file(client: TestClient) -> None:
+    """The field must be a file."""
+    body = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n--x--\r\n'
+    response = client.post(
+        "/predict", content=body, headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+    assert_problem(response, 422, "invalid-upload", "'file'")
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])
+def test_malformed_multipart(content_type: str, client: TestClient) -> None:
+    """A body that is no multipart is the sender's error."""
+    response = client.post("/predict", content=b"abc", headers={"content-type": content_type})
+    assert_problem(response, 422, "invalid-upload", "'file'")
+
+
+def test_two_files(client: TestClient) -> None:
+    """One picture a request."""
+    files = [("file", stripes.picture("a")), ("file", stripes.picture("b"))]
+    assert_problem(client.post("/predict", files=files), 422, "invalid-upload", "nothing else")
+
+
+def test_no_body(client: TestClient) -> None:
+    """A request without a body is told what to send."""
+    assert_problem(client.post("/predict"), 415, "unsupported-media-type", "not given")
+
+
+def test_not_a_multipart_request(client: TestClient) -> None:
+    """Another content type is told what to send."""
+    response = client.post("/predict", json={"file": "a"})
+    assert_problem(response, 415, "unsupported-media-type", "multipart/form-data")
+
+
+def test_not_a_picture(client: TestClient) -> None:
+    """A file of another kind is told which kinds are read."""
+    assert_problem(post(client, b"%PDF-1.7"), 415, "unsupported-format", "PNG, JPEG, WEBP")
+
+
+def test_undecodable(client: TestClient) -> None:
+    """A broken picture is told so."""
+    broken = stripes.picture("abc")[:60]
+    assert_problem(post(client, broken), 422, "undecodable-picture", "PNG")
+
+
+def test_empty_file(client: TestClient) -> None:
+    """A file without a byte is told so."""
+    assert_problem(post(client, b""), 422, "undecodable-picture", "empty")
+
+
+def test_too_many_pixels(client: TestClient) -> None:
+    """More than 4 megapixels are refused by the header."""
+    large = stripes.encode(Image.new("1", (2001, 2000)))
+    assert_problem(post(client, large), 413, "picture-too-large", "2001×2000")
+
+
+def test_the_largest_file(client: TestClient, settings: Settings) -> None:
+    """A picture of exactly the allowed size is read, one byte more is refused."""
+    padded = stripes.picture("ab").ljust(settings.max_upload_bytes, b"\0")
+    assert post(client, padded).json()["text"] == "ab"
+    assert_problem(post(client, padded + b"\0"), 413, "upload-too-large", "1048576 bytes")
+
+
+def test_a_declared_length_is_refused_unread(client: TestClient) -> None:
+    """What is declared too large is not waited for."""
+    headers = {"content-type": "multipart/form-data; boundary=x", "content-length": "99999999"}
+    response = client.post("/predict", content=b"", headers=headers)
+    assert_problem(response, 413, "upload-too-large", "1048576 bytes")
+    assert response.headers["connection"] == "close"
+
+
+def test_an_undeclared_length_is_counted(client: TestClient) -> None:
+    """A chunked body is cut off where it becomes too large."""
+    sent = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for _ in range(64):
+            sent += 1
+            yield bytes(1 << 16)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    response = client.post("/predict", content=chunks(), headers=headers)
+    assert_problem(response, 413, "upload-too-large", "1048576 bytes")
+    assert response.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("length", ["-5", "abc", "1e9", "²"])
+def test_nonsense_lengths(length: str, client: TestClient) -> None:
+    """A length that is no number is never an internal error."""
+    headers = {
+        "content-type": "multipart/form-data; boundary=x",
+        "content-length": length.encode("latin-1"),
+    }
+    assert client.post("/predict", content=b"abc", headers=headers).status_code == 422
