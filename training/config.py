@@ -1,41 +1,45 @@
 """The settings of one training run: a TOML file, every key of which is also an option."""
 
 import argparse
+import dataclasses
 import difflib
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from training.augmentation import Augmentation
 from training.exceptions import ConfigError
-
-
-def _setting(default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"help": meaning})
+from training.settings import setting
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """The defaults are the recipe of the Keras example that the model comes from."""
 
-    name: str = _setting("captcha", "the model's name, and the end of the run folder's")
-    data: str = _setting("data", "the data set that `make data` wrote")
-    seed: int = _setting(
-        42, "of the weights, the order of pictures, dropout and generated pictures"
+    name: str = setting("captcha", "the model's name, and the end of the run folder's")
+    data: str = setting("data", "the data set that `make data` wrote")
+    seed: int = setting(42, "of weights, order, dropout, distortions and generated pictures")
+    width: int = setting(0, "picture width in pixels; 0: the most frequent in the data")
+    height: int = setting(0, "picture height, likewise")
+    init_from: str = setting(
+        "", "a run to begin with the weights of; layers that differ start anew"
     )
-    width: int = _setting(
-        0, "picture width the model takes, in pixels; 0: most frequent in the data"
-    )
-    height: int = _setting(0, "picture height, likewise")
-    generated: int = _setting(0, "generated pictures that are added to the training split")
-    epochs: int = _setting(100, "at most this many passes over the training split")
-    batch_size: int = _setting(16, "pictures per step")
-    learning_rate: float = _setting(0.001, "of Adam")
-    dropout: float = _setting(0.2, "share of features dropped after dense1")
-    lstm_dropout: float = _setting(0.25, "share of the LSTMs' inputs dropped")
-    patience: int = _setting(10, "stop after this many epochs without a lower validation loss")
+    epochs: int = setting(100, "at most this many passes over the training pictures")
+    batch_size: int = setting(16, "pictures per step")
+    learning_rate: float = setting(0.001, "of Adam")
+    cosine: bool = setting(False, "lower the learning rate along a half cosine")
+    dropout: float = setting(0.2, "share of features dropped after dense1")
+    lstm_dropout: float = setting(0.25, "share of the LSTMs' inputs dropped")
+    patience: int = setting(10, "stop after this many epochs without a lower validation loss")
+    strength: float = setting(0.0, "of distortions, 0 to 1; 0 leaves pictures as they are")
+    clean_until: float = setting(0.5, "pictures stay clean until this share is read exactly")
+    ramp_epochs: int = setting(15, "epochs in which the strength then rises from 0")
+    generated: int = setting(0, "generated pictures that join the distorted ones")
+    backgrounds: int = setting(0, "pictures without text that join them, new ones every epoch")
+    augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
         for key, low in _AT_LEAST.items():
@@ -46,20 +50,36 @@ class TrainConfig:
                 raise ConfigError(
                     f"{key} is {getattr(self, key)}; it must be at least 0 and below 1."
                 )
+        for key in ("strength", "clean_until"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be above 0.")
+        for name, amount in asdict(self.augmentation).items():
+            if amount < 0:
+                raise ConfigError(f"augmentation.{name} is {amount}; it must be at least 0.")
 
     def save(self, path: Path) -> None:
         """Writes the settings as TOML."""
+        values = asdict(self)
+        table = values.pop("augmentation")
         # The JSON of a string, number or truth value is its TOML too.
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in asdict(self).items()]
+        lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
+        lines += ["\n[augmentation]\n"]
+        lines += [f"{key} = {json.dumps(value)}\n" for key, value in table.items()]
         path.write_text("".join(lines), encoding="utf-8")
 
 
 _AT_LEAST = {
-    "width": 0, "height": 0, "generated": 0, "epochs": 1, "batch_size": 1, "patience": 1
-}  # fmt: skip
-
+    "width": 0,
+    "height": 0,
+    "generated": 0,
+    "backgrounds": 0,
+    "epochs": 1,
+    "batch_size": 1,
+    "patience": 1,
+    "ramp_epochs": 1,
+}
 
 _TYPE_NAMES: dict[Any, str] = {
     str: "text",
@@ -69,8 +89,17 @@ _TYPE_NAMES: dict[Any, str] = {
 }
 
 
+def _settings() -> Iterator[tuple[str, "dataclasses.Field[Any]"]]:
+    """Every setting with its dotted name."""
+    for item in fields(TrainConfig):
+        if item.name != "augmentation":
+            yield item.name, item
+    for item in fields(Augmentation):
+        yield f"augmentation.{item.name}", item
+
+
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
-    """The settings of a TOML file, if one is given, with `overrides` on top.
+    """The settings of a TOML file, if one is given, with `overrides` by dotted name on top.
 
     Raises:
         ConfigError: the file cannot be read, or a key is unknown or of another type.
@@ -78,36 +107,55 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            loaded = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
-    types = {field.name: field.type for field in fields(TrainConfig)}
-    for key, value in values.items():
-        if key not in types:
-            near = difflib.get_close_matches(key, types, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(types)}."
-            raise ConfigError(f"{path}: unknown setting {key}; {hint}")
-        if types[key] is float and type(value) is int:
-            values[key] = float(value)
-        elif type(value) is not types[key]:
-            raise ConfigError(f"{path}: {key} is {value!r}; it must be {_TYPE_NAMES[types[key]]}.")
-    return TrainConfig(**{**values, **overrides})
+        table = loaded.pop("augmentation", {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: augmentation is {table!r}; it must be a table.")
+        values = loaded | {f"augmentation.{key}": value for key, value in table.items()}
+        values = {key: _checked(path, key, value) for key, value in values.items()}
+    values |= overrides
+    prefix = "augmentation."
+    inner = {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
+    outer = {key: v for key, v in values.items() if not key.startswith(prefix)}
+    return TrainConfig(**outer, augmentation=Augmentation(**inner))
+
+
+def _checked(path: Path, key: str, value: Any) -> Any:
+    types = {name: item.type for name, item in _settings()}
+    if key not in types:
+        near = difflib.get_close_matches(key, types, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(types)}."
+        raise ConfigError(f"{path}: unknown setting {key}; {hint}")
+    if types[key] is float and type(value) is int:
+        return float(value)
+    if type(value) is not types[key]:
+        raise ConfigError(f"{path}: {key} is {value!r}; it must be {_TYPE_NAMES[types[key]]}.")
+    return value
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Gives the parser `--config` and one option per setting, absent unless passed."""
     parser.add_argument("--config", type=Path, help="a TOML file of the settings below")
-    for setting in fields(TrainConfig):
+    for name, item in _settings():
         parser.add_argument(
-            f"--{setting.name.replace('_', '-')}",
-            type=setting.type,
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            type=_truth if item.type is bool else item.type,
             default=argparse.SUPPRESS,
-            help=f"{setting.metadata['help']} (default: {setting.default})",
+            help=f"{item.metadata['help']} (default: {item.default})",
         )
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
 
 
 def config_of(arguments: argparse.Namespace) -> TrainConfig:
     """The settings that a command line asks for."""
-    names = {field.name for field in fields(TrainConfig)}
+    names = {name for name, _ in _settings()}
     overrides = {key: value for key, value in vars(arguments).items() if key in names}
     return load_config(arguments.config, overrides)

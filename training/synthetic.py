@@ -86,7 +86,7 @@ def draw(text: str, width: int, height: int, generator: np.random.Generator) -> 
         top = round((height - glyph.shape[0]) / 2 + generator.normal(0, height * 0.02))
         boxes.append(_stamp(ink, glyph, round(x), top))
         x += squeeze * glyph.shape[1] - generator.uniform(-0.02, 0.04) * height
-    ink = np.maximum(ink, _stroke(width, height, generator))
+    ink = np.maximum(ink, stroke(width, height, generator))
     background = np.linspace(generator.uniform(0.65, 0.85), generator.uniform(0.93, 1.0), width)
     shade = background * (1 - ink * generator.uniform(0.9, 1.0))
     image = Image.fromarray((shade * 255).round().astype(np.uint8))
@@ -99,21 +99,21 @@ def _fitting_glyphs(
     text: str, width: int, height: int, generator: np.random.Generator
 ) -> list[FloatArray]:
     """One ink mask a character, in the largest size up to a random one that fits the width."""
-    font = FONTS[generator.choice(len(FONTS), p=(0.7, 0.1, 0.1, 0.1))]
+    name = FONTS[generator.choice(len(FONTS), p=(0.7, 0.1, 0.1, 0.1))]
     size = height * generator.uniform(0.58, 0.72)
     while True:
-        glyphs = [_glyph(symbol, font, round(size), generator) for symbol in text]
+        glyphs = [_glyph(symbol, name, round(size), generator) for symbol in text]
         if sum(glyph.shape[1] for glyph in glyphs) <= _WIDEST * width or size < _SMALLEST:
             return glyphs
         size *= 0.92
 
 
-def _glyph(symbol: str, font: str, size: int, generator: np.random.Generator) -> FloatArray:
+def _glyph(symbol: str, name: str, size: int, generator: np.random.Generator) -> FloatArray:
     """A character's ink, 0 to 1, cropped to its columns, turned a little and maybe frayed."""
     canvas = Image.new("L", (3 * size, 2 * size))
     # One baseline for all, so that g and p hang below it as they do in a line of text.
     ImageDraw.Draw(canvas).text(
-        (1.5 * size, 1.35 * size), symbol, font=_font(font, size), fill=255, anchor="ms"
+        (1.5 * size, 1.35 * size), symbol, font=font(name, size), fill=255, anchor="ms"
     )
     canvas = canvas.rotate(generator.uniform(-4, 4), Image.Resampling.BICUBIC)
     ink = np.asarray(canvas, np.float32) / _FULL
@@ -126,7 +126,8 @@ def _glyph(symbol: str, font: str, size: int, generator: np.random.Generator) ->
 
 
 @functools.cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def font(name: str, size: int) -> ImageFont.FreeTypeFont:
+    """One of Matplotlib's fonts, in pixels."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"), size)
 
 
@@ -151,8 +152,8 @@ def _stamp(ink: FloatArray, glyph: FloatArray, left: int, top: int) -> Box:
     return columns.start, rows.start + int(inked[0]), columns.stop, rows.start + int(inked[-1]) + 1
 
 
-def _stroke(width: int, height: int, generator: np.random.Generator) -> FloatArray:
-    """A broken line across the picture, thick at its left end."""
+def stroke(width: int, height: int, generator: np.random.Generator) -> FloatArray:
+    """The ink, 0 to 1, of a broken line across the picture, thick at its left end."""
     canvas = Image.new("L", (width, height))
     pen = ImageDraw.Draw(canvas)
     x = np.array([0.08, 0.09, 0.25, 0.45, 0.92]) + generator.normal(0, 0.03, 5)
@@ -173,6 +174,12 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--height", type=int, default=50, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument(
+        "--name-by-label",
+        action="store_true",
+        help="call the files <label>.png instead of writing labels.csv; a label that comes up "
+        "twice is written once",
+    )
     arguments = parser.parse_args()
     low, _, high = arguments.length.partition("-")
     try:
@@ -182,15 +189,18 @@ def main() -> None:
     if not lengths or lengths[0] < 1:
         parser.error(f"--length is {arguments.length!r}; it must go upwards from at least 1")
     arguments.out.mkdir(parents=True, exist_ok=True)
+    drawings = generate(
+        arguments.count, arguments.alphabet, lengths, arguments.width, arguments.height,
+        arguments.seed,
+    )  # fmt: skip
+    if arguments.name_by_label:
+        for drawing in drawings:
+            (arguments.out / f"{drawing.text}.png").write_bytes(drawing.png())
+        return
     with (arguments.out / "labels.csv").open("w", newline="", encoding="utf-8") as file:
         manifest = csv.writer(file)
         manifest.writerow(("path", "label"))
-        for number, drawing in enumerate(
-            generate(
-                arguments.count, arguments.alphabet, lengths, arguments.width, arguments.height,
-                arguments.seed,
-            )
-        ):  # fmt: skip
+        for number, drawing in enumerate(drawings):
             # A text may come up twice, and not every symbol can stand in a file's name.
             name = f"{number:06}.png"
             (arguments.out / name).write_bytes(drawing.png())

@@ -5,72 +5,33 @@ interrupted is resumed by the same command, and ends with the weights it would h
 """
 
 import argparse
-import csv
 import importlib.metadata
+import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from service.ocr.ctc import CtcCodec
-from service.ocr.preprocessing import FloatArray
 from training.config import TrainConfig, add_config_options, config_of
-from training.dataset import (
-    Dataset,
-    Sample,
-    alphabet_of,
-    digest_of,
-    encode_labels,
-    picture_size_of,
-    time_steps_of,
-)
+from training.dataset import Dataset, Sample, alphabet_of, digest_of, picture_size_of
 from training.exceptions import reported
+from training.feed import Examples, Feed, generated_examples, labelled_examples
 from training.loss import ctc_loss
 from training.metrics import character_error_rate, exact_matches
 from training.model import build_crnn
+from training.progress import Progress
 from training.runs import Run, RunFacts
 from training.split import split_by_content
-from training.synthetic import generated_tensors
 
-
-@dataclass(slots=True)
-class Progress:
-    """Where the loop stands after an epoch."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_loss: float = float("inf")
-    epochs_without_gain: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def record(self, figures: dict[str, float]) -> None:
-        """Takes in the figures of one more epoch."""
-        self.epoch += 1
-        self.history.append({"epoch": self.epoch} | figures)
-        if figures["val_loss"] < self.best_loss:
-            self.best_loss, self.best_epoch = figures["val_loss"], self.epoch
-            self.epochs_without_gain = 0
-        elif figures["val_cer"] < 1:
-            # A CTC model first emits nothing but blanks, for a number of epochs that depends on
-            # the data and on chance; this plateau is no reason to give up.
-            self.epochs_without_gain += 1
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """Decoded pictures `(n, width, height, 1)`, their encoded labels and their texts."""
-
-    pictures: FloatArray
-    labels: NDArray[np.int32]
-    texts: Sequence[str]
+_DISTORTED_COPIES = 1
+"""Of every validation picture, where training distorts its own."""
 
 
 def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
@@ -86,35 +47,43 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     facts = _facts(config, dataset.samples)
     splits = split_by_content(dataset.samples)
     codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
-    training = _examples(dataset, splits["train"], facts, codec)
-    validation = _examples(dataset, splits["validation"], facts, codec)
-    if config.generated:
-        training = _with_generated(training, config, facts, codec)
+    size = (facts.width, facts.height)
+    training = labelled_examples(dataset, splits["train"], *size, codec)
+    validation = labelled_examples(dataset, splits["validation"], *size, codec)
+    if config.strength:
+        validation += validation.distorted(config.augmentation, _DISTORTED_COPIES, config.seed)
+    feed = _feed(training, config, codec)
 
     keras.utils.set_random_seed(config.seed)
-    model = build_crnn(
-        facts.width, facts.height, codec.classes, config.dropout, config.lstm_dropout
-    )
+    model = build_crnn(*size, codec.classes, config.dropout, config.lstm_dropout)
+    if config.init_from:
+        # Before compiling, so that the optimizer starts anew; another alphabet or picture size
+        # makes some layers differ, which then keep their first weights.
+        first = Run.find(runs, config.init_from)
+        model.load_weights(first.best_weights, skip_mismatch=True)
     model.compile(keras.optimizers.Adam(config.learning_rate), loss=ctc_loss(codec.blank_index))
     model.optimizer.build(model.trainable_variables)
 
     run = None if fresh else Run.find_interrupted(runs, config, facts)
     if run is None:
         run = Run.create(runs, config, facts, splits)
-    progress = _restore(run, model)
+    progress = Progress.restore(run, model)
     print(
         f"{run.folder}: {model.count_params():,} parameters, {len(training.texts)} pictures to "
-        f"train on, {len(validation.texts)} to validate"
+        f"train on, {len(splits['validation'])} to validate"
         + (f"; resuming after epoch {progress.epoch}" if progress.epoch else "")
     )
     board = tf.summary.create_file_writer(str(run.folder / "tensorboard"))
     while progress.epoch < config.epochs and progress.epochs_without_gain < config.patience:
         started = time.monotonic()
-        loss = _train_epoch(model, training, config, progress.epoch + 1)
-        figures = {"loss": loss} | _validate(model, validation, codec)
+        strength = progress.strength(config)
+        model.optimizer.learning_rate = _learning_rate(config, progress)
+        figures = {"strength": strength or 0.0}
+        figures["loss"] = _train_epoch(model, feed, progress.epoch + 1, strength)
+        figures |= _validate(model, validation, len(splits["validation"]), codec)
         figures["seconds"] = time.monotonic() - started
-        progress.record(figures)
-        _save(run, model, progress)
+        progress.record(figures, config)
+        progress.save(run, model)
         _show(config, progress, board)
     run.finish()
     print(f"best epoch {progress.best_epoch}; the run is {run.folder}")
@@ -133,85 +102,51 @@ def _facts(config: TrainConfig, samples: Sequence[Sample]) -> RunFacts:
     )
 
 
-def _examples(
-    dataset: Dataset, samples: Sequence[Sample], facts: RunFacts, codec: CtcCodec
-) -> Examples:
-    labels = encode_labels(samples, codec, time_steps_of(facts.width))
-    pictures = dataset.tensors(samples, facts.width, facts.height)
-    return Examples(pictures, labels, [sample.label for sample in samples])
-
-
-def _with_generated(
-    training: Examples, config: TrainConfig, facts: RunFacts, codec: CtcCodec
-) -> Examples:
-    """Adds pictures drawn with the alphabet, the size and the lengths of the labelled ones."""
-    lengths = [len(text) for text in training.texts]
-    pictures, texts = generated_tensors(
-        config.generated, facts.alphabet, lengths, facts.width, facts.height, config.seed
-    )
-    labels = np.full((len(texts), training.labels.shape[1]), -1, np.int32)
-    for row, text in zip(labels, texts, strict=True):
-        row[: len(text)] = codec.encode(text, time_steps_of(facts.width))
-    return Examples(
-        np.concatenate([training.pictures, pictures]),
-        np.concatenate([training.labels, labels]),
-        [*training.texts, *texts],
+def _feed(training: Examples, config: TrainConfig, codec: CtcCodec) -> Feed:
+    rough = training
+    if config.generated:
+        rough = training + generated_examples(training, config.generated, codec, config.seed)
+    return Feed(
+        training, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed
     )
 
 
-def _restore(run: Run, model: keras.Model) -> Progress:
-    saved = run.load_progress()
-    if saved is None:
-        return Progress()
-    progress = Progress(**saved)
-    model.load_weights(run.epoch_weights(progress.epoch))
-    return progress
+def _learning_rate(config: TrainConfig, progress: Progress) -> float:
+    """Constant while pictures are clean, then a half cosine down to a hundredth."""
+    if not config.cosine or progress.clean_epochs is None:
+        return config.learning_rate
+    done = (progress.epoch - progress.clean_epochs) / (config.epochs - progress.clean_epochs)
+    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
-def _train_epoch(model: keras.Model, training: Examples, config: TrainConfig, epoch: int) -> float:
-    """One pass over the training pictures in an order of its own; gives the mean loss."""
+def _train_epoch(model: keras.Model, feed: Feed, epoch: int, strength: float | None) -> float:
+    """One pass over the epoch's pictures; gives the mean loss."""
     # Everything random follows from seed and epoch, so that a resumed run goes on as it would
     # have. Keras keeps the state of dropout in variables that it does not save with weights.
-    generator = np.random.default_rng((config.seed, epoch))
+    generator = np.random.default_rng((feed.seed, epoch, 0))
     for variable in model.variables:
         if variable.path.endswith("seed_generator_state"):
             variable.assign(generator.integers(2**31, size=variable.shape))
-    order = generator.permutation(len(training.texts))
     model.reset_metrics()
-    for batch in _batches(order, config.batch_size):
-        loss = model.train_on_batch(training.pictures[batch], training.labels[batch])
+    for pictures, labels in feed.batches(epoch, strength):
+        loss = model.train_on_batch(pictures, labels)
     return float(loss)
 
 
-def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    return (order[start : start + size] for start in range(0, len(order), size))
-
-
-def _validate(model: keras.Model, validation: Examples, codec: CtcCodec) -> dict[str, float]:
+def _validate(
+    model: keras.Model, validation: Examples, clean: int, codec: CtcCodec
+) -> dict[str, float]:
+    """Loss and CER over all pictures, exact match of the `clean` first and of all."""
     probabilities = model.predict(validation.pictures, batch_size=64, verbose=0)
     losses = ctc_loss(codec.blank_index)(validation.labels, probabilities)
-    pairs = [
-        (text, codec.decode(p).text)
-        for text, p in zip(validation.texts, probabilities, strict=True)
-    ]
+    texts = [codec.decode(picture) for picture in probabilities]
+    pairs = list(zip(validation.texts, texts, strict=True))
     return {
         "val_loss": float(np.mean(losses)),
         "val_cer": character_error_rate(pairs),
         "val_exact_match": exact_matches(pairs) / len(pairs),
+        "val_clean_exact_match": exact_matches(pairs[:clean]) / clean,
     }
-
-
-def _save(run: Run, model: keras.Model, progress: Progress) -> None:
-    """Stores the epoch so that a kill at any moment leaves a run that resumes."""
-    model.save_weights(run.epoch_weights(progress.epoch))
-    if progress.best_epoch == progress.epoch:
-        model.save_weights(run.best_weights)
-    with (run.folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(progress.history[0]))
-        writer.writeheader()
-        writer.writerows(progress.history)
-    run.save_progress(asdict(progress))
-    run.epoch_weights(progress.epoch - 1).unlink(missing_ok=True)
 
 
 def _show(config: TrainConfig, progress: Progress, board: tf.summary.SummaryWriter) -> None:
@@ -220,6 +155,7 @@ def _show(config: TrainConfig, progress: Progress, board: tf.summary.SummaryWrit
         f"epoch {progress.epoch:3}/{config.epochs}  {last['seconds']:5.1f} s  "
         f"loss {last['loss']:7.3f}  val_loss {last['val_loss']:7.3f}  "
         f"CER {last['val_cer']:.4f}  exact {last['val_exact_match']:.4f}"
+        + (f"  clean {last['val_clean_exact_match']:.4f}" if config.strength else "")
         + ("  best" if progress.best_epoch == progress.epoch else ""),
         flush=True,
     )

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from training.augmentation import Augmentation
 from training.config import TrainConfig, add_config_options, config_of, load_config
 from training.exceptions import ConfigError
 
@@ -20,7 +21,8 @@ def test_the_seed_recipe_is_the_default() -> None:
     config = load_config(RECIPES / "seed.toml", {})
     assert config == TrainConfig()
     assert (config.epochs, config.batch_size, config.patience) == (100, 16, 10)
-    assert (config.learning_rate, config.dropout, config.generated) == (0.001, 0.2, 0)
+    assert (config.learning_rate, config.dropout, config.cosine) == (0.001, 0.2, False)
+    assert (config.strength, config.generated, config.backgrounds) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
@@ -31,13 +33,16 @@ def test_every_recipe_can_be_used(recipe: Path) -> None:
 
 def test_the_command_line_wins_over_the_file() -> None:
     """Every setting is an option; what is not passed stays as the file says."""
-    config = parse("--config", str(RECIPES / "bundled.toml"), "--epochs", "3", "--dropout", "0.1")
-    assert (config.epochs, config.dropout, config.generated) == (3, 0.1, 832)
+    options = ("--epochs", "3", "--cosine", "false", "--augmentation.blur", "1.5")
+    config = parse("--config", str(RECIPES / "robust.toml"), *options)
+    assert (config.epochs, config.cosine, config.augmentation.blur) == (3, False, 1.5)
+    assert (config.strength, config.generated) == (1.0, 208)
 
 
 def test_settings_survive_saving(tmp_path: Path) -> None:
     """What a run saved is what it was started with."""
-    config = TrainConfig(name='q"uote', learning_rate=1e-5, generated=7)
+    rough = Augmentation(rotation=3.5, jpeg=0.0)
+    config = TrainConfig(name='q"uote', learning_rate=1e-5, cosine=True, augmentation=rough)
     config.save(tmp_path / "config.toml")
     assert load_config(tmp_path / "config.toml", {}) == config
 
@@ -53,6 +58,14 @@ def test_settings_survive_saving(tmp_path: Path) -> None:
         ("epochs = 0", "epochs is 0; it must be at least 1"),
         ("dropout = 1", "dropout is 1.0; it must be at least 0 and below 1"),
         ("learning_rate = -1", "learning_rate is -1.0; it must be above 0"),
+        ("cosine = 1", "cosine is 1; it must be true or false"),
+        ("strength = 2", "strength is 2.0; it must be 0 to 1"),
+        ("augmentation = 3", "augmentation is 3; it must be a table"),
+        (
+            "[augmentation]\nblurr = 3",
+            "unknown setting augmentation.blurr; did you mean augmentation.blur?",
+        ),
+        ("[augmentation]\nblur = -1", "augmentation.blur is -1.0; it must be at least 0"),
         ("epochs 3", "cannot be read as TOML"),
     ],
 )

@@ -1,0 +1,125 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from service.ocr.ctc import CtcCodec
+from service.ocr.preprocessing import FloatArray
+from training.augmentation import CHANCES, OPERATIONS, Augmentation
+from training.background import KINDS, draw_background
+from training.dataset import PADDING
+from training.feed import Examples, Feed, generated_examples
+from training.synthetic import generate
+
+NOTHING = Augmentation(**dict.fromkeys(OPERATIONS, 0.0), clean=0.0)
+
+
+@pytest.fixture(scope="module")
+def picture() -> FloatArray:
+    """A generated picture of 200×50 pixels."""
+    (drawing,) = generate(1, "abc", (5,), 200, 50, seed=0)
+    return np.asarray(drawing.image, np.float32) / 255
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_distorts_more_with_its_amount(name: str, picture: FloatArray) -> None:
+    """Size and range stay, something changes, and an amount of next to nothing changes less."""
+    largest = getattr(Augmentation(), name)
+    strong, weak = (
+        OPERATIONS[name](picture, amount, np.random.default_rng(5)) for amount in (largest, 1e-9)
+    )
+    for distorted in (strong, weak):
+        assert distorted.shape == picture.shape
+        assert -1e-6 <= distorted.min() <= distorted.max() <= 1 + 1e-6
+    change = np.abs(strong - picture).mean()
+    assert change > 0.003
+    if name != "inversion":  # which has no half
+        assert np.abs(weak - picture).mean() < change
+
+
+def test_the_same_seed_distorts_the_same(picture: FloatArray) -> None:
+    """Augmentation is reproducible."""
+    first, again, other = (
+        Augmentation(clean=0.0).apply(picture, 1.0, np.random.default_rng(seed))
+        for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_no_strength_no_distortion(picture: FloatArray) -> None:
+    """At strength 0, and in the share that stays clean, the picture is the same."""
+    generator = np.random.default_rng(0)
+    assert Augmentation().apply(picture, 0.0, generator) is picture
+    assert Augmentation(clean=1.0).apply(picture, 1.0, generator) is picture
+
+
+def test_an_operation_of_amount_0_is_left_out(picture: FloatArray) -> None:
+    """Only what the settings allow happens, and as often as its chance says."""
+    only_inversion = replace(NOTHING, inversion=1.0)
+    inverted = 0
+    for seed in range(200):
+        distorted = only_inversion.apply(picture, 1.0, np.random.default_rng(seed))
+        inverted += np.array_equal(distorted, 1 - picture)
+        assert np.array_equal(distorted, 1 - picture) or distorted is picture
+    assert 200 * CHANCES["inversion"] == pytest.approx(inverted, abs=20)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_backgrounds(kind: str) -> None:
+    """Every kind gives pictures of the size, within the range of gray."""
+    for seed in range(5):
+        drawn = KINDS[kind](120, 40, np.random.default_rng(seed))
+        assert drawn.shape == (40, 120)
+        assert np.isfinite(drawn).all()
+    assert draw_background(120, 40, np.random.default_rng(0)).dtype == np.float32
+
+
+@pytest.fixture(scope="module")
+def clean() -> Examples:
+    """Ten black pictures, labelled."""
+    codec = CtcCodec("ab", 2)
+    labels = np.array([codec.encode("ab", 12)] * 10, np.int32)
+    return Examples(np.zeros((10, 48, 16, 1), np.float32), labels, ["ab"] * 10)
+
+
+@pytest.fixture(scope="module")
+def feed(clean: Examples) -> Feed:
+    """Ten labelled, five generated and three background pictures, inverted when rough."""
+    rough = clean + generated_examples(clean, 5, CtcCodec("ab", 2), seed=1)
+    return Feed(clean, rough, 3, replace(NOTHING, inversion=1.0), batch_size=4, seed=7)
+
+
+def test_a_clean_epoch(feed: Feed) -> None:
+    """Without a strength the labelled pictures alone, each once, as they are."""
+    batches = list(feed.batches(1, None))
+    assert [len(labels) for _, labels in batches] == [4, 4, 2]
+    assert all((pictures == 0).all() for pictures, _ in batches)
+
+
+def test_a_rough_epoch(feed: Feed) -> None:
+    """Every picture once, some of them distorted; those without text have an empty label."""
+    pictures, labels = map(np.concatenate, zip(*feed.batches(1, 1.0), strict=True))
+    assert len(pictures) == 18
+    assert (labels == PADDING).all(axis=1).sum() == 3
+    black, white = (sum((p == level).all() for p in pictures) for level in (0, 1))
+    assert black + white == 10
+    assert white > 0
+
+
+def test_epochs_are_reproducible_and_differ(feed: Feed) -> None:
+    """An epoch is the same whenever it is asked for; the next one has another order."""
+    first, again, other = (
+        np.concatenate([pictures for pictures, _ in feed.batches(epoch, 1.0)])
+        for epoch in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_distorted_copies(clean: Examples) -> None:
+    """Validation has the same distorted copies every time, with their labels."""
+    copies = clean.distorted(replace(NOTHING, inversion=1.0), copies=3, seed=0)
+    assert copies.pictures.shape == (30, 48, 16, 1)
+    assert 0 < (copies.pictures == 1).mean() < 1
+    assert len(copies.labels) == len(copies.texts) == 30

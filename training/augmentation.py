@@ -1,0 +1,218 @@
+"""Draws distortions for training: each operation with one strength, in a fixed order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from service.ocr.preprocessing import FloatArray
+from training import distortions
+from training.settings import setting
+
+_SKEW = 0.6
+"""Amounts are drawn as a uniform number to this power, so that large ones come more often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """The largest amount of every operation; 0 leaves it out."""
+
+    clean: float = setting(0.15, "share of the pictures that are left as they are")
+    rotation: float = setting(12.0, "degrees, either way")
+    shear: float = setting(0.4, "columns per row, either way")
+    scale: float = setting(0.35, "0.35 scales from 1/1.35 to 1.35")
+    aspect: float = setting(0.3, "likewise, of the width alone")
+    shift: float = setting(0.12, "share of the sides, any way")
+    perspective: float = setting(0.1, "share of the sides by which corners move")
+    wave: float = setting(3.0, "pixels")
+    padding: float = setting(0.5, "share of the sides added on each side")
+    crop: float = setting(0.06, "share of the sides cut off on each side")
+    blur: float = setting(2.2, "standard deviation in pixels")
+    motion_blur: float = setting(8.0, "pixels")
+    sharpen: float = setting(400.0, "percent")
+    rescale: float = setting(0.72, "0.72 scales down to 0.28 and up again")
+    jpeg: float = setting(92.0, "95 less the lowest quality")
+    gaussian_noise: float = setting(0.25, "standard deviation, of a gray range of 1")
+    salt_and_pepper: float = setting(0.15, "share of the pixels")
+    brightness: float = setting(0.5, "of a gray range of 1, either way")
+    contrast: float = setting(0.9, "0.9 leaves a tenth of the contrast")
+    gamma: float = setting(2.5, "1 more than the largest exponent, or its inverse")
+    tint: float = setting(1.0, "1 allows any ink on any paper")
+    inversion: float = setting(1.0, "1 allows it")
+    shade: float = setting(0.6, "share of the light missing on one side")
+    posterize: float = setting(1.0, "1 leaves as few as two levels")
+    strokes: float = setting(4.0, "lines")
+    occlusions: float = setting(4.0, "squares, of up to 9 pixels")
+    thicken: float = setting(1.0, "1 allows it")
+    thin: float = setting(1.0, "1 allows it")
+
+    def apply(
+        self, picture: FloatArray, strength: float, generator: np.random.Generator
+    ) -> FloatArray:
+        """Distorts one picture; each operation happens with its own chance.
+
+        Args:
+            picture: float32 `(height, width)`, 0 black to 1 white.
+            strength: 0 to 1, of the largest amounts.
+        """
+        if strength <= 0 or generator.random() < self.clean:
+            return picture
+        happens = generator.random(len(OPERATIONS))
+        for draw, (name, operation) in zip(happens, OPERATIONS.items(), strict=True):
+            largest = getattr(self, name)
+            if largest > 0 and draw < CHANCES.get(name, _CHANCE):
+                amount = largest * strength * generator.random() ** _SKEW
+                picture = operation(picture, amount, generator)
+        return picture.astype(np.float32, copy=False)
+
+
+Operation = Callable[[FloatArray, float, np.random.Generator], FloatArray]
+
+
+def _either(amount: float, generator: np.random.Generator) -> float:
+    return amount if generator.random() < 0.5 else -amount
+
+
+def _fill(picture: FloatArray, generator: np.random.Generator) -> float:
+    """What lies around a picture: white, black, any gray, or the gray of its own border."""
+    border = float(np.median(np.concatenate([picture[0], picture[-1]])))
+    return float(generator.choice((1.0, 0.0, generator.random(), border), p=(0.35, 0.2, 0.2, 0.25)))
+
+
+def _rotation(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.affine(p, rotation=_either(amount, g), fill=_fill(p, g))
+
+
+def _shear(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.affine(p, shear=_either(amount, g), fill=_fill(p, g))
+
+
+def _scale(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    factor = (1 + amount) ** _either(1, g)
+    return distortions.affine(p, scale_x=factor, scale_y=factor, fill=_fill(p, g))
+
+
+def _aspect(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.affine(p, scale_x=(1 + amount) ** _either(1, g), fill=_fill(p, g))
+
+
+def _shift(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    x, y = g.uniform(-amount, amount, 2)
+    return distortions.affine(p, shift_x=x, shift_y=y, fill=_fill(p, g))
+
+
+def _perspective(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    corners = g.uniform(-amount, amount, (4, 2)).astype(np.float32)
+    return distortions.perspective(p, corners, fill=_fill(p, g))
+
+
+def _wave(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.wave(p, amount, period=g.uniform(30, 200), phase=g.random())
+
+
+def _padding(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    # As much in pixels on every side, as a screenshot has, or each side by itself.
+    height, width = p.shape
+    across = amount * height / width
+    left, top, right, bottom = across, amount, across, amount
+    if g.random() < 0.5:
+        wide = max(across, amount / 2)
+        left, top, right, bottom = g.random(4) * (wide, amount, wide, amount)
+    return distortions.pad(p, left, top, right, bottom, _fill(p, g))
+
+
+def _crop(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    left, top, right, bottom = -g.uniform(0, amount, 4)
+    return distortions.pad(p, left, top, right, bottom)
+
+
+def _rescale(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.rescale(p, 1 - amount, g.choice((0, 2, 3)))
+
+
+def _contrast(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    if g.random() < 0.3:
+        return distortions.contrast(p, 1 + 3 * amount)
+    return distortions.contrast(p, 1 - amount, pivot=g.random())
+
+
+def _tint(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    # The paper goes from white towards any colour, the ink from black, but never to the paper's.
+    paper = 1 - amount * g.random(3)
+    ink = amount * g.random(3)
+    if abs(float((paper - ink).mean())) < 0.25:
+        ink = np.zeros(3)
+    return distortions.tint(p, ink.astype(np.float32), paper.astype(np.float32))
+
+
+def _shade(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    left, right = g.permutation((1.0, 1.0 - amount))
+    return distortions.shade(p, left, right)
+
+
+def _posterize(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.posterize(p, levels=2 + round(6 * (1 - amount)))
+
+
+def _strokes(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    width = int(g.choice((1, 2, 3), p=(0.6, 0.3, 0.1)))
+    return distortions.strokes(p, round(amount), width, _ink(g), g)
+
+
+def _occlusions(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.occlude(p, round(amount), int(g.integers(3, 10)), _ink(g), g)
+
+
+def _ink(generator: np.random.Generator) -> float:
+    return float(generator.choice((0.0, generator.random(), 1.0), p=(0.5, 0.2, 0.3)))
+
+
+# Geometry first, then ink, light, resolution, noise and compression: the order in which a
+# picture meets them between the page and the upload.
+OPERATIONS: dict[str, Operation] = {
+    "rotation": _rotation,
+    "shear": _shear,
+    "scale": _scale,
+    "aspect": _aspect,
+    "shift": _shift,
+    "perspective": _perspective,
+    "wave": _wave,
+    "thicken": lambda p, a, g: distortions.thicken(p) if a > 0.3 else p,
+    "thin": lambda p, a, g: distortions.thin(p) if a > 0.3 else p,
+    "strokes": _strokes,
+    "occlusions": _occlusions,
+    "crop": _crop,
+    "padding": _padding,
+    "tint": _tint,
+    "shade": _shade,
+    "inversion": lambda p, a, g: distortions.invert(p),
+    "brightness": lambda p, a, g: distortions.brightness(p, _either(a, g)),
+    "contrast": _contrast,
+    "gamma": lambda p, a, g: distortions.gamma(p, (1 + a) ** _either(1, g)),
+    "blur": lambda p, a, g: distortions.blur(p, a),
+    "motion_blur": lambda p, a, g: distortions.motion_blur(p, 1 + round(a)),
+    "rescale": _rescale,
+    "sharpen": lambda p, a, g: distortions.sharpen(p, round(a)),
+    "gaussian_noise": distortions.gaussian_noise,
+    "salt_and_pepper": distortions.salt_and_pepper,
+    "posterize": _posterize,
+    "jpeg": lambda p, a, g: distortions.jpeg(p, round(95 - a)),
+}
+
+_CHANCE = 0.06
+"""That an operation happens to a picture."""
+
+CHANCES = {
+    "rotation": 0.18,
+    "shear": 0.15,
+    "scale": 0.15,
+    "aspect": 0.1,
+    "shift": 0.2,
+    "perspective": 0.1,
+    "thicken": 0.1,
+    "padding": 0.15,
+    "inversion": 0.25,
+}
+"""Of those that are harder to learn, or more frequent in uploads: more often."""
+
+assert {field.name for field in fields(Augmentation)} == {"clean", *OPERATIONS}

@@ -1,0 +1,70 @@
+"""Where a training stands: what has to survive a kill, and what follows from it."""
+
+import csv
+from dataclasses import asdict, dataclass, field
+from typing import Self
+
+import keras
+
+from training.config import TrainConfig
+from training.runs import Run
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where the loop stands after an epoch."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    epochs_without_gain: int = 0
+    clean_epochs: int | None = None
+    """Epochs until the clean pictures were read; None before."""
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def record(self, figures: dict[str, float], config: TrainConfig) -> None:
+        """Takes in the figures of one more epoch."""
+        self.epoch += 1
+        self.history.append({"epoch": self.epoch} | figures)
+        if self.clean_epochs is None and figures["val_clean_exact_match"] >= config.clean_until:
+            self.clean_epochs = self.epoch
+        if figures["val_loss"] < self.best_loss:
+            self.best_loss, self.best_epoch = figures["val_loss"], self.epoch
+            self.epochs_without_gain = 0
+        elif figures["val_cer"] < 1:
+            # A CTC model first emits nothing but blanks, for a number of epochs that depends on
+            # the data and on chance; this plateau is no reason to give up.
+            self.epochs_without_gain += 1
+
+    def strength(self, config: TrainConfig) -> float | None:
+        """How strongly the next epoch's pictures are distorted; None: clean pictures alone.
+
+        Distortions from the first step would keep CTC on its plateau of blanks; so pictures
+        stay clean until they are read, and then the strength rises.
+        """
+        if self.clean_epochs is None or not config.strength:
+            return None
+        rise = (self.epoch + 1 - self.clean_epochs) / config.ramp_epochs
+        return config.strength * min(1.0, rise)
+
+    def save(self, run: Run, model: keras.Model) -> None:
+        """Stores the epoch so that a kill at any moment leaves a run that resumes."""
+        model.save_weights(run.epoch_weights(self.epoch))
+        if self.best_epoch == self.epoch:
+            model.save_weights(run.best_weights)
+        with (run.folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(self.history[0]))
+            writer.writeheader()
+            writer.writerows(self.history)
+        run.save_progress(asdict(self))
+        run.epoch_weights(self.epoch - 1).unlink(missing_ok=True)
+
+    @classmethod
+    def restore(cls, run: Run, model: keras.Model) -> Self:
+        """The progress of an interrupted run, its weights put into the model; else a new one."""
+        saved = run.load_progress()
+        if saved is None:
+            return cls()
+        progress = cls(**saved)
+        model.load_weights(run.epoch_weights(progress.epoch))
+        return progress
