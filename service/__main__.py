@@ -14,7 +14,8 @@ from uvicorn.supervisors import Multiprocess
 from service.app import create_app
 from service.ocr.exceptions import ModelError
 from service.ocr.recognizer import Recognizer
-from service.reader import load_recognizer
+from service.problems import ProblemError
+from service.reader import Reader, load_recognizer
 from service.settings import Settings
 
 
@@ -29,12 +30,13 @@ def main() -> int:
         logging.config.dictConfig(_log_config(settings))
         # Before any socket is bound or worker started, so that a bad model is one sentence.
         recognizer = load_recognizer(settings)
+        Reader.of(recognizer, settings)
     except ValidationError as error:
         for problem in error.errors():
             name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
             print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
         return 1
-    except ModelError as error:
+    except (ModelError, ProblemError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return _serve(settings, recognizer) if settings.workers == 1 else _supervise(settings)

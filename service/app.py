@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from service import __version__, problems
@@ -32,9 +31,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.reader = Reader(
-            load(), CapacityLimiter(settings.threads), settings.max_upload_bytes
-        )
+        app.state.reader = Reader.of(load(), settings)
         yield
         app.state.reader = None
 

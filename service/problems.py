@@ -100,7 +100,7 @@ def install(app: FastAPI) -> None:
 
     async def on_invalid_parameter(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        details = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        details = (f"{e['loc'][-1]}: {e['input']!r} was given; {e['msg']}" for e in error.errors())
         return problem_response(INVALID_PARAMETER, "; ".join(details))
 
     async def on_http_error(_: Request, error: Exception) -> JSONResponse:

@@ -3,10 +3,12 @@
 import logging
 import time
 from dataclasses import dataclass, field
+from typing import Self
 
 from anyio import CapacityLimiter
 
 from service.ocr.recognizer import Recognizer
+from service.questions import Questioner, QuestionParameters
 from service.settings import Settings
 
 logger = logging.getLogger("service")
@@ -19,6 +21,28 @@ class Reader:
     recognizer: Recognizer
     limiter: CapacityLimiter = field(repr=False)
     max_upload_bytes: int
+    questioner: Questioner
+
+    @classmethod
+    def of(cls, recognizer: Recognizer, settings: Settings) -> Self:
+        """A reader with the bounds and defaults of the settings.
+
+        Raises:
+            ProblemError: the defaults do not fit the model.
+        """
+        defaults = QuestionParameters(
+            alternatives=settings.alternatives,
+            length=settings.length,
+            alphabet=settings.alphabet,
+            pattern=settings.pattern,
+            min_confidence=settings.min_confidence,
+        )
+        return cls(
+            recognizer,
+            CapacityLimiter(settings.threads),
+            settings.max_upload_bytes,
+            Questioner(recognizer.metadata.alphabet, defaults),
+        )
 
 
 def load_recognizer(settings: Settings) -> Recognizer:

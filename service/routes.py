@@ -4,11 +4,12 @@ from importlib.resources import files
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from service import problems
 from service.problems import ProblemError, documented
+from service.questions import QuestionParameters
 from service.reader import Reader
 from service.schemas import Health, ModelCard, Prediction
 from service.uploads import FIELD, read_upload
@@ -62,19 +63,26 @@ _UPLOAD = {
     responses=documented(
         problems.UNSUPPORTED_MEDIA_TYPE,
         problems.INVALID_UPLOAD,
+        problems.INVALID_PARAMETER,
         problems.UPLOAD_TOO_LARGE,
         problems.NOT_READY,
         *problems.DOMAIN_KINDS.values(),
     ),
     openapi_extra=_UPLOAD,
 )
-async def predict(request: Request, reader: ReadyReader) -> JSONResponse:
+async def predict(
+    request: Request, reader: ReadyReader, parameters: Annotated[QuestionParameters, Query()]
+) -> JSONResponse:
     """Reads one picture. A picture without text gives an empty text."""
+    question, min_confidence = reader.questioner.ask(parameters)
     picture = await read_upload(request, reader.max_upload_bytes)
     # Off the event loop, so that health checks never wait for a picture.
-    reading = await to_thread.run_sync(reader.recognizer.read, picture, limiter=reader.limiter)
+    reading = await to_thread.run_sync(
+        reader.recognizer.read, picture, question, limiter=reader.limiter
+    )
     # Already valid: handing FastAPI the model instead would validate it once more.
-    return JSONResponse(Prediction.of(reading, reader.recognizer.metadata).model_dump())
+    prediction = Prediction.of(reading, reader.recognizer.metadata, min_confidence)
+    return JSONResponse(prediction.model_dump())
 
 
 @router.get("/model", operation_id="model", summary="The model that is served")

@@ -4,10 +4,11 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.ocr.ctc import Reading
+from service.ocr.decoder import Reading
 from service.ocr.metadata import ModelMetadata
 
 _DECIMALS = 6
+_UNSATISFIED = "No text that satisfies the constraints fits this picture."
 
 
 class Character(BaseModel):
@@ -17,9 +18,19 @@ class Character(BaseModel):
     confidence: float = Field(
         ge=0,
         le=1,
-        description="The highest probability that the model gives this symbol over the time "
-        "steps that emit it.",
+        description="The calibrated probability that this position holds this character, given "
+        "that one stands there: its probability in the surest time step that emits it.",
     )
+    span: tuple[float, float] = Field(
+        description="Where it begins and ends, in pixels from the left of the uploaded picture."
+    )
+
+
+class Alternative(BaseModel):
+    """Another text that the picture may say."""
+
+    text: str
+    confidence: float = Field(ge=0, le=1, description="As that of the prediction.")
 
 
 class ModelReference(BaseModel):
@@ -37,13 +48,16 @@ class Prediction(BaseModel):
             "example": {
                 "text": "226md",
                 "confidence": 0.998,
+                "accepted": True,
                 "characters": [
-                    {"character": "2", "confidence": 0.9999},
-                    {"character": "2", "confidence": 0.9995},
-                    {"character": "6", "confidence": 0.9998},
-                    {"character": "m", "confidence": 0.9992},
-                    {"character": "d", "confidence": 0.9996},
+                    {"character": "2", "confidence": 0.9999, "span": [30.0, 50.0]},
+                    {"character": "2", "confidence": 0.9995, "span": [50.0, 70.0]},
+                    {"character": "6", "confidence": 0.9998, "span": [70.0, 92.0]},
+                    {"character": "m", "confidence": 0.9992, "span": [92.0, 120.0]},
+                    {"character": "d", "confidence": 0.9996, "span": [120.0, 148.0]},
                 ],
+                "alternatives": [{"text": "226rnd", "confidence": 0.0007}],
+                "reason": None,
                 "model": {"name": "captcha", "version": "20261121-013633-1a2b3c4d"},
             }
         }
@@ -53,22 +67,40 @@ class Prediction(BaseModel):
     confidence: float = Field(
         ge=0,
         le=1,
-        description="The product of the characters' confidences; of the empty text, the product "
-        "of the blank's probabilities over all time steps.",
+        description="The posterior probability of the text, summed over all of its alignments "
+        "and calibrated: of many texts with confidence 0.9, nine in ten are right.",
     )
+    accepted: bool = Field(description="Whether the confidence is at least `min_confidence`.")
     characters: list[Character]
+    alternatives: list[Alternative] = Field(
+        description="The most probable other texts, the best first; as many as were asked for, "
+        "or fewer where the rest are less than a ten-thousandth as probable as the best."
+    )
+    reason: str | None = Field(
+        description="Why there is no text, where the constraints leave none."
+    )
     model: ModelReference
 
     @classmethod
-    def of(cls, reading: Reading, model: ModelMetadata) -> Self:
+    def of(cls, reading: Reading, model: ModelMetadata, min_confidence: float) -> Self:
         """The answer for a reading of that model."""
         return cls(
             text=reading.text,
             confidence=round(reading.confidence, _DECIMALS),
             characters=[
-                Character(character=c.character, confidence=round(c.confidence, _DECIMALS))
+                Character(
+                    character=c.character,
+                    confidence=round(c.confidence, _DECIMALS),
+                    span=(round(c.span[0], 1), round(c.span[1], 1)),
+                )
                 for c in reading.characters
             ],
+            accepted=reading.satisfied and reading.confidence >= min_confidence,
+            alternatives=[
+                Alternative(text=a.text, confidence=round(a.confidence, _DECIMALS))
+                for a in reading.alternatives
+            ],
+            reason=None if reading.satisfied else _UNSATISFIED,
             model=ModelReference(name=model.name, version=model.version),
         )
 

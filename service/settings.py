@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
+from service.questions import MOST_ALTERNATIVES
 
 
 class Settings(BaseSettings):
@@ -30,6 +31,18 @@ class Settings(BaseSettings):
         default=DEFAULT_MAX_PIXELS,
         ge=1,
         description="Width × height above which a picture is refused, unread.",
+    )
+    alternatives: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_ALTERNATIVES,
+        description="Default of the parameter `alternatives`.",
+    )
+    length: str | None = Field(default=None, description="Default of the parameter `length`.")
+    alphabet: str | None = Field(default=None, description="Default of the parameter `alphabet`.")
+    pattern: str | None = Field(default=None, description="Default of the parameter `pattern`.")
+    min_confidence: float = Field(
+        default=0.0, ge=0, le=1, description="Default of the parameter `min_confidence`."
     )
     shutdown_seconds: int = Field(
         default=10, ge=0, description="Time that running requests have to finish at a shutdown."

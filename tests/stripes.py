@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from service.ocr.calibration import Calibration
 from service.ocr.metadata import GoldenPicture, ModelMetadata
 
 ALPHABET = "abcd"
@@ -61,6 +62,7 @@ def metadata(alphabet: str = ALPHABET) -> ModelMetadata:
         output_name="dense2",
         training_run="by-hand",
         data_digest="none",
+        calibration=Calibration(),
         figures={"exact_match": 1.0},
         golden=(golden,),
     )

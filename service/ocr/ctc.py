@@ -5,35 +5,14 @@ i-th symbol of the alphabet, and the blank is a class of its own whose index is 
 """
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.ocr.alignment import greedy_steps
 from service.ocr.exceptions import LabelError
-
-
-@dataclass(frozen=True, slots=True)
-class Character:
-    """One character that was read, and how sure the model is of it, 0 to 1."""
-
-    character: str
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one picture says.
-
-    The confidence of a character is the highest probability that the model gives its symbol
-    over the time steps that emit it. The confidence of a text is the product of those of its
-    characters; of the empty text, the product of the blank's over all time steps. Both lie
-    between 0 and 1.
-    """
-
-    text: str
-    confidence: float
-    characters: tuple[Character, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +59,19 @@ class CtcCodec:
         class_of = {symbol: index for index, symbol in enumerate(self.symbols)}
         return [class_of[symbol] for symbol in label]
 
-    def decode(self, probabilities: NDArray[np.float32]) -> Reading:
+    def text(self, label: Iterable[int]) -> str:
+        """The symbols of classes."""
+        symbols = self.symbols
+        return "".join(symbols[index] for index in label)
+
+    def decode(self, probabilities: NDArray[np.floating]) -> str:
         """Greedy decoding: the best class of every time step, repeats collapsed, blanks dropped.
 
         Args:
             probabilities: `(time steps, classes)`, the softmax output of one picture.
         """
-        best = probabilities.argmax(axis=1)
-        maxima = probabilities[np.arange(len(best)), best]
-        # Repeats collapse before blanks drop: "a a blank a" reads "aa", never "a".
-        starts = np.flatnonzero(np.diff(best, prepend=-1))
-        peaks = np.maximum.reduceat(maxima, starts)
-        emitted = best[starts] != self.blank_index
-        symbols = self.symbols
-        characters = tuple(
-            Character(symbols[index], float(peak))
-            for index, peak in zip(best[starts][emitted], peaks[emitted], strict=True)
-        )
-        certainties = peaks[emitted] if characters else maxima
-        return Reading(
-            text="".join(character.character for character in characters),
-            confidence=float(np.prod(certainties, dtype=np.float64)),
-            characters=characters,
-        )
+        best = probabilities.argmax(axis=1).tolist()
+        return self.text(best[start] for start, _ in greedy_steps(best, self.blank_index))
 
 
 def shortest_path(label: str) -> int:

@@ -37,6 +37,10 @@ class LabelError(OcrError):
     """A text that the model cannot emit."""
 
 
+class ConstraintError(OcrError):
+    """A constraint that is malformed, not supported, or too large."""
+
+
 class ModelError(OcrError):
     """The model file is at fault."""
 

@@ -9,9 +9,10 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from service.ocr.calibration import Calibration, Logistic
 from service.ocr.exceptions import ModelMetadataError
 
 FORMAT_VERSION = 1
@@ -39,6 +40,7 @@ class ModelMetadata:
             `(n, time steps, len(alphabet) + 1)`.
         training_run: the name of the run that trained it.
         data_digest: SHA-256 over the labelled pictures that the run was given.
+        calibration: of its confidences.
         figures: how well it read pictures that it was not trained on, by name.
         golden: pictures that a sound copy of the model reads as stated.
     """
@@ -53,6 +55,7 @@ class ModelMetadata:
     output_name: str
     training_run: str
     data_digest: str
+    calibration: Calibration
     figures: Mapping[str, Any]
     golden: tuple[GoldenPicture, ...]
 
@@ -85,6 +88,7 @@ class ModelMetadata:
             "output_name": self.output_name,
             "training_run": self.training_run,
             "data_digest": self.data_digest,
+            "calibration": json.dumps(asdict(self.calibration)),
             "figures": json.dumps(dict(self.figures)),
             "golden": json.dumps(
                 [
@@ -117,6 +121,7 @@ class ModelMetadata:
             output_name=_text(properties, "output_name"),
             training_run=_text(properties, "training_run"),
             data_digest=_text(properties, "data_digest"),
+            calibration=_calibration(properties),
             figures=_figures(properties),
             golden=_golden(properties),
         )
@@ -144,6 +149,24 @@ def _json(properties: Mapping[str, str], key: str) -> Any:
         return json.loads(_text(properties, key))
     except ValueError as error:
         raise ModelMetadataError(f"{key} is not valid JSON: {error}.") from error
+
+
+def _calibration(properties: Mapping[str, str]) -> Calibration:
+    try:
+        values = _json(properties, "calibration")
+        temperature = float(values["temperature"])
+        text, character = (
+            Logistic(float(values[kind]["scale"]), float(values[kind]["offset"]))
+            for kind in ("text", "character")
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelMetadataError(
+            "calibration must be a JSON object with temperature, and text and character, each with "
+            "scale and offset."
+        ) from error
+    if not temperature > 0 or not text.scale > 0 or not character.scale > 0:
+        raise ModelMetadataError("calibration: temperature and scales must be above 0.")
+    return Calibration(temperature, text, character)
 
 
 def _figures(properties: Mapping[str, str]) -> Mapping[str, Any]:

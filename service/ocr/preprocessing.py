@@ -57,7 +57,11 @@ def preprocess(
     Raises:
         UnsupportedFormatError, UndecodableError, PictureTooLargeError
     """
-    gray = decode_gray(data, max_pixels)
+    return fitted(decode_gray(data, max_pixels), width, height)
+
+
+def fitted(gray: FloatArray, width: int, height: int) -> FloatArray:
+    """Stretches a decoded picture `(height, width)` to the tensor `(width, height, 1)`."""
     if gray.shape != (height, width):
         resized = Image.fromarray(gray).resize((width, height), Image.Resampling.BILINEAR)
         gray = np.asarray(resized)

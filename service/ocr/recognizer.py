@@ -6,14 +6,15 @@ from typing import Self
 
 import numpy as np
 
-from service.ocr.ctc import CtcCodec, Reading
+from service.ocr.ctc import CtcCodec
+from service.ocr.decoder import PLAIN, Decoder, Question, Reading
 from service.ocr.exceptions import (
     ModelCheckError,
     ModelMetadataError,
     PictureError,
 )
 from service.ocr.metadata import ModelMetadata
-from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, FloatArray, preprocess
+from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, FloatArray, decode_gray, fitted
 from service.ocr.session import Node, Session, open_session
 
 
@@ -38,7 +39,8 @@ class Recognizer:
         _check_shapes(session, metadata)
         self.metadata = metadata
         self._session = session
-        self._codec = CtcCodec(metadata.alphabet, metadata.blank_index)
+        self.codec = CtcCodec(metadata.alphabet, metadata.blank_index)
+        self.decoder = Decoder(self.codec, metadata.calibration)
         self._max_pixels = max_pixels
 
     @classmethod
@@ -59,18 +61,16 @@ class Recognizer:
         except ModelMetadataError as error:
             raise ModelMetadataError(f"the metadata of {path} cannot be used: {error}") from error
 
-    def read(self, picture: bytes) -> Reading:
-        """Reads one encoded picture.
+    def read(self, picture: bytes, question: Question = PLAIN) -> Reading:
+        """Reads one encoded picture; spans are in pixels of that picture.
 
         Raises:
             PictureError: the picture cannot be read; see `preprocess`.
         """
-        tensor = self.preprocess(picture)
-        return self._codec.decode(self.infer(tensor[np.newaxis])[0])
-
-    def preprocess(self, picture: bytes) -> FloatArray:
-        """One encoded picture as the tensor `(width, height, 1)` that this model takes."""
-        return preprocess(picture, self.metadata.width, self.metadata.height, self._max_pixels)
+        gray = decode_gray(picture, self._max_pixels)
+        tensor = fitted(gray, self.metadata.width, self.metadata.height)
+        reading = self.decoder.decode(self.infer(tensor[np.newaxis])[0], question)
+        return reading.scaled(gray.shape[1])
 
     def infer(self, tensors: FloatArray) -> FloatArray:
         """Class probabilities `(n, time steps, classes)` of tensors `(n, width, height, 1)`."""
@@ -79,10 +79,6 @@ class Recognizer:
             [self.metadata.output_name], {self.metadata.input_name: tensors}
         )
         return probabilities
-
-    def decode(self, probabilities: FloatArray) -> list[Reading]:
-        """The readings of class probabilities `(n, time steps, classes)`."""
-        return [self._codec.decode(picture) for picture in probabilities]
 
     def verify(self) -> None:
         """Warms the session up and reads the golden pictures.

@@ -30,6 +30,15 @@ def test_every_property_is_required(key: str) -> None:
         ("alphabet", "", "alphabet is empty"),
         ("alphabet", "abca", "symbol twice"),
         ("width", "0", "0×8"),
+        ("calibration", "[]", "scale and offset"),
+        ("calibration", '{"temperature": 1}', "scale and offset"),
+        ("calibration", "{", "not valid JSON"),
+        (
+            "calibration",
+            '{"temperature": 0, "text": {"scale": 1, "offset": 0}, '
+            '"character": {"scale": 1, "offset": 0}}',
+            "above 0",
+        ),
         ("figures", "[1]", "JSON object"),
         ("figures", "{", "not valid JSON"),
         ("golden", "[]", "no picture"),

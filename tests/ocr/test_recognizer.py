@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from service.ocr.exceptions import ModelCheckError, ModelFileError, ModelMetadataError
 from service.ocr.metadata import GoldenPicture
+from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from tests import stripes
 
@@ -24,8 +26,10 @@ def test_reads_what_the_stripes_spell(text: str, recognizer: Recognizer) -> None
 def test_batches_equal_single_pictures(recognizer: Recognizer) -> None:
     """The batch size changes no answer."""
     pictures = [stripes.picture(text) for text in ("ab", "cd", "dddd", "")]
-    tensors = np.stack([recognizer.preprocess(picture) for picture in pictures])
-    assert recognizer.decode(recognizer.infer(tensors)) == [recognizer.read(p) for p in pictures]
+    size = (stripes.WIDTH, stripes.HEIGHT)
+    tensors = np.stack([preprocess(picture, *size) for picture in pictures])
+    texts = [recognizer.codec.decode(output) for output in recognizer.infer(tensors)]
+    assert texts == [recognizer.read(picture).text for picture in pictures]
 
 
 def test_threads_do_not_mix_answers(recognizer: Recognizer) -> None:
@@ -112,3 +116,16 @@ def test_verify_needs_golden_pictures_that_decode(tmp_path: Path) -> None:
     model = stripes.write_model(tmp_path / "m.onnx", golden=golden)
     with pytest.raises(ModelCheckError, match="cannot be decoded"):
         Recognizer.load(model).verify()
+
+
+def test_spans_are_in_pixels_of_the_picture_that_was_sent(recognizer: Recognizer) -> None:
+    """A picture of five times the width has spans of five times the width."""
+    image = stripes.draw("  a  b")
+    large = image.resize((5 * image.width, 3 * image.height), Image.Resampling.NEAREST)
+    reading, scaled = (recognizer.read(stripes.encode(i)) for i in (image, large))
+    assert reading.text == scaled.text == "ab"
+    # The stripes of "a" and "b" are columns 8 to 12 and 20 to 24.
+    for character, centre in zip(reading.characters, (10, 22), strict=True):
+        assert sum(character.span) / 2 == pytest.approx(centre, abs=0.1)
+    for small, big in zip(reading.characters, scaled.characters, strict=True):
+        assert big.span == pytest.approx((5 * small.span[0], 5 * small.span[1]))

@@ -94,8 +94,10 @@ def test_openapi(client: TestClient) -> None:
         assert list(predict["responses"][status]["content"]) == ["application/problem+json"]
     schemas = document["components"]["schemas"]
     assert schemas["Prediction"]["example"]["text"] == "226md"
-    assert "product" in schemas["Prediction"]["properties"]["confidence"]["description"]
-    assert "probability" in schemas["Character"]["properties"]["confidence"]["description"]
+    assert "posterior" in schemas["Prediction"]["properties"]["confidence"]["description"]
+    assert "surest time step" in schemas["Character"]["properties"]["confidence"]["description"]
+    names = {parameter["name"] for parameter in predict["parameters"]}
+    assert names == {"alternatives", "length", "alphabet", "pattern", "min_confidence"}
     json.dumps(document)
 
 

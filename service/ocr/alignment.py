@@ -1,0 +1,75 @@
+"""Where in time, and so in the picture, each character of a text stands.
+
+CTC emits a character in one or two time steps near its middle and blanks in between, so the
+emissions are the characters' centres, not their extents. The extents reach half way to the
+neighbours, and at either end as far as on the other side.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Steps = list[tuple[int, int]]
+"""For each character the first time step that emits it, and the one behind the last."""
+
+
+def greedy_steps(best: Sequence[int], blank_index: int) -> Steps:
+    """The time steps that emit each character of the best path.
+
+    Args:
+        best: the most probable class of every time step.
+    """
+    steps = []
+    end = 0
+    for symbol, run in itertools.groupby(best):
+        start, end = end, end + sum(1 for _ in run)
+        if symbol != blank_index:
+            steps.append((start, end))
+    return steps
+
+
+def forced_steps(
+    probabilities: NDArray[np.floating], label: Sequence[int], blank_index: int
+) -> Steps:
+    """The time steps that emit each character on the best path that spells `label`.
+
+    The Viterbi algorithm over the states of CTC's forward algorithm; `label` must fit the time
+    steps.
+    """
+    states = np.full(2 * len(label) + 1, blank_index)
+    states[1::2] = label
+    skips = np.zeros(len(states), bool)
+    skips[2:] = (states[2:] != blank_index) & (states[2:] != states[:-2])
+    with np.errstate(divide="ignore"):
+        scores = np.log(probabilities.astype(np.float64)[:, states])
+    best = np.where(np.arange(len(states)) < 2, scores[0], -np.inf)
+    moves = np.zeros(scores.shape, np.int8)
+    for step in range(1, len(scores)):
+        from_before = np.concatenate([[-np.inf], best[:-1]])
+        from_two = np.where(skips, np.concatenate([[-np.inf, -np.inf], best[:-2]]), -np.inf)
+        arrivals = np.stack([best, from_before, from_two[: len(best)]])
+        moves[step] = arrivals.argmax(axis=0)
+        best = arrivals.max(axis=0) + scores[step]
+    state = len(states) - 1 if len(label) == 0 or best[-1] >= best[-2] else len(states) - 2
+    path = np.empty(len(scores), int)
+    for step in range(len(scores) - 1, -1, -1):
+        path[step] = state
+        state -= moves[step, state]
+    emitting = [np.flatnonzero(path == 2 * i + 1) for i in range(len(label))]
+    return [(int(found[0]), int(found[-1]) + 1) for found in emitting]
+
+
+def spans(steps: Steps, time_steps: int) -> list[tuple[float, float]]:
+    """The horizontal extent of each character as shares of the picture's width, 0 to 1."""
+    if not steps:
+        return []
+    centres = [(start + end) / 2 for start, end in steps]
+    middles = [(left + right) / 2 for left, right in itertools.pairwise(centres)]
+    # A lone character tells nothing of its width: that of an average time step on either side.
+    first = middles[0] - centres[0] if middles else 1.0
+    last = centres[-1] - middles[-1] if middles else 1.0
+    edges = [centres[0] - first, *middles, centres[-1] + last]
+    shares = [min(max(edge / time_steps, 0.0), 1.0) for edge in edges]
+    return list(itertools.pairwise(shares))

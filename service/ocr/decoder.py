@@ -1,0 +1,143 @@
+"""From class probabilities to a reading: the text, how sure it is, and where it stands."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.ocr.alignment import Steps, forced_steps, greedy_steps, spans
+from service.ocr.automaton import Automaton
+from service.ocr.calibration import Calibration
+from service.ocr.ctc import CtcCodec
+from service.ocr.likelihood import log_likelihood
+from service.ocr.search import Label, most_probable
+
+
+@dataclass(frozen=True, slots=True)
+class Character:
+    """One character of a reading.
+
+    Its confidence is the probability that this position holds this character, given that one
+    stands there: the character's probability in the surest of the time steps that emit it,
+    calibrated. CTC emits a character in one or two time steps (Graves et al. 2006), in which this
+    is nearly the posterior of the forward-backward algorithm, and ranks as well. `span` is its
+    horizontal extent, in shares of the picture's width.
+    """
+
+    character: str
+    confidence: float
+    span: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A text, and its confidence in the sense of `Reading`."""
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one picture says.
+
+    The confidence of a text is its posterior probability, summed over all of its alignments
+    (Graves et al. 2006) and calibrated: among many readings of confidence 0.9, nine in ten are
+    right. `satisfied` is false where a constraint left no text at all.
+    """
+
+    text: str
+    confidence: float
+    characters: tuple[Character, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    satisfied: bool = True
+
+    def scaled(self, width: int) -> Self:
+        """The same with spans in pixels of a picture of that width."""
+        characters = tuple(
+            replace(c, span=(c.span[0] * width, c.span[1] * width)) for c in self.characters
+        )
+        return replace(self, characters=characters)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about a picture besides its text.
+
+    Args:
+        alternatives: how many of the most probable other texts to give.
+        constraint: the reading is then the most probable text that satisfies it, and so are the
+            alternatives.
+    """
+
+    alternatives: int = 0
+    constraint: Automaton | None = None
+
+
+PLAIN = Question()
+
+
+class Decoder:
+    """Decodes the probabilities of one model.
+
+    Args:
+        codec: of the model's alphabet.
+        calibration: of the model's confidences.
+    """
+
+    def __init__(self, codec: CtcCodec, calibration: Calibration | None = None) -> None:
+        self._codec = codec
+        self._calibration = calibration or Calibration()
+
+    def decode(
+        self,
+        probabilities: NDArray[np.floating],
+        question: Question = PLAIN,
+    ) -> Reading:
+        """Decodes one picture.
+
+        Args:
+            probabilities: `(time steps, classes)`, the softmax output.
+            question: without a constraint, the reading is the greedy best path's.
+        """
+        blank = self._codec.blank_index
+        alternatives, constraint = question.alternatives, question.constraint
+        tempered = self._calibration.tempered(probabilities)
+        found: list[tuple[Label, float]] = []
+        if alternatives or constraint is not None:
+            found = most_probable(tempered, blank, alternatives + 1, constraint)
+        if constraint is None:
+            best = probabilities.argmax(axis=1).tolist()
+            steps = greedy_steps(best, blank)
+            label = tuple(best[start] for start, _ in steps)
+        elif found:
+            label = found[0][0]
+            steps = forced_steps(tempered, label, blank)
+        else:
+            return Reading("", 0.0, (), satisfied=False)
+        others = [(other, score) for other, score in found if other != label][:alternatives]
+        rows = tempered.tolist()
+        return Reading(
+            self._codec.text(label),
+            self._text_confidence(log_likelihood(rows, label, blank)),
+            self._characters(rows, label, steps),
+            alternatives=tuple(
+                Alternative(self._codec.text(other), self._text_confidence(score))
+                for other, score in others
+            ),
+        )
+
+    def _characters(
+        self, rows: list[list[float]], label: Label, steps: Steps
+    ) -> tuple[Character, ...]:
+        confidences = [
+            self._calibration.character(max(rows[step][symbol] for step in range(start, end)))
+            for symbol, (start, end) in zip(label, steps, strict=True)
+        ]
+        symbols = self._codec.text(label)
+        return tuple(map(Character, symbols, confidences, spans(steps, len(rows))))
+
+    def _text_confidence(self, log_likelihood: float) -> float:
+        return self._calibration.text(math.exp(log_likelihood))

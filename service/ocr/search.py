@@ -1,0 +1,190 @@
+"""The most probable texts, with or without a constraint: prefix beam search.
+
+Paths that spell the same prefix are summed, apart from whether they end in a blank (the prefixes
+of Graves 2006, the beam of Hannun 2017, "Sequence Modeling with CTC"). A constraint is an
+automaton in which every prefix has a state. Prefixes are then ranked by what they have times the
+best that can still come of them, so that a beam never loses the last prefix that can satisfy it.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.ocr.automaton import Automaton
+from service.ocr.likelihood import log_likelihood
+
+Label = tuple[int, ...]
+
+_Doubles = NDArray[np.float64]
+_Beams = dict[Label, tuple[float, float, int]]
+"""For each prefix its mass of paths that end in a blank, of those that do not, and its state."""
+
+_Continuations = Callable[[int], Sequence[tuple[int, int]]]
+"""From a state, the classes that may come next and the states that they lead to."""
+
+_WIDTH = 64
+"""Prefixes that are kept at the most."""
+
+_SPARE = 1
+"""Texts beyond those asked for, whose exact probabilities are computed too."""
+
+_HOPELESS = 1e-4
+"""A prefix this much less probable than the best one is dropped, and a symbol below this begins
+none: few are left of sure pictures."""
+
+_NEGLIGIBLE = 1e-6
+"""A symbol this much less probable than a prefix's best continuation is not followed."""
+
+
+def most_probable(
+    probabilities: NDArray[np.floating],
+    blank_index: int,
+    count: int,
+    constraint: Automaton | None = None,
+) -> list[tuple[Label, float]]:
+    """The `count` most probable texts that satisfy the constraint, the best first.
+
+    Args:
+        probabilities: `(time steps, classes)`, each row a distribution.
+        constraint: over the classes without the blank, in their order.
+
+    Returns:
+        Labels and the natural logarithms of their probabilities over all alignments; fewer than
+        `count` where the rest are less than a ten-thousandth as probable as the best, none where
+        nothing satisfies the constraint.
+    """
+    rows = probabilities.astype(np.float64)
+    if constraint is None:
+        beams = _search(rows, blank_index)
+    else:
+        beams = _search_within(rows, blank_index, constraint)
+    # Pruning may have cost a text some of its alignments, and so its place by a few.
+    by_mass = sorted(beams, key=lambda prefix: sum(beams[prefix][:2]), reverse=True)
+    plain = rows.tolist()
+    scores = {
+        label: log_likelihood(plain, label, blank_index) for label in by_mass[: count + _SPARE]
+    }
+    ranked = sorted(scores.items(), key=lambda item: item[1], reverse=True)
+    return [(label, score) for label, score in ranked if score > -math.inf][:count]
+
+
+def _search(rows: _Doubles, blank_index: int) -> _Beams:
+    beams: _Beams = {(): (1.0, 0.0, 0)}
+    likely: list[list[tuple[int, int]]] = [[] for _ in rows]
+    for step, symbol in np.argwhere(rows > _HOPELESS).tolist():
+        if symbol != blank_index:
+            likely[step].append((symbol, 0))
+    for row, symbols in zip(rows.tolist(), likely, strict=True):
+        beams = _extended(beams, row, blank_index, partial(_always, symbols))
+        if symbols:
+            beams = _pruned(beams, {p: beam[0] + beam[1] for p, beam in beams.items()})
+    return beams
+
+
+def _always(continuations: list[tuple[int, int]], state: int) -> list[tuple[int, int]]:
+    return continuations
+
+
+def _search_within(rows: _Doubles, blank_index: int, constraint: Automaton) -> _Beams:
+    outlooks = _outlooks(rows, blank_index, constraint)
+    beams: _Beams = {(): (1.0, 0.0, 0)}
+    for row, outlook in zip(rows, outlooks[1:], strict=True):
+        continuations = partial(_promising, row, outlook, constraint, blank_index)
+        beams = _extended(beams, row.tolist(), blank_index, continuations)
+        ranks = {
+            prefix: in_blank * outlook[state, blank_index]
+            + in_symbol * outlook[state, prefix[-1] if prefix else blank_index]
+            for prefix, (in_blank, in_symbol, state) in beams.items()
+        }
+        beams = _pruned(beams, ranks)
+    return {p: beam for p, beam in beams.items() if constraint.accepting[beam[2]]}
+
+
+def _promising(
+    row: _Doubles, outlook: _Doubles, constraint: Automaton, blank_index: int, state: int
+) -> list[tuple[int, int]]:
+    """The symbols that may begin in a state and from which something can still come."""
+    classes = _symbol_classes(len(row), blank_index)
+    targets = constraint.transitions[state]
+    values = _beginnings(row, outlook, targets, classes)
+    stay = row[blank_index] * outlook[state, blank_index]
+    symbols = np.flatnonzero((values > 0) & (values >= _NEGLIGIBLE * max(values.max(), stay)))
+    return list(zip(classes[symbols].tolist(), targets[symbols].tolist(), strict=True))
+
+
+def _extended(
+    beams: _Beams, row: Sequence[float], blank_index: int, continuations: _Continuations
+) -> _Beams:
+    """Every prefix one time step on: as it was, and longer by each symbol that may follow."""
+    extended: _Beams = {}
+
+    def add(prefix: Label, in_blank: float, in_symbol: float, state: int) -> None:
+        old = extended.get(prefix, (0.0, 0.0, state))
+        extended[prefix] = (old[0] + in_blank, old[1] + in_symbol, state)
+
+    for prefix, (in_blank, in_symbol, state) in beams.items():
+        both = in_blank + in_symbol
+        last = prefix[-1] if prefix else blank_index
+        add(prefix, both * row[blank_index], in_symbol * row[last], state)
+        for symbol, target in continuations(state):
+            # The last symbol again is a new one only behind a blank.
+            before = in_blank if symbol == last else both
+            if before:
+                add((*prefix, symbol), 0.0, before * row[symbol], target)
+    return extended
+
+
+def _pruned(beams: _Beams, ranks: dict[Label, float]) -> _Beams:
+    """The best prefixes, scaled so that long pictures do not leave the range of numbers."""
+    least = _HOPELESS * max(ranks.values(), default=0.0)
+    hopeful = [prefix for prefix, rank in ranks.items() if rank > least]
+    kept = sorted(hopeful, key=ranks.__getitem__, reverse=True)[:_WIDTH]
+    scale = max((beams[prefix][0] + beams[prefix][1] for prefix in kept), default=1.0)
+    return {
+        prefix: (in_blank / scale, in_symbol / scale, state)
+        for prefix in kept
+        for in_blank, in_symbol, state in (beams[prefix],)
+    }
+
+
+def _symbol_classes(classes: int, blank_index: int) -> NDArray[np.intp]:
+    return np.delete(np.arange(classes), blank_index)
+
+
+def _beginnings(
+    row: _Doubles, outlook: _Doubles, targets: NDArray[np.int32], classes: NDArray[np.intp]
+) -> _Doubles:
+    """The best that comes of beginning each symbol in each state, `(states, symbols)`."""
+    return np.where(targets >= 0, row[classes] * outlook[targets, classes], 0.0)
+
+
+def _outlooks(rows: _Doubles, blank_index: int, constraint: Automaton) -> list[_Doubles]:
+    """For each time step, the probability of the best path from there to an accepting state.
+
+    Returns:
+        `(states, classes)` per time step and one more for the end: by the state and the class
+        that was emitted last, up to a factor per time step.
+    """
+    classes = _symbol_classes(rows.shape[1], blank_index)
+    states = np.arange(len(constraint.accepting))
+    outlook = np.repeat(constraint.accepting[:, np.newaxis], rows.shape[1], axis=1).astype(float)
+    outlooks = [outlook]
+    for row in rows[::-1]:
+        begin = _beginnings(row, outlook, constraint.transitions, classes)
+        best = begin.argmax(axis=1)
+        first = begin[states, best]
+        begin[states, best] = 0
+        second = begin.max(axis=1)
+        pause = row[blank_index] * outlook[:, blank_index]
+        earlier = np.maximum(np.maximum(first, pause)[:, np.newaxis], row * outlook)
+        # Behind its own symbol, a state's best beginning is no new symbol but a repetition.
+        own = classes[best]
+        earlier[states, own] = np.maximum(
+            np.maximum(second, pause), row[own] * outlook[states, own]
+        )
+        outlook = earlier / (earlier.max(initial=0) or 1.0)
+        outlooks.append(outlook)
+    return outlooks[::-1]

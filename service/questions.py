@@ -1,0 +1,149 @@
+"""What a request may ask besides the text: the query parameters of `/predict`."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.ocr.automaton import Automaton, of_length, of_symbols
+from service.ocr.decoder import PLAIN, Question
+from service.ocr.exceptions import ConstraintError
+from service.ocr.pattern import of_pattern
+from service.problems import INVALID_PARAMETER, ProblemError
+
+MOST_ALTERNATIVES = 10
+_LENGTH = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
+
+
+class QuestionParameters(BaseModel):
+    """The query parameters; what is absent is as the service's settings say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alternatives: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_ALTERNATIVES,
+        description="How many of the most probable other texts to give.",
+    )
+    length: str | None = Field(
+        default=None,
+        description="How many characters the text has: `5`, or `4-7`.",
+        examples=["5", "4-7"],
+    )
+    alphabet: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The only characters that the text may have.",
+        examples=["0123456789"],
+    )
+    pattern: str | None = Field(
+        default=None,
+        description="A regular expression that the whole text matches: literals, `.`, classes, "
+        "groups, `|` and the quantifiers `* + ? {m,n}`.",
+        examples=["[A-Z]{2}[0-9]{4}"],
+    )
+    min_confidence: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Below this confidence the answer has `accepted: false`, and still the text.",
+    )
+
+    def over(self, defaults: "QuestionParameters") -> "QuestionParameters":
+        """These parameters, and those of the defaults that are absent here."""
+        return self.model_copy(
+            update={
+                name: value
+                for name, value in defaults
+                if value is not None and getattr(self, name) is None
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One constraint of a request, and the parameter that asked for it."""
+
+    parameter: str
+    automaton: Automaton
+
+
+class Questioner:
+    """Turns parameters into questions to a model.
+
+    Args:
+        model_alphabet: what the model can read.
+        defaults: for parameters that a request leaves out.
+
+    Raises:
+        ProblemError: the defaults themselves do not fit the model.
+    """
+
+    def __init__(self, model_alphabet: str, defaults: QuestionParameters) -> None:
+        self._alphabet = model_alphabet
+        self._defaults = defaults
+        # Clients repeat themselves, and a pattern takes longer to compile than a picture to read.
+        self._constraint = lru_cache(maxsize=64)(self._compiled)
+        self.ask(QuestionParameters())
+
+    def ask(self, parameters: QuestionParameters) -> tuple[Question, float]:
+        """The question, and the least confidence that is accepted.
+
+        Raises:
+            ProblemError: names the parameter, what was given and what is allowed.
+        """
+        asked = parameters.over(self._defaults)
+        constraint = self._constraint(asked.length, asked.alphabet, asked.pattern)
+        alternatives = asked.alternatives or 0
+        question = Question(alternatives, constraint) if alternatives or constraint else PLAIN
+        return question, asked.min_confidence or 0.0
+
+    def _compiled(
+        self, length: str | None, symbols: str | None, pattern: str | None
+    ) -> Automaton | None:
+        parts = []
+        if length is not None:
+            parts.append(_Part("length", self._of_length(length)))
+        if symbols is not None:
+            parts.append(_Part("alphabet", self._of_symbols(symbols)))
+        if pattern is not None:
+            parts.append(_Part("pattern", self._of_pattern(pattern)))
+        if not parts:
+            return None
+        try:
+            both = reduce(Automaton.intersect, (part.automaton for part in parts)).trimmed()
+        except ConstraintError as error:
+            raise _invalid(" and ".join(p.parameter for p in parts), str(error)) from error
+        if both.is_empty:
+            names = " and ".join(part.parameter for part in parts)
+            given = " and ".join(map(repr, filter(None, (length, symbols, pattern))))
+            raise _invalid(
+                names,
+                f"{given} was given; no text over the model's alphabet {self._alphabet!r} fits",
+            )
+        return both
+
+    def _of_length(self, length: str) -> Automaton:
+        match = _LENGTH.fullmatch(length)
+        shortest, longest = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= shortest <= longest:
+            raise _invalid("length", f"{length!r} was given; allowed are 5, or 4-7, from 1 up")
+        return of_length(shortest, longest, self._alphabet)
+
+    def _of_symbols(self, symbols: str) -> Automaton:
+        try:
+            return of_symbols(symbols, self._alphabet)
+        except ConstraintError as error:
+            raise _invalid("alphabet", str(error)) from error
+
+    def _of_pattern(self, pattern: str) -> Automaton:
+        try:
+            return of_pattern(pattern, self._alphabet)
+        except ConstraintError as error:
+            raise _invalid("pattern", str(error)) from error
+
+
+def _invalid(parameter: str, detail: str) -> ProblemError:
+    return ProblemError(INVALID_PARAMETER, f"{parameter}: {detail}.")

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from service.ocr.automaton import of_length, of_symbols
+from service.ocr.calibration import Calibration, Logistic
+from service.ocr.ctc import CtcCodec
+from service.ocr.decoder import Decoder, Question
+from tests.ocr.test_likelihood import distribution
+
+CODEC = CtcCodec("abc", blank_index=3)
+DECODER = Decoder(CODEC)
+
+
+def rows(*steps: dict[str, float]) -> np.ndarray:
+    """One distribution per step; "_" is the blank, what is not named is 0."""
+    return np.array([[step.get(s, 0.0) for s in "abc_"] for step in steps], np.float32)
+
+
+def test_the_confidence_of_a_text_is_its_posterior() -> None:
+    """Summed over all alignments: "a" may be emitted in either step, or in both."""
+    probabilities = rows({"a": 0.6, "_": 0.4}, {"a": 0.3, "_": 0.7})
+    reading = DECODER.decode(probabilities)
+    assert reading.text == "a"
+    assert reading.confidence == pytest.approx(0.6 * 0.7 + 0.6 * 0.3 + 0.4 * 0.3, abs=1e-6)
+
+
+def test_the_confidence_of_a_character() -> None:
+    """Its probability in the surest of the time steps that emit it."""
+    probabilities = rows(
+        {"a": 0.6, "_": 0.4}, {"a": 0.9, "b": 0.1}, {"_": 1.0}, {"c": 0.7, "a": 0.3}
+    )
+    reading = DECODER.decode(probabilities)
+    assert reading.text == "ac"
+    assert [c.confidence for c in reading.characters] == pytest.approx([0.9, 0.7], abs=1e-6)
+
+
+def test_the_empty_text() -> None:
+    """A blank picture is read as empty, as surely as no path spells anything."""
+    reading = DECODER.decode(rows({"_": 0.9, "a": 0.1}, {"_": 0.8, "b": 0.2}))
+    assert (reading.text, reading.characters) == ("", ())
+    assert reading.confidence == pytest.approx(0.72, abs=1e-6)
+
+
+def test_spans_reach_half_way_to_the_neighbours() -> None:
+    """In shares of the width; beyond the first and last character as far as on its other side."""
+    sure = {"_": {"_": 1.0}, "a": {"a": 1.0}, "b": {"b": 1.0}}
+    reading = DECODER.decode(rows(*(sure[s] for s in "__a___bb__")))
+    (a0, a1), (b0, b1) = (character.span for character in reading.characters)
+    # The centres are at 2.5 and 7 of 10 steps.
+    assert (a0, a1, b0, b1) == pytest.approx((0.025, 0.475, 0.475, 0.925))
+    widened = reading.scaled(400).characters[0].span
+    assert widened == pytest.approx((10, 190))
+
+
+def test_alternatives_are_other_texts() -> None:
+    """As many as asked for, without the reading, the best first, with their own confidences."""
+    probabilities = rows({"a": 0.5, "b": 0.3, "_": 0.2})
+    reading = DECODER.decode(probabilities, Question(alternatives=2))
+    assert reading.text == "a"
+    found = [(other.text, round(other.confidence, 6)) for other in reading.alternatives]
+    assert found == [("b", 0.3), ("", 0.2)]
+    assert DECODER.decode(probabilities).alternatives == ()
+
+
+def test_a_constraint_decides_what_is_read() -> None:
+    """The most probable text that satisfies it, with its own probability and places."""
+    probabilities = rows({"a": 0.8, "b": 0.1, "_": 0.1}, {"_": 1.0}, {"a": 0.9, "b": 0.1})
+    constraint = of_symbols("b", "abc").intersect(of_length(2, 2, "abc")).trimmed()
+    reading = DECODER.decode(probabilities, Question(constraint=constraint))
+    assert reading.text == "bb"
+    assert reading.confidence == pytest.approx(0.01, abs=1e-6)
+    assert [c.span[0] < 0.5 for c in reading.characters] == [True, False]
+
+
+def test_an_impossible_constraint() -> None:
+    """Where nothing satisfies it, there is no text, and that is said."""
+    three = of_length(3, 3, "abc")
+    reading = DECODER.decode(rows({"a": 1.0}, {"a": 1.0}), Question(constraint=three))
+    assert (reading.text, reading.confidence, reading.satisfied) == ("", 0.0, False)
+
+
+def test_calibration_is_applied() -> None:
+    """The temperature to every time step, the logistic functions to texts and characters."""
+    probabilities = rows({"a": 0.9, "b": 0.1})
+    flat = Decoder(CODEC, Calibration(temperature=2.0)).decode(probabilities)
+    assert flat.confidence == pytest.approx(0.75, abs=1e-4)  # roots of 0.9 and 0.1 are as 3 to 1
+    doubled = Calibration(text=Logistic(2.0, 0.0), character=Logistic(1.0, -np.log(9)))
+    reading = Decoder(CODEC, doubled).decode(probabilities)
+    assert reading.confidence == pytest.approx(81 / 82, abs=1e-6)
+    assert reading.characters[0].confidence == pytest.approx(0.5, abs=1e-6)
+
+
+def test_no_calibration_changes_nothing() -> None:
+    """The defaults are the identity."""
+    probabilities = distribution(6, 4, seed=1)
+    assert Calibration().tempered(probabilities) == pytest.approx(probabilities, abs=1e-6)
+    assert [Logistic()(p) for p in (0.1, 0.5, 0.999)] == pytest.approx([0.1, 0.5, 0.999])

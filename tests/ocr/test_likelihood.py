@@ -1,0 +1,54 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.ocr.likelihood import log_likelihood
+
+
+def distribution(steps: int, classes: int, seed: int, sharpness: float = 1.0) -> np.ndarray:
+    logits = np.random.default_rng(seed).normal(0, sharpness, (steps, classes))
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def by_brute_force(probabilities: np.ndarray, blank: int) -> dict[tuple[int, ...], float]:
+    """The probability of every label: all paths, repeats collapsed, then blanks dropped."""
+    steps, classes = probabilities.shape
+    totals: dict[tuple[int, ...], float] = {}
+    for path in itertools.product(range(classes), repeat=steps):
+        label = tuple(c for c, _ in itertools.groupby(path) if c != blank)
+        mass = np.prod([float(probabilities[t, c]) for t, c in enumerate(path)])
+        totals[label] = totals.get(label, 0.0) + mass
+    return totals
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5), st.integers(2, 4), st.data())
+def test_agrees_with_brute_force(steps: int, classes: int, data: st.DataObject) -> None:
+    """Every label's probability is the sum over all paths that spell it; together they are 1."""
+    blank = data.draw(st.integers(0, classes - 1))
+    probabilities = distribution(steps, classes, data.draw(st.integers(0, 1000)), sharpness=3)
+    expected = by_brute_force(probabilities, blank)
+    rows = probabilities.tolist()
+    found = {label: np.exp(log_likelihood(rows, label, blank)) for label in expected}
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    assert sum(found.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_labels_that_do_not_fit() -> None:
+    """A label that needs more time steps than there are is impossible."""
+    rows = distribution(3, 3, seed=0).tolist()
+    assert np.isfinite(log_likelihood(rows, (0, 1, 0), blank_index=2))
+    assert log_likelihood(rows, (0, 0, 1), blank_index=2) == -np.inf
+    long = distribution(40, 3, seed=0).tolist()
+    assert log_likelihood(long, (0, 0) * 20, blank_index=2) == -np.inf
+
+
+def test_improbable_texts_keep_their_logarithm() -> None:
+    """A text of which every time step is improbable still has its probability."""
+    rows = [[1e-6, 1e-6, 1 - 2e-6]] * 50
+    found = log_likelihood(rows, (0, 1) * 25, blank_index=2)
+    assert found == pytest.approx(50 * np.log(1e-6), rel=1e-6)

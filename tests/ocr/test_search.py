@@ -1,0 +1,98 @@
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.ocr.automaton import Automaton, anything, of_length
+from service.ocr.pattern import of_pattern
+from service.ocr.search import most_probable
+from tests.ocr.test_likelihood import by_brute_force, distribution
+
+ALPHABET = "ab1"
+
+
+def spelled(label: tuple[int, ...], blank: int) -> str:
+    return "".join(ALPHABET[c - (c > blank)] for c in label)
+
+
+def best_by_brute_force(
+    probabilities: np.ndarray, blank: int, pattern: str
+) -> list[tuple[tuple[int, ...], float]]:
+    totals = by_brute_force(probabilities, blank)
+    fitting = [(k, v) for k, v in totals.items() if re.fullmatch(pattern, spelled(k, blank))]
+    return sorted(fitting, key=lambda item: item[1], reverse=True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 3), st.sampled_from([1.0, 3.0, 6.0]))
+def test_the_best_texts_are_found(seed: int, blank: int, sharpness: float) -> None:
+    """The three most probable texts of all are found, in order, with their probabilities."""
+    probabilities = distribution(5, 4, seed, sharpness)
+    expected = best_by_brute_force(probabilities, blank, ".*")[:3]
+    found = most_probable(probabilities, blank, 3)
+    assert [np.exp(score) for _, score in found] == pytest.approx(
+        [value for _, value in expected], rel=1e-4
+    )
+
+
+PATTERNS = ["[ab]{2}1", "a+", "1.*", "(ab)*", "...", "b?1?", "a1b", "[^1]*"]
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 3),
+    st.sampled_from([1.0, 4.0, 10.0]),
+    st.sampled_from(PATTERNS),
+)
+def test_the_best_text_that_satisfies_a_constraint(
+    seed: int, blank: int, sharpness: float, pattern: str
+) -> None:
+    """It is found even where the unconstrained answer is far from it."""
+    probabilities = distribution(5, 4, seed, sharpness)
+    expected, value = best_by_brute_force(probabilities, blank, pattern)[0]
+    ((found, score),) = most_probable(probabilities, blank, 1, of_pattern(pattern, ALPHABET))
+    assert np.exp(score) == pytest.approx(value, rel=1e-4)
+    assert re.fullmatch(pattern, spelled(found, blank))
+    assert re.fullmatch(pattern, spelled(expected, blank))
+
+
+def sure(path: str) -> np.ndarray:
+    """Ten million to one for the symbol of each step; "_" is the blank, the last class."""
+    rows = np.full((len(path), 4), 1e-7 / 3, np.float32)
+    rows[np.arange(len(path)), ["ab1_".index(symbol) for symbol in path]] = 1 - 1e-7
+    return rows
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 7])
+def test_a_length_that_the_picture_does_not_suggest(length: int) -> None:
+    """Even a sure reading gives way to a constraint, for the best text that satisfies it."""
+    constraint = of_length(length, length, ALPHABET)
+    ((label, score),) = most_probable(sure("__a__b__1__a_____"), 3, 1, constraint)
+    assert len(label) == length
+    assert np.isfinite(score)
+
+
+def test_nothing_satisfies_the_constraint() -> None:
+    """A text that does not fit the time steps is not found, rather than a wrong one."""
+    assert most_probable(sure("_a_b"), 3, 3, of_length(5, 9, ALPHABET)) == []
+    nothing = Automaton(np.full((1, 3), -1, np.int32), np.array([False]))
+    assert most_probable(sure("_a_b"), 3, 3, nothing) == []
+
+
+def test_no_constraint_is_any_text() -> None:
+    """The constraint that everything satisfies changes nothing."""
+    probabilities = distribution(12, 4, seed=3, sharpness=3)
+    free = most_probable(probabilities, 3, 5)
+    within = most_probable(probabilities, 3, 5, anything(ALPHABET))
+    assert [label for label, _ in free] == [label for label, _ in within]
+
+
+def test_alternatives_differ_and_fall() -> None:
+    """No text comes twice, and each is at most as probable as the one before."""
+    found = most_probable(distribution(50, 4, seed=1, sharpness=4), 3, 10)
+    assert len({label for label, _ in found}) == 10
+    scores = [score for _, score in found]
+    assert scores == sorted(scores, reverse=True)
