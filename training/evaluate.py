@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.ocr.ctc import Reading
+from service.ocr.decoder import Reading
 from service.ocr.recognizer import Recognizer
-from training.dataset import Dataset, Sample, digest_of
-from training.exceptions import DataError, reported
+from training.dataset import Dataset, Sample
+from training.exceptions import reported
 from training.metrics import (
     character_error_rate,
     confusions,
@@ -21,8 +21,14 @@ from training.metrics import (
     has_adjacent_repeat,
     wilson_interval,
 )
-from training.runs import Run
-from training.split import SPLITS, split_by_content
+from training.reliability import (
+    Judged,
+    draw_diagram,
+    judge_characters,
+    judge_texts,
+    report_of,
+)
+from training.target import add_target_options, open_target
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +72,14 @@ def _figures(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def samples_of(split: str, dataset: Dataset, recognizer: Recognizer, run: Run) -> list[Sample]:
-    """The samples of a split as the model's run cut it; `all` is the whole data set.
-
-    Raises:
-        DataError: nothing tells which samples the model was not trained on.
-    """
-    if split == "all":
-        return dataset.samples
-    if run.split_path(split).exists():
-        return run.split(split)
-    if digest_of(dataset.samples) == recognizer.metadata.data_digest:
-        return split_by_content(dataset.samples)[split]
-    raise DataError(
-        f"the model was trained on other data (run {run.name}), so nothing tells which of the "
-        f"pictures in {dataset.folder} it has not seen; SPLIT=all reads every one of them."
-    )
+def judge(results: Sequence[Result]) -> dict[str, Judged]:
+    """Whether texts and characters were right, with their confidences."""
+    labels = [result.sample.label for result in results]
+    readings = [result.reading for result in results]
+    return {
+        "texts": judge_texts(labels, readings),
+        "characters": judge_characters(labels, readings),
+    }
 
 
 def report(results: Sequence[Result], title: str) -> str:
@@ -142,23 +140,20 @@ def write_results(folder: Path, split: str, results: Sequence[Result]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
-    parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--split", choices=(*SPLITS, "all"), default="test")
+    add_target_options(parser)
     arguments = parser.parse_args()
     with reported():
-        recognizer = Recognizer.load(arguments.model)
-        run = Run(arguments.runs / recognizer.metadata.training_run)
-        dataset = Dataset(arguments.data)
-        samples = samples_of(arguments.split, dataset, recognizer, run)
+        target = open_target(arguments)
         started = time.monotonic()
-        results = read_samples_with(recognizer, dataset, samples)
+        results = read_samples_with(target.recognizer, target.dataset, target.samples)
         seconds = time.monotonic() - started
-        write_results(run.folder / "evaluation", arguments.split, results)
-    title = f"{arguments.model}, version {recognizer.metadata.version}, split {arguments.split}"
-    print(report(results, title))
-    print(f"{seconds:.1f} s; written to {run.folder / 'evaluation'}")
+        write_results(target.folder, target.split, results)
+    version = target.recognizer.metadata.version
+    judged = judge(results)
+    draw_diagram(judged, target.folder / f"reliability-{target.split}.png")
+    print(report(results, f"{arguments.model}, version {version}, split {target.split}"))
+    print(report_of(judged))
+    print(f"{seconds:.1f} s; written to {target.folder}")
 
 
 if __name__ == "__main__":

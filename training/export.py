@@ -23,15 +23,18 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
+from service.ocr.calibration import Calibration
 from service.ocr.ctc import CtcCodec
 from service.ocr.exceptions import OcrError
 from service.ocr.metadata import GoldenPicture, ModelMetadata
 from service.ocr.preprocessing import FloatArray, preprocess
 from service.ocr.recognizer import Recognizer
+from training.calibrate import distorted_probabilities, fit_calibration
 from training.dataset import Dataset
 from training.evaluate import read_samples_with, summarize
 from training.exceptions import ExportError, reported
 from training.model import OUTPUT_LAYER, build_crnn
+from training.onnx_file import write_model
 from training.runs import Run
 from training.synthetic import generate
 
@@ -73,15 +76,19 @@ def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
         output_name=graph.graph.output[0].name,
         training_run=run.name,
         data_digest=facts.data_digest,
+        calibration=Calibration(),
         figures={},
         golden=choose_golden(model, codec, facts.width, facts.height, _label_lengths(run)),
     )
     destination.parent.mkdir(parents=True, exist_ok=True)
     temporary = destination.with_name(f".{destination.name}.tmp")
     try:
-        write(graph, metadata, temporary)
-        metadata = replace(metadata, figures=_check_on_test_split(temporary, model, run, dataset))
-        write(graph, metadata, temporary)
+        write_model(graph, metadata, temporary)
+        _check_on_test_split(temporary, model, run, dataset)
+        metadata = replace(metadata, calibration=_calibrated(temporary, run, dataset))
+        write_model(graph, metadata, temporary)
+        metadata = replace(metadata, figures=_test_figures(temporary, run, dataset))
+        write_model(graph, metadata, temporary)
         Recognizer.load(temporary).verify()
         temporary.replace(destination)
     except OcrError as error:
@@ -141,38 +148,40 @@ def choose_golden(
     pictures = [drawing.png() for drawing in drawings]
     tensors = np.stack([preprocess(picture, width, height) for picture in pictures])
     probabilities = model.predict(tensors, verbose=0)
-    readings = [codec.decode(picture) for picture in probabilities]
+    texts = [codec.decode(picture) for picture in probabilities]
     ranked = sorted(
         range(len(drawings)),
-        key=lambda i: (readings[i].text == drawings[i].text, probabilities[i].max(axis=1).min()),
+        key=lambda i: (texts[i] == drawings[i].text, probabilities[i].max(axis=1).min()),
         reverse=True,
     )
-    return tuple(GoldenPicture(pictures[i], readings[i].text) for i in ranked[:_GOLDEN_PICTURES])
-
-
-def write(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
-    """Writes the graph with these metadata and no others."""
-    del graph.metadata_props[:]
-    for key, value in metadata.to_properties().items():
-        graph.metadata_props.add(key=key, value=value)
-    path.write_bytes(graph.SerializeToString())
+    return tuple(GoldenPicture(pictures[i], texts[i]) for i in ranked[:_GOLDEN_PICTURES])
 
 
 def _label_lengths(run: Run) -> list[int]:
     return [len(sample.label) for sample in run.split("train")]
 
 
-def _check_on_test_split(
-    path: Path, model: keras.Model, run: Run, dataset: Dataset
-) -> dict[str, object]:
-    """Compares Keras and ONNX on the whole test split; gives the ONNX model's figures there."""
+def _check_on_test_split(path: Path, model: keras.Model, run: Run, dataset: Dataset) -> None:
+    """Compares Keras and ONNX on the whole test split."""
     recognizer = Recognizer.load(path)
     samples = run.split("test")
     tensors = dataset.tensors(samples, run.facts.width, run.facts.height)
     expected = model.predict(tensors, verbose=0)
     for batch_size in BATCH_SIZES:
         check_parity(recognizer, tensors, expected, batch_size)
-    return {"split": "test"} | summarize(read_samples_with(recognizer, dataset, samples))
+
+
+def _calibrated(path: Path, run: Run, dataset: Dataset) -> Calibration:
+    recognizer = Recognizer.load(path)
+    samples = run.split("validation")
+    augmentation = run.config.augmentation
+    measured = distorted_probabilities(recognizer, dataset, samples, augmentation)
+    return fit_calibration(recognizer, *measured)
+
+
+def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, object]:
+    results = read_samples_with(Recognizer.load(path), dataset, run.split("test"))
+    return {"split": "test"} | summarize(results)
 
 
 def check_parity(
@@ -191,12 +200,12 @@ def check_parity(
             f"at batch size {batch_size}, Keras and ONNX differ by up to {difference:.2g}; "
             f"less than {TOLERANCE:g} is let through."
         )
-    texts = zip(recognizer.decode(expected), recognizer.decode(found), strict=True)
-    for number, (by_keras, by_onnx) in enumerate(texts):
-        if by_keras.text != by_onnx.text:
+    for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+        by_keras, by_onnx = recognizer.codec.decode(ours), recognizer.codec.decode(theirs)
+        if by_keras != by_onnx:
             raise ExportError(
                 f"at batch size {batch_size}, Keras reads test picture {number} as "
-                f"{by_keras.text!r}, ONNX as {by_onnx.text!r}."
+                f"{by_keras!r}, ONNX as {by_onnx!r}."
             )
 
 

@@ -7,11 +7,12 @@ import pytest
 from service.ocr.recognizer import Recognizer
 from tests import stripes
 from training.dataset import Dataset, digest_of
-from training.evaluate import read_samples_with, report, samples_of, summarize, write_results
+from training.evaluate import read_samples_with, report, summarize, write_results
 from training.exceptions import DataError
 from training.prepare import prepare
 from training.runs import Run
 from training.split import split_by_content
+from training.target import samples_of
 
 
 @pytest.fixture

@@ -1,0 +1,52 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.ocr.calibration import Calibration, Logistic
+from service.ocr.recognizer import Recognizer
+from tests import stripes
+from training.calibrate import fit_calibration, fit_logistic
+from training.onnx_file import write_metadata
+from training.reliability import Judged, expected_calibration_error
+
+
+def test_a_known_function_is_found() -> None:
+    """From enough observations the scale and offset that made them come back."""
+    generator = np.random.default_rng(0)
+    raw = generator.uniform(0.01, 0.99, 50_000)
+    right = generator.random(len(raw)) < np.array([Logistic(0.5, -0.7)(p) for p in raw])
+    found = fit_logistic(Judged(raw, right))
+    assert (found.scale, found.offset) == pytest.approx((0.5, -0.7), abs=0.05)
+    fitted = Judged(np.array([found(p) for p in raw]), right)
+    assert expected_calibration_error(fitted) < 0.01
+
+
+def test_nothing_wrong_changes_little() -> None:
+    """Where all were right there is nothing to learn from, and no infinity comes of it."""
+    found = fit_logistic(Judged(np.full(20, 0.99), np.ones(20, bool)))
+    assert 0.9 < found(0.99) < 1
+    assert np.isfinite([found.scale, found.offset]).all()
+
+
+def test_a_model_that_is_too_sure_is_cooled(recognizer: Recognizer) -> None:
+    """Nine tenths sure and half of the time right: the calibrated text says about a half."""
+    rows = np.full((400, 1, 5), 0.025, np.float32)
+    rows[:, :, 0] = 0.9
+    labels = ["a", "b"] * 200
+    calibration = fit_calibration(recognizer, labels, rows)
+    raw = float(calibration.tempered(rows[0])[0, 0])
+    assert calibration.text(raw) == pytest.approx(0.5, abs=0.02)
+    assert calibration.character(raw) == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_service_applies_what_is_written(stripe_model: Path, recognizer: Recognizer) -> None:
+    """A calibration travels in the model's file and changes confidences, never texts."""
+    doubtful = Calibration(text=Logistic(1.0, -3.0), character=Logistic(1.0, -1.0))
+    before = recognizer.read(stripes.picture("abcd"))
+    write_metadata(stripe_model, replace(recognizer.metadata, calibration=doubtful))
+    after = Recognizer.load(stripe_model).read(stripes.picture("abcd"))
+    assert after.text == before.text
+    assert after.confidence == pytest.approx(Logistic(1.0, -3.0)(before.confidence), rel=1e-6)
+    assert [path.name for path in stripe_model.parent.iterdir()] == [stripe_model.name]

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.ocr.decoder import Character, Reading
+from training.reliability import (
+    Judged,
+    area_under_roc,
+    draw_diagram,
+    expected_calibration_error,
+    judge_characters,
+    judge_texts,
+)
+
+
+def judged(*pairs: tuple[float, bool]) -> Judged:
+    confidences, right = zip(*pairs, strict=True)
+    return Judged(np.array(confidences), np.array(right))
+
+
+def reading(text: str, confidence: float, *characters: float) -> Reading:
+    return Reading(
+        text,
+        confidence,
+        tuple(Character(s, c, (0, 1)) for s, c in zip(text, characters, strict=True)),
+    )
+
+
+def test_calibration_error() -> None:
+    """By hand: two bins, one off by 0.4 with a quarter of the weight, one right on average."""
+    values = judged((0.95, True), (0.95, True), (0.95, True), (0.4, False))
+    assert expected_calibration_error(values, bins=10) == pytest.approx(0.75 * 0.05 + 0.25 * 0.4)
+
+
+def test_calibrated_confidences_have_a_small_error() -> None:
+    """Where each is right as often as it says, the error vanishes as their number grows."""
+    generator = np.random.default_rng(0)
+    confidences = generator.random(200_000)
+    right = generator.random(200_000) < confidences
+    assert expected_calibration_error(Judged(confidences, right)) < 0.005
+    assert expected_calibration_error(Judged(confidences**2, right)) > 0.1
+
+
+def test_certain_ones_are_counted() -> None:
+    """A confidence of exactly 1 is in the last bin."""
+    assert expected_calibration_error(judged((1.0, True), (1.0, False))) == pytest.approx(0.5)
+
+
+def test_area_under_roc() -> None:
+    """The share of pairs in which the right one is surer; a tie is half a pair."""
+    assert area_under_roc(judged((0.9, True), (0.8, True), (0.1, False))) == 1
+    assert area_under_roc(judged((0.9, True), (0.5, False), (0.5, True), (0.1, False))) == 0.875
+    assert np.isnan(area_under_roc(judged((0.9, True), (0.8, True))))
+
+
+def test_judging() -> None:
+    """A text is right as a whole; a character where the label has it too, in its place."""
+    labels = ["abc", "abc", "abc"]
+    readings = [
+        reading("abc", 0.9, 0.9, 0.8, 0.7),
+        reading("axc", 0.5, 0.6, 0.5, 0.4),
+        reading("abbc", 0.3, 0.3, 0.2, 0.1, 0.3),
+    ]
+    assert judge_texts(labels, readings).right.tolist() == [True, False, False]
+    characters = judge_characters(labels, readings)
+    assert characters.confidences.tolist() == [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.3]
+    assert characters.right.sum() == 3 + 2 + 3
+
+
+def test_diagram(tmp_path: Path) -> None:
+    """It is drawn, also where some bins are empty."""
+    draw_diagram({"texts": judged((0.95, True), (0.2, False))}, tmp_path / "diagram.png")
+    with Image.open(tmp_path / "diagram.png") as image:
+        assert image.width > 300
