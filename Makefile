@@ -3,20 +3,19 @@
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
-RUN_TRAINING := $(VENV)/.training
-HOST   ?= 127.0.0.1
-PORT   ?= 8000
-MODEL  ?= models/captcha.onnx
+TRAINING := $(VENV)/.training
+PORT   ?= $(or $(OCR_PORT),8000)
+MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= seed
 SPLIT  ?= test
 
-.PHONY: help serve test lint data train evaluate export-onnx examples lock clean
+.PHONY: help serve test lint data train export-onnx evaluate evaluate-robustness evaluate-rejection calibrate card bench-decoding lock clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 serve: $(VENV)/.service ## serve models/captcha.onnx on PORT (8000)
-	OCR_HOST=$(HOST) OCR_PORT=$(PORT) OCR_MODEL_PATH=$(MODEL) $(PY) -m service
+	OCR_PORT=$(PORT) OCR_MODEL_PATH=$(MODEL) $(PY) -m service
 
 test: $(VENV)/.dev ## run every test; ARGS= goes to pytest
 	$(PY) -m pytest $(ARGS)
@@ -26,17 +25,32 @@ lint: $(VENV)/.dev ## format check, lint and types
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-data: $(RUN_TRAINING) ## check and store labelled pictures: DATA=folder, zip or manifest; default: the public set
+data: $(TRAINING) ## check and store labelled pictures: DATA=folder, zip or manifest; default: the public set
 	$(PY) -m training.prepare $(if $(DATA),"$(DATA)")
 
-train: $(RUN_TRAINING) ## train on data/, or resume what was interrupted; RECIPE=seed or bundled; ARGS="--epochs 50"
-	$(PY) -m training.train --config training/recipes/$(RECIPE).toml $(ARGS)
+train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=seed or robust; FINETUNE=run; ARGS="--epochs 50"
+	$(PY) -m training.train --config training/recipes/$(RECIPE).toml $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
-export-onnx: $(RUN_TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx
+export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx
 	$(PY) -m training.export --out $(MODEL) $(RUN)
 
-evaluate: $(RUN_TRAINING) ## read a split (SPLIT=test) through the exported model
+evaluate: $(TRAINING) ## read a split (SPLIT=test) through the exported model
 	$(PY) -m training.evaluate --model $(MODEL) --split $(SPLIT)
+
+evaluate-robustness: $(TRAINING) ## read a split under fixed distortions; draws charts beside the model
+	$(PY) -m training.robustness --model $(MODEL) --split $(SPLIT) --charts $(dir $(MODEL))
+
+evaluate-rejection: $(TRAINING) ## tell pictures without text from those with one
+	$(PY) -m training.rejection --model $(MODEL) --split $(SPLIT)
+
+calibrate: $(TRAINING) ## fit the exported model's confidences anew, as the export does
+	$(PY) -m training.calibrate --model $(MODEL)
+
+card: $(TRAINING) ## write the model card from the evaluations
+	$(PY) -m training.card --model $(MODEL) --out $(dir $(MODEL))README.md
+
+bench-decoding: $(TRAINING) ## what decoding costs beside the model
+	$(PY) -m benchmarks.decoding --model $(MODEL)
 
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	for extra in service training dev; do \

@@ -108,7 +108,8 @@ def _commands(run: Run) -> str:
     if run.config.init_from:
         return (
             "`make data && make train RECIPE=robust`, then `make train RECIPE=refine "
-            f"FINETUNE=<that run>` (here `{run.config.init_from}`)"
+            f"FINETUNE=<that run>` (here `{run.config.init_from}`; of what has changed since then, "
+            "`training/recipes/robust.toml` speaks)"
         )
     recipe = "robust" if run.config.strength else "seed"
     return f"`make data && make train RECIPE={recipe}`"

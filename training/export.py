@@ -8,7 +8,7 @@ import os
 
 # A GPU's fused LSTM kernels have no ONNX counterpart: the export must not see one.
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
 import hashlib

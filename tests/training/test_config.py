@@ -36,7 +36,7 @@ def test_the_command_line_wins_over_the_file() -> None:
     options = ("--epochs", "3", "--cosine", "false", "--augmentation.blur", "1.5")
     config = parse("--config", str(RECIPES / "robust.toml"), *options)
     assert (config.epochs, config.cosine, config.augmentation.blur) == (3, False, 1.5)
-    assert (config.strength, config.generated) == (1.0, 208)
+    assert (config.strength, config.generated) == (1.0, 416)
 
 
 def test_settings_survive_saving(tmp_path: Path) -> None:

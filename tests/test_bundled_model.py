@@ -1,0 +1,114 @@
+"""The model that the project ships: what it promises, on pictures and on the real data."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from service.ocr.likelihood import log_likelihood
+from service.ocr.preprocessing import preprocess
+from service.ocr.recognizer import Recognizer
+from training.dataset import Dataset, digest_of
+from training.evaluate import read_samples_with
+from training.metrics import exact_matches
+from training.prepare import prepare
+from training.public_data import DIGEST
+from training.rejection import evaluate_rejection
+from training.split import split_by_content
+from training.synthetic import generate
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
+PUBLIC_SET = ROOT.parent / "shared" / "data" / "captcha_images_v2.zip"
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Recognizer:
+    """The shipped model; skipped where it was replaced by one for other pictures."""
+    recognizer = Recognizer.load(ROOT / "models" / "captcha.onnx")
+    if recognizer.metadata.data_digest != DIGEST:
+        pytest.skip("models/captcha.onnx was trained on other pictures than the public set")
+    return recognizer
+
+
+def test_there_are_examples() -> None:
+    """A newcomer finds at least six pictures to post."""
+    assert len(EXAMPLES) >= 6
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_read(example: Path, bundled: Recognizer) -> None:
+    """Every example is read right; its name is its text."""
+    assert bundled.read(example.read_bytes()).text == example.stem
+
+
+def test_it_answers_as_at_its_export(bundled: Recognizer) -> None:
+    """The golden pictures are read as stated."""
+    bundled.verify()
+
+
+def test_the_card_speaks_of_this_model(bundled: Recognizer) -> None:
+    """The model card was written for the version that is shipped."""
+    card = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
+    assert bundled.metadata.version in card
+    assert bundled.metadata.data_digest in card
+
+
+@pytest.mark.skipif(not PUBLIC_SET.exists(), reason=f"the public set is not at {PUBLIC_SET}")
+def test_the_real_test_split(bundled: Recognizer, tmp_path: Path) -> None:
+    """The held-out figure in the metadata is what reading the real pictures gives."""
+    samples = prepare(PUBLIC_SET, tmp_path / "data")
+    assert len(samples) == 1040
+    assert digest_of(samples) == DIGEST
+    test = split_by_content(samples)["test"]
+    results = read_samples_with(bundled, Dataset(tmp_path / "data"), test)
+    exact = exact_matches(result.pair for result in results)
+    assert exact == bundled.metadata.figures["exact"]
+    assert exact >= 103
+
+
+def test_spans_are_where_the_characters_are(bundled: Recognizer) -> None:
+    """On pictures whose boxes are known: half of each overlaps, and centres are within it."""
+    metadata = bundled.metadata
+    overlaps, centred = [], []
+    for drawing in generate(200, metadata.alphabet, (5,), metadata.width, metadata.height, seed=77):
+        reading = bundled.read(drawing.png())
+        if reading.text != drawing.text:
+            continue
+        for character, (x0, _, x1, _) in zip(reading.characters, drawing.boxes, strict=True):
+            left, right = character.span
+            shared = max(0.0, min(right, x1) - max(left, x0))
+            overlaps.append(shared / (max(right, x1) - min(left, x0)))
+            centred.append(abs((left + right) / 2 - (x0 + x1) / 2) < (x1 - x0) / 2)
+    assert len(overlaps) > 5 * 150
+    assert np.mean(overlaps) >= 0.5
+    assert np.mean(centred) >= 0.95
+
+
+def test_pictures_without_such_a_text_are_flagged(bundled: Recognizer) -> None:
+    """Of more than 300 pictures of more than 12 kinds, at the threshold of clean examples."""
+    clean = [bundled.read(example.read_bytes()).confidence for example in EXAMPLES]
+    summary = evaluate_rejection(bundled, clean)
+    assert len(summary["kinds"]) >= 12
+    assert summary["pictures"] >= 300
+    assert summary["flagged_share"] >= 0.95
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_likelihoods_are_those_of_keras(example: Path, bundled: Recognizer) -> None:
+    """On real outputs, for the text and for another one, Keras's CTC loss says the same."""
+    metadata = bundled.metadata
+    tensor = preprocess(example.read_bytes(), metadata.width, metadata.height)
+    rows = np.maximum(bundled.infer(tensor[np.newaxis])[0].astype(np.float64), 1e-9)
+    for text in (example.stem, example.stem[:2] + example.stem[::-1]):
+        label = bundled.codec.encode(text, len(rows))
+        loss = keras.ops.ctc_loss(
+            np.array([label]),
+            np.log(rows)[np.newaxis].astype(np.float32),
+            np.array([len(label)]),
+            np.array([len(rows)]),
+            mask_index=metadata.blank_index,
+        )
+        found = log_likelihood(rows.tolist(), label, metadata.blank_index)
+        assert found == pytest.approx(-float(loss[0]), rel=1e-4, abs=1e-4)

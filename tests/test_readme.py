@@ -1,0 +1,141 @@
+"""The README is run as a newcomer would run it, in a fresh clone."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from training.synthetic import generate
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a stranger gets, with this machine's environment so that nothing is installed twice."""
+    folder = tmp_path_factory.mktemp("clone") / "captcha-ocr"
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, files):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for drawing in generate(40, "AB7", (2, 3), 48, 16, seed=0):
+        (folder / "my-pictures").mkdir(exist_ok=True)
+        (folder / "my-pictures" / f"{drawing.text}.png").write_bytes(drawing.png())
+    return folder
+
+
+def environment(port: int) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("OCR_")}
+    # Training is cut short: what is tested is that the commands fit together.
+    return kept | {"PORT": str(port), "ARGS": "--epochs 1 --generated 0", "MAKEFLAGS": ""}
+
+
+@pytest.fixture(scope="module")
+def port(clone: Path) -> Iterator[int]:
+    """The port of `make serve`, run as the README says."""
+    assert any(line == "make serve" for block in BLOCKS for line in block.splitlines())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    with subprocess.Popen(["make", "serve"], cwd=clone, env=environment(number)) as server:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{number}/health/ready").close()
+                break
+            except OSError:
+                assert server.poll() is None, "make serve ended"
+                time.sleep(0.1)
+        yield number
+        server.terminate()
+
+
+def commands() -> list[str]:
+    lines = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def rounded(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer without the last digits, which depend on the processor."""
+    characters = [
+        character | {"confidence": round(character["confidence"], 2)}
+        for character in answer["characters"]
+    ]
+    return answer | {"confidence": round(answer["confidence"], 2), "characters": characters}
+
+
+RUN_ELSEWHERE = {
+    "make serve": "by the fixture above",
+    "make test": "it is what runs this",
+    "docker compose up": "by .ci/container",
+}
+
+
+def test_the_commands_of_the_readme(clone: Path, port: int) -> None:
+    """Every command succeeds, in order; the first answer is the one that the README shows."""
+    served = f"127.0.0.1:{port}"
+    ran = []
+    for command in commands():
+        if command in RUN_ELSEWHERE or command.startswith("git clone"):
+            continue
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command.replace("localhost:8000", served)],
+            cwd=clone, env=environment(port), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        ran.append((command, done.stdout))
+    shown = json.loads(re.search(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[1])  # type: ignore[index]
+    answered = json.loads(next(output for command, output in ran if command.startswith("curl")))
+    assert rounded(answered) == rounded(shown)
+    names = {command.split()[1] for command, _ in ran if command.startswith("make")}
+    assert {"data", "train", "export-onnx", "evaluate"} <= names
+
+
+def test_every_setting_is_in_the_table() -> None:
+    """The table has each setting with its default, and no other."""
+    rows = re.findall(r"^\| `(OCR_\w+)` \| `(.*?)` \| (.*?) \|$", README, re.MULTILINE)
+    expected = [
+        (f"OCR_{name.upper()}", str(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+    assert rows == expected
+
+
+def test_every_route_is_in_the_table() -> None:
+    """The table has each route, and no other."""
+    rows = set(re.findall(r"^\| `((?:GET|POST) /\S*)` \|", README, re.MULTILINE))
+    document = TestClient(create_app()).get("/openapi.json").json()
+    described = {
+        f"{method.upper()} {path}"
+        for path, methods in document["paths"].items()
+        for method in methods
+    }
+    assert rows == described | {"GET /", "GET /docs"}
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    """Documents speak of targets that the Makefile has."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in (ROOT / "README.md", ROOT / "models" / "README.md"):
+        text = document.read_text(encoding="utf-8")
+        named = set(re.findall(r"(?:^|`|&& )make ([a-z][a-z-]*)", text, re.MULTILINE))
+        assert named <= targets, document
