@@ -107,7 +107,9 @@ def fit_logistic(judged: Judged) -> Logistic:
 
 
 def _surprise(judged: Judged, logistic: Logistic) -> float:
-    """The mean negative log-likelihood, in nats."""
+    """The mean negative log-likelihood, in nats; 0 where there is nothing to be surprised by."""
+    if not len(judged.right):
+        return 0.0
     expected = np.array([logistic(float(confidence)) for confidence in judged.confidences])
     return float(-np.log(np.where(judged.right, expected, 1 - expected)).mean())
 

@@ -46,7 +46,12 @@ def judge_characters(labels: Sequence[str], readings: Sequence[Reading]) -> Judg
 
 
 def expected_calibration_error(judged: Judged, bins: int = BINS) -> float:
-    """ECE (Naeini et al. 2015): |confidence - share right| over equally wide bins, weighted."""
+    """ECE (Naeini et al. 2015): |confidence - share right| over equally wide bins, weighted.
+
+    Not a number where there is nothing to judge.
+    """
+    if not len(judged.right):
+        return float("nan")
     places = np.minimum((judged.confidences * bins).astype(int), bins - 1)
     gaps = np.bincount(places, judged.confidences - judged.right, bins)
     return float(np.abs(gaps).sum() / len(judged.right))
@@ -111,7 +116,7 @@ def draw_diagram(judged: dict[str, Judged], path: Path) -> None:
         diagram.plot(means, shares, "o-", color="#4477aa")
         ece = expected_calibration_error(values)
         diagram.set(title=f"{kind}: ECE {ece:.4f}", ylabel="share right", ylim=(-0.02, 1.02))
-        histogram.bar(edges[:-1], counts, 1 / BINS, align="edge", color="#4477aa", log=True)
+        histogram.bar(edges[:-1], counts, 1 / BINS, align="edge", color="#4477aa", log=counts.any())
         histogram.set(xlabel="confidence", ylabel="how many")
     figure.savefig(path, dpi=120)
     plt.close(figure)

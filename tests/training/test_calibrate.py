@@ -30,6 +30,15 @@ def test_nothing_wrong_changes_little() -> None:
     assert np.isfinite([found.scale, found.offset]).all()
 
 
+def test_a_model_that_reads_nothing(recognizer: Recognizer) -> None:
+    """Without a single character there is still a calibration, of the empty text alone."""
+    rows = np.zeros((6, 2, 5), np.float32)
+    rows[:, :, 4] = 1
+    calibration = fit_calibration(recognizer, ["a"] * 6, rows)
+    assert calibration.text(0.999) < 0.9
+    assert calibration.character == Logistic()
+
+
 def test_a_model_that_is_too_sure_is_cooled(recognizer: Recognizer) -> None:
     """Nine tenths sure and half of the time right: the calibrated text says about a half."""
     rows = np.full((400, 1, 5), 0.025, np.float32)

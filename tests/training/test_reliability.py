@@ -69,8 +69,16 @@ def test_judging() -> None:
     assert characters.right.sum() == 3 + 2 + 3
 
 
+def test_nothing_to_judge() -> None:
+    """No characters at all have no figures, rather than an error."""
+    nothing = Judged(np.array([]), np.array([], bool))
+    assert np.isnan([expected_calibration_error(nothing), area_under_roc(nothing)]).all()
+
+
 def test_diagram(tmp_path: Path) -> None:
-    """It is drawn, also where some bins are empty."""
-    draw_diagram({"texts": judged((0.95, True), (0.2, False))}, tmp_path / "diagram.png")
+    """It is drawn, also where some bins are empty, or all of them."""
+    nothing = Judged(np.array([]), np.array([], bool))
+    values = {"texts": judged((0.95, True), (0.2, False)), "characters": nothing}
+    draw_diagram(values, tmp_path / "diagram.png")
     with Image.open(tmp_path / "diagram.png") as image:
         assert image.width > 300
