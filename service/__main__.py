@@ -36,8 +36,11 @@ def main() -> int:
             name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
             print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
         return 1
-    except (ModelError, ProblemError) as error:
+    except ModelError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ProblemError as error:
+        print(f"error: OCR_ default of the parameter {error}", file=sys.stderr)
         return 1
     return _serve(settings, recognizer) if settings.workers == 1 else _supervise(settings)
 

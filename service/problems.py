@@ -1,6 +1,5 @@
 """Errors as `application/problem+json` (RFC 9457), and the one map from exceptions to HTTP."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service.ocr.exceptions import (
     OcrError,
@@ -19,7 +19,7 @@ from service.ocr.exceptions import (
     UnsupportedFormatError,
 )
 
-logger = logging.getLogger("service")
+_LONGEST_ECHO = 100
 
 
 class Problem(BaseModel):
@@ -88,6 +88,14 @@ def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _described(error: Mapping[str, Any]) -> str:
+    """What is wrong with one parameter."""
+    name, given = str(error["loc"][-1]), repr(error["input"])
+    if error["type"] == "extra_forbidden":
+        return f"{name[:_LONGEST_ECHO]}: there is no such parameter; /docs lists those there are"
+    return f"{name}: {given[:_LONGEST_ECHO]} was given; {error['msg']}"
+
+
 def install(app: FastAPI) -> None:
     """Answers every exception of the application with a problem."""
 
@@ -100,14 +108,18 @@ def install(app: FastAPI) -> None:
 
     async def on_invalid_parameter(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        details = (f"{e['loc'][-1]}: {e['input']!r} was given; {e['msg']}" for e in error.errors())
-        return problem_response(INVALID_PARAMETER, "; ".join(details))
+        return problem_response(INVALID_PARAMETER, "; ".join(map(_described, error.errors()[:3])))
 
-    async def on_http_error(_: Request, error: Exception) -> JSONResponse:
+    async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         status = HTTPStatus(error.status_code)
         kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
-        return problem_response(kind, str(error.detail), error.headers)
+        detail = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is."
+        return problem_response(kind, detail, error.headers)
+
+    async def on_disconnect(_: Request, __: Exception) -> JSONResponse:
+        # Nobody hears this; but hanging up is no failure of the service, to be logged as one.
+        return problem_response(INVALID_UPLOAD, "The connection was closed during the upload.")
 
     async def on_unforeseen(_: Request, __: Exception) -> JSONResponse:
         # The server logs the traceback; the answer holds nothing of it.
@@ -123,6 +135,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ProblemError, on_problem)
     for domain_error in DOMAIN_KINDS:
         app.add_exception_handler(domain_error, on_domain_error)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
     app.add_exception_handler(RequestValidationError, on_invalid_parameter)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_unforeseen)

@@ -13,7 +13,7 @@ from service.ocr.pattern import of_pattern
 from service.problems import INVALID_PARAMETER, ProblemError
 
 MOST_ALTERNATIVES = 10
-_LENGTH = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
+_LENGTH = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
 
 
 class QuestionParameters(BaseModel):
@@ -29,6 +29,7 @@ class QuestionParameters(BaseModel):
     )
     length: str | None = Field(
         default=None,
+        min_length=1,
         description="How many characters the text has: `5`, or `4-7`.",
         examples=["5", "4-7"],
     )
@@ -36,13 +37,14 @@ class QuestionParameters(BaseModel):
         default=None,
         min_length=1,
         description="The only characters that the text may have.",
-        examples=["0123456789"],
+        examples=["2345678"],
     )
     pattern: str | None = Field(
         default=None,
+        min_length=1,
         description="A regular expression that the whole text matches: literals, `.`, classes, "
         "groups, `|` and the quantifiers `* + ? {m,n}`.",
-        examples=["[A-Z]{2}[0-9]{4}"],
+        examples=["[2-8]{3}[a-z]{2}"],
     )
     min_confidence: float | None = Field(
         default=None,
@@ -85,7 +87,7 @@ class Questioner:
         self._alphabet = model_alphabet
         self._defaults = defaults
         # Clients repeat themselves, and a pattern takes longer to compile than a picture to read.
-        self._constraint = lru_cache(maxsize=64)(self._compiled)
+        self._constraint = lru_cache(maxsize=64)(self._compiled_or_refused)
         self.ask(QuestionParameters())
 
     def ask(self, parameters: QuestionParameters) -> tuple[Question, float]:
@@ -96,9 +98,20 @@ class Questioner:
         """
         asked = parameters.over(self._defaults)
         constraint = self._constraint(asked.length, asked.alphabet, asked.pattern)
+        if isinstance(constraint, ProblemError):
+            raise constraint
         alternatives = asked.alternatives or 0
         question = Question(alternatives, constraint) if alternatives or constraint else PLAIN
         return question, asked.min_confidence or 0.0
+
+    def _compiled_or_refused(
+        self, length: str | None, symbols: str | None, pattern: str | None
+    ) -> Automaton | ProblemError | None:
+        """A refusal is remembered, too, so that repeating it costs nothing."""
+        try:
+            return self._compiled(length, symbols, pattern)
+        except ProblemError as error:
+            return error.with_traceback(None)
 
     def _compiled(
         self, length: str | None, symbols: str | None, pattern: str | None
@@ -118,7 +131,7 @@ class Questioner:
             raise _invalid(" and ".join(p.parameter for p in parts), str(error)) from error
         if both.is_empty:
             names = " and ".join(part.parameter for part in parts)
-            given = " and ".join(map(repr, filter(None, (length, symbols, pattern))))
+            given = " and ".join(repr(g) for g in (length, symbols, pattern) if g is not None)
             raise _invalid(
                 names,
                 f"{given} was given; no text over the model's alphabet {self._alphabet!r} fits",

@@ -7,6 +7,7 @@ from typing import Self
 
 from anyio import CapacityLimiter
 
+from service.ocr.decoder import Reading
 from service.ocr.recognizer import Recognizer
 from service.questions import Questioner, QuestionParameters
 from service.settings import Settings
@@ -43,6 +44,16 @@ class Reader:
             settings.max_upload_bytes,
             Questioner(recognizer.metadata.alphabet, defaults),
         )
+
+    def read(self, picture: bytes, parameters: QuestionParameters) -> tuple[Reading, float]:
+        """A reading, and the least confidence that is accepted; for a thread of its own.
+
+        Raises:
+            ProblemError: the parameters cannot be.
+            PictureError: the picture cannot be read.
+        """
+        question, min_confidence = self.questioner.ask(parameters)
+        return self.recognizer.read(picture, question), min_confidence
 
 
 def load_recognizer(settings: Settings) -> Recognizer:

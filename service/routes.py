@@ -1,5 +1,6 @@
 """The endpoints."""
 
+from html import escape
 from importlib.resources import files
 from typing import Annotated
 
@@ -66,6 +67,7 @@ _UPLOAD = {
         problems.INVALID_PARAMETER,
         problems.UPLOAD_TOO_LARGE,
         problems.NOT_READY,
+        problems.INTERNAL_ERROR,
         *problems.DOMAIN_KINDS.values(),
     ),
     openapi_extra=_UPLOAD,
@@ -74,18 +76,22 @@ async def predict(
     request: Request, reader: ReadyReader, parameters: Annotated[QuestionParameters, Query()]
 ) -> JSONResponse:
     """Reads one picture. A picture without text gives an empty text."""
-    question, min_confidence = reader.questioner.ask(parameters)
     picture = await read_upload(request, reader.max_upload_bytes)
-    # Off the event loop, so that health checks never wait for a picture.
-    reading = await to_thread.run_sync(
-        reader.recognizer.read, picture, question, limiter=reader.limiter
+    # Off the event loop, so that health checks never wait for a picture or a pattern.
+    reading, min_confidence = await to_thread.run_sync(
+        reader.read, picture, parameters, limiter=reader.limiter
     )
     # Already valid: handing FastAPI the model instead would validate it once more.
     prediction = Prediction.of(reading, reader.recognizer.metadata, min_confidence)
     return JSONResponse(prediction.model_dump())
 
 
-@router.get("/model", operation_id="model", summary="The model that is served")
+@router.get(
+    "/model",
+    operation_id="model",
+    summary="The model that is served",
+    responses=documented(problems.NOT_READY),
+)
 async def model(reader: ReadyReader) -> ModelCard:
     """The metadata of the model, its held-out figures among them."""
     return ModelCard.of(reader.recognizer.metadata)
@@ -109,6 +115,7 @@ async def ready(_: ReadyReader) -> Health:
 
 
 @router.get("/", include_in_schema=False)
-async def index() -> HTMLResponse:
-    """A page that says how to post a picture."""
-    return HTMLResponse((files("service") / "index.html").read_text(encoding="utf-8"))
+async def index(request: Request) -> HTMLResponse:
+    """A page that says how to post a picture to the address that it was asked at."""
+    page = (files("service") / "index.html").read_text(encoding="utf-8")
+    return HTMLResponse(page.replace("{address}", escape(str(request.base_url))))

@@ -56,14 +56,18 @@ class Prediction(BaseModel):
                     {"character": "m", "confidence": 0.9992, "span": [92.0, 120.0]},
                     {"character": "d", "confidence": 0.9996, "span": [120.0, 148.0]},
                 ],
-                "alternatives": [{"text": "226rnd", "confidence": 0.0007}],
+                "alternatives": [{"text": "226nd", "confidence": 0.0007}],
                 "reason": None,
                 "model": {"name": "captcha", "version": "20261121-013633-1a2b3c4d"},
             }
         }
     )
 
-    text: str = Field(description="The text; empty where the picture shows none.")
+    text: str = Field(
+        description="The text of the best path; empty where the picture shows none. Of a doubtful "
+        "picture, an alternative may be more probable. With constraints, the most probable text "
+        "that satisfies them."
+    )
     confidence: float = Field(
         ge=0,
         le=1,
@@ -84,9 +88,10 @@ class Prediction(BaseModel):
     @classmethod
     def of(cls, reading: Reading, model: ModelMetadata, min_confidence: float) -> Self:
         """The answer for a reading of that model."""
+        confidence = round(reading.confidence, _DECIMALS)
         return cls(
             text=reading.text,
-            confidence=round(reading.confidence, _DECIMALS),
+            confidence=confidence,
             characters=[
                 Character(
                     character=c.character,
@@ -95,7 +100,7 @@ class Prediction(BaseModel):
                 )
                 for c in reading.characters
             ],
-            accepted=reading.satisfied and reading.confidence >= min_confidence,
+            accepted=reading.satisfied and confidence >= min_confidence,
             alternatives=[
                 Alternative(text=a.text, confidence=round(a.confidence, _DECIMALS))
                 for a in reading.alternatives

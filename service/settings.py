@@ -13,7 +13,9 @@ from service.questions import MOST_ALTERNATIVES
 class Settings(BaseSettings):
     """Every field is the environment variable `OCR_<FIELD>`; the README's table lists them."""
 
-    model_config = SettingsConfigDict(env_prefix="OCR_", frozen=True, protected_namespaces=())
+    model_config = SettingsConfigDict(
+        env_prefix="OCR_", env_ignore_empty=True, frozen=True, protected_namespaces=()
+    )
 
     model_path: Path = Field(
         default=Path("models/captcha.onnx"), description="The exported model to serve."

@@ -43,9 +43,11 @@ async def read_upload(request: Request, max_bytes: int) -> bytes:
             if upload.size is not None and upload.size > max_bytes:
                 raise _too_large(max_bytes)
             return await upload.read()
-    except HTTPException as error:
+    except (HTTPException, UnicodeError) as error:
+        # Starlette decodes names by a charset that the sender may choose.
+        reason = error.detail if isinstance(error, HTTPException) else "a name cannot be decoded"
         raise ProblemError(
-            INVALID_UPLOAD, f"The upload cannot be read ({error.detail}); {_HOW}, and nothing else."
+            INVALID_UPLOAD, f"The upload cannot be read ({reason}); {_HOW}, and nothing else."
         ) from error
 
 

@@ -50,18 +50,20 @@ def generate(
     width: int,
     height: int,
     seed: int,
+    font_name: str | None = None,
 ) -> Iterator[Drawing]:
     """Draws pictures with random texts, the same ones for the same arguments.
 
     Args:
         lengths: the lengths to draw from; one that occurs twice is twice as likely.
         width, height: of the pictures, in pixels.
+        font_name: one of `FONTS`; without it, each picture has one of them.
     """
     generator = np.random.default_rng(seed)
     for _ in range(count):
         length = int(generator.choice(lengths))
         text = "".join(generator.choice(list(alphabet), length))
-        yield draw(text, width, height, generator)
+        yield draw(text, width, height, generator, font_name)
 
 
 def generated_tensors(
@@ -73,9 +75,16 @@ def generated_tensors(
     return tensors, [drawing.text for drawing in drawings]
 
 
-def draw(text: str, width: int, height: int, generator: np.random.Generator) -> Drawing:
+def draw(
+    text: str,
+    width: int,
+    height: int,
+    generator: np.random.Generator,
+    font_name: str | None = None,
+) -> Drawing:
     """Draws one text on a picture of `width`×`height` pixels, mode L."""
-    glyphs = _fitting_glyphs(text, width, height, generator)
+    any_font = FONTS[generator.choice(len(FONTS), p=(0.7, 0.1, 0.1, 0.1))]
+    glyphs = _fitting_glyphs(text, width, height, font_name or any_font, generator)
     ink = np.zeros((height, width), np.float32)
     inked = sum(glyph.shape[1] for glyph in glyphs)
     # Where even the smallest glyphs are too wide, they are pushed into each other.
@@ -96,10 +105,9 @@ def draw(text: str, width: int, height: int, generator: np.random.Generator) -> 
 
 
 def _fitting_glyphs(
-    text: str, width: int, height: int, generator: np.random.Generator
+    text: str, width: int, height: int, name: str, generator: np.random.Generator
 ) -> list[FloatArray]:
     """One ink mask a character, in the largest size up to a random one that fits the width."""
-    name = FONTS[generator.choice(len(FONTS), p=(0.7, 0.1, 0.1, 0.1))]
     size = height * generator.uniform(0.58, 0.72)
     while True:
         glyphs = [_glyph(symbol, name, round(size), generator) for symbol in text]
@@ -174,6 +182,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--height", type=int, default=50, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--font", choices=FONTS, help="of all pictures; default: any for each")
     parser.add_argument(
         "--name-by-label",
         action="store_true",
@@ -191,7 +200,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     drawings = generate(
         arguments.count, arguments.alphabet, lengths, arguments.width, arguments.height,
-        arguments.seed,
+        arguments.seed, arguments.font,
     )  # fmt: skip
     if arguments.name_by_label:
         for drawing in drawings:

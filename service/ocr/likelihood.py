@@ -8,6 +8,8 @@ costs more than what it computes here (`make bench-decoding`).
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 _STEPS_BETWEEN_SCALINGS = 16
 """Probabilities are at least 1e-9, and so many of them stay within the range of numbers."""
 
@@ -49,9 +51,23 @@ def log_likelihood(
         if step % _STEPS_BETWEEN_SCALINGS == 0:
             scale = max(forward)
             if scale == 0:
-                return -math.inf
+                break
             forward = [value / scale for value in forward]
             log_scale += math.log(scale)
     # A path ends in the last symbol or in the blank behind it; the empty label has only blanks.
     total = sum(forward[-2:])
-    return math.log(total) + log_scale if total else -math.inf
+    return math.log(total) + log_scale if total else _in_logarithms(rows, states)
+
+
+def _in_logarithms(rows: Sequence[Sequence[float]], states: Sequence[tuple[int, bool]]) -> float:
+    """The same recursion where the paths that matter are lost beside far more probable ones."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.asarray(rows))[:, [symbol for symbol, _ in states]]
+    skips = np.array([skip for _, skip in states])
+    forward = np.where(np.arange(len(states)) < 2, logs[0], -np.inf)
+    never = np.array([-np.inf, -np.inf])
+    for row in logs[1:]:
+        behind = np.concatenate([never, forward])
+        arriving = np.logaddexp(forward, behind[1:-1])
+        forward = row + np.where(skips, np.logaddexp(arriving, behind[:-2]), arriving)
+    return float(np.logaddexp.reduce(forward[-2:]))

@@ -6,7 +6,6 @@ label length drops in without a code change. Structured values are JSON.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +16,9 @@ from service.ocr.exceptions import ModelMetadataError
 
 FORMAT_VERSION = 1
 """Raised when an older service could not use a newer model."""
+
+_FARTHEST = 100
+"""No calibration that was fitted to pictures has a parameter beyond this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def _integer(properties: Mapping[str, str], key: str) -> int:
 def _json(properties: Mapping[str, str], key: str) -> Any:
     try:
         return json.loads(_text(properties, key))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelMetadataError(f"{key} is not valid JSON: {error}.") from error
 
 
@@ -159,13 +161,20 @@ def _calibration(properties: Mapping[str, str]) -> Calibration:
             Logistic(float(values[kind]["scale"]), float(values[kind]["offset"]))
             for kind in ("text", "character")
         )
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise ModelMetadataError(
             "calibration must be a JSON object with temperature, and text and character, each with "
             "scale and offset."
         ) from error
-    if not temperature > 0 or not text.scale > 0 or not character.scale > 0:
-        raise ModelMetadataError("calibration: temperature and scales must be above 0.")
+    factors = (temperature, text.scale, character.scale)
+    offsets = (text.offset, character.offset)
+    if not all(1 / _FARTHEST <= factor <= _FARTHEST for factor in factors) or not all(
+        abs(offset) <= _FARTHEST for offset in offsets
+    ):
+        raise ModelMetadataError(
+            f"calibration: temperature and scales must be 1/{_FARTHEST} to {_FARTHEST}, offsets "
+            f"-{_FARTHEST} to {_FARTHEST}."
+        )
     return Calibration(temperature, text, character)
 
 
@@ -182,7 +191,7 @@ def _golden(properties: Mapping[str, str]) -> tuple[GoldenPicture, ...]:
             GoldenPicture(base64.b64decode(entry["data"], validate=True), str(entry["text"]))
             for entry in _json(properties, "golden")
         )
-    except (TypeError, KeyError, binascii.Error) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise ModelMetadataError(
             'golden must be a JSON list of {"data": <base64>, "text": <string>}.'
         ) from error

@@ -20,6 +20,12 @@ DEFAULT_MAX_PIXELS = 4_000_000
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _EXIF_ORIENTATION = 0x0112
+
+_MOST_SCANS = 64
+"""A progressive JPEG has about ten scans; each costs time for all pixels, and few bytes."""
+
+_BIT_DEPTH_OFFSET = 24
+"""Where a PNG states how many bits a sample has (W3C PNG, third edition, section 11.2.1)."""
 _WHITE = np.float32(1)
 _FULL = np.float32(255)
 
@@ -80,11 +86,15 @@ def decode_gray(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray
         raise UnsupportedFormatError(
             f"Not a picture in a format that is read here; send one of {', '.join(FORMATS)}."
         )
+    if picture_format == "JPEG" and data.count(b"\xff\xda") > _MOST_SCANS:
+        raise UndecodableError(f"The JPEG has over {_MOST_SCANS} scans; send it as a plain one.")
     try:
         # Pillow answers a broken file with half a dozen unrelated exception types.
         image: Image.Image = Image.open(io.BytesIO(data), formats=[picture_format])
     except Image.DecompressionBombError as error:
-        raise PictureTooLargeError(f"The picture has more than {max_pixels} pixels.") from error
+        raise PictureTooLargeError(
+            f"The picture is too large; at most {max_pixels} pixels are read."
+        ) from error
     except Exception as error:
         raise UndecodableError(f"The {picture_format} header cannot be read.") from error
     if image.width * image.height > max_pixels:
@@ -96,11 +106,30 @@ def decode_gray(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray
         raise UndecodableError(f"The picture has {image.width}×{image.height} pixels: none.")
     try:
         image.load()
-        if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
+        if picture_format == "PNG":
+            _scale_transparent_key(image, data[_BIT_DEPTH_OFFSET])
+        if _is_turned(image):
             image = ImageOps.exif_transpose(image)
         return _to_gray(image)
     except Exception as error:
         raise UndecodableError(f"The {picture_format} data are broken or cut short.") from error
+
+
+def _is_turned(image: Image.Image) -> bool:
+    try:
+        return bool(image.getexif().get(_EXIF_ORIENTATION, 1) != 1)
+    except Exception:
+        # What cannot be read asks for nothing, and the pixels are sound.
+        return False
+
+
+def _scale_transparent_key(image: Image.Image, bit_depth: int) -> None:
+    """Brings the transparent colour to 8 bits, as Pillow does with the samples alone."""
+    key = image.info.get("transparency")
+    if image.mode == "L" and isinstance(key, int) and bit_depth < 8:
+        image.info["transparency"] = key * 255 // ((1 << bit_depth) - 1)
+    elif image.mode == "RGB" and isinstance(key, tuple) and bit_depth == 16:
+        image.info["transparency"] = tuple(sample >> 8 for sample in key)
 
 
 def _to_gray(image: Image.Image) -> FloatArray:

@@ -91,6 +91,9 @@ class Recognizer:
                 text = self.read(picture.data).text
             except PictureError as error:
                 raise ModelCheckError(f"a golden picture cannot be decoded: {error}") from error
+            except Exception as error:
+                # Whatever a damaged graph makes the runtime raise.
+                raise ModelCheckError(f"the model cannot be run: {error}") from error
             if text != picture.text:
                 raise ModelCheckError(
                     f"the model reads a golden picture as {text!r} and not {picture.text!r}; "
@@ -108,9 +111,9 @@ def _check_shapes(session: Session, metadata: ModelMetadata) -> None:
 def _check_node(kind: str, nodes: Sequence[Node], name: str, rank: int, tail: list[int]) -> None:
     """Checks that the graph has the node, with a free batch size and these last dimensions."""
     shapes = {node.name: node.shape for node in nodes}
-    if name not in shapes:
+    if name not in shapes or len(shapes) > 1:
         raise ModelMetadataError(
-            f"{kind}_name is {name!r}, but the graph's {kind}s are: {', '.join(shapes)}."
+            f"{kind}_name is {name!r}, the graph's one {kind}, but it has: {', '.join(shapes)}."
         )
     shape = shapes[name]
     if len(shape) != rank or isinstance(shape[0], int) or shape[-len(tail) :] != tail:

@@ -80,7 +80,7 @@ def _search(rows: _Doubles, blank_index: int) -> _Beams:
     for row, symbols in zip(rows.tolist(), likely, strict=True):
         beams = _extended(beams, row, blank_index, partial(_always, symbols))
         if symbols:
-            beams = _pruned(beams, {p: beam[0] + beam[1] for p, beam in beams.items()})
+            beams = _pruned(beams, {p: _log(beam[0] + beam[1]) for p, beam in beams.items()})
     return beams
 
 
@@ -89,14 +89,18 @@ def _always(continuations: list[tuple[int, int]], state: int) -> list[tuple[int,
 
 
 def _search_within(rows: _Doubles, blank_index: int, constraint: Automaton) -> _Beams:
-    outlooks = _outlooks(rows, blank_index, constraint)
+    with np.errstate(divide="ignore"):
+        logs = np.log(rows)
+    outlooks = _outlooks(logs, blank_index, constraint)
     beams: _Beams = {(): (1.0, 0.0, 0)}
-    for row, outlook in zip(rows, outlooks[1:], strict=True):
-        continuations = partial(_promising, row, outlook, constraint, blank_index)
-        beams = _extended(beams, row.tolist(), blank_index, continuations)
+    for row, log_row, outlook in zip(rows.tolist(), logs, outlooks[1:], strict=True):
+        continuations = partial(_promising, log_row, outlook, constraint, blank_index)
+        beams = _extended(beams, row, blank_index, continuations)
         ranks = {
-            prefix: in_blank * outlook[state, blank_index]
-            + in_symbol * outlook[state, prefix[-1] if prefix else blank_index]
+            prefix: max(
+                _log(in_blank) + outlook[state, blank_index],
+                _log(in_symbol) + outlook[state, prefix[-1] if prefix else blank_index],
+            )
             for prefix, (in_blank, in_symbol, state) in beams.items()
         }
         beams = _pruned(beams, ranks)
@@ -104,14 +108,15 @@ def _search_within(rows: _Doubles, blank_index: int, constraint: Automaton) -> _
 
 
 def _promising(
-    row: _Doubles, outlook: _Doubles, constraint: Automaton, blank_index: int, state: int
+    log_row: _Doubles, outlook: _Doubles, constraint: Automaton, blank_index: int, state: int
 ) -> list[tuple[int, int]]:
     """The symbols that may begin in a state and from which something can still come."""
-    classes = _symbol_classes(len(row), blank_index)
+    classes = _symbol_classes(len(log_row), blank_index)
     targets = constraint.transitions[state]
-    values = _beginnings(row, outlook, targets, classes)
-    stay = row[blank_index] * outlook[state, blank_index]
-    symbols = np.flatnonzero((values > 0) & (values >= _NEGLIGIBLE * max(values.max(), stay)))
+    values = _beginnings(log_row, outlook, targets, classes)
+    stay = log_row[blank_index] + outlook[state, blank_index]
+    least = math.log(_NEGLIGIBLE) + max(values.max(initial=-np.inf), stay)
+    symbols = np.flatnonzero((values > -np.inf) & (values >= least))
     return list(zip(classes[symbols].tolist(), targets[symbols].tolist(), strict=True))
 
 
@@ -139,7 +144,7 @@ def _extended(
 
 def _pruned(beams: _Beams, ranks: dict[Label, float]) -> _Beams:
     """The best prefixes, scaled so that long pictures do not leave the range of numbers."""
-    least = _HOPELESS * max(ranks.values(), default=0.0)
+    least = math.log(_HOPELESS) + max(ranks.values(), default=0.0)
     hopeful = [prefix for prefix, rank in ranks.items() if rank > least]
     kept = sorted(hopeful, key=ranks.__getitem__, reverse=True)[:_WIDTH]
     scale = max((beams[prefix][0] + beams[prefix][1] for prefix in kept), default=1.0)
@@ -154,37 +159,42 @@ def _symbol_classes(classes: int, blank_index: int) -> NDArray[np.intp]:
     return np.delete(np.arange(classes), blank_index)
 
 
+def _log(mass: float) -> float:
+    return math.log(mass) if mass > 0 else -math.inf
+
+
 def _beginnings(
-    row: _Doubles, outlook: _Doubles, targets: NDArray[np.int32], classes: NDArray[np.intp]
+    log_row: _Doubles, outlook: _Doubles, targets: NDArray[np.int32], classes: NDArray[np.intp]
 ) -> _Doubles:
     """The best that comes of beginning each symbol in each state, `(states, symbols)`."""
-    return np.where(targets >= 0, row[classes] * outlook[targets, classes], 0.0)
+    return np.where(targets >= 0, log_row[classes] + outlook[targets, classes], -np.inf)
 
 
-def _outlooks(rows: _Doubles, blank_index: int, constraint: Automaton) -> list[_Doubles]:
-    """For each time step, the probability of the best path from there to an accepting state.
+def _outlooks(logs: _Doubles, blank_index: int, constraint: Automaton) -> list[_Doubles]:
+    """For each time step, the log-probability of the best path from there to an accepting state.
 
     Returns:
         `(states, classes)` per time step and one more for the end: by the state and the class
-        that was emitted last, up to a factor per time step.
+        that was emitted last.
     """
-    classes = _symbol_classes(rows.shape[1], blank_index)
+    classes = _symbol_classes(logs.shape[1], blank_index)
     states = np.arange(len(constraint.accepting))
-    outlook = np.repeat(constraint.accepting[:, np.newaxis], rows.shape[1], axis=1).astype(float)
+    ends = np.where(constraint.accepting, 0.0, -np.inf)
+    outlook = np.repeat(ends[:, np.newaxis], logs.shape[1], axis=1)
     outlooks = [outlook]
-    for row in rows[::-1]:
+    for row in logs[::-1]:
         begin = _beginnings(row, outlook, constraint.transitions, classes)
         best = begin.argmax(axis=1)
         first = begin[states, best]
-        begin[states, best] = 0
+        begin[states, best] = -np.inf
         second = begin.max(axis=1)
-        pause = row[blank_index] * outlook[:, blank_index]
-        earlier = np.maximum(np.maximum(first, pause)[:, np.newaxis], row * outlook)
+        pause = row[blank_index] + outlook[:, blank_index]
+        earlier = np.maximum(np.maximum(first, pause)[:, np.newaxis], row + outlook)
         # Behind its own symbol, a state's best beginning is no new symbol but a repetition.
         own = classes[best]
         earlier[states, own] = np.maximum(
-            np.maximum(second, pause), row[own] * outlook[states, own]
+            np.maximum(second, pause), row[own] + outlook[states, own]
         )
-        outlook = earlier / (earlier.max(initial=0) or 1.0)
+        outlook = earlier
         outlooks.append(outlook)
     return outlooks[::-1]

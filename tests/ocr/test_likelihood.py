@@ -52,3 +52,12 @@ def test_improbable_texts_keep_their_logarithm() -> None:
     rows = [[1e-6, 1e-6, 1 - 2e-6]] * 50
     found = log_likelihood(rows, (0, 1) * 25, blank_index=2)
     assert found == pytest.approx(50 * np.log(1e-6), rel=1e-6)
+
+
+def test_texts_beside_far_more_probable_ones() -> None:
+    """What would be lost beside the blank path is computed in logarithms."""
+    rows = [[1e-9, 1e-9, 1 - 2e-9]] * 60
+    found = log_likelihood(rows, (0, 1) * 30, blank_index=2)
+    assert found == pytest.approx(60 * np.log(1e-9), rel=1e-6)
+    repeated = log_likelihood(rows, (0, 0) * 15, blank_index=2)
+    assert np.isfinite(repeated)

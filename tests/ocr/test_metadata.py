@@ -37,8 +37,22 @@ def test_every_property_is_required(key: str) -> None:
             "calibration",
             '{"temperature": 0, "text": {"scale": 1, "offset": 0}, '
             '"character": {"scale": 1, "offset": 0}}',
-            "above 0",
+            "1/100 to 100",
         ),
+        (
+            "calibration",
+            '{"temperature": 1, "text": {"scale": 1, "offset": NaN}, '
+            '"character": {"scale": 1, "offset": 0}}',
+            "offsets -100 to 100",
+        ),
+        (
+            "calibration",
+            '{"temperature": 1, "text": {"scale": 1%s, "offset": 0}, '
+            '"character": {"scale": 1, "offset": 0}}' % ("0" * 400),
+            "scale and offset",
+        ),
+        ("figures", "[" * 100_000, "not valid JSON"),
+        ("golden", '[{"data": "é", "text": "a"}]', "base64"),
         ("figures", "[1]", "JSON object"),
         ("figures", "{", "not valid JSON"),
         ("golden", "[]", "no picture"),

@@ -102,6 +102,36 @@ def test_transparent_key_of_sixteen_bits() -> None:
     assert decode_gray(data)[0] == pytest.approx([1.0, 701 / 65535], abs=1e-6)
 
 
+def test_transparent_key_of_few_bits() -> None:
+    """Keys of 2- and 4-bit gray are scaled as the samples are."""
+    four = png(2, 1, 4, 0, b"\0\x34", chunk(b"tRNS", b"\0\x03"))
+    assert decode_gray(four)[0] == pytest.approx([1.0, 4 / 15], abs=0.003)
+    two = png(2, 1, 2, 0, b"\0" + bytes([0b01100000]), chunk(b"tRNS", b"\0\x01"))
+    assert decode_gray(two)[0] == pytest.approx([1.0, 2 / 3], abs=0.003)
+
+
+def test_transparent_key_of_sixteen_bit_colour() -> None:
+    """So are keys of 16-bit colour."""
+    black, gray = struct.pack(">HHH", 300, 300, 300), struct.pack(">HHH", 13107, 13107, 13107)
+    data = png(2, 1, 16, 2, b"\0" + black + gray, chunk(b"tRNS", black))
+    assert decode_gray(data)[0] == pytest.approx([1.0, 0.2], abs=0.003)
+
+
+def test_exif_that_cannot_be_read_is_left_aside() -> None:
+    """The pixels of such a picture are sound, and are read as they stand."""
+    image = draw("abc")
+    assert np.array_equal(decode_gray(encode(image, exif=b"zzzzzzzzzzz")), gray_of(image))
+
+
+def test_jpeg_of_endless_scans() -> None:
+    """A progressive JPEG may repeat its last scan in 14 bytes, each time through all pixels."""
+    data = encode(draw("abc").resize((400, 80)), "JPEG", progressive=True)
+    assert decode_gray(data).shape == (80, 400)
+    scan = data.rindex(b"\xff\xda")
+    with pytest.raises(UndecodableError, match="64 scans"):
+        decode_gray(data[:-2] + data[scan:-2] * 100 + b"\xff\xd9")
+
+
 def test_sixteen_bit_colour() -> None:
     """16-bit RGB is scaled like 16-bit gray."""
     data = png(1, 1, 16, 2, b"\0" + struct.pack(">HHH", 13107, 13107, 13107))

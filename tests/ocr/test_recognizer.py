@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -77,8 +78,8 @@ def test_broken_files(damage: Callable[[Path], None], stripe_model: Path) -> Non
     [
         ("width", "44", r"shape \['n', 40, 8, 1\].*\[44, 8, 1\]"),
         ("alphabet", "abcde", r"shape \['n', 10, 5\].*\[6\]"),
-        ("input_name", "picture", "the graph's inputs are: image"),
-        ("output_name", "softmax", "the graph's outputs are: dense2"),
+        ("input_name", "picture", "the graph's one input, but it has: image"),
+        ("output_name", "softmax", "the graph's one output, but it has: dense2"),
     ],
 )
 def test_metadata_that_contradict_the_graph(
@@ -98,6 +99,18 @@ def test_a_fixed_batch_size_is_refused(tmp_path: Path) -> None:
         model.metadata_props.add(key=key, value=value)
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelMetadataError, match="the first of them free"):
+        Recognizer.load(tmp_path / "m.onnx")
+
+
+def test_a_graph_that_asks_for_more_is_refused(tmp_path: Path) -> None:
+    """A second input that nobody would feed makes a model useless."""
+    model = stripes.graph()
+    second = onnx.helper.make_tensor_value_info("second", onnx.TensorProto.FLOAT, ["n"])
+    model.graph.input.append(second)
+    for key, value in stripes.metadata().to_properties().items():
+        model.metadata_props.add(key=key, value=value)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelMetadataError, match="it has: image, second"):
         Recognizer.load(tmp_path / "m.onnx")
 
 

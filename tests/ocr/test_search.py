@@ -75,6 +75,15 @@ def test_a_length_that_the_picture_does_not_suggest(length: int) -> None:
     assert np.isfinite(score)
 
 
+def test_a_constraint_that_takes_every_time_step() -> None:
+    """The one text that fits is found, however improbable."""
+    rows = np.full((50, 4), 1e-9, np.float32)
+    rows[:, 3] = 1
+    ((label, score),) = most_probable(rows, 3, 1, of_pattern("(ab){25}", ALPHABET))
+    assert spelled(label, 3) == "ab" * 25
+    assert score == pytest.approx(50 * np.log(1e-9), rel=1e-4)
+
+
 def test_nothing_satisfies_the_constraint() -> None:
     """A text that does not fit the time steps is not found, rather than a wrong one."""
     assert most_probable(sure("_a_b"), 3, 3, of_length(5, 9, ALPHABET)) == []

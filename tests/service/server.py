@@ -44,7 +44,7 @@ def serving(**settings: object) -> Iterator[str]:
     """The address of a running service; at the end it must stop in good order."""
     process = start(port=0, **settings)
     try:
-        address = _address(process)
+        address = address_of(process)
         _wait(address)
         yield address
         process.send_signal(signal.SIGTERM)
@@ -55,7 +55,8 @@ def serving(**settings: object) -> Iterator[str]:
         process.wait()
 
 
-def _address(process: subprocess.Popen[str]) -> str:
+def address_of(process: subprocess.Popen[str]) -> str:
+    """The address that a starting service prints."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:

@@ -73,13 +73,14 @@ def test_errors_of_routing(
     assert client.request(method, path).headers["content-type"] == "application/problem+json"
     assert client.request(method, path).json()["type"] == f"/problems/{name}"
     assert client.request(method, path).status_code == status
+    assert f"{method} {path}" in client.request(method, path).json()["detail"]
 
 
 def test_the_page_says_how_to_post(client: TestClient) -> None:
     """A browser gets a page with the command."""
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert "curl -F file=@picture.png http://localhost:8000/predict" in page.text
+    assert "curl -F file=@picture.png http://testserver/predict" in page.text
 
 
 def test_openapi(client: TestClient) -> None:
@@ -88,7 +89,7 @@ def test_openapi(client: TestClient) -> None:
     predict = document["paths"]["/predict"]["post"]
     upload = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert upload["required"] == ["file"]
-    statuses = {str(kind.status) for kind in DOMAIN_KINDS.values()} | {"200", "422", "503"}
+    statuses = {str(kind.status) for kind in DOMAIN_KINDS.values()} | {"200", "422", "500", "503"}
     assert set(predict["responses"]) == statuses
     for status in statuses - {"200"}:
         assert list(predict["responses"][status]["content"]) == ["application/problem+json"]

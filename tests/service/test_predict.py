@@ -231,7 +231,8 @@ def test_min_confidence(client: TestClient) -> None:
         ({"pattern": "XYZ"}, "pattern", "no text over the model's alphabet 'abcd'"),
         ({"pattern": "aa", "length": "3"}, "length and pattern", "no text"),
         ({"min_confidence": "2"}, "min_confidence", "less than or equal to 1"),
-        ({"colour": "red"}, "colour", "not permitted"),
+        ({"pattern": ""}, "pattern", "at least 1 character"),
+        ({"length": "\u0665"}, "length", "5, or 4-7, from 1 up"),
     ],
 )
 def test_bad_parameters(
@@ -243,6 +244,39 @@ def test_bad_parameters(
     assert response.json()["detail"].startswith(name)
     given = next(iter(parameters.values()))
     assert given in response.json()["detail"]
+
+
+def test_an_unknown_parameter(client: TestClient) -> None:
+    """It is named, and where the known ones are listed; its value is not sent back at length."""
+    response = post(client, stripes.picture("ab"), params={"colour": "red" * 1000})
+    assert_problem(response, 422, "invalid-parameter", "colour: there is no such parameter; /docs")
+    assert len(response.text) < 500
+
+
+def test_a_refused_pattern_is_refused_again(client: TestClient) -> None:
+    """A refusal that is remembered reads like the first one."""
+    answers = [
+        post(client, stripes.picture("ab"), params={"pattern": "a(?=b)"}).json() for _ in range(2)
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0]["status"] == 422
+
+
+def test_accepted_agrees_with_what_is_shown(client: TestClient) -> None:
+    """The confidence that an answer shows is itself accepted as the least one."""
+    shown = post(client, BETWEEN_A_AND_B).json()["confidence"]
+    for threshold, accepted in ((shown, True), (shown + 1e-6, False)):
+        parameters = {"min_confidence": f"{threshold:.6f}"}
+        assert post(client, BETWEEN_A_AND_B, params=parameters).json()["accepted"] is accepted
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "utf-16", "nonsense"])
+def test_a_charset_of_the_senders_choice(charset: str, client: TestClient) -> None:
+    """Whatever the sender says that names are encoded in, it is no internal error."""
+    body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx\r\n--x--\r\n'
+    content_type = f"multipart/form-data; boundary=x; charset={charset}"
+    response = client.post("/predict", content=body, headers={"content-type": content_type})
+    assert response.status_code in (415, 422)
 
 
 def test_defaults_of_the_service(stripe_model: Path) -> None:

@@ -1,3 +1,7 @@
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +10,7 @@ import pytest
 
 from service.ocr.metadata import GoldenPicture
 from tests import stripes
-from tests.service.server import fails_to_start, serving
+from tests.service.server import address_of, fails_to_start, serving, start
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -104,3 +108,60 @@ def test_a_port_that_is_taken_ends_the_service(stripe_model: Path) -> None:
         status, output = fails_to_start(model_path=stripe_model, port=port)
     assert status != 0
     assert "address already in use" in output
+
+
+def test_hanging_up_is_no_failure(stripe_model: Path) -> None:
+    """A client that goes away in mid-upload leaves no traceback in the log."""
+    process = start(port=0, model_path=stripe_model)
+    try:
+        host, port = address_of(process).removeprefix("http://").split(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(
+                    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n"
+                    b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+                )
+        answer = httpx2.post(f"http://{host}:{port}/predict", files={"file": stripes.picture("ab")})
+        assert answer.json()["text"] == "ab"
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9"])
+def test_healthcheck(proxy: str | None, stripe_model: Path) -> None:
+    """The container's check answers for this machine, past any proxy."""
+    command = [sys.executable, "-m", "service.healthcheck"]
+    with serving(model_path=stripe_model) as address:
+        environment = os.environ | {"OCR_PORT": address.rpartition(":")[2]}
+        if proxy:
+            environment |= {"http_proxy": proxy}
+        assert subprocess.run(command, env=environment, check=False).returncode == 0
+    for port in (environment["OCR_PORT"], "nonsense"):
+        done = subprocess.run(
+            command, env=environment | {"OCR_PORT": port}, capture_output=True, check=False
+        )
+        assert done.returncode == 1
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("length", "abc"), ("alphabet", "xyz"), ("pattern", "a(")]
+)
+def test_defaults_that_do_not_fit_the_model_end_the_service(
+    name: str, value: str, stripe_model: Path
+) -> None:
+    """A default of a parameter that no request could use is named."""
+    status, output = fails_to_start(**{"model_path": stripe_model, name: value})
+    assert status != 0
+    assert f"OCR_ default of the parameter {name}: " in output
+    assert "Traceback" not in output
+
+
+def test_an_empty_setting_is_none(stripe_model: Path) -> None:
+    """A variable that is set to nothing, as Compose files do, leaves the default."""
+    with serving(model_path=stripe_model, pattern="", length="") as address:
+        answer = httpx2.post(f"{address}/predict", files={"file": stripes.picture("ab")})
+    assert answer.json()["text"] == "ab"

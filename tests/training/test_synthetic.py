@@ -39,6 +39,15 @@ def test_boxes_hold_the_ink() -> None:
             assert pixels[y0:y1, x0:x1].mean() < pixels.mean()
 
 
+def test_one_font() -> None:
+    """A set may be drawn in one font, as a family of labels is; another font looks otherwise."""
+    bold, serif = (
+        [d.png() for d in generate(3, "ab", (4,), 100, 30, 0, font)]
+        for font in ("DejaVuSans-Bold", "DejaVuSerif-Bold")
+    )
+    assert all(one != other for one, other in zip(bold, serif, strict=True))
+
+
 def test_a_space_takes_room() -> None:
     """A symbol without ink is drawn too."""
     (drawing,) = generate(1, " ", (3,), 60, 20, seed=0)
