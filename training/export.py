@@ -12,7 +12,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +26,10 @@ from service.ocr.calibration import Calibration
 from service.ocr.ctc import CtcCodec
 from service.ocr.exceptions import OcrError
 from service.ocr.metadata import GoldenPicture, ModelMetadata
-from service.ocr.preprocessing import FloatArray, preprocess
+from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from training.calibrate import distorted_probabilities, fit_calibration
+from training.checks import BATCH_SIZES, check_graph, check_parity, count_bidirectional
 from training.dataset import Dataset
 from training.evaluate import read_samples_with, summarize
 from training.exceptions import ExportError, reported
@@ -39,10 +39,6 @@ from training.runs import Run
 from training.synthetic import generate
 
 OPSET = 18
-BATCH_SIZES = (1, 7, 32)
-TOLERANCE = 1e-4
-"""The largest difference of a probability between Keras and ONNX that is let through."""
-
 _GOLDEN_PICTURES = 3
 _GOLDEN_CANDIDATES = 32
 
@@ -107,35 +103,6 @@ def convert(model: keras.Model) -> onnx.ModelProto:
     return graph
 
 
-def count_bidirectional(model: keras.Model) -> int:
-    """How many bidirectional layers a model has."""
-    return sum(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
-
-
-def check_graph(graph: onnx.ModelProto, bidirectional_layers: int) -> None:
-    """Checks that every bidirectional LSTM became one fused node.
-
-    Raises:
-        ExportError: some did not, and would run as slow loops, one time step at a time.
-    """
-    onnx.checker.check_model(graph)
-    operators = Counter(node.op_type for node in graph.graph.node)
-    fused = sum(
-        attribute.s == b"bidirectional"
-        for node in graph.graph.node
-        if node.op_type == "LSTM"
-        for attribute in node.attribute
-        if attribute.name == "direction"
-    )
-    loops = operators["Loop"] + operators["Scan"]
-    if fused != bidirectional_layers or operators["LSTM"] != fused or loops:
-        raise ExportError(
-            f"the graph has {operators['LSTM']} LSTM nodes, {fused} of them bidirectional, and "
-            f"{loops} loops; it should have {bidirectional_layers} bidirectional ones and no "
-            "loop. Is tf2onnx the pinned version?"
-        )
-
-
 def choose_golden(
     model: keras.Model, codec: CtcCodec, width: int, height: int, lengths: Sequence[int]
 ) -> tuple[GoldenPicture, ...]:
@@ -182,31 +149,6 @@ def _calibrated(path: Path, run: Run, dataset: Dataset) -> Calibration:
 def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, object]:
     results = read_samples_with(Recognizer.load(path), dataset, run.split("test"))
     return {"split": "test"} | summarize(results)
-
-
-def check_parity(
-    recognizer: Recognizer, tensors: FloatArray, expected: FloatArray, batch_size: int
-) -> None:
-    """Checks that the exported model gives the Keras model's answers.
-
-    Raises:
-        ExportError: a probability differs by `TOLERANCE` or more, or a text differs.
-    """
-    starts = range(0, len(tensors), batch_size)
-    found = np.concatenate([recognizer.infer(tensors[i : i + batch_size]) for i in starts])
-    difference = float(np.abs(found - expected).max())
-    if not difference < TOLERANCE:
-        raise ExportError(
-            f"at batch size {batch_size}, Keras and ONNX differ by up to {difference:.2g}; "
-            f"less than {TOLERANCE:g} is let through."
-        )
-    for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
-        by_keras, by_onnx = recognizer.codec.decode(ours), recognizer.codec.decode(theirs)
-        if by_keras != by_onnx:
-            raise ExportError(
-                f"at batch size {batch_size}, Keras reads test picture {number} as "
-                f"{by_keras!r}, ONNX as {by_onnx!r}."
-            )
 
 
 def compare(old: ModelMetadata | None, new: ModelMetadata) -> str:

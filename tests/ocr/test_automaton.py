@@ -1,52 +1,12 @@
-import itertools
-import re
-import string
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ocr.automaton import MAX_STATES, Automaton, anything, of_length, of_symbols
+from service.ocr.automaton import MAX_STATES, anything, of_length, of_symbols
 from service.ocr.exceptions import ConstraintError
 from service.ocr.pattern import of_pattern
-
-ALPHABET = "ab1"
-TEXTS = ["".join(t) for n in range(5) for t in itertools.product(ALPHABET, repeat=n)]
-CAPTCHAS = string.digits + string.ascii_letters
-
-
-def language(automaton: Automaton) -> set[str]:
-    """The short texts that an automaton accepts."""
-    return {text for text in TEXTS if automaton.accepts(text, ALPHABET)}
-
-
-def matched(pattern: str) -> set[str]:
-    """The short texts that `re` matches as a whole."""
-    return {text for text in TEXTS if re.fullmatch(pattern, text)}
-
-
-# "c" is no symbol of the alphabet.
-ATOMS = ["a", "b", "1", "c", ".", r"\d", r"\w", r"\.", "[ab]", "[^a]", "[a-b1]", "[^0-9]", r"[\d-]"]
-QUANTIFIERS = ["*", "+", "?", "{0}", "{2}", "{0,2}", "{1,3}", "{2,}"]
-
-
-def composed(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.one_of(
-        st.lists(parts, max_size=3).map("".join),
-        st.lists(parts, min_size=1, max_size=3).map(lambda branches: f"({'|'.join(branches)})"),
-        st.builds("(?:{}){}".format, parts, st.sampled_from(QUANTIFIERS)),
-        st.builds("{}{}".format, st.sampled_from(ATOMS), st.sampled_from(QUANTIFIERS)),
-    )
-
-
-patterns = st.recursive(st.sampled_from(ATOMS), composed, max_leaves=10)
-
-
-@given(patterns)
-def test_a_pattern_means_what_it_means_in_re(pattern: str) -> None:
-    """A pattern accepts exactly the texts that `re.fullmatch` matches."""
-    assert language(of_pattern(pattern, ALPHABET)) == matched(pattern)
+from tests.ocr.languages import ALPHABET, TEXTS, language, matched, patterns
 
 
 @given(patterns, patterns)
@@ -70,53 +30,6 @@ def test_trimming_leaves_the_texts_and_no_dead_end(one: str, other: str) -> None
     assert trimmed.is_empty == automaton.is_empty == (not alive[0])
 
 
-@given(st.text(string.printable, max_size=40))
-def test_an_escaped_text_matches_itself_alone(text: str) -> None:
-    """Whatever `re.escape` escapes is a literal, in a class as outside it."""
-    automaton = of_pattern(re.escape(text), string.printable)
-    assert automaton.accepts(text, string.printable)
-    assert not automaton.accepts(text + " ", string.printable)
-    classes = "".join(f"[{re.escape(symbol)}]" for symbol in text[:20])
-    assert of_pattern(classes, string.printable).accepts(text[:20], string.printable)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "accepted", "refused"),
-    [
-        ("", [""], ["a"]),
-        ("a|b", ["a", "b"], ["", "ab"]),
-        ("a|", ["a", ""], ["b"]),
-        ("[A-C]{2}[0-9]{3,4}", ["AB123", "CC0000"], ["AB12", "AD123", "AB12345", "ab123"]),
-        ("[a^]", ["a"], ["b"]),
-        ("[^ab]", ["c", "9"], ["a", "b", ""]),
-        ("[a-]", ["a"], ["b"]),
-        ("a{64}", ["a" * 64], ["a" * 63, "a" * 65]),
-        ("(?:a|bc)+", ["abc", "bcbca"], ["b", "acb"]),
-        ("Å|a", ["a"], ["Å"]),
-    ],
-)
-def test_examples(pattern: str, accepted: list[str], refused: list[str]) -> None:
-    """What a reader of the pattern expects of it."""
-    automaton = of_pattern(pattern, CAPTCHAS)
-    assert [text for text in accepted if not automaton.accepts(text, CAPTCHAS)] == []
-    assert [text for text in refused if automaton.accepts(text, CAPTCHAS)] == []
-
-
-def test_shorthands_know_more_than_ascii() -> None:
-    r"""`\d` and `\w` are the digits and letters of any script, as in `re`."""
-    alphabet = "é٣-_"
-    for pattern in (r"\d", r"\w", r"[^\w]", r"[^\d_]"):
-        automaton = of_pattern(pattern, alphabet)
-        for symbol in alphabet:
-            assert automaton.accepts(symbol, alphabet) == bool(re.fullmatch(pattern, symbol))
-
-
-def test_the_dot_is_any_symbol_of_the_alphabet() -> None:
-    """Even a line feed, for the alphabet alone says what a symbol is."""
-    assert of_pattern("a.", "a\n").accepts("a\n", "a\n")
-    assert not of_pattern(".", "ab").accepts("c", "ab")
-
-
 def test_columns_are_the_symbols_in_the_order_of_the_alphabet() -> None:
     """A decoder looks up the next state by the index of a symbol."""
     automaton = of_pattern("ab|b", "ba").trimmed()
@@ -126,108 +39,6 @@ def test_columns_are_the_symbols_in_the_order_of_the_alphabet() -> None:
     assert list(automaton.transitions[after_a]) == [after_b, -1]
     assert list(automaton.transitions[after_b]) == [-1, -1]
     assert list(np.flatnonzero(automaton.accepting)) == [after_b]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "named", "position"),
-    [
-        ("^a", "'^'", 0),
-        ("a$", "'$'", 1),
-        (r"(a)\1", r"'\\1'", 3),
-        (r"a\b", r"'\\b'", 1),
-        (r"\s", r"'\\s'", 0),
-        (r"\D", r"'\\D'", 0),
-        ("(?=a)", "'(?='", 0),
-        ("a(?!a)", "'(?!'", 1),
-        ("(?<=a)", "'(?<='", 0),
-        ("(?P<name>a)", "'(?P'", 0),
-        ("(?i)a", "'(?i'", 0),
-        ("(?#a)", "'(?#'", 0),
-        ("(?>a)", "'(?>'", 0),
-        ("a*?", "'?'", 2),
-        ("a++", "'+'", 2),
-        ("a{2}{3}", "'{3}'", 4),
-        ("*a", "'*'", 0),
-        ("(|+)", "'+'", 2),
-        ("a{,3}", "'{'", 1),
-        ("a{x}", "'{'", 1),
-        ("a}", "'}'", 1),
-        ("a]", "']'", 1),
-        ("a)", "')'", 1),
-        ("b(a", "'('", 1),
-        ("[a", "'['", 0),
-        ("[]", "'['", 0),
-        ("[^]", "'['", 0),
-        ("[[:alpha:]]", "'['", 0),
-        ("[z-a]", "'[z-a]'", 0),
-        (r"[a-\d]", r"'[a-\\d]'", 0),
-        (r"[\d-\d]", r"'[\\d-\\d]'", 0),
-        (r"[\s]", r"'[\\s]'", 0),
-        ("a\\", r"'\\'", 1),
-    ],
-)
-def test_what_is_not_supported_is_named(pattern: str, named: str, position: int) -> None:
-    """The error says what is wrong, where it is, and what may be used instead."""
-    with pytest.raises(ConstraintError) as caught:
-        of_pattern(pattern, ALPHABET)
-    message = str(caught.value)
-    assert f"{named} at position {position} " in message
-    assert "[^0-9]" in message
-    assert "{m,n}" in message
-
-
-@pytest.mark.parametrize(
-    ("pattern", "limit"),
-    [
-        ("a" * 201, "201 characters; at most 200"),
-        ("a{65}", "'{65}' at position 1 must count up, to at most 64"),
-        ("a{2,65}", "at most 64"),
-        ("a{65,}", "at most 64"),
-        ("a{3,2}", "must count up"),
-        ("a{" + "9" * 190 + "}", "at most 64"),
-        ("(" * 21 + ")" * 21, "'(' at position 20 is nested over 20 deep"),
-        ("(" * 200, "nested over 20 deep"),
-        ("((a{64}){64}){64}", "over 2000 states"),
-        ("((((){64}){64}){64}){64}", "over 2000 states"),
-        ("((((a{0}){64}){64}){64}){64}", "over 2000 states"),
-        ("(" * 20 + "a" + "){0,64}" * 20, "over 2000 states"),
-        (".*a.{63}", "over 2000 states"),
-    ],
-)
-def test_work_is_bounded(pattern: str, limit: str) -> None:
-    """A pattern that asks for too much is refused with the bound that it exceeds."""
-    with pytest.raises(ConstraintError, match=re.escape(limit)):
-        of_pattern(pattern, CAPTCHAS)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "accepted", "refused"),
-    [
-        ("(a*)*b", "a" * 500 + "b", "a" * 500),
-        ("(a|a)*", "a" * 500, "a" * 500 + "b"),
-        ("((a|b)*c?)*d", "ab" * 250 + "d", "ab" * 250),
-        ("(a?){64}a{64}", "a" * 128, "a" * 129),
-        ("((.?){40}){10}", "a" * 400, "a" * 401),
-        ("(" * 20 + "a" + ")*" * 20, "a" * 500, "b"),
-        ("|" * 200, "", "a"),
-    ],
-)
-def test_nothing_backtracks(pattern: str, accepted: str, refused: str) -> None:
-    """Patterns and texts that keep a backtracking engine busy for ever have their answer."""
-    automaton = of_pattern(pattern, CAPTCHAS)
-    assert automaton.accepts(accepted, CAPTCHAS)
-    assert not automaton.accepts(refused, CAPTCHAS)
-
-
-@pytest.mark.parametrize("pattern", ["Z", "aZ", "(Z|cc)+", "[^ab1]", "a[x-z]"])
-def test_a_pattern_of_foreign_symbols_is_empty(pattern: str) -> None:
-    """A literal that the alphabet lacks is no error; that no text is left can be asked."""
-    automaton = of_pattern(pattern, ALPHABET)
-    assert automaton.is_empty
-    assert language(automaton) == set()
-    trimmed = automaton.trimmed()
-    assert trimmed.transitions.tolist() == [[-1, -1, -1]]
-    assert not trimmed.accepting.any()
 
 
 def test_the_empty_text_is_a_text() -> None:

@@ -1,14 +1,10 @@
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
-import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service.app import create_app
 from service.settings import Settings
 from tests import stripes
 
@@ -160,116 +156,6 @@ def test_nonsense_lengths(length: str, client: TestClient) -> None:
     assert client.post("/predict", content=b"abc", headers=headers).status_code == 422
 
 
-def gray(*levels: float) -> bytes:
-    """A picture of stripes in any gray level."""
-    row = np.repeat(np.array(levels) * 255, 4).round().astype(np.uint8)
-    padded = np.pad(row, (0, stripes.WIDTH - len(row)), constant_values=255)
-    return stripes.encode(Image.fromarray(np.tile(padded, (stripes.HEIGHT, 1))))
-
-
-BETWEEN_A_AND_B = gray(32 / 255)
-"""A stripe a little nearer to "b" (0.25) than to "a" (0)."""
-
-
-def test_alternatives(client: TestClient) -> None:
-    """The second guess and its confidence, where they are asked for."""
-    answer = post(client, BETWEEN_A_AND_B, params={"alternatives": 1}).json()
-    assert answer["text"] == "b"
-    (second,) = answer["alternatives"]
-    assert second["text"] == "a"
-    assert second["confidence"] == pytest.approx(1 - answer["confidence"], abs=0.001)
-    assert 0.5 < answer["confidence"] < 0.9
-    assert answer["characters"][0]["confidence"] == pytest.approx(answer["confidence"], abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "text"),
-    [
-        ({"length": "2"}, r"..$"),
-        ({"length": "2-3"}, r"...?$"),
-        ({"alphabet": "ac"}, r"a$"),
-        ({"pattern": "[ad]"}, r"a$"),
-        ({"pattern": "b|dd", "length": "2"}, r"dd$"),
-    ],
-)
-def test_constraints(parameters: dict[str, str], text: str, client: TestClient) -> None:
-    """The answer is the most probable text that satisfies them all."""
-    answer = post(client, BETWEEN_A_AND_B, params=parameters).json()
-    assert re.match(text, answer["text"]), answer
-    assert len(answer["characters"]) == len(answer["text"])
-    assert answer["reason"] is None
-
-
-def test_constraints_that_do_not_fit_the_picture(client: TestClient) -> None:
-    """Where no text can satisfy them in this picture: 200, no text, confidence 0, a reason."""
-    response = post(client, stripes.picture("ab"), params={"length": "11"})
-    answer = response.json()
-    assert response.status_code == 200
-    assert (answer["text"], answer["confidence"], answer["accepted"]) == ("", 0, False)
-    assert "constraints" in answer["reason"]
-
-
-def test_min_confidence(client: TestClient) -> None:
-    """Below it the answer is not accepted, and still has its text."""
-    for threshold, accepted in ((0.5, True), (0.95, False)):
-        answer = post(client, BETWEEN_A_AND_B, params={"min_confidence": threshold}).json()
-        assert (answer["text"], answer["accepted"]) == ("b", accepted)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "name", "allowed"),
-    [
-        ({"alternatives": "99"}, "alternatives", "less than or equal to 10"),
-        ({"alternatives": "-1"}, "alternatives", "greater than or equal to 0"),
-        ({"alternatives": "many"}, "alternatives", "integer"),
-        ({"length": "0"}, "length", "5, or 4-7, from 1 up"),
-        ({"length": "7-4"}, "length", "5, or 4-7, from 1 up"),
-        ({"length": "five"}, "length", "5, or 4-7, from 1 up"),
-        ({"alphabet": "abX"}, "alphabet", "'X', which the alphabet 'abcd' lacks"),
-        ({"alphabet": ""}, "alphabet", "at least 1 character"),
-        ({"pattern": "a(?=b)"}, "pattern", "supported are"),
-        ({"pattern": "XYZ"}, "pattern", "no text over the model's alphabet 'abcd'"),
-        ({"pattern": "aa", "length": "3"}, "length and pattern", "no text"),
-        ({"min_confidence": "2"}, "min_confidence", "less than or equal to 1"),
-        ({"pattern": ""}, "pattern", "at least 1 character"),
-        ({"length": "\u0665"}, "length", "5, or 4-7, from 1 up"),
-    ],
-)
-def test_bad_parameters(
-    parameters: dict[str, str], name: str, allowed: str, client: TestClient
-) -> None:
-    """The parameter is named, with what was given and what is allowed."""
-    response = post(client, stripes.picture("ab"), params=parameters)
-    assert_problem(response, 422, "invalid-parameter", allowed)
-    assert response.json()["detail"].startswith(name)
-    given = next(iter(parameters.values()))
-    assert given in response.json()["detail"]
-
-
-def test_an_unknown_parameter(client: TestClient) -> None:
-    """It is named, and where the known ones are listed; its value is not sent back at length."""
-    response = post(client, stripes.picture("ab"), params={"colour": "red" * 1000})
-    assert_problem(response, 422, "invalid-parameter", "colour: there is no such parameter; /docs")
-    assert len(response.text) < 500
-
-
-def test_a_refused_pattern_is_refused_again(client: TestClient) -> None:
-    """A refusal that is remembered reads like the first one."""
-    answers = [
-        post(client, stripes.picture("ab"), params={"pattern": "a(?=b)"}).json() for _ in range(2)
-    ]
-    assert answers[0] == answers[1]
-    assert answers[0]["status"] == 422
-
-
-def test_accepted_agrees_with_what_is_shown(client: TestClient) -> None:
-    """The confidence that an answer shows is itself accepted as the least one."""
-    shown = post(client, BETWEEN_A_AND_B).json()["confidence"]
-    for threshold, accepted in ((shown, True), (shown + 1e-6, False)):
-        parameters = {"min_confidence": f"{threshold:.6f}"}
-        assert post(client, BETWEEN_A_AND_B, params=parameters).json()["accepted"] is accepted
-
-
 @pytest.mark.parametrize("charset", ["undefined", "punycode", "utf-16", "nonsense"])
 def test_a_charset_of_the_senders_choice(charset: str, client: TestClient) -> None:
     """Whatever the sender says that names are encoded in, it is no internal error."""
@@ -277,13 +163,3 @@ def test_a_charset_of_the_senders_choice(charset: str, client: TestClient) -> No
     content_type = f"multipart/form-data; boundary=x; charset={charset}"
     response = client.post("/predict", content=body, headers={"content-type": content_type})
     assert response.status_code in (415, 422)
-
-
-def test_defaults_of_the_service(stripe_model: Path) -> None:
-    """Settings apply where a request leaves a parameter out, and only there."""
-    settings = Settings(model_path=stripe_model, alphabet="abc", alternatives=1)
-    with TestClient(create_app(settings)) as client:
-        answer = post(client, BETWEEN_A_AND_B).json()
-        assert (answer["text"], len(answer["alternatives"])) == ("b", 1)
-        own = post(client, BETWEEN_A_AND_B, params={"alphabet": "a", "alternatives": 0}).json()
-        assert (own["text"], own["alternatives"]) == ("a", [])

@@ -10,9 +10,10 @@ from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from tests import stripes
 from training import export as export_module
+from training.checks import check_graph, check_parity
 from training.dataset import Dataset, Sample
 from training.exceptions import ExportError, RunError
-from training.export import check_graph, check_parity, compare, export
+from training.export import compare, export
 from training.runs import Run
 
 

@@ -1,0 +1,69 @@
+"""What an exported graph must pass before it may replace a model."""
+
+from collections import Counter
+
+import keras
+import numpy as np
+import onnx
+
+from service.ocr.preprocessing import FloatArray
+from service.ocr.recognizer import Recognizer
+from training.exceptions import ExportError
+
+BATCH_SIZES = (1, 7, 32)
+TOLERANCE = 1e-4
+"""The largest difference of a probability between Keras and ONNX that is let through."""
+
+
+def count_bidirectional(model: keras.Model) -> int:
+    """How many bidirectional layers a model has."""
+    return sum(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
+
+
+def check_graph(graph: onnx.ModelProto, bidirectional_layers: int) -> None:
+    """Checks that every bidirectional LSTM became one fused node.
+
+    Raises:
+        ExportError: some did not, and would run as slow loops, one time step at a time.
+    """
+    onnx.checker.check_model(graph)
+    operators = Counter(node.op_type for node in graph.graph.node)
+    fused = sum(
+        attribute.s == b"bidirectional"
+        for node in graph.graph.node
+        if node.op_type == "LSTM"
+        for attribute in node.attribute
+        if attribute.name == "direction"
+    )
+    loops = operators["Loop"] + operators["Scan"]
+    if fused != bidirectional_layers or operators["LSTM"] != fused or loops:
+        raise ExportError(
+            f"the graph has {operators['LSTM']} LSTM nodes, {fused} of them bidirectional, and "
+            f"{loops} loops; it should have {bidirectional_layers} bidirectional ones and no "
+            "loop. Is tf2onnx the pinned version?"
+        )
+
+
+def check_parity(
+    recognizer: Recognizer, tensors: FloatArray, expected: FloatArray, batch_size: int
+) -> None:
+    """Checks that the exported model gives the Keras model's answers.
+
+    Raises:
+        ExportError: a probability differs by `TOLERANCE` or more, or a text differs.
+    """
+    starts = range(0, len(tensors), batch_size)
+    found = np.concatenate([recognizer.infer(tensors[i : i + batch_size]) for i in starts])
+    difference = float(np.abs(found - expected).max())
+    if not difference < TOLERANCE:
+        raise ExportError(
+            f"at batch size {batch_size}, Keras and ONNX differ by up to {difference:.2g}; "
+            f"less than {TOLERANCE:g} is let through."
+        )
+    for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+        by_keras, by_onnx = recognizer.codec.decode(ours), recognizer.codec.decode(theirs)
+        if by_keras != by_onnx:
+            raise ExportError(
+                f"at batch size {batch_size}, Keras reads test picture {number} as "
+                f"{by_keras!r}, ONNX as {by_onnx!r}."
+            )
