@@ -77,8 +77,7 @@ class Prediction(BaseModel):
     accepted: bool = Field(description="Whether the confidence is at least `min_confidence`.")
     characters: list[Character]
     alternatives: list[Alternative] = Field(
-        description="The most probable other texts, the best first; as many as were asked for, "
-        "or fewer where the rest are less than a ten-thousandth as probable as the best."
+        description="The most probable other texts, the best first; as many as were asked for."
     )
     reason: str | None = Field(
         description="Why there is no text, where the constraints leave none."

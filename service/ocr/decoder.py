@@ -119,9 +119,12 @@ class Decoder:
             return Reading("", 0.0, (), satisfied=False)
         others = [(other, score) for other, score in found if other != label][:alternatives]
         rows = tempered.tolist()
+        score = dict(found).get(label)
+        if score is None:
+            score = log_likelihood(rows, label, blank)
         return Reading(
             self._codec.text(label),
-            self._text_confidence(log_likelihood(rows, label, blank)),
+            self._text_confidence(score),
             self._characters(rows, label, steps),
             alternatives=tuple(
                 Alternative(self._codec.text(other), self._text_confidence(score))

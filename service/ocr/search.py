@@ -8,13 +8,13 @@ best that can still come of them, so that a beam never loses the last prefix tha
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.ocr.automaton import Automaton
-from service.ocr.likelihood import log_likelihood
+from service.ocr.likelihood import log_likelihoods
 
 Label = tuple[int, ...]
 
@@ -28,14 +28,14 @@ _Continuations = Callable[[int], Sequence[tuple[int, int]]]
 _WIDTH = 64
 """Prefixes that are kept at the most."""
 
-_SPARE = 1
-"""Texts beyond those asked for, whose exact probabilities are computed too."""
+_SPARE = 2
+"""Texts beyond those asked for that are followed, and computed exactly, too."""
 
 _HOPELESS = 1e-4
 """A prefix this much less probable than the best one is dropped, and a symbol below this begins
-none: few are left of sure pictures."""
+none, unless too few would be left: of sure pictures not much is."""
 
-_NEGLIGIBLE = 1e-6
+_NEGLIGIBLE = 1e-9
 """A symbol this much less probable than a prefix's best continuation is not followed."""
 
 
@@ -53,48 +53,65 @@ def most_probable(
 
     Returns:
         Labels and the natural logarithms of their probabilities over all alignments; fewer than
-        `count` where the rest are less than a ten-thousandth as probable as the best, none where
-        nothing satisfies the constraint.
+        `count` where there are no more, none where nothing satisfies the constraint.
     """
     rows = probabilities.astype(np.float64)
     if constraint is None:
-        beams = _search(rows, blank_index)
+        beams = _search(rows, blank_index, fewest=count + _SPARE)
     else:
-        beams = _search_within(rows, blank_index, constraint)
+        beams = _search_within(rows, blank_index, constraint, fewest=count + _SPARE)
     # Pruning may have cost a text some of its alignments, and so its place by a few.
     by_mass = sorted(beams, key=lambda prefix: sum(beams[prefix][:2]), reverse=True)
-    plain = rows.tolist()
-    scores = {
-        label: log_likelihood(plain, label, blank_index) for label in by_mass[: count + _SPARE]
-    }
-    ranked = sorted(scores.items(), key=lambda item: item[1], reverse=True)
+    labels = by_mass[: count + _SPARE]
+    scores = log_likelihoods(rows, labels, blank_index)
+    ranked = sorted(zip(labels, scores, strict=True), key=lambda item: item[1], reverse=True)
     return [(label, score) for label, score in ranked if score > -math.inf][:count]
 
 
-def _search(rows: _Doubles, blank_index: int) -> _Beams:
+def _search(rows: _Doubles, blank_index: int, fewest: int) -> _Beams:
     beams: _Beams = {(): (1.0, 0.0, 0)}
-    likely: list[list[tuple[int, int]]] = [[] for _ in rows]
-    for step, symbol in np.argwhere(rows > _HOPELESS).tolist():
-        if symbol != blank_index:
-            likely[step].append((symbol, 0))
+    likely = _likely(rows, blank_index, 2 * fewest)
     for row, symbols in zip(rows.tolist(), likely, strict=True):
+        if not symbols:
+            pause = row[blank_index]
+            beams = {
+                prefix: (
+                    (in_blank + in_symbol) * pause,
+                    in_symbol * row[prefix[-1]] if prefix else 0.0,
+                    state,
+                )
+                for prefix, (in_blank, in_symbol, state) in beams.items()
+            }
+            continue
         beams = _extended(beams, row, blank_index, partial(_always, symbols))
-        if symbols:
-            beams = _pruned(beams, {p: _log(beam[0] + beam[1]) for p, beam in beams.items()})
+        ranks = {prefix: beam[0] + beam[1] for prefix, beam in beams.items()}
+        beams = _pruned(beams, ranks, _HOPELESS * max(ranks.values()), fewest)
     return beams
+
+
+def _likely(rows: _Doubles, blank_index: int, fewest: int) -> list[list[tuple[int, int]]]:
+    """For each time step the symbols that may begin: likely ones, and the likeliest of others."""
+    symbols = rows.copy()
+    symbols[:, blank_index] = 0
+    # Beside the best of each time step, which alone spell the greedy text.
+    order = np.sort(symbols, axis=None)[-min(symbols.size, len(rows) + fewest)]
+    likely: list[list[tuple[int, int]]] = [[] for _ in rows]
+    for step, symbol in np.argwhere(symbols >= min(_HOPELESS, max(order, 1e-300))).tolist():
+        likely[step].append((symbol, 0))
+    return likely
 
 
 def _always(continuations: list[tuple[int, int]], state: int) -> list[tuple[int, int]]:
     return continuations
 
 
-def _search_within(rows: _Doubles, blank_index: int, constraint: Automaton) -> _Beams:
+def _search_within(rows: _Doubles, blank_index: int, constraint: Automaton, fewest: int) -> _Beams:
     with np.errstate(divide="ignore"):
         logs = np.log(rows)
     outlooks = _outlooks(logs, blank_index, constraint)
     beams: _Beams = {(): (1.0, 0.0, 0)}
     for row, log_row, outlook in zip(rows.tolist(), logs, outlooks[1:], strict=True):
-        continuations = partial(_promising, log_row, outlook, constraint, blank_index)
+        continuations = cache(partial(_promising, log_row, outlook, constraint, blank_index))
         beams = _extended(beams, row, blank_index, continuations)
         ranks = {
             prefix: max(
@@ -103,7 +120,9 @@ def _search_within(rows: _Doubles, blank_index: int, constraint: Automaton) -> _
             )
             for prefix, (in_blank, in_symbol, state) in beams.items()
         }
-        beams = _pruned(beams, ranks)
+        ranks = {prefix: rank for prefix, rank in ranks.items() if rank > -math.inf}
+        least = math.log(_HOPELESS) + max(ranks.values(), default=0.0)
+        beams = _pruned(beams, ranks, least, fewest)
     return {p: beam for p, beam in beams.items() if constraint.accepting[beam[2]]}
 
 
@@ -142,11 +161,13 @@ def _extended(
     return extended
 
 
-def _pruned(beams: _Beams, ranks: dict[Label, float]) -> _Beams:
-    """The best prefixes, scaled so that long pictures do not leave the range of numbers."""
-    least = math.log(_HOPELESS) + max(ranks.values(), default=0.0)
-    hopeful = [prefix for prefix, rank in ranks.items() if rank > least]
-    kept = sorted(hopeful, key=ranks.__getitem__, reverse=True)[:_WIDTH]
+def _pruned(beams: _Beams, ranks: dict[Label, float], least: float, fewest: int) -> _Beams:
+    """The best of the ranked prefixes: those above the least rank, but so many at the fewest.
+
+    They are scaled, so that long pictures do not leave the range of numbers.
+    """
+    kept = sorted(ranks, key=ranks.__getitem__, reverse=True)[:_WIDTH]
+    kept = kept[:fewest] + [prefix for prefix in kept[fewest:] if ranks[prefix] > least]
     scale = max((beams[prefix][0] + beams[prefix][1] for prefix in kept), default=1.0)
     return {
         prefix: (in_blank / scale, in_symbol / scale, state)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.ocr.likelihood import log_likelihood
+from service.ocr.likelihood import log_likelihood, log_likelihoods
 
 
 def distribution(steps: int, classes: int, seed: int, sharpness: float = 1.0) -> np.ndarray:
@@ -61,3 +61,18 @@ def test_texts_beside_far_more_probable_ones() -> None:
     assert found == pytest.approx(60 * np.log(1e-9), rel=1e-6)
     repeated = log_likelihood(rows, (0, 0) * 15, blank_index=2)
     assert np.isfinite(repeated)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.integers(0, 4),
+    st.lists(st.lists(st.integers(0, 3), max_size=20), max_size=6),
+)
+def test_several_labels_are_as_each_alone(seed: int, blank: int, labels: list[list[int]]) -> None:
+    """Together or alone, whatever their lengths and wherever the blank is."""
+    symbols = [[c + (c >= blank) for c in label] for label in labels]
+    probabilities = distribution(40, 5, seed, sharpness=5).astype(float)
+    together = log_likelihoods(probabilities, symbols, blank)
+    alone = [log_likelihood(probabilities.tolist(), label, blank) for label in symbols]
+    assert together == pytest.approx(alone, rel=1e-9)

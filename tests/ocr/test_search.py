@@ -99,6 +99,23 @@ def test_no_constraint_is_any_text() -> None:
     assert [label for label, _ in free] == [label for label, _ in within]
 
 
+@pytest.mark.parametrize("constraint", [None, of_length(3, 5, ALPHABET)], ids=["free", "length"])
+@pytest.mark.parametrize("count", [1, 4, 11])
+def test_as_many_as_asked_for(count: int, constraint: Automaton | None) -> None:
+    """Also of a picture that is as sure as can be, however improbable the others are."""
+    found = most_probable(sure("__a__b__1__a_____"), 3, count, constraint)
+    assert len({label for label, _ in found}) == count
+    assert spelled(found[0][0], 3) == "ab1a"
+
+
+def test_the_second_guess_of_a_sure_picture() -> None:
+    """It is the text that differs where the picture is least sure."""
+    rows = sure("__a__b__1_")
+    rows[5] = [1e-6, 1 - 1e-5, 1e-7, 9e-6]
+    found = [spelled(label, 3) for label, _ in most_probable(rows, 3, 3)]
+    assert found == ["ab1", "a1", "aa1"]
+
+
 def test_alternatives_differ_and_fall() -> None:
     """No text comes twice, and each is at most as probable as the one before."""
     found = most_probable(distribution(50, 4, seed=1, sharpness=4), 3, 10)
