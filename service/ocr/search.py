@@ -22,6 +22,8 @@ _Doubles = NDArray[np.float64]
 _Beams = dict[Label, tuple[float, float, int]]
 """For each prefix its mass of paths that end in a blank, of those that do not, and its state."""
 
+_NO_MASS = (0.0, 0.0)
+
 _Continuations = Callable[[int], Sequence[tuple[int, int]]]
 """From a state, the classes that may come next and the states that they lead to."""
 
@@ -144,20 +146,19 @@ def _extended(
 ) -> _Beams:
     """Every prefix one time step on: as it was, and longer by each symbol that may follow."""
     extended: _Beams = {}
-
-    def add(prefix: Label, in_blank: float, in_symbol: float, state: int) -> None:
-        old = extended.get(prefix, (0.0, 0.0, state))
-        extended[prefix] = (old[0] + in_blank, old[1] + in_symbol, state)
-
+    pause = row[blank_index]
     for prefix, (in_blank, in_symbol, state) in beams.items():
         both = in_blank + in_symbol
         last = prefix[-1] if prefix else blank_index
-        add(prefix, both * row[blank_index], in_symbol * row[last], state)
+        old = extended.get(prefix, _NO_MASS)
+        extended[prefix] = (old[0] + both * pause, old[1] + in_symbol * row[last], state)
         for symbol, target in continuations(state):
             # The last symbol again is a new one only behind a blank.
             before = in_blank if symbol == last else both
             if before:
-                add((*prefix, symbol), 0.0, before * row[symbol], target)
+                longer = (*prefix, symbol)
+                old = extended.get(longer, _NO_MASS)
+                extended[longer] = (old[0], old[1] + before * row[symbol], target)
     return extended
 
 
