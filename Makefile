@@ -15,7 +15,8 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 serve: $(VENV)/.service ## serve models/captcha.onnx on PORT (8000)
-	OCR_PORT=$(PORT) OCR_MODEL_PATH=$(MODEL) $(PY) -m service
+	@# exec, so that a signal to make reaches the service and not a shell around it.
+	exec env OCR_PORT=$(PORT) OCR_MODEL_PATH=$(MODEL) $(PY) -m service
 
 test: $(VENV)/.dev ## run every test; ARGS= goes to pytest
 	$(PY) -m pytest $(ARGS)

@@ -67,6 +67,8 @@ def port(clone: Path) -> Iterator[int]:
                 time.sleep(0.1)
         yield number
         server.terminate()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"http://127.0.0.1:{number}/health/live")
 
 
 def commands() -> list[str]:
