@@ -150,7 +150,7 @@ def _clean(summary: dict[str, Any]) -> str:
 def _robust(summary: dict[str, Any]) -> str:
     return (
         "`make evaluate-robustness`: every test picture under fixed distortions "
-        "(`training/robustness.py`).\n\n"
+        "(`training/conditions.py`).\n\n"
         "![exact match per condition](robustness.png)\n\n" + table(summary) + "\n"
     )
 
