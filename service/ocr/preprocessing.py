@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
+from service.ocr.png import SIGNATURE, without_metadata
 
 FloatArray = NDArray[np.float32]
 
 DEFAULT_MAX_PIXELS = 4_000_000
 """Width × height above which a picture is refused unread."""
+
+MAX_SIDE = 16_384
+"""Width and height above which a picture is refused unread, few as its pixels may be."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _EXIF_ORIENTATION = 0x0112
@@ -32,7 +36,7 @@ _FULL = np.float32(255)
 
 def sniff_format(data: bytes) -> str | None:
     """The picture format that the first bytes claim, one of `FORMATS`, or None."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(SIGNATURE):
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -88,6 +92,8 @@ def decode_gray(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray
         )
     if picture_format == "JPEG" and data.count(b"\xff\xda") > _MOST_SCANS:
         raise UndecodableError(f"The JPEG has over {_MOST_SCANS} scans; send it as a plain one.")
+    if picture_format == "PNG":
+        data = without_metadata(data)
     try:
         # Pillow answers a broken file with half a dozen unrelated exception types.
         image: Image.Image = Image.open(io.BytesIO(data), formats=[picture_format])
@@ -97,10 +103,10 @@ def decode_gray(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray
         ) from error
     except Exception as error:
         raise UndecodableError(f"The {picture_format} header cannot be read.") from error
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
         raise PictureTooLargeError(
             f"The picture has {image.width}×{image.height} pixels; "
-            f"at most {max_pixels} in all are read."
+            f"at most {max_pixels} in all, and {MAX_SIDE} a side, are read."
         )
     if image.width == 0 or image.height == 0:
         raise UndecodableError(f"The picture has {image.width}×{image.height} pixels: none.")

@@ -247,3 +247,11 @@ def test_the_cap_itself_is_allowed() -> None:
     assert decode_gray(encode(Image.new("L", (20, 5))), max_pixels=100).shape == (5, 20)
     with pytest.raises(PictureTooLargeError, match="20×5"):
         decode_gray(encode(Image.new("L", (20, 5))), max_pixels=99)
+
+
+def test_a_side_that_is_too_long() -> None:
+    """A line of a few pixels' height may be as long as the cap, and no longer."""
+    line = Image.new("L", (MAX_SIDE, 1), 255)
+    assert decode_gray(encode(line)).shape == (1, MAX_SIDE)
+    with pytest.raises(PictureTooLargeError, match="a side"):
+        decode_gray(encode(Image.new("L", (MAX_SIDE + 1, 1), 255)))

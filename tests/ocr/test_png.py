@@ -1,0 +1,110 @@
+import io
+import struct
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.ocr.exceptions import UndecodableError
+from service.ocr.png import SIGNATURE, without_metadata
+from service.ocr.preprocessing import decode_gray
+from tests.stripes import picture
+
+
+def chunk(kind: bytes, body: bytes = b"") -> bytes:
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def behind_header(*chunks: bytes, png: bytes = picture("ab")) -> bytes:
+    """The picture with more chunks between its IHDR and its IDAT."""
+    first = len(SIGNATURE) + 25
+    return png[:first] + b"".join(chunks) + png[first:]
+
+
+def kinds(png: bytes) -> Sequence[bytes]:
+    found, position = [], len(SIGNATURE)
+    while position < len(png):
+        length, kind = struct.unpack_from(">I4s", png, position)
+        found.append(kind)
+        position += 12 + length
+    return found
+
+
+def test_a_plain_picture_is_left_as_it_is() -> None:
+    """Nothing is copied where there is nothing to leave out."""
+    png = picture("ab")
+    assert without_metadata(png) is png
+
+
+def test_metadata_are_left_out() -> None:
+    """Profiles, texts and unknown chunks go; the pixels stay what they were."""
+    bomb = zlib.compress(bytes(1 << 20))
+    png = behind_header(
+        chunk(b"iCCP", b"p\0\0" + bomb), chunk(b"zTXt", b"k\0\0" + bomb), chunk(b"vpAg", bytes(9))
+    )
+    clean = without_metadata(png)
+    assert set(kinds(clean)) == {b"IHDR", b"IDAT", b"IEND"}
+    assert np.array_equal(decode_gray(png), decode_gray(picture("ab")))
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "RGBA"])
+def test_what_makes_the_pixels_is_kept(mode: str) -> None:
+    """Palettes, transparency and orientation are not metadata."""
+    image = Image.open(io.BytesIO(picture("ab"))).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    image.save(file, "PNG", exif=exif, **({"transparency": 0} if mode == "P" else {}))
+    assert without_metadata(file.getvalue()) is file.getvalue() or b"eXIf" in kinds(
+        without_metadata(file.getvalue())
+    )
+    assert decode_gray(file.getvalue()).shape == (image.width, image.height)
+
+
+def test_what_follows_the_end_is_left_out() -> None:
+    """A file hidden behind the picture reaches no decoder."""
+    png = picture("ab")
+    assert without_metadata(png + b"PK\x03\x04 and so on") == png
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[chunk(b"teSt")] * 100, [chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(9)))] * 200],
+    ids=["tiny", "profiles"],
+)
+def test_too_many_chunks_are_refused(chunks: list[bytes]) -> None:
+    """The error says how many there may be."""
+    with pytest.raises(UndecodableError, match="at most 64"):
+        without_metadata(behind_header(*chunks))
+
+
+def test_too_many_pixel_chunks_are_refused() -> None:
+    """An IDAT of no bytes costs as much to walk as any other."""
+    with pytest.raises(UndecodableError, match="too many chunks"):
+        without_metadata(behind_header(*[chunk(b"IDAT")] * 5000))
+
+
+def test_cut_at_every_byte() -> None:
+    """A picture that is cut short anywhere behind its signature is refused."""
+    png = behind_header(chunk(b"tEXt", b"a\0b"))
+    for length in range(len(SIGNATURE), len(png)):
+        with pytest.raises(UndecodableError):
+            without_metadata(png[:length])
+
+
+def test_the_header_comes_first() -> None:
+    """Without an IHDR of its own size at the beginning, there is no picture."""
+    png = picture("ab")
+    with pytest.raises(UndecodableError, match="header"):
+        without_metadata(SIGNATURE + chunk(b"IDAT") + png[len(SIGNATURE) :])
+    with pytest.raises(UndecodableError, match="header"):
+        without_metadata(SIGNATURE + chunk(b"IHDR", bytes(14)) + chunk(b"IEND"))
+
+
+def test_a_length_beyond_the_file() -> None:
+    """A chunk that claims two gigabytes is not waited for."""
+    head = SIGNATURE + picture("ab")[8:33]
+    with pytest.raises(UndecodableError, match="cut short"):
+        without_metadata(head + struct.pack(">I4s", 2**31 - 1, b"IDAT") + bytes(100))
