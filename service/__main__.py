@@ -3,6 +3,7 @@
 import copy
 import logging.config
 import sys
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -15,6 +16,7 @@ from service.app import create_app
 from service.ocr.exceptions import ModelError
 from service.ocr.recognizer import Recognizer
 from service.problems import ProblemError
+from service.protocol import BoundedProtocol, Bounds
 from service.reader import Reader, load_recognizer
 from service.settings import Settings
 
@@ -67,15 +69,19 @@ def _log_config(settings: Settings) -> dict[str, Any]:
 
 
 def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
+    bounds = Bounds(settings.request_seconds, settings.max_header_bytes)
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
+        http=partial(BoundedProtocol, bounds=bounds),  # type: ignore[arg-type]  # called like one
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
         log_level=settings.log_level,
         log_config=_log_config(settings),
         server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")],
+        ws="none",
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
 

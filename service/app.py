@@ -1,15 +1,22 @@
 """Builds the application: `create_app` is the composition root."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
-from service import __version__, problems
+from service import __version__, drain, problems
+from service.drain import Drain
+from service.engine import Engine
 from service.ocr.recognizer import Recognizer
-from service.reader import Reader, load_recognizer
-from service.routes import router
+from service.reader import load_recognizer
+from service.routes import HOT, router
 from service.settings import Settings
+from service.shortcut import Shortcut
+from service.watch import watch
 
 _DESCRIPTION = """Reads small pictures with a few characters on them.
 
@@ -24,20 +31,35 @@ def create_app(
 
     Args:
         settings: default: from the environment.
-        load: gives the checked model; default: from the file that the settings name.
+        load: gives the checked model to begin with; default: from the file that the settings
+            name, which later models come from in any case.
     """
     settings = settings or Settings()
-    load = load or (lambda: load_recognizer(settings))
+
+    def load_from_file() -> Recognizer:
+        return load_recognizer(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.reader = Reader.of(load(), settings)
-        yield
-        app.state.reader = None
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        engine = app.state.engine = Engine((load or load_from_file)(), settings)
+        ending = Drain()
+        watching = asyncio.create_task(
+            watch(engine, settings.model_path, settings.reload_seconds, load_from_file)
+        )
+        with ending.before_stopping(settings.drain_seconds):
+            yield {drain.STATE: ending}
+        app.state.engine = None
+        engine.pool.close()
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
 
     app = FastAPI(
         title="Captcha OCR", version=__version__, description=_DESCRIPTION, lifespan=lifespan
     )
     problems.install(app)
     app.include_router(router)
+    app.add_middleware(Shortcut, endpoints=HOT)
+    if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_headers=["X-API-Key"])
     return app

@@ -1,6 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457), and the one map from exceptions to HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +18,7 @@ from service.ocr.exceptions import (
     UndecodableError,
     UnsupportedFormatError,
 )
+from service.pool import ClientGoneError, OverloadedError
 
 _LONGEST_ECHO = 100
 
@@ -40,10 +41,14 @@ class Kind:
     title: str
 
 
-UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "Not a multipart upload")
+UNAUTHORIZED = Kind(401, "unauthorized", "API key missing or wrong")
+TIMEOUT = Kind(408, "request-timeout", "Request not received in time")
+UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "Not an upload of a known type")
+HEADERS_TOO_LARGE = Kind(431, "headers-too-large", "Request headers too large")
 INVALID_UPLOAD = Kind(422, "invalid-upload", "No picture in the upload")
 UPLOAD_TOO_LARGE = Kind(413, "upload-too-large", "Upload too large")
 INVALID_PARAMETER = Kind(422, "invalid-parameter", "Invalid parameter")
+OVERLOADED = Kind(503, "overloaded", "Too many requests at the moment")
 NOT_READY = Kind(503, "not-ready", "No model is ready")
 INTERNAL_ERROR = Kind(500, "internal-error", "Internal error")
 
@@ -52,6 +57,8 @@ DOMAIN_KINDS: Mapping[type[OcrError], Kind] = {
     UndecodableError: Kind(422, "undecodable-picture", "Undecodable picture"),
     PictureTooLargeError: Kind(413, "picture-too-large", "Picture too large"),
 }
+
+_HUNG_UP = (ClientDisconnect, ClientGoneError)
 
 
 class ProblemError(Exception):
@@ -64,16 +71,41 @@ class ProblemError(Exception):
         self.headers = headers
 
 
+def problem_of(kind: Kind, detail: str) -> Problem:
+    """One occurrence of a kind of problem."""
+    return Problem(
+        type=f"/problems/{kind.name}", title=kind.title, status=kind.status, detail=detail
+    )
+
+
 def problem_response(
     kind: Kind, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """The answer for one occurrence of a kind of problem."""
-    problem = Problem(
-        type=f"/problems/{kind.name}", title=kind.title, status=kind.status, detail=detail
-    )
     return JSONResponse(
-        problem.model_dump(), kind.status, headers, media_type="application/problem+json"
+        problem_of(kind, detail).model_dump(),
+        kind.status,
+        headers,
+        media_type="application/problem+json",
     )
+
+
+def response_to(error: Exception) -> JSONResponse | None:
+    """The answer to an exception that a request was refused with; None to any other."""
+    if isinstance(error, ProblemError):
+        return problem_response(error.kind, error.detail, error.headers)
+    if isinstance(error, OverloadedError):
+        return problem_response(
+            OVERLOADED,
+            "More pictures arrive than can be read in time; send this one again later.",
+            {"Retry-After": str(error.retry_seconds)},
+        )
+    if isinstance(error, _HUNG_UP):
+        # Nobody hears this; but hanging up is no failure of the service, to be logged as one.
+        return problem_response(INVALID_UPLOAD, "The connection was closed during the upload.")
+    if isinstance(error, OcrError) and type(error) in DOMAIN_KINDS:
+        return problem_response(DOMAIN_KINDS[type(error)], str(error))
+    return None
 
 
 def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
@@ -88,6 +120,11 @@ def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> ProblemError:
+    """The refusal for what pydantic found wrong with parameters."""
+    return ProblemError(INVALID_PARAMETER, "; ".join(map(_described, list(errors)[:3])))
+
+
 def _described(error: Mapping[str, Any]) -> str:
     """What is wrong with one parameter."""
     name, given = str(error["loc"][-1]), repr(error["input"])
@@ -99,16 +136,15 @@ def _described(error: Mapping[str, Any]) -> str:
 def install(app: FastAPI) -> None:
     """Answers every exception of the application with a problem."""
 
-    async def on_problem(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, ProblemError)
-        return problem_response(error.kind, error.detail, error.headers)
-
-    async def on_domain_error(_: Request, error: Exception) -> JSONResponse:
-        return problem_response(DOMAIN_KINDS[type(error)], str(error))  # type: ignore[index]
+    async def on_known(_: Request, error: Exception) -> JSONResponse:
+        response = response_to(error)
+        assert response is not None
+        return response
 
     async def on_invalid_parameter(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return problem_response(INVALID_PARAMETER, "; ".join(map(_described, error.errors()[:3])))
+        refused = invalid_parameters(error.errors())
+        return problem_response(refused.kind, refused.detail)
 
     async def on_http_error(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -116,10 +152,6 @@ def install(app: FastAPI) -> None:
         kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
         detail = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is."
         return problem_response(kind, detail, error.headers)
-
-    async def on_disconnect(_: Request, __: Exception) -> JSONResponse:
-        # Nobody hears this; but hanging up is no failure of the service, to be logged as one.
-        return problem_response(INVALID_UPLOAD, "The connection was closed during the upload.")
 
     async def on_unforeseen(_: Request, __: Exception) -> JSONResponse:
         # The server logs the traceback; the answer holds nothing of it.
@@ -132,10 +164,8 @@ def install(app: FastAPI) -> None:
 
     # FastAPI would describe a response's model as application/json, which a problem is not.
     describe, app.openapi = app.openapi, openapi  # type: ignore[method-assign]
-    app.add_exception_handler(ProblemError, on_problem)
-    for domain_error in DOMAIN_KINDS:
-        app.add_exception_handler(domain_error, on_domain_error)
-    app.add_exception_handler(ClientDisconnect, on_disconnect)
+    for known in (ProblemError, OverloadedError, *_HUNG_UP, *DOMAIN_KINDS):
+        app.add_exception_handler(known, on_known)
     app.add_exception_handler(RequestValidationError, on_invalid_parameter)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_unforeseen)

@@ -3,14 +3,15 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache, reduce
+from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.ocr.automaton import Automaton, of_length, of_symbols
 from service.ocr.decoder import PLAIN, Question
 from service.ocr.exceptions import ConstraintError
 from service.ocr.pattern import of_pattern
-from service.problems import INVALID_PARAMETER, ProblemError
+from service.problems import INVALID_PARAMETER, ProblemError, invalid_parameters
 
 MOST_ALTERNATIVES = 10
 _LENGTH = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
@@ -64,6 +65,21 @@ class QuestionParameters(BaseModel):
         )
 
 
+def _parameters(query: bytes) -> QuestionParameters:
+    """The parameters of a request.
+
+    Raises:
+        ProblemError: one of them is unknown, or its value is not of its kind.
+    """
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+        return QuestionParameters.model_validate(dict(pairs), by_name=True)
+    except ValidationError as error:
+        raise invalid_parameters(error.errors()) from error
+    except ValueError as error:
+        raise ProblemError(INVALID_PARAMETER, "There are more than 20 parameters.") from error
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """One constraint of a request, and the parameter that asked for it."""
@@ -87,31 +103,33 @@ class Questioner:
         self._alphabet = model_alphabet
         self._defaults = defaults
         # Clients repeat themselves, and a pattern takes longer to compile than a picture to read.
-        self._constraint = lru_cache(maxsize=64)(self._compiled_or_refused)
-        self.ask(QuestionParameters())
+        self._remembered = lru_cache(maxsize=64)(self._asked_or_refused)
+        self.ask(b"")
 
-    def ask(self, parameters: QuestionParameters) -> tuple[Question, float]:
+    def ask(self, query: bytes) -> tuple[Question, float]:
         """The question, and the least confidence that is accepted.
+
+        Args:
+            query: the part of the address behind its question mark.
 
         Raises:
             ProblemError: names the parameter, what was given and what is allowed.
         """
-        asked = parameters.over(self._defaults)
-        constraint = self._constraint(asked.length, asked.alphabet, asked.pattern)
-        if isinstance(constraint, ProblemError):
-            raise constraint
+        asked = self._remembered(query)
+        if isinstance(asked, ProblemError):
+            raise asked
+        return asked
+
+    def _asked_or_refused(self, query: bytes) -> tuple[Question, float] | ProblemError:
+        """A refusal is remembered, too, so that repeating it costs nothing."""
+        try:
+            asked = _parameters(query).over(self._defaults)
+            constraint = self._compiled(asked.length, asked.alphabet, asked.pattern)
+        except ProblemError as error:
+            return error.with_traceback(None)
         alternatives = asked.alternatives or 0
         question = Question(alternatives, constraint) if alternatives or constraint else PLAIN
         return question, asked.min_confidence or 0.0
-
-    def _compiled_or_refused(
-        self, length: str | None, symbols: str | None, pattern: str | None
-    ) -> Automaton | ProblemError | None:
-        """A refusal is remembered, too, so that repeating it costs nothing."""
-        try:
-            return self._compiled(length, symbols, pattern)
-        except ProblemError as error:
-            return error.with_traceback(None)
 
     def _compiled(
         self, length: str | None, symbols: str | None, pattern: str | None

@@ -1,32 +1,37 @@
-"""What the endpoints need while the application runs: a model, and how many may use it."""
+"""A checked model and the questions that can be put to it; what a reload exchanges as a whole."""
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from datetime import UTC, datetime
+from typing import Any, Self
 
-from anyio import CapacityLimiter
-
-from service.ocr.decoder import Reading
+from service import answers
+from service.ocr.decoder import Question
+from service.ocr.exceptions import OcrError
 from service.ocr.recognizer import Recognizer
+from service.problems import DOMAIN_KINDS, ProblemError, problem_of
 from service.questions import Questioner, QuestionParameters
 from service.settings import Settings
+
+AT_ONCE = 8
+"""Pictures of a batch that one thread reads before others have their turn."""
 
 logger = logging.getLogger("service")
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A checked model, and the bounds of its use."""
+    """A model that answers."""
 
     recognizer: Recognizer
-    limiter: CapacityLimiter = field(repr=False)
-    max_upload_bytes: int
     questioner: Questioner
+    loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod
     def of(cls, recognizer: Recognizer, settings: Settings) -> Self:
-        """A reader with the bounds and defaults of the settings.
+        """A reader with the defaults of the settings.
 
         Raises:
             ProblemError: the defaults do not fit the model.
@@ -38,22 +43,49 @@ class Reader:
             pattern=settings.pattern,
             min_confidence=settings.min_confidence,
         )
-        return cls(
-            recognizer,
-            CapacityLimiter(settings.threads),
-            settings.max_upload_bytes,
-            Questioner(recognizer.metadata.alphabet, defaults),
-        )
+        return cls(recognizer, Questioner(recognizer.metadata.alphabet, defaults))
 
-    def read(self, picture: bytes, parameters: QuestionParameters) -> tuple[Reading, float]:
-        """A reading, and the least confidence that is accepted; for a thread of its own.
+    def answer(self, picture: bytes, query: bytes) -> bytes:
+        """The JSON of the answer to one picture; for a thread of its own.
 
         Raises:
             ProblemError: the parameters cannot be.
             PictureError: the picture cannot be read.
         """
-        question, min_confidence = self.questioner.ask(parameters)
-        return self.recognizer.read(picture, question), min_confidence
+        question, min_confidence = self.questioner.ask(query)
+        reading = self.recognizer.read(picture, question)
+        return answers.encoded(
+            answers.prediction(reading, self.recognizer.metadata, min_confidence)
+        )
+
+    def answer_batch(
+        self, pictures: Sequence[bytes | ProblemError], question: Question, min_confidence: float
+    ) -> list[dict[str, Any]]:
+        """The members of `schemas.BatchItem` for every picture, in their order.
+
+        Args:
+            pictures: or why there is none.
+        """
+        given = [picture for picture in pictures if isinstance(picture, bytes)]
+        readings = iter(self.recognizer.read_all(given, question))
+        return [
+            _item(next(readings) if isinstance(picture, bytes) else picture, self, min_confidence)
+            for picture in pictures
+        ]
+
+
+def _item(outcome: Any, reader: Reader, min_confidence: float) -> dict[str, Any]:
+    if isinstance(outcome, ProblemError):
+        problem = problem_of(outcome.kind, outcome.detail).model_dump()
+        return {"prediction": None, "problem": problem}
+    if isinstance(outcome, OcrError):
+        problem = problem_of(DOMAIN_KINDS[type(outcome)], str(outcome)).model_dump()
+        return {"prediction": None, "problem": problem}
+    metadata = reader.recognizer.metadata
+    return {
+        "prediction": answers.prediction(outcome, metadata, min_confidence),
+        "problem": None,
+    }
 
 
 def load_recognizer(settings: Settings) -> Recognizer:
@@ -64,7 +96,7 @@ def load_recognizer(settings: Settings) -> Recognizer:
     """
     started = time.perf_counter()
     recognizer = Recognizer.load(settings.model_path, max_pixels=settings.max_pixels)
-    recognizer.verify()
+    recognizer.verify(AT_ONCE)
     logger.info(
         "model %s version %s loaded and checked in %.0f ms",
         recognizer.metadata.name,

@@ -1,59 +1,66 @@
 """The endpoints."""
 
+import os
+from collections.abc import Awaitable, Callable, Mapping
 from html import escape
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Any
 
-from anyio import to_thread
-from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
 
-from service import problems
+from service import __version__, answers, problems
+from service.cpu import cpu_budget
+from service.drain import STATE, Drain
+from service.engine import Engine, engine_of
 from service.problems import ProblemError, documented
 from service.questions import QuestionParameters
-from service.reader import Reader
-from service.schemas import Health, ModelCard, Prediction
-from service.uploads import FIELD, read_upload
+from service.schemas import Batch, Health, Info, ModelCard, ModelReference, Prediction
+from service.uploads import BATCH_FIELD, BATCH_MEMBER, FIELD, MEMBER, RAW_TYPES
 
 router = APIRouter()
 
 
-async def ready_reader(request: Request) -> Reader:
-    """The reader of the running application.
-
-    Raises:
-        ProblemError: there is none, because the application is starting or ending.
-    """
-    reader: Reader | None = getattr(request.app.state, "reader", None)
-    if reader is None:
-        raise ProblemError(
-            problems.NOT_READY, "No model has been loaded and checked yet.", {"Retry-After": "1"}
-        )
-    return reader
+_BINARY = {"type": "string", "format": "binary"}
+_BASE64 = {"type": "string", "format": "byte", "description": "Base64, or a data URL."}
 
 
-ReadyReader = Annotated[Reader, Depends(ready_reader)]
-
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {
-                        FIELD: {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "A PNG, JPEG, WebP, BMP or GIF picture.",
-                        }
-                    },
-                }
-            }
-        },
+def _object(**properties: Any) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
     }
-}
+    return {"schema": schema}
+
+
+def _described(content: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI of a route that takes pictures and the parameters of a question."""
+    schema = QuestionParameters.model_json_schema()["properties"]
+    parameters = [
+        {"name": name, "in": "query", "required": False, "schema": described}
+        for name, described in schema.items()
+    ]
+    return {
+        "parameters": parameters,
+        "requestBody": {"required": True, "content": content},
+    }
+
+
+_ERRORS = documented(
+    problems.UNAUTHORIZED,
+    problems.TIMEOUT,
+    problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.INVALID_UPLOAD,
+    problems.INVALID_PARAMETER,
+    problems.UPLOAD_TOO_LARGE,
+    problems.HEADERS_TOO_LARGE,
+    problems.OVERLOADED,
+    problems.NOT_READY,
+    problems.INTERNAL_ERROR,
+    *problems.DOMAIN_KINDS.values(),
+)
 
 
 @router.post(
@@ -61,29 +68,54 @@ _UPLOAD = {
     operation_id="predict",
     summary="Read the text in a picture",
     response_model=Prediction,
-    responses=documented(
-        problems.UNSUPPORTED_MEDIA_TYPE,
-        problems.INVALID_UPLOAD,
-        problems.INVALID_PARAMETER,
-        problems.UPLOAD_TOO_LARGE,
-        problems.NOT_READY,
-        problems.INTERNAL_ERROR,
-        *problems.DOMAIN_KINDS.values(),
+    responses=_ERRORS,
+    openapi_extra=_described(
+        {
+            **{kind: {"schema": _BINARY} for kind in sorted(RAW_TYPES)},
+            "multipart/form-data": _object(**{FIELD: _BINARY}),
+            "application/json": _object(**{MEMBER: _BASE64}),
+        }
     ),
-    openapi_extra=_UPLOAD,
 )
-async def predict(
-    request: Request, reader: ReadyReader, parameters: Annotated[QuestionParameters, Query()]
-) -> JSONResponse:
-    """Reads one picture. A picture without text gives an empty text."""
-    picture = await read_upload(request, reader.max_upload_bytes)
-    # Off the event loop, so that health checks never wait for a picture or a pattern.
-    reading, min_confidence = await to_thread.run_sync(
-        reader.read, picture, parameters, limiter=reader.limiter
-    )
-    # Already valid: handing FastAPI the model instead would validate it once more.
-    prediction = Prediction.of(reading, reader.recognizer.metadata, min_confidence)
-    return JSONResponse(prediction.model_dump())
+async def predict(request: Request) -> Response:
+    """Reads one picture (PNG, JPEG, WebP, BMP or GIF): the body itself, the file of a form, or
+    base64 in JSON. A picture without text gives an empty text.
+    """
+    return _json(await engine_of(request).answer(request))
+
+
+@router.post(
+    "/predict/batch",
+    operation_id="predict_batch",
+    summary="Read the texts in several pictures",
+    response_model=Batch,
+    responses=_ERRORS,
+    openapi_extra=_described(
+        {
+            "multipart/form-data": _object(**{BATCH_FIELD: {"type": "array", "items": _BINARY}}),
+            "application/json": _object(**{BATCH_MEMBER: {"type": "array", "items": _BASE64}}),
+        }
+    ),
+)
+async def predict_batch(request: Request) -> Response:
+    """Gives an answer for every picture, in their order; one that cannot be read has a problem in
+    place of a prediction.
+    """
+    return _json(answers.encoded({"answers": await engine_of(request).answer_batch(request)}))
+
+
+HOT: Mapping[str, Callable[[Request], Awaitable[Response]]] = {
+    "/predict": predict,
+    "/predict/batch": predict_batch,
+}
+"""The paths of these POST routes are asked for so often that their routing counts."""
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+RunningEngine = Annotated[Engine, Depends(engine_of)]
 
 
 @router.get(
@@ -92,9 +124,32 @@ async def predict(
     summary="The model that is served",
     responses=documented(problems.NOT_READY),
 )
-async def model(reader: ReadyReader) -> ModelCard:
+async def model(engine: RunningEngine) -> ModelCard:
     """The metadata of the model, its held-out figures among them."""
-    return ModelCard.of(reader.recognizer.metadata)
+    return ModelCard.of(engine.reader.recognizer.metadata)
+
+
+@router.get(
+    "/info",
+    operation_id="info",
+    summary="How this process is set up, and how it fares",
+    responses=documented(problems.NOT_READY),
+)
+async def info(engine: RunningEngine) -> Info:
+    """Threads and limits, and whether the newest model file is the one that is served."""
+    metadata, settings = engine.reader.recognizer.metadata, engine.settings
+    return Info(
+        service_version=__version__,
+        process=os.getpid(),
+        model=ModelReference(name=metadata.name, version=metadata.version),
+        loaded_at=engine.reader.loaded_at,
+        reloads=engine.reloads,
+        reload_error=engine.reload_error,
+        cpu_budget=cpu_budget(),
+        threads=engine.pool.threads,
+        in_flight=engine.pool.in_flight,
+        **{name: getattr(settings, name) for name in Info.SETTINGS},
+    )
 
 
 @router.get("/health/live", operation_id="live", summary="Whether the process answers")
@@ -109,8 +164,13 @@ async def live() -> Health:
     summary="Whether pictures can be read",
     responses=documented(problems.NOT_READY),
 )
-async def ready(_: ReadyReader) -> Health:
-    """503 until the model has been warmed up and has read its golden pictures."""
+async def ready(request: Request, _: RunningEngine) -> Health:
+    """503 until the model has been warmed up and has read its golden pictures, and again when the
+    process is about to end.
+    """
+    ending: Drain | None = request.scope.get("state", {}).get(STATE)
+    if ending is not None and ending.begun:
+        raise ProblemError(problems.NOT_READY, "The service is about to end.")
     return Health(status="ready")
 
 

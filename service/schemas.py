@@ -1,14 +1,12 @@
 """The bodies of the answers, as the OpenAPI document describes them."""
 
-from typing import Any, Self
+from datetime import datetime
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.ocr.decoder import Reading
 from service.ocr.metadata import ModelMetadata
-
-_DECIMALS = 6
-_UNSATISFIED = "No text that satisfies the constraints fits this picture."
+from service.problems import Problem
 
 
 class Character(BaseModel):
@@ -84,29 +82,47 @@ class Prediction(BaseModel):
     )
     model: ModelReference
 
-    @classmethod
-    def of(cls, reading: Reading, model: ModelMetadata, min_confidence: float) -> Self:
-        """The answer for a reading of that model."""
-        confidence = round(reading.confidence, _DECIMALS)
-        return cls(
-            text=reading.text,
-            confidence=confidence,
-            characters=[
-                Character(
-                    character=c.character,
-                    confidence=round(c.confidence, _DECIMALS),
-                    span=(round(c.span[0], 1), round(c.span[1], 1)),
-                )
-                for c in reading.characters
-            ],
-            accepted=reading.satisfied and confidence >= min_confidence,
-            alternatives=[
-                Alternative(text=a.text, confidence=round(a.confidence, _DECIMALS))
-                for a in reading.alternatives
-            ],
-            reason=None if reading.satisfied else _UNSATISFIED,
-            model=ModelReference(name=model.name, version=model.version),
-        )
+
+class BatchItem(BaseModel):
+    """What became of one picture of a batch: either member is null."""
+
+    prediction: Prediction | None
+    problem: Problem | None
+
+
+class Batch(BaseModel):
+    """The answers of a batch, in the order of its pictures."""
+
+    answers: list[BatchItem]
+
+
+class Info(BaseModel):
+    """How the process that answers is set up, and how it fares."""
+
+    SETTINGS: ClassVar = (
+        "queue_requests",
+        "queue_ms",
+        "max_upload_bytes",
+        "max_pixels",
+        "max_batch",
+    )
+
+    service_version: str
+    process: int = Field(description="Its id; with several workers, that of the one that answers.")
+    model: ModelReference
+    loaded_at: datetime
+    reloads: int = Field(description="Models that were switched to since the start.")
+    reload_error: str | None = Field(
+        description="Why the newest model file is not served, where it is not."
+    )
+    cpu_budget: float = Field(description="Cores that affinity and control groups leave.")
+    threads: int = Field(description="Pictures that are read at the same time.")
+    in_flight: int = Field(description="Pictures that wait or are being read.")
+    queue_requests: int
+    queue_ms: int
+    max_upload_bytes: int
+    max_pixels: int
+    max_batch: int
 
 
 class ModelCard(BaseModel):

@@ -24,10 +24,38 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(default=1, ge=1, le=64, description="Processes that serve requests.")
     threads: int = Field(
-        default=2, ge=1, le=64, description="Pictures that one process reads at the same time."
+        default=0,
+        ge=0,
+        le=64,
+        description="Pictures that one process reads at the same time; 0: as many as its share "
+        "of the CPU budget.",
+    )
+    queue_requests: int = Field(
+        default=64,
+        ge=0,
+        description="Pictures that may wait for a thread; further ones are refused with 503.",
+    )
+    queue_ms: int = Field(
+        default=100,
+        ge=1,
+        description="Milliseconds that a picture may wait; what would wait longer is refused.",
+    )
+    request_seconds: float = Field(
+        default=10,
+        gt=0,
+        description="Time in which a request must have arrived, and an answer been taken.",
+    )
+    max_header_bytes: int = Field(
+        default=16 << 10, ge=1024, description="Bytes of a request's headers."
     )
     max_upload_bytes: int = Field(
         default=1 << 20, ge=1, description="Bytes of a picture file above which it is refused."
+    )
+    max_batch: int = Field(
+        default=64, ge=1, le=1024, description="Pictures in one request to `/predict/batch`."
+    )
+    max_batch_bytes: int = Field(
+        default=8 << 20, ge=1, description="Bytes of a request to `/predict/batch`."
     )
     max_pixels: int = Field(
         default=DEFAULT_MAX_PIXELS,
@@ -45,6 +73,26 @@ class Settings(BaseSettings):
     pattern: str | None = Field(default=None, description="Default of the parameter `pattern`.")
     min_confidence: float = Field(
         default=0.0, ge=0, le=1, description="Default of the parameter `min_confidence`."
+    )
+    api_keys: str = Field(
+        default="",
+        repr=False,
+        description="Keys, separated by commas, one of which a POST must have; empty: none needed.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins, separated by commas, whose pages may use the service.",
+    )
+    reload_seconds: float = Field(
+        default=2,
+        ge=0,
+        description="How often the model file is looked at, to serve a new one; 0: never.",
+    )
+    drain_seconds: float = Field(
+        default=0.5,
+        ge=0,
+        description="Time between a SIGTERM, when `/health/ready` turns to 503, and the end of "
+        "new connections.",
     )
     shutdown_seconds: int = Field(
         default=10, ge=0, description="Time that running requests have to finish at a shutdown."

@@ -72,6 +72,33 @@ class Recognizer:
         reading = self.decoder.decode(self.infer(tensor[np.newaxis])[0], question)
         return reading.scaled(gray.shape[1])
 
+    def read_all(
+        self, pictures: Sequence[bytes], question: Question = PLAIN
+    ) -> list[Reading | PictureError]:
+        """`read` of several pictures with one call of the model, in their order.
+
+        Returns:
+            For each its reading, or what is wrong with it.
+        """
+        grays = [self._gray_or_error(picture) for picture in pictures]
+        sound = [gray for gray in grays if not isinstance(gray, PictureError)]
+        if not sound:
+            return [gray for gray in grays if isinstance(gray, PictureError)]
+        size = (self.metadata.width, self.metadata.height)
+        probabilities = iter(self.infer(np.stack([fitted(gray, *size) for gray in sound])))
+        return [
+            gray
+            if isinstance(gray, PictureError)
+            else self.decoder.decode(next(probabilities), question).scaled(gray.shape[1])
+            for gray in grays
+        ]
+
+    def _gray_or_error(self, picture: bytes) -> FloatArray | PictureError:
+        try:
+            return decode_gray(picture, self._max_pixels)
+        except PictureError as error:
+            return error.with_traceback(None)
+
     def infer(self, tensors: FloatArray) -> FloatArray:
         """Class probabilities `(n, time steps, classes)` of tensors `(n, width, height, 1)`."""
         probabilities: FloatArray
@@ -80,14 +107,19 @@ class Recognizer:
         )
         return probabilities
 
-    def verify(self) -> None:
+    def verify(self, largest_batch: int = 1) -> None:
         """Warms the session up and reads the golden pictures.
+
+        Args:
+            largest_batch: pictures that `read_all` will be given; the session's memory then grows
+                here, and no more later.
 
         Raises:
             ModelCheckError: one of them is read otherwise than at the export.
         """
         for picture in self.metadata.golden:
             try:
+                self.read_all([picture.data] * largest_batch)
                 text = self.read(picture.data).text
             except PictureError as error:
                 raise ModelCheckError(f"a golden picture cannot be decoded: {error}") from error

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
-from service.ocr.preprocessing import decode_gray, preprocess, sniff_format
+from service.ocr.preprocessing import MAX_SIDE, decode_gray, preprocess, sniff_format
 from service.ocr.recognizer import Recognizer
 from tests.stripes import draw, encode
 

@@ -45,7 +45,7 @@ def serving(**settings: object) -> Iterator[str]:
     process = start(port=0, **settings)
     try:
         address = address_of(process)
-        _wait(address)
+        wait(address)
         yield address
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=START_SECONDS)
@@ -66,7 +66,8 @@ def address_of(process: subprocess.Popen[str]) -> str:
     raise AssertionError("the service ended: " + "".join(lines))
 
 
-def _wait(address: str) -> None:
+def wait(address: str) -> None:
+    """Until the service there is ready."""
     for _ in range(START_SECONDS * 10):
         try:
             if httpx2.get(f"{address}/health/ready").status_code == 200:

@@ -89,7 +89,9 @@ def test_openapi(client: TestClient) -> None:
     predict = document["paths"]["/predict"]["post"]
     upload = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert upload["required"] == ["file"]
-    statuses = {str(kind.status) for kind in DOMAIN_KINDS.values()} | {"200", "422", "500", "503"}
+    assert "image/png" in predict["requestBody"]["content"]
+    statuses = {str(kind.status) for kind in DOMAIN_KINDS.values()}
+    statuses |= {"200", "401", "408", "422", "431", "500", "503"}
     assert set(predict["responses"]) == statuses
     for status in statuses - {"200"}:
         assert list(predict["responses"][status]["content"]) == ["application/problem+json"]

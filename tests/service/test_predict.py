@@ -56,7 +56,7 @@ def test_formats(format: str, client: TestClient) -> None:
 def test_missing_field(client: TestClient) -> None:
     """An upload in another field is told the right one, and which were sent."""
     response = client.post("/predict", files={"picture": stripes.picture("a")})
-    assert_problem(response, 422, "invalid-upload", "'picture'; send the picture as a file")
+    assert_problem(response, 422, "invalid-upload", "the file 'picture'; send the picture")
 
 
 def test_a_form_field_is_no_file(client: TestClient) -> None:
@@ -88,8 +88,8 @@ def test_no_body(client: TestClient) -> None:
 
 def test_not_a_multipart_request(client: TestClient) -> None:
     """Another content type is told what to send."""
-    response = client.post("/predict", json={"file": "a"})
-    assert_problem(response, 415, "unsupported-media-type", "multipart/form-data")
+    response = client.post("/predict", content="a", headers={"content-type": "text/plain"})
+    assert_problem(response, 415, "unsupported-media-type", "text/plain; send the picture itself")
 
 
 def test_not_a_picture(client: TestClient) -> None:

@@ -1,0 +1,44 @@
+"""What is answered about a picture: the members of `schemas.Prediction`.
+
+Written out as plain data, since checking what is right by construction would cost as much as
+parsing the request.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from service.ocr.decoder import Reading
+from service.ocr.metadata import ModelMetadata
+
+_DECIMALS = 6
+_UNSATISFIED = "No text that satisfies the constraints fits this picture."
+
+
+def prediction(reading: Reading, model: ModelMetadata, min_confidence: float) -> dict[str, Any]:
+    """The answer for a reading of that model."""
+    confidence = round(reading.confidence, _DECIMALS)
+    return {
+        "text": reading.text,
+        "confidence": confidence,
+        "accepted": reading.satisfied and confidence >= min_confidence,
+        "characters": [
+            {
+                "character": c.character,
+                "confidence": round(c.confidence, _DECIMALS),
+                "span": [round(c.span[0], 1), round(c.span[1], 1)],
+            }
+            for c in reading.characters
+        ],
+        "alternatives": [
+            {"text": a.text, "confidence": round(a.confidence, _DECIMALS)}
+            for a in reading.alternatives
+        ],
+        "reason": None if reading.satisfied else _UNSATISFIED,
+        "model": {"name": model.name, "version": model.version},
+    }
+
+
+def encoded(document: Mapping[str, Any]) -> bytes:
+    """The document as JSON."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()

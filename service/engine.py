@@ -1,0 +1,120 @@
+"""What the endpoints share while the application runs: model, threads, limits and keys."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import chain
+from typing import Any
+
+from starlette.requests import Request
+
+from service.cpu import cpu_threads
+from service.keys import ApiKeys
+from service.ocr.recognizer import Recognizer
+from service.pool import Pool
+from service.problems import NOT_READY, ProblemError
+from service.reader import AT_ONCE, Reader
+from service.settings import Settings
+from service.uploads import read_picture, read_pictures
+
+GONE = "captcha_ocr.gone"
+"""The ASGI extension with which the server tells whether the client is still there."""
+
+
+class Engine:
+    """Admits requests, reads their pictures in threads, and gives answers as JSON.
+
+    Args:
+        recognizer: checked.
+
+    Raises:
+        ProblemError: the settings' defaults do not fit the model.
+    """
+
+    def __init__(self, recognizer: Recognizer, settings: Settings) -> None:
+        self.settings = settings
+        self.reader = Reader.of(recognizer, settings)
+        self.reloads = 0
+        self.reload_error: str | None = None
+        threads = settings.threads or cpu_threads(settings.workers)
+        self.pool = Pool(threads, settings.queue_requests, settings.queue_ms / 1000)
+        self._keys = ApiKeys(settings.api_keys)
+
+    def switch(self, recognizer: Recognizer) -> None:
+        """Answers with another model from now on; what is being read ends with the old one.
+
+        Raises:
+            ProblemError: the settings' defaults do not fit the model.
+        """
+        self.reader = Reader.of(recognizer, self.settings)
+        self.reloads += 1
+
+    def admit(self, request: Request) -> None:
+        """Refuses by the headers alone, before the body is read.
+
+        Raises:
+            ProblemError: no API key.
+            OverloadedError: its picture would wait too long.
+        """
+        self._keys.check(request.headers)
+        self.pool.admit()
+
+    async def answer(self, request: Request) -> bytes:
+        """The JSON of `schemas.Prediction` for the one picture of a request.
+
+        Raises:
+            ProblemError, PictureError, OverloadedError, ClientGoneError
+        """
+        self.admit(request)
+        picture = await read_picture(request, self.settings.max_upload_bytes)
+        reader, query = self.reader, request.scope["query_string"]
+        return await self.pool.run(lambda: reader.answer(picture, query), _gone(request))
+
+    async def answer_batch(self, request: Request) -> list[dict[str, Any]]:
+        """The members of `schemas.BatchItem` for every picture of a request.
+
+        Raises:
+            ProblemError: the request as a whole is at fault.
+            OverloadedError, ClientGoneError
+        """
+        self.admit(request)
+        settings, reader = self.settings, self.reader
+        question, min_confidence = reader.questioner.ask(request.scope["query_string"])
+        pictures = await read_pictures(
+            request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
+        )
+        self.pool.admit()
+
+        def read(part: list[bytes | ProblemError]) -> Awaitable[list[dict[str, Any]]]:
+            return self.pool.run(
+                lambda: reader.answer_batch(part, question, min_confidence),
+                _gone(request),
+                pictures=len(part),
+                admitted=True,
+            )
+
+        parts = [pictures[i : i + AT_ONCE] for i in range(0, len(pictures), AT_ONCE)]
+        answers: list[dict[str, Any]] = []
+        for i in range(0, len(parts), self.pool.threads):
+            together = parts[i : i + self.pool.threads]
+            answers += chain.from_iterable(await asyncio.gather(*map(read, together)))
+        return answers
+
+
+def engine_of(request: Request) -> Engine:
+    """The engine of the running application.
+
+    Raises:
+        ProblemError: there is none, because the application is starting or ending.
+    """
+    engine: Engine | None = getattr(request.app.state, "engine", None)
+    if engine is None:
+        raise ProblemError(
+            NOT_READY, "No model has been loaded and checked yet.", {"Retry-After": "1"}
+        )
+    return engine
+
+
+def _gone(request: Request) -> Callable[[], bool]:
+    """Whether the client has hung up, as far as the server tells."""
+    gone: Callable[[], bool] = request.scope.get("extensions", {}).get(GONE, lambda: False)
+    return gone

@@ -1,0 +1,180 @@
+"""HTTP/1.1 with an end to waiting: uvicorn's protocol, and the bounds that it lacks.
+
+uvicorn waits for ever for the rest of a request, and for a client to take its answer, and reads
+headers of any size. Here requests have to arrive, and answers to be taken, within a time.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.drain import STATE, Drain
+from service.engine import GONE
+from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, problem_of
+
+_LINGER_SECONDS = 0.25
+"""How long a connection without a request stays open at the end: one may be on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a connection may take.
+
+    Args:
+        request_seconds: for a request to arrive, counted from its first byte, or, of the first
+            one, from the beginning of the connection; and for an answer to be taken.
+        max_header_bytes: names and values of one request's headers, and its address.
+    """
+
+    request_seconds: float
+    max_header_bytes: int
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, bounds: Bounds, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._bounds = bounds
+        self._in_head = False
+        self._head_bytes = 0
+        self._due: asyncio.TimerHandle | None = None
+        """When the request that is arriving must have arrived."""
+        self._unread: asyncio.TimerHandle | None = None
+        """When the answers that are waiting must have been taken."""
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_request()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        self._drop_unread_timer()
+        super().connection_lost(exc)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._due is None:
+            self._expect_request()
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._bounds.max_header_bytes:
+                self._refuse_headers()
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+        self.scope["extensions"] = {GONE: self.transport.is_closing}  # type: ignore[dict-item]
+
+    @override
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > self._bounds.max_header_bytes:
+            self._head_bytes = size
+            raise ValueError("too large")  # stops the parser, which has the answer be sent
+        super().on_headers_complete()
+        ending: Drain | None = self.app_state.get(STATE)
+        if ending is not None and ending.begun:
+            self.cycle.keep_alive = False
+
+    @override
+    def on_message_complete(self) -> None:
+        self._expect_nothing()
+        super().on_message_complete()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        if self._head_bytes > self._bounds.max_header_bytes:
+            self._refuse_headers()
+        else:
+            super().send_400_response(msg)
+
+    @override
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._bounds.request_seconds, self.transport.abort)
+
+    @override
+    def resume_writing(self) -> None:
+        self._drop_unread_timer()
+        super().resume_writing()
+
+    @override
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._abort_later()
+
+    @override
+    def shutdown(self) -> None:
+        """Ends the connection after its request; without one, after a moment for one to come."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
+        else:
+            self.cycle.keep_alive = False
+
+    def _close_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+            self._abort_later()
+
+    def _expect_request(self) -> None:
+        self._due = self.loop.call_later(self._bounds.request_seconds, self._too_late)
+
+    def _expect_nothing(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _drop_unread_timer(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _too_late(self) -> None:
+        arriving = self.cycle is not None and not self.cycle.response_complete
+        if arriving and self.cycle.response_started:
+            self.transport.abort()
+        elif self._in_head or arriving:
+            self._refuse(TIMEOUT, f"It did not arrive within {self._bounds.request_seconds:g} s.")
+        else:
+            self.transport.close()
+            self._abort_later()
+
+    def _refuse_headers(self) -> None:
+        limit = self._bounds.max_header_bytes
+        self._refuse(
+            HEADERS_TOO_LARGE, f"The headers are too large; at most {limit} bytes are read."
+        )
+
+    def _refuse(self, kind: Kind, detail: str) -> None:
+        """Answers in place of the application, and closes."""
+        self._expect_nothing()
+        if self.cycle is not None:
+            # The application, if it waits for the rest of the request, learns that there is none.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        body = json.dumps(problem_of(kind, detail).model_dump()).encode()
+        head = (
+            f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n"
+            "content-type: application/problem+json\r\n"
+            f"content-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        """Closing waits until what was written has been taken, which may be never."""
+        self.loop.call_later(self._bounds.request_seconds, self.transport.abort)

@@ -1,0 +1,146 @@
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from service.pool import ClientGoneError, OverloadedError, Pool
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def blocked(pool: Pool, count: int) -> tuple[threading.Event, list[Awaitable[int]]]:
+    """So many pieces of work that end when the event is set."""
+    release = threading.Event()
+
+    def work() -> int:
+        release.wait(20)
+        return threading.get_ident()
+
+    return release, [asyncio.ensure_future(pool.run(work)) for _ in range(count)]
+
+
+def test_results_and_errors_come_back() -> None:
+    """Work runs in a thread of the pool, and ends as it would have ended here."""
+
+    async def test() -> None:
+        pool = Pool(2, 4, 1.0)
+        assert await pool.run(threading.get_ident) != threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            await pool.run(lambda: 1 // 0)
+        assert pool.in_flight == 0
+
+    run(test)
+
+
+def test_threads_run_side_by_side() -> None:
+    """So many pieces of work as there are threads run at once."""
+
+    async def test() -> None:
+        pool = Pool(3, 4, 1.0)
+        barrier = threading.Barrier(3, timeout=20)
+        await asyncio.gather(*(pool.run(barrier.wait) for _ in range(3)))
+
+    run(test)
+
+
+def test_a_full_queue_refuses() -> None:
+    """What finds neither a thread nor a place is refused at once, and what waits is done."""
+
+    async def test() -> None:
+        pool = Pool(2, 3, 60.0)
+        release, waiting = blocked(pool, 5)
+        await asyncio.sleep(0)
+        assert (pool.in_flight, pool.waiting) == (5, 3)
+        with pytest.raises(OverloadedError) as refused:
+            pool.admit()
+        assert refused.value.retry_seconds >= 1
+        with pytest.raises(OverloadedError):
+            await pool.run(lambda: None)
+        release.set()
+        assert len(await asyncio.gather(*waiting)) == 5
+        pool.admit()
+
+    run(test)
+
+
+def test_a_slow_queue_refuses() -> None:
+    """What would wait longer than it may is refused, though there is a place."""
+
+    async def test() -> None:
+        pool = Pool(1, 1000, 0.5)
+        pool.mean_seconds = 0.2
+        release, waiting = blocked(pool, 3)
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            pool.admit()
+        release.set()
+        await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_an_idle_thread_takes_any_batch() -> None:
+    """A batch larger than the queue is read where nobody else waits."""
+
+    async def test() -> None:
+        pool = Pool(1, 4, 1.0)
+        assert await pool.run(lambda: "read", pictures=64) == "read"
+
+    run(test)
+
+
+def test_nobody_waits_for_it() -> None:
+    """Work whose client hung up while it waited is not done; nor is what was cancelled."""
+
+    async def test() -> None:
+        pool = Pool(1, 10, 60.0)
+        release, waiting = blocked(pool, 1)
+        done: list[str] = []
+        gone = asyncio.ensure_future(pool.run(lambda: done.append("gone"), gone=lambda: True))
+        cancelled = asyncio.ensure_future(pool.run(lambda: done.append("cancelled")))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.sleep(0)
+        release.set()
+        with pytest.raises(ClientGoneError):
+            await gone
+        await asyncio.gather(*waiting)
+        assert await pool.run(lambda: done) == []
+        assert pool.in_flight == 0
+
+    run(test)
+
+
+def test_the_event_loop_goes_on() -> None:
+    """While all threads work, the loop serves others."""
+
+    async def test() -> None:
+        pool = Pool(1, 1, 1.0)
+        release, waiting = blocked(pool, 1)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        release.set()
+        await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_many_callers_and_few_threads() -> None:
+    """Nothing is lost or done twice where threads fall asleep and wake all the time."""
+
+    async def test() -> None:
+        pool = Pool(4, 10_000, 60.0)
+        results = []
+        for size in (1, 2, 7, 100, 3, 500):
+            results += await asyncio.gather(
+                *(pool.run(lambda number=number: number) for number in range(size))
+            )
+        assert len(results) == 613
+        assert sorted(results[-500:]) == list(range(500))
+        pool.close()
+
+    run(test)

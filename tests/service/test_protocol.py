@@ -1,0 +1,182 @@
+"""Over real sockets: what a client may do to a connection."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests import stripes
+from tests.service.server import serving
+
+SECONDS = 1.0
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+READY = b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Where a service with short deadlines listens."""
+    model = stripes.write_model(tmp_path_factory.mktemp("model") / "stripes.onnx")
+    with serving(
+        model_path=model, request_seconds=SECONDS, max_header_bytes=2048, api_keys="secret"
+    ) as url:
+        yield urlsplit(url).hostname or "", urlsplit(url).port or 0
+
+
+def picture(key: bytes = b"X-API-Key: secret\r\n") -> bytes:
+    body = stripes.picture("ab")
+    return HEAD + key + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def answers(connection: socket.socket) -> list[tuple[int, bytes]]:
+    """Statuses and bodies until the server closes."""
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    found = []
+    while received:
+        head, _, rest = received.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        found.append((int(head.split()[1]), rest[:length]))
+        received = rest[length:]
+    return found
+
+
+def talk(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[tuple[int, bytes]]:
+    """Sends the pieces and gives all answers until the server closes, which it must."""
+    with socket.create_connection(address, timeout=20) as connection:
+        for piece in pieces:
+            try:
+                connection.sendall(piece)
+            except OSError:
+                break
+            time.sleep(pause)
+        try:
+            return answers(connection)
+        except ConnectionResetError:
+            return []
+
+
+def test_silence_is_not_waited_for(address: tuple[str, int]) -> None:
+    """A connection that says nothing is closed."""
+    assert talk(address) == []
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"POST /predi", HEAD, HEAD + b"X-API-Key: secret\r\nContent-Length: 100\r\n\r\nabc"],
+    ids=["line", "headers", "body"],
+)
+def test_half_a_request_is_not_waited_for(begun: bytes, address: tuple[str, int]) -> None:
+    """Whatever part of a request is missing, the client is told that it came too late."""
+    ((status, body),) = talk(address, begun)
+    assert status == 408
+    assert json.loads(body)["type"] == "/problems/request-timeout"
+
+
+def test_trickling_changes_nothing(address: tuple[str, int]) -> None:
+    """A byte now and then does not buy more time."""
+    started = time.monotonic()
+    begun = HEAD + b"X-API-Key: secret\r\nContent-Length: 1000\r\n\r\n"
+    ((status, _),) = talk(address, begun, *[b"x"] * 40, pause=SECONDS / 5)
+    assert status == 408
+    assert time.monotonic() - started > SECONDS
+
+
+def test_a_byte_after_a_refusal_changes_nothing(address: tuple[str, int]) -> None:
+    """After an early refusal the rest of the body cannot hold the connection open."""
+    begun = HEAD + b"X-API-Key: secret\r\nContent-Length: 99999999\r\n\r\n"
+    received = talk(address, begun, *[b"x"] * 5, pause=SECONDS / 5)
+    assert [status for status, _ in received] in ([413], [])
+
+
+def test_keys_are_checked_before_the_body(address: tuple[str, int]) -> None:
+    """Who has no key is told so without having sent a byte of the body."""
+    ((status, _),) = talk(address, HEAD + b"Content-Length: 100\r\n\r\n")
+    assert status == 401
+
+
+@pytest.mark.parametrize(
+    "headers", [b"A: b\r\n" * 2000, b"A: " + b"b" * 5000 + b"\r\n", b"A: b\r\n" * 100_000]
+)
+@pytest.mark.parametrize("end", [b"\r\n", b""], ids=["complete", "endless"])
+def test_headers_are_bounded(headers: bytes, end: bytes, address: tuple[str, int]) -> None:
+    """Too many or too long headers are refused, as soon as that is seen."""
+    received = talk(address, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n" + headers + end)
+    assert [status for status, _ in received] in ([431], [])
+    assert received or len(headers) > 65536  # who sends on may miss the answer
+
+
+def test_headers_within_the_bound(address: tuple[str, int]) -> None:
+    """Just below the bound they are read."""
+    request = READY[:-2] + b"A: " + b"b" * 1900 + b"\r\nConnection: close\r\n\r\n"
+    assert [status for status, _ in talk(address, request)] == [200]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: -1",
+        b"Content-Length: 1\r\nContent-Length: 2",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Content-Length: abc",
+        b"Content-Length: 99999999999999999999999",
+    ],
+)
+def test_contradictory_lengths(lines: bytes, address: tuple[str, int]) -> None:
+    """A request whose end is in doubt is refused and the connection closed (RFC 9112, 6.3)."""
+    received = talk(address, HEAD + b"X-API-Key: secret\r\n" + lines + b"\r\n\r\n0\r\n\r\n")
+    assert [status for status, _ in received] == [400]
+
+
+def test_requests_that_are_fast_enough(address: tuple[str, int]) -> None:
+    """One after the other, in pieces, and several at once are answered in their order."""
+    with socket.create_connection(address, timeout=20) as connection:
+        for piece in (picture()[:50], picture()[50:], picture() + READY + picture()):
+            connection.sendall(piece)
+            time.sleep(SECONDS / 10)
+        time.sleep(SECONDS * 1.5)  # an idle connection is no late request
+        connection.sendall(READY[:-2] + b"Connection: close\r\n\r\n")
+        received = answers(connection)
+    assert [status for status, _ in received] == [200] * 5
+    assert [json.loads(body).get("text") for _, body in received] == ["ab", "ab", None, "ab", None]
+
+
+def test_answers_that_nobody_takes(address: tuple[str, int]) -> None:
+    """A client that asks on and on and never reads is cut off, its answers not kept for it."""
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.settimeout(SECONDS / 4)
+        sent = 0
+        with suppress(OSError):
+            for _ in range(2000):
+                connection.sendall(request)
+                sent += 1
+        time.sleep(SECONDS * 3)
+        connection.settimeout(20)
+        received = b""
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(1 << 20):
+                received += chunk
+    assert 0 < received.count(b"HTTP/1.1 200") < sent
+
+
+def test_security_headers(address: tuple[str, int]) -> None:
+    """Every answer forbids guessing its type."""
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(READY)
+        head = connection.recv(65536).lower()
+    assert b"x-content-type-options: nosniff" in head
+    assert b"server:" not in head
+
+
+def test_pictures_read_afterwards(address: tuple[str, int], stripe_model: Path) -> None:
+    """After all of that the service reads."""
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(picture())
+        assert b'"text":"ab"' in connection.recv(65536)
