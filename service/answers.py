@@ -8,17 +8,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from service.ocr.ctc import CtcCodec
 from service.ocr.decoder import Reading
 from service.ocr.metadata import ModelMetadata
 
 _DECIMALS = 6
+_MATRIX_DECIMALS = 4
 _UNSATISFIED = "No text that satisfies the constraints fits this picture."
 
 
 def prediction(reading: Reading, model: ModelMetadata, min_confidence: float) -> dict[str, Any]:
     """The answer for a reading of that model."""
     confidence = round(reading.confidence, _DECIMALS)
-    return {
+    answer = {
         "text": reading.text,
         "confidence": confidence,
         "accepted": reading.satisfied and confidence >= min_confidence,
@@ -36,6 +38,18 @@ def prediction(reading: Reading, model: ModelMetadata, min_confidence: float) ->
         ],
         "reason": None if reading.satisfied else _UNSATISFIED,
         "model": {"name": model.name, "version": model.version},
+    }
+    if reading.matrix is not None:
+        answer["matrix"] = _matrix(reading.matrix, model)
+    return answer
+
+
+def _matrix(rows: list[list[float]], model: ModelMetadata) -> dict[str, Any]:
+    """The members of `schemas.Matrix`: rows `(time steps, classes)`, and what the classes are."""
+    return {
+        "symbols": CtcCodec(model.alphabet, model.blank_index).symbols,
+        "blank_index": model.blank_index,
+        "probabilities": [[round(p, _MATRIX_DECIMALS) for p in row] for row in rows],
     }
 
 

@@ -53,6 +53,10 @@ class QuestionParameters(BaseModel):
         le=1,
         description="Below this confidence the answer has `accepted: false`, and still the text.",
     )
+    matrix: bool = Field(
+        default=False,
+        description="Whether to give the probability of every symbol at every time step, too.",
+    )
 
     def over(self, defaults: "QuestionParameters") -> "QuestionParameters":
         """These parameters, and those of the defaults that are absent here."""
@@ -128,7 +132,8 @@ class Questioner:
         except ProblemError as error:
             return error.with_traceback(None)
         alternatives = asked.alternatives or 0
-        question = Question(alternatives, constraint) if alternatives or constraint else PLAIN
+        plain = not (alternatives or constraint or asked.matrix)
+        question = PLAIN if plain else Question(alternatives, constraint, asked.matrix)
         return question, asked.min_confidence or 0.0
 
     def _compiled(

@@ -38,6 +38,17 @@ class ModelReference(BaseModel):
     version: str
 
 
+class Matrix(BaseModel):
+    """What a text was read from: the output of the model, with the calibration's temperature."""
+
+    symbols: list[str] = Field(description="The symbol of every class; the blank's is empty.")
+    blank_index: int = Field(description="The class of CTC's blank.")
+    probabilities: list[list[float]] = Field(
+        description="A row for every time step, from the left of the picture to its right in equal "
+        "shares of its width; in it the probability of every class."
+    )
+
+
 class Prediction(BaseModel):
     """What one picture says."""
 
@@ -81,6 +92,7 @@ class Prediction(BaseModel):
         description="Why there is no text, where the constraints leave none."
     )
     model: ModelReference
+    matrix: Matrix | None = Field(default=None, description="There only where it was asked for.")
 
 
 class BatchItem(BaseModel):

@@ -45,7 +45,8 @@ class Reading:
 
     The confidence of a text is its posterior probability, summed over all of its alignments
     (Graves et al. 2006) and calibrated: among many readings of confidence 0.9, nine in ten are
-    right. `satisfied` is false where a constraint left no text at all.
+    right. `satisfied` is false where a constraint left no text at all. `matrix` is what the text
+    was read from, where it was asked for: the tempered class probabilities of every time step.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Reading:
     characters: tuple[Character, ...]
     alternatives: tuple[Alternative, ...] = ()
     satisfied: bool = True
+    matrix: list[list[float]] | None = None
 
     def scaled(self, width: int) -> Self:
         """The same with spans in pixels of a picture of that width."""
@@ -70,10 +72,12 @@ class Question:
         alternatives: how many of the most probable other texts to give.
         constraint: the reading is then the most probable text that satisfies it, and so are the
             alternatives.
+        matrix: whether to give the class probabilities, too.
     """
 
     alternatives: int = 0
     constraint: Automaton | None = None
+    matrix: bool = False
 
 
 PLAIN = Question()
@@ -116,7 +120,8 @@ class Decoder:
             label = found[0][0]
             steps = forced_steps(tempered, label, blank)
         else:
-            return Reading("", 0.0, (), satisfied=False)
+            matrix = tempered.tolist() if question.matrix else None
+            return Reading("", 0.0, (), satisfied=False, matrix=matrix)
         others = [(other, score) for other, score in found if other != label][:alternatives]
         rows = tempered.tolist()
         score = dict(found).get(label)
@@ -130,6 +135,7 @@ class Decoder:
                 Alternative(self._codec.text(other), self._text_confidence(score))
                 for other, score in others
             ),
+            matrix=rows if question.matrix else None,
         )
 
     def _characters(

@@ -79,6 +79,20 @@ def test_an_impossible_constraint() -> None:
     assert (reading.text, reading.confidence, reading.satisfied) == ("", 0.0, False)
 
 
+def test_the_matrix_is_given_where_it_is_asked_for() -> None:
+    """The probabilities that the text was read from, tempered; also where no text fits them."""
+    probabilities = rows({"a": 0.9, "b": 0.1}, {"_": 1.0})
+    assert DECODER.decode(probabilities).matrix is None
+    flat = Decoder(CODEC, Calibration(temperature=2.0))
+    impossible = Question(constraint=of_length(3, 3, "abc"), matrix=True)
+    for question in (Question(matrix=True), impossible):
+        matrix = flat.decode(probabilities, question).matrix
+        assert matrix is not None
+        assert np.array(matrix) == pytest.approx(
+            np.array([[0.75, 0.25, 0, 0], [0, 0, 0, 1]]), abs=1e-3
+        )
+
+
 def test_calibration_is_applied() -> None:
     """The temperature to every time step, the logistic functions to texts and characters."""
     probabilities = rows({"a": 0.9, "b": 0.1})

@@ -37,6 +37,17 @@ def test_text_and_confidences(client: TestClient) -> None:
     assert answer["model"] == {"name": "stripes", "version": "1"}
 
 
+def test_matrix(client: TestClient) -> None:
+    """What the text was read from is given where it is asked for, and named only there."""
+    assert "matrix" not in post(client, stripes.picture("dcba")).json()
+    matrix = post(client, stripes.picture("dcba"), params={"matrix": "true"}).json()["matrix"]
+    assert matrix["symbols"] == ["a", "b", "c", "d", ""]
+    assert matrix["blank_index"] == 4
+    best = [max(range(5), key=row.__getitem__) for row in matrix["probabilities"]]
+    assert best == [3, 2, 1, 0, 4, 4, 4, 4, 4, 4]
+    assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in matrix["probabilities"])
+
+
 def test_a_blank_picture_has_an_empty_text(client: TestClient) -> None:
     """No text is an answer, not an error."""
     response = post(client, stripes.picture(""))
