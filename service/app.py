@@ -12,6 +12,7 @@ from service import __version__, drain, problems
 from service.drain import Drain
 from service.engine import Engine
 from service.ocr.recognizer import Recognizer
+from service.page.routes import page_router
 from service.reader import load_recognizer
 from service.routes import HOT, router
 from service.settings import Settings
@@ -59,6 +60,7 @@ def create_app(
     )
     problems.install(app)
     app.include_router(router)
+    app.include_router(page_router())
     app.add_middleware(Shortcut, endpoints=HOT)
     if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_headers=["X-API-Key"])

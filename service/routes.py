@@ -2,12 +2,9 @@
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from html import escape
-from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import HTMLResponse
 
 from service import __version__, answers, problems
 from service.cpu import cpu_budget
@@ -172,10 +169,3 @@ async def ready(request: Request, _: RunningEngine) -> Health:
     if ending is not None and ending.begun:
         raise ProblemError(problems.NOT_READY, "The service is about to end.")
     return Health(status="ready")
-
-
-@router.get("/", include_in_schema=False)
-async def index(request: Request) -> HTMLResponse:
-    """A page that says how to post a picture to the address that it was asked at."""
-    page = (files("service") / "index.html").read_text(encoding="utf-8")
-    return HTMLResponse(page.replace("{address}", escape(str(request.base_url))))

@@ -76,13 +76,6 @@ def test_errors_of_routing(
     assert f"{method} {path}" in client.request(method, path).json()["detail"]
 
 
-def test_the_page_says_how_to_post(client: TestClient) -> None:
-    """A browser gets a page with the command."""
-    page = client.get("/")
-    assert page.headers["content-type"].startswith("text/html")
-    assert "curl -F file=@picture.png http://testserver/predict" in page.text
-
-
 def test_openapi(client: TestClient) -> None:
     """The document names the upload, an example, the meaning of confidence and every error."""
     document = client.get("/openapi.json").json()

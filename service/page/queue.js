@@ -1,0 +1,101 @@
+// Pictures wait here: a few are read at a time, and none while the service reads nothing.
+
+import { Refused, Unavailable, read, reachable } from "./service.js";
+
+const AT_ONCE = 2;
+const SENDS = 2;
+const LONGEST_WAIT = 15;
+
+/**
+ * Gives every picture to the service, in order.
+ *
+ * on.begin(job), on.end(job, outcome), on.pause(Unavailable, seconds) and on.resume() tell of it;
+ * an outcome is {prediction, milliseconds} or {problem}.
+ */
+export class Queue {
+  key = "";
+  #waiting = [];
+  #running = new Set();
+  #pause = null;
+  #failures = 0;
+
+  constructor(on) {
+    this.on = on;
+  }
+
+  get length() {
+    return this.#waiting.length + this.#running.size;
+  }
+
+  add(files) {
+    this.#waiting.push(...files.map((file) => ({ file, lost: 0, abort: new AbortController() })));
+    this.#fill();
+  }
+
+  clear() {
+    this.#waiting = [];
+    for (const job of this.#running) job.abort.abort();
+    this.#running.clear();
+    this.resume();
+  }
+
+  /** Goes on at once, without waiting any longer. */
+  resume() {
+    if (!this.#pause) return;
+    clearInterval(this.#pause);
+    this.#pause = null;
+    this.on.resume();
+    this.#fill();
+  }
+
+  #fill() {
+    while (!this.#pause && this.#waiting.length && this.#running.size < AT_ONCE) {
+      const job = this.#waiting.shift();
+      this.#running.add(job);
+      this.on.begin(job);
+      this.#read(job);
+    }
+  }
+
+  async #read(job) {
+    try {
+      const outcome = await read(job.file, { key: this.key, signal: job.abort.signal });
+      this.#failures = 0;
+      this.#end(job, outcome);
+    } catch (error) {
+      if (job.abort.signal.aborted) return;
+      if (error instanceof Unavailable) await this.#later(job, error);
+      else if (error instanceof Refused) this.#end(job, { problem: error.problem });
+      else this.#end(job, { problem: { title: "The page failed", detail: String(error) } });
+    }
+    this.#fill();
+  }
+
+  #end(job, outcome) {
+    if (this.#running.delete(job)) this.on.end(job, outcome);
+  }
+
+  async #later(job, why) {
+    // A connection that breaks on one picture alone is that picture's fault, not the network's.
+    if (why.kind === "lost" && ++job.lost >= SENDS && (await reachable())) {
+      const detail = "The service closed the connection while the picture was sent. Is it too large?";
+      this.#end(job, { problem: { title: "Not sent", detail } });
+      return;
+    }
+    if (!this.#running.delete(job)) return;
+    this.#waiting.unshift(job);
+    if (!this.#pause) this.#wait(why);
+  }
+
+  #wait(why) {
+    this.#failures += 1;
+    let left = why.seconds ?? Math.min(2 ** (this.#failures - 1), LONGEST_WAIT);
+    this.on.pause(why, left);
+    this.#pause = setInterval(() => {
+      if (why.kind === "key") return;
+      left -= 1;
+      if (left <= 0) this.resume();
+      else this.on.pause(why, left);
+    }, 1000);
+  }
+}

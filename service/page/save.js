@@ -1,0 +1,61 @@
+// All results as text, JSON and CSV, onto the clipboard or into a file.
+
+const COLUMNS = ["file", "text", "confidence", "accepted", "characters", "problem"];
+
+/** What is kept of an outcome: the answer without its matrix, or the problem. */
+export function recordOf(file, { prediction, problem }) {
+  if (problem) return { file: file.name, problem };
+  const { matrix, ...kept } = prediction;
+  return { file: file.name, ...kept };
+}
+
+export const asText = (records) => records.map(({ text }) => text ?? "").join("\n");
+
+export const asJson = (records) => JSON.stringify(records, null, 2);
+
+/** RFC 4180, with a row for every picture. */
+export function asCsv(records) {
+  const rows = records.map(({ file, text, confidence, accepted, characters, problem }) => [
+    // A spreadsheet would compute a name that begins like a formula, and others choose names.
+    /^[=+\-@\t\r]/.test(file) ? `'${file}` : file,
+    text, confidence, accepted,
+    characters?.map((character) => character.confidence).join(" "),
+    problem?.detail,
+  ]);
+  return [COLUMNS, ...rows].map((row) => row.map(quoted).join(",") + "\r\n").join("");
+}
+
+const quoted = (value = "") =>
+  /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
+
+/** Offers a file to be saved. */
+export function download(name, type, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** Whether the text came onto the clipboard. */
+export async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copiedByCommand(text);
+  }
+}
+
+// Without TLS and away from localhost, a browser has no other clipboard.
+function copiedByCommand(text) {
+  const focused = document.activeElement;
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  focused?.focus();
+  return done;
+}
