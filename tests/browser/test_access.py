@@ -1,0 +1,65 @@
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.hand import choose, example, payload, sees
+from tests.browser.test_trouble import PREDICT, problem
+
+LOOKS = [
+    {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    for width in (1200, 360)
+    for scheme in ("light", "dark")
+]
+
+
+@pytest.mark.parametrize(
+    "look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}"
+)
+def test_axe_finds_nothing(page: Page) -> None:
+    """Empty, with results and a refusal, and with a message; and nothing is wider than a phone."""
+    page.get_by_role("button", name="Example 1").wait_for()
+    assert_accessible(page)
+    choose(page, example("bndyp"), payload("notes.txt", b"no picture"))
+    sees(page, "bndyp", "Not a supported picture")
+    assert_accessible(page)
+    page.route(PREDICT, lambda route: problem(route, 401, "No API key was sent."))
+    choose(page, example("bndyp"))
+    expect(page.get_by_label("API key")).to_be_visible()
+    assert_accessible(page)
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_keyboard_alone(page: Page) -> None:
+    """Tab, Enter and arrows reach an example, its time steps and its buttons."""
+    page.get_by_role("button", name="Example 1").wait_for()
+    press_until(page, "Tab", "Example 1")
+    page.keyboard.press("Enter")
+    sees(page, "mw862")
+    press_until(page, "Tab", "Time step")
+    steps = page.get_by_role("slider", name="Time step")
+    page.keyboard.press("Home")
+    expect(steps).to_have_attribute("aria-valuetext", re.compile("^Step 1 of 50: "))
+    page.keyboard.press("ArrowRight")
+    expect(steps).to_have_attribute("aria-valuenow", "2")
+    expect(page.locator(".cursor")).to_be_visible()
+    press_until(page, "Tab", "Copy text of example-1.png")
+
+
+def press_until(page: Page, key: str, name: str) -> None:
+    """Presses a key until what has this name is focused."""
+    for _ in range(30):
+        page.keyboard.press(key)
+        focused = page.evaluate(
+            "(document.activeElement.getAttribute('aria-label') || '')"
+            " + (document.activeElement.querySelector('img')?.alt || '')"
+        )
+        if focused == name:
+            return
+    raise AssertionError(f"{name} cannot be reached")

@@ -1,0 +1,139 @@
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from service.ocr.recognizer import Recognizer
+from tests.browser.conftest import Log
+from tests.browser.hand import EXAMPLES, choose, example, hand_over, payload, sees
+from tests.service.server import ROOT
+
+TEXT = "bndyp"
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    """The bundled model, asked without the service."""
+    return Recognizer.load(ROOT / "models" / "captcha.onnx")
+
+
+def box(locator: Locator) -> tuple[float, float]:
+    """The left and the right end of an element, in pixels of the window."""
+    found = locator.bounding_box()
+    assert found is not None
+    return found["x"], found["x"] + found["width"]
+
+
+def test_a_picture_that_is_chosen(page: Page, log: Log, recognizer: Recognizer) -> None:
+    """Its text, confidences and alternatives are the model's own, and nothing is complained of."""
+    choose(page, example(TEXT))
+    sees(page, TEXT)
+    result = page.locator(".result")
+    expect(result.locator(".sure")).to_have_text("99.7 % sure")
+    expect(result.locator(".characters span")).to_have_text(list(TEXT))
+    shares = result.locator(".characters i").evaluate_all(
+        "bars => bars.map((bar) => Number(bar.style.getPropertyValue('--share')))"
+    )
+    reading = recognizer.read((EXAMPLES / f"{TEXT}.png").read_bytes())
+    assert shares == pytest.approx([c.confidence for c in reading.characters], abs=1e-3)
+    expect(result.locator(".others li")).to_have_count(3)
+    expect(result.locator(".facts")).to_contain_text(re.compile(r"200 × 50, answered in \d+ ms"))
+    expect(result.locator(".facts")).to_contain_text(recognizer.metadata.version)
+    expect(page.get_by_role("status")).to_have_text(f"{TEXT}.png: {TEXT}, 99.7 % sure.")
+    assert log.failed == []
+
+
+def test_all_that_belongs_together_is_aligned(page: Page, recognizer: Recognizer) -> None:
+    """Spans, characters and time steps stand under the columns of the picture that they mean."""
+    choose(page, example(TEXT))
+    sees(page, TEXT)
+    left, right = box(page.locator(".picture img"))
+    assert box(page.locator(".heat canvas")) == pytest.approx((left, right), abs=1)
+    reading = recognizer.read((EXAMPLES / f"{TEXT}.png").read_bytes())
+    for number, character in enumerate(reading.characters):
+        expected = [left + (right - left) * end / 200 for end in character.span]
+        for row in (".spans i", ".characters li"):
+            assert box(page.locator(row).nth(number)) == pytest.approx(expected, abs=1), row
+
+
+def test_the_heat_map_shows_the_probabilities(page: Page) -> None:
+    """A row for every symbol that plays a part, and its ink where the model saw that symbol."""
+    choose(page, example(TEXT))
+    sees(page, TEXT)
+    rows = page.locator(".symbols span").all_text_contents()
+    assert [row for row in rows if row in TEXT] == list(TEXT)
+    assert rows[-1] == "∅"
+    drawn = page.locator(".heat canvas").evaluate(
+        """(canvas) => {
+            const { width, height } = canvas;
+            const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+            return Array.from({ length: height }, (_, y) =>
+                Array.from({ length: width }, (_, x) => data[4 * (y * width + x) + 3]));
+        }"""
+    )
+    assert {len(row) for row in drawn} == {50}
+    peaks = [row.index(max(row)) for row, symbol in zip(drawn, rows, strict=True) if symbol in TEXT]
+    assert peaks == sorted(peaks)
+    assert all(max(column) > 150 for column in zip(*drawn, strict=True))
+    page.locator(".heat").hover()
+    expect(page.locator(".readout")).to_contain_text(re.compile(r"Step 2[56] of 50: blank"))
+
+
+def test_an_example(page: Page) -> None:
+    """The examples are the pictures that the served model was checked with."""
+    page.get_by_role("button", name="Example 2").click()
+    sees(page, "8y4fn")
+
+
+@pytest.mark.parametrize("event", ["paste", "drop"])
+def test_pictures_handed_over(page: Page, event: str) -> None:
+    """Pasted or dropped anywhere, several at once; the newest come first, in their order."""
+    hand_over(page, event, example("fnex2"))
+    sees(page, "fnex2")
+    hand_over(page, event, example(TEXT), example("44pdf"))
+    sees(page, TEXT, "44pdf", "fnex2")
+
+
+def test_many_pictures(page: Page, log: Log) -> None:
+    """They are read two at a time and in order, and no picture's address is kept."""
+    order = ["bndyp", "fnex2", "44pdf", "n42xn"] * 20
+    choose(page, *(example(text) for text in order))
+    sees(page, *order)
+    expect(page.locator("#progress")).to_have_text("80 pictures")
+    expect(page.get_by_role("status")).to_have_text("80 read, 0 not read.")
+    assert log.most_at_once == 2
+    assert page.evaluate("addressesHeld") == 0
+
+
+def test_a_picture_without_text(page: Page) -> None:
+    """Is an answer: it says so."""
+    blank = EXAMPLES / "bndyp.png"
+    page.route(
+        "**/predict?*",
+        lambda route: route.fulfill(
+            json={
+                **route.fetch().json(),
+                "text": "", "confidence": 0.4, "characters": [], "accepted": False,
+            }
+        ),
+    )  # fmt: skip
+    choose(page, payload("blank.png", blank.read_bytes()))
+    sees(page, "No text")
+    expect(page.locator(".sure")).to_have_text("40.0 % sure: less than this service accepts")
+
+
+def test_a_name_is_text(page: Page) -> None:
+    """A file's name is shown as it is, whatever it looks like."""
+    name = "<img src=x onerror=alert(1)>.png"
+    choose(page, payload(name, (EXAMPLES / f"{TEXT}.png").read_bytes()))
+    expect(page.locator(".file")).to_have_text(name)
+
+
+def test_clearing(page: Page) -> None:
+    """Takes away results and what still waits, and the next picture is read as the first was."""
+    choose(page, *[example(TEXT)] * 50)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".result")).to_have_count(0)
+    choose(page, example("fnex2"))
+    sees(page, "fnex2")
+    expect(page.locator("#progress")).to_have_text("1 picture")

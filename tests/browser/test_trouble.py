@@ -1,0 +1,93 @@
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import Log
+from tests.browser.hand import choose, example, payload, sees
+
+PREDICT = "**/predict?*"
+
+
+def problem(route: Route, status: int, detail: str, **headers: str) -> None:
+    """Answers in the service's place."""
+    body = {"type": "/problems/x", "title": "Trouble", "status": status, "detail": detail}
+    route.fulfill(status=status, json=body, headers=headers)
+
+
+def test_a_refused_picture(page: Page) -> None:
+    """The service's own words say what was wrong; the pictures beside it are read."""
+    choose(page, example("bndyp"), payload("notes.txt", b"no picture"), example("fnex2"))
+    sees(page, "bndyp", "Not a supported picture", "fnex2")
+    refused = page.locator(".refused")
+    expect(refused.locator(".file")).to_have_text("notes.txt")
+    expect(refused.locator(".detail")).to_contain_text("send one of PNG, JPEG, WEBP, BMP, GIF")
+    expect(page.locator("#progress")).to_have_text("3 pictures, 1 not read")
+
+
+def test_a_picture_that_is_too_large(page: Page) -> None:
+    """Is refused in words, although the service ends the connection."""
+    choose(page, payload("large.png", b"\x89PNG" * 2_000_000))
+    expect(page.locator(".refused .detail")).to_contain_text("too large")
+
+
+def test_an_overloaded_service(page: Page) -> None:
+    """The page says so, waits as long as it is told to, and goes on by itself."""
+    asked = []
+
+    def once_busy(route: Route) -> None:
+        asked.append(route.request)
+        if len(asked) == 1:
+            problem(route, 503, "All places are taken.", **{"Retry-After": "2"})
+        else:
+            route.continue_()
+
+    page.route(PREDICT, once_busy)
+    choose(page, example("bndyp"))
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_text("The service is busy; trying again in 2 s. All places are taken.")
+    expect(alert).to_contain_text("in 1 s")
+    sees(page, "bndyp")
+    expect(alert).to_be_hidden()
+    assert len(asked) == 2
+
+
+def test_a_lost_connection(page: Page) -> None:
+    """No picture is lost with it: they wait, and are read when the service is back."""
+    page.route("**/*", lambda route: route.abort("connectionrefused"))
+    choose(page, example("bndyp"), example("fnex2"))
+    expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
+    expect(page.locator("#progress")).to_have_text("0 of 2 pictures")
+    page.unroute("**/*")
+    page.get_by_role("button", name="Try now").click()
+    sees(page, "bndyp", "fnex2")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_connection_that_breaks_on_one_picture(page: Page) -> None:
+    """Where the service is there all the same, that picture is given up, not tried for ever."""
+    page.route(PREDICT, lambda route: route.abort("connectionreset"))
+    choose(page, example("bndyp"))
+    sees(page, "Not sent")
+
+
+def test_a_service_that_wants_a_key(page: Page) -> None:
+    """It is asked for once, and sent with every picture from then on."""
+
+    def guarded(route: Route) -> None:
+        if route.request.headers.get("x-api-key") == "secret":
+            route.continue_()
+        else:
+            problem(route, 401, "No API key was sent.")
+
+    page.route(PREDICT, guarded)
+    choose(page, example("bndyp"), example("fnex2"))
+    expect(page.get_by_role("alert")).to_have_text("No API key was sent.")
+    page.get_by_label("API key").fill("secret")
+    page.keyboard.press("Enter")
+    sees(page, "bndyp", "fnex2")
+
+
+def test_an_answer_that_is_none(page: Page, log: Log) -> None:
+    """What something between page and service may say is no more than a refusal."""
+    page.route(PREDICT, lambda route: route.fulfill(status=500, body="<h1>proxy</h1>"))
+    choose(page, example("bndyp"))
+    sees(page, "Not read")
+    expect(page.locator(".detail")).to_have_text("The service answered with the status 500.")

@@ -1,0 +1,85 @@
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from tests import stripes
+
+DIRECTIVES = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+
+
+def parts(client: TestClient) -> list[str]:
+    """The addresses of all files that the page names."""
+    named = re.findall(r'(?:src|href)="(page/[^"]+)"', client.get("/").text)
+    return sorted({f"/{name}" for name in named})
+
+
+def test_every_file_of_the_page_is_served(client: TestClient) -> None:
+    """Each with its own type; and each module that another one imports is named by the page."""
+    types = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    assert len(parts(client)) >= 7
+    for path in parts(client):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(types[path.rpartition(".")[2]])
+        for module in re.findall(r'from "\./([^"]+)"', answer.text):
+            assert f"/page/{module}" in parts(client)
+
+
+def test_nothing_but_the_service_is_trusted(client: TestClient) -> None:
+    """Page, files and examples carry a strict policy, and name no other place."""
+    for path in ["/", *parts(client), "/examples/0"]:
+        headers = client.get(path).headers
+        directives = dict(d.split(" ", 1) for d in headers["content-security-policy"].split("; "))
+        assert directives | DIRECTIVES == directives
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+    for path in ["/", *parts(client)]:
+        named = re.findall(r"https?://[^\s\"'<]+", client.get(path).text)
+        assert set(named) <= {"http://localhost:8000/", "http://www.w3.org/2000/svg"}
+
+
+def test_a_browser_asks_whether_it_is_still_the_same(client: TestClient) -> None:
+    """What has not changed is not sent again, also where a proxy has weakened the tag."""
+    for path in ["/", *parts(client), "/examples/0"]:
+        first = client.get(path)
+        assert first.headers["cache-control"] == "no-cache"
+        tag = first.headers["etag"]
+        for known in (tag, f'"other", W/{tag}'):
+            again = client.get(path, headers={"If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == tag
+        assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_the_examples_are_of_the_served_model(client: TestClient) -> None:
+    """They are the pictures in the model's file, which fit it whatever it reads."""
+    (address,) = client.get("/examples").json()
+    example = client.get(f"/{address}")
+    assert example.headers["content-type"] == "image/png"
+    assert example.content == stripes.metadata().golden[0].data
+
+
+@pytest.mark.parametrize("path", ["/page/routes.py", "/page/..%2fapp.py", "/examples/1"])
+def test_there_is_no_more(client: TestClient, path: str) -> None:
+    """Any other name is a problem that says which there are."""
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_no_examples_before_the_model_is_ready(settings: Settings) -> None:
+    """The page itself is there at once."""
+    client = TestClient(create_app(settings))
+    assert client.get("/").status_code == 200
+    assert client.get("/examples").status_code == 503
