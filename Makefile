@@ -9,7 +9,7 @@ MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= seed
 SPLIT  ?= test
 
-.PHONY: help serve test lint data train export-onnx evaluate evaluate-robustness evaluate-rejection calibrate card bench-decoding lock clean
+.PHONY: help serve test lint data train export-onnx evaluate evaluate-robustness evaluate-rejection calibrate card bench-decoding screenshots lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -52,6 +52,9 @@ card: $(TRAINING) ## write the model card from the evaluations
 
 bench-decoding: $(TRAINING) ## what decoding costs beside the model
 	$(PY) -m benchmarks.decoding --model $(MODEL)
+
+screenshots: $(VENV)/.dev ## the page's pictures in docs/; needs chromium
+	$(PY) -m tests.browser.screenshots docs
 
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	for extra in service training dev; do \

@@ -9,41 +9,50 @@ const list = $("results");
 const banner = $("banner");
 const form = banner.querySelector("form");
 
-let records = [];
-let begun = 0;
+// In the order in which they were handed over; one that has a record is through.
+let jobs = [];
+let before = 0;
 let places = null;
+
+const recordsOf = (some) => some.filter(({ record }) => record).map(({ record }) => record);
 
 const queue = new Queue({
   begin: (job) => {
     if (job.place) return;
+    jobs.push(job);
     job.place = document.createElement("li");
     job.place.className = "result reading-now";
-    job.place.textContent = job.file.name;
+    job.place.textContent = `${job.file.name} …`;
     places.before(job.place);
   },
   end: async (job, outcome) => {
-    const index = records.push(recordOf(job.file, outcome)) - 1;
+    job.record = recordOf(job.file, outcome);
     progress();
     const shown = { file: job.file, ...outcome };
     const item = await (outcome.problem ? refusalOf(shown) : resultOf(shown, copy));
+    if (!job.place.isConnected) return;
     job.place.replaceWith(item);
-    if (queue.length === 0) announce(index);
+    if (queue.length === 0) announce();
   },
   pause: (why, seconds) => {
     form.hidden = why.kind !== "key";
     $("now").hidden = why.kind === "key";
-    tell(sentence(why, seconds));
+    banner.hidden = false;
+    const alert = banner.querySelector("[role=alert]");
+    // Said once; the seconds beside it count down in silence.
+    if (alert.textContent !== sentence(why)) alert.textContent = sentence(why);
+    $("left").textContent = why.kind === "key" ? "" : `Trying again in ${seconds} s.`;
   },
   resume: () => {
     banner.hidden = true;
-    banner.querySelector("p").textContent = "";
+    banner.querySelector("[role=alert]").textContent = "";
   },
 });
 
 /** Puts pictures in front of those that are there, in their own order. */
 function take(files) {
   if (files.length === 0) return;
-  if (!queue.length) begun = records.length;
+  if (!queue.length) before = jobs.length;
   if (!places || !queue.length) {
     places?.remove();
     places = document.createElement("li");
@@ -55,8 +64,9 @@ function take(files) {
 }
 
 function progress() {
-  const all = records.length + queue.length;
+  const records = recordsOf(jobs);
   const done = records.length;
+  const all = done + queue.length;
   const bar = $("bar");
   bar.hidden = all === 0;
   const refused = records.filter((record) => record.problem).length;
@@ -64,13 +74,13 @@ function progress() {
   $("progress").textContent = counted + (refused ? `, ${refused} not read` : "");
   const meter = bar.querySelector("progress");
   meter.hidden = done === all;
-  meter.value = done === begun ? 0 : (done - begun) / (all - begun);
+  meter.value = all === before ? 0 : (done - before) / (all - before);
 }
 
 /** Says aloud what came of the pictures, once they are all through. */
-function announce(last) {
-  const news = records.slice(begun);
-  const { file, text, confidence, problem } = records[last];
+function announce() {
+  const news = recordsOf(jobs.slice(before));
+  const [{ file, text, confidence, problem }] = news;
   if (news.length > 1) {
     const refused = news.filter((record) => record.problem).length;
     $("said").textContent = `${news.length - refused} read, ${refused} not read.`;
@@ -81,16 +91,9 @@ function announce(last) {
   }
 }
 
-function sentence({ kind, message }, seconds) {
-  const again = `trying again in ${seconds} s.`;
-  if (kind === "busy") return `The service is busy; ${again} ${message}`;
-  if (kind === "lost") return `The service cannot be reached; ${again} Nothing is lost.`;
-  return message;
-}
-
-function tell(text) {
-  banner.hidden = false;
-  banner.querySelector("p").textContent = text;
+function sentence({ kind, message }) {
+  if (kind === "busy") return `The service is busy. ${message}`;
+  return kind === "lost" ? "The service cannot be reached. Nothing is lost." : message;
 }
 
 async function copy(text, button) {
@@ -106,7 +109,8 @@ async function copy(text, button) {
 }
 
 function clear() {
-  records = [];
+  jobs = [];
+  before = 0;
   places = null;
   queue.clear();
   list.replaceChildren();
@@ -161,11 +165,12 @@ form.addEventListener("submit", (event) => {
 });
 $("now").addEventListener("click", () => queue.resume());
 window.addEventListener("online", () => queue.resume());
-$("copy-text").addEventListener("click", (e) => copy(asText(records), e.currentTarget));
-$("copy-json").addEventListener("click", (e) => copy(asJson(records), e.currentTarget));
+$("copy-text").addEventListener("click", (e) => copy(asText(recordsOf(jobs)), e.currentTarget));
+$("copy-json").addEventListener("click", (e) => copy(asJson(recordsOf(jobs)), e.currentTarget));
 $("save-json").addEventListener("click", () =>
-  download("readings.json", "application/json", asJson(records)));
-$("save-csv").addEventListener("click", () => download("readings.csv", "text/csv", asCsv(records)));
+  download("readings.json", "application/json", asJson(recordsOf(jobs))));
+$("save-csv").addEventListener("click", () =>
+  download("readings.csv", "text/csv", asCsv(recordsOf(jobs))));
 $("clear").addEventListener("click", clear);
 $("here").textContent = new URL(".", location.href).href;
 offerExamples();

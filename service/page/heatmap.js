@@ -5,7 +5,7 @@ import { percent } from "./result.js";
 const FAINTEST = 0.01;
 const MOST_ROWS = 16;
 const INK = [61, 109, 240];
-const BLANK_INK = [140, 136, 130];
+const BLANK_INK = [160, 156, 150];
 
 /** Draws the matrix into an element, and lets pointer and keys walk through its time steps. */
 export function drawHeatmap(plot, readout, matrix) {
@@ -18,8 +18,8 @@ export function drawHeatmap(plot, readout, matrix) {
 
   const cursor = plot.querySelector(".cursor");
   const hidden = matrix.symbols.length - rows.length;
-  const rest = `What the model saw in ${steps} steps from left to right` +
-    (hidden ? `; ${hidden} symbols that stay below 1 % are left out.` : ".");
+  const rest = `What the model saw in ${steps} steps` +
+    (hidden ? `; ${hidden} symbols below 1 % are left out.` : ".");
   let step = Math.floor(steps / 2);
 
   function leave() {

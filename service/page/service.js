@@ -1,4 +1,4 @@
-// Puts one picture to the service, and says in three words how it went: read, refused, unavailable.
+// Puts one picture to the service; it is read or refused, or the service is unavailable.
 
 const WHAT = "predict?alternatives=3&matrix=true";
 const LATER = new Set([429, 502, 503, 504]);
@@ -30,8 +30,9 @@ export async function read(file, { key, signal }) {
   const response = await fetch(WHAT, { method: "POST", body, headers, signal }).catch((error) => {
     throw signal.aborted ? error : new Unavailable("lost");
   });
+  const milliseconds = performance.now() - started;
   const answer = await response.json().catch(() => ({}));
-  if (response.ok) return { prediction: answer, milliseconds: performance.now() - started };
+  if (response.ok) return { prediction: answer, milliseconds };
   const detail = answer.detail ?? `The service answered with the status ${response.status}.`;
   if (response.status === 401) throw new Unavailable("key", { detail });
   if (LATER.has(response.status)) {
