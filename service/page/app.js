@@ -93,7 +93,8 @@ function announce() {
 
 function sentence({ kind, message }) {
   if (kind === "busy") return `The service is busy. ${message}`;
-  return kind === "lost" ? "The service cannot be reached. Nothing is lost." : message;
+  if (kind === "lost") return "The service cannot be reached. Nothing is lost.";
+  return queue.key ? "The service does not know this API key." : "The service asks for an API key.";
 }
 
 async function copy(text, button) {

@@ -19,7 +19,7 @@ export function drawHeatmap(plot, readout, matrix) {
   const cursor = plot.querySelector(".cursor");
   const hidden = matrix.symbols.length - rows.length;
   const rest = `What the model saw in ${steps} steps` +
-    (hidden ? `; ${hidden} symbols below 1 % are left out.` : ".");
+    (hidden ? `; ${hidden} symbols below 1 % are left out.` : ".");
   let step = Math.floor(steps / 2);
 
   function leave() {

@@ -80,7 +80,11 @@ def test_a_service_that_wants_a_key(page: Page) -> None:
 
     page.route(PREDICT, guarded)
     choose(page, example("bndyp"), example("fnex2"))
-    expect(page.get_by_role("alert")).to_have_text("No API key was sent.")
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_text("The service asks for an API key.")
+    page.get_by_label("API key").fill("guess")
+    page.keyboard.press("Enter")
+    expect(alert).to_have_text("The service does not know this API key.")
     page.get_by_label("API key").fill("secret")
     page.keyboard.press("Enter")
     sees(page, "bndyp", "fnex2")
