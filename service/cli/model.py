@@ -1,0 +1,34 @@
+"""The model that a command works with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from service.ocr.recognizer import Recognizer
+
+DEFAULT_MODEL = Path("models/captcha.onnx")
+MODEL_VARIABLE = "OCR_MODEL_PATH"
+
+ModelOption = Annotated[Path, typer.Option(envvar=MODEL_VARIABLE, help="The exported model.")]
+
+
+def load_model(path: Path) -> "Recognizer":
+    """Opens and checks a model, or ends the command with a sentence on what is wrong with it."""
+    from service.ocr.exceptions import ModelError, ModelFileError
+    from service.ocr.recognizer import Recognizer
+
+    try:
+        recognizer = Recognizer.load(path)
+        recognizer.verify()
+    except ModelError as error:
+        typer.echo(f"error: {error}", err=True)
+        if isinstance(error, ModelFileError):
+            typer.echo(
+                f"Name another file, or set {MODEL_VARIABLE}; the project's repository has a model "
+                f"at {DEFAULT_MODEL}, and `make export-onnx` there makes others.",
+                err=True,
+            )
+        raise typer.Exit(1) from error
+    return recognizer

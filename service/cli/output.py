@@ -1,0 +1,81 @@
+"""How readings are printed: for people, as JSON lines, or as CSV."""
+
+import csv
+import errno
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import typer
+
+Answer = Mapping[str, Any]
+"""What `POST /predict` answers."""
+
+
+class Writer(Protocol):
+    """Prints one answer after the other on the standard output."""
+
+    def write(self, file: str, answer: Answer) -> None:
+        """Prints one."""
+
+
+class TextWriter:
+    """Lines for people: file, text, confidence, then whatever is worth a remark."""
+
+    def write(self, file: str, answer: Answer) -> None:
+        """Prints one."""
+        parts = [file, answer["text"] or "(no text)", f"{answer['confidence']:.4f}"]
+        parts += [f"or {a['text']} {a['confidence']:.4f}" for a in answer["alternatives"]]
+        if not answer["accepted"]:
+            parts.append(answer["reason"] or "not accepted")
+        print("  ".join(parts))
+
+
+class JsonWriter:
+    """JSON lines: the answer of `POST /predict` with the member `file` before it."""
+
+    def write(self, file: str, answer: Answer) -> None:
+        """Prints one."""
+        print(json.dumps({"file": file, **answer}))
+
+
+class CsvWriter:
+    """CSV with a header.
+
+    Args:
+        alternatives: as many as are asked for; each has two columns, empty where there is none.
+    """
+
+    def __init__(self, alternatives: int) -> None:
+        names = [f"alternative_{number}" for number in range(1, alternatives + 1)]
+        self._width = 2 * alternatives
+        self._writer = csv.writer(sys.stdout, lineterminator="\n")
+        columns = ["file", "text", "confidence", "accepted", "reason", "model_version"]
+        for name in names:
+            columns += [name, f"{name}_confidence"]
+        self._writer.writerow(columns)
+
+    def write(self, file: str, answer: Answer) -> None:
+        """Prints one."""
+        accepted = "true" if answer["accepted"] else "false"
+        row = [file, answer["text"], answer["confidence"], accepted, answer["reason"]]
+        others = [a[key] for a in answer["alternatives"] for key in ("text", "confidence")]
+        others += [None] * (self._width - len(others))
+        self._writer.writerow([*row, answer["model"]["version"], *others])
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Each line leaves at once, whatever a file is called; what cannot be written is told."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # the reader has seen enough, as `head` has, and Typer ends without a word
+        typer.echo(f"error: the results cannot be written: {error.strerror}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,40 @@
+"""What a command line asks about pictures, in the terms of the HTTP parameters."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from service.ocr.decoder import Question
+
+
+def question_of(
+    model_alphabet: str,
+    alternatives: int,
+    length: str | None,
+    alphabet: str | None,
+    pattern: str | None,
+) -> "Question":
+    """The question; constraints that cannot be end the command with what would be right."""
+    from service.ocr.decoder import Question
+
+    given = {"length": length, "alphabet": alphabet, "pattern": pattern}
+    if all(value is None for value in given.values()):
+        # Without what explains constraints, which is imported with all of HTTP.
+        return Question(alternatives)
+    from pydantic import ValidationError
+
+    from service.problems import ProblemError
+    from service.questions import Questioner, QuestionParameters
+
+    try:
+        parameters = QuestionParameters(
+            alternatives=alternatives, length=length, alphabet=alphabet, pattern=pattern
+        )
+        question, _ = Questioner(model_alphabet, parameters).ask(b"")
+    except ProblemError as error:
+        raise typer.BadParameter(str(error)) from error
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise typer.BadParameter(f"{wrong['loc'][0]}: {wrong['msg']}") from error
+    return question

@@ -1,0 +1,67 @@
+"""Reads many pictures on all cores, in order, holding only a few of them at a time.
+
+Threads are enough, since the model and the decoding of pictures let other threads run; batches
+make one call of the model for several pictures, which costs less than one for each.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from service.cli.pictures import read_bytes
+from service.ocr.decoder import Question, Reading
+from service.ocr.exceptions import PictureError
+from service.ocr.recognizer import Recognizer
+
+_BATCH = 8
+
+Outcome = Reading | PictureError | OSError
+
+
+def read_pictures(
+    recognizer: Recognizer, pictures: Iterable[str], question: Question, threads: int
+) -> Iterator[tuple[str, Outcome]]:
+    """What became of every picture, in their order.
+
+    Args:
+        pictures: files, or `-` for the standard input.
+        threads: batches that are read at the same time; as many again wait.
+    """
+    waiting: deque[Future[list[tuple[str, Outcome]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for batch in _batches(pictures):
+                waiting.append(pool.submit(_read_batch, recognizer, batch, question))
+                if len(waiting) >= 2 * threads:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            # Where the reader of the results has gone, nobody needs the rest.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _batches(pictures: Iterable[str]) -> Iterator[list[str]]:
+    remaining = iter(pictures)
+    while batch := list(itertools.islice(remaining, _BATCH)):
+        yield batch
+
+
+def _read_batch(
+    recognizer: Recognizer, pictures: list[str], question: Question
+) -> list[tuple[str, Outcome]]:
+    files = [_bytes_or_error(picture) for picture in pictures]
+    sound = [file for file in files if isinstance(file, bytes)]
+    outcomes = iter(recognizer.read_all(sound, question))
+    return [
+        (picture, next(outcomes) if isinstance(file, bytes) else file)
+        for picture, file in zip(pictures, files, strict=True)
+    ]
+
+
+def _bytes_or_error(picture: str) -> bytes | OSError:
+    try:
+        return read_bytes(picture)
+    except OSError as error:
+        return error.with_traceback(None)

@@ -1,0 +1,25 @@
+"""`captcha-ocr serve`: the service, as `python -m service` starts it."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve requests.")] = None,
+    model: Annotated[Path | None, typer.Option(help="The exported model to serve.")] = None,
+) -> None:
+    """Serve a model over HTTP.
+
+    What is not given here is as the environment variables OCR_* say.
+    """
+    from service.__main__ import main
+
+    given = {"HOST": host, "PORT": port, "WORKERS": workers, "MODEL_PATH": model}
+    # By the environment, because the workers read their settings from there.
+    os.environ.update({f"OCR_{name}": str(v) for name, v in given.items() if v is not None})
+    raise typer.Exit(main())

@@ -1,0 +1,151 @@
+import json
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from service.cli import create_cli
+from tests import stripes
+from tests.cli.command import COMMAND, ROOT, environment, run
+from tests.service.server import address_of
+
+DOCUMENT = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+NAMES = [command.callback.__name__ for command in create_cli().registered_commands]  # type: ignore[union-attr]
+
+
+def test_help_is_quick() -> None:
+    """What takes long to import is not imported for a help text or a completion."""
+    code = """
+import sys
+from service.cli import main
+sys.argv = ["captcha-ocr", "predict", "--help"]
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "Usage: captcha-ocr predict" in done.stdout
+    loaded = set(done.stderr.split())
+    assert "service.cli.predict" in loaded
+    assert loaded & {"onnxruntime", "fastapi", "numpy", "PIL", "rich.progress"} == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_texts_are_in_the_documents(name: str) -> None:
+    """Word for word, under a heading of the command's name."""
+    section = DOCUMENT.partition(f"## captcha-ocr {name}\n")[2]
+    shown = re.match(r"\n```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    assert shown[1] == run(name, "--help").stdout.decode()
+
+
+def test_the_documents_know_every_command() -> None:
+    """And no other."""
+    assert re.findall(r"^## captcha-ocr (\w+)$", DOCUMENT, re.MULTILINE) == NAMES
+
+
+def test_the_commands_of_the_document() -> None:
+    """Each runs as it is written, where the command is on the path."""
+    command = " ".join(COMMAND)
+    for block in re.findall(r"^```sh\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL):
+        script = block.replace("captcha-ocr", command).replace("> texts.csv", "| sed -n 1p")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        header, answer = done.stdout.splitlines()
+        named = set(re.findall(r"`(\w+)`", DOCUMENT)) | {
+            "alternative_2",
+            "alternative_2_confidence",
+        }
+        assert set(header.split(",")) <= named
+        assert json.loads(answer)["text"] == "bndyp"
+
+
+def test_the_package_installs_the_command() -> None:
+    """Its entry point is this command line, and its packages are all packaged."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["scripts"] == {"captcha-ocr": "service.cli:main"}
+    packages = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in ("service", "training")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert set(project["tool"]["setuptools"]["packages"]) == packages
+
+
+@pytest.mark.parametrize("command", ["predict", "info", "bench"])
+def test_a_missing_model_is_explained(command: str, tmp_path: Path) -> None:
+    """What is missing, and how to name or make one."""
+    arguments = ["x.png"] if command == "predict" else []
+    done = run(command, *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    error, advice = done.stderr.decode().splitlines()
+    assert error == "error: there is no model file at models/captcha.onnx."
+    assert "OCR_MODEL_PATH" in advice
+    assert "make export-onnx" in advice
+
+
+def test_info_shows_what_a_model_says_of_itself(tmp_path: Path) -> None:
+    """All of its metadata and its size, as a table and as JSON; markup in it stays text."""
+    file = stripes.write_model(tmp_path / "m.onnx", name="[red]stripes", figures={"cer": 0.25})
+    facts = json.loads(run("info", file, "--json").stdout)
+    assert facts["name"] == "[red]stripes"
+    assert facts["alphabet"] == stripes.ALPHABET
+    assert facts["figures"] == {"cer": 0.25}
+    assert facts["golden"] == 1
+    assert facts["bytes"] == file.stat().st_size
+    table = run("info", file).stdout.decode()
+    assert "[red]stripes" in table
+    assert re.search(r"figures\.cer +0\.25", table)
+
+
+def test_bench_measures_every_stage(stripe_model: Path) -> None:
+    """CPU time of each, its share of the model's, and pictures a second."""
+    arguments = ("bench", "--model", stripe_model, "--pictures", 20)
+    figures = json.loads(run(*arguments, "--json").stdout)
+    assert set(figures["cpu_ms"]) == {"preprocessing", "session.run", "decoding"}
+    for stage, value in figures["cpu_ms"].items():
+        assert value > 0
+        share = value / figures["cpu_ms"]["session.run"]
+        assert figures["of_session_run"][stage] == pytest.approx(share, rel=0.05)
+    assert figures["pictures_per_second"] > 0
+    assert b"pictures a second" in run(*arguments).stdout
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_serve_takes_options_over_variables(workers: int, stripe_model: Path) -> None:
+    """The service answers with the model that the option names, and ends in good order."""
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--model", str(stripe_model), "--port", "0", "--workers", str(workers)],
+        cwd=ROOT, env=environment(OCR_MODEL_PATH="nowhere.onnx", OCR_PORT="1"),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        transport = httpx2.HTTPTransport(retries=5)
+        with httpx2.Client(base_url=address_of(process), transport=transport, timeout=60) as client:
+            while client.get("/health/ready").status_code != 200:
+                pass
+            assert client.get("/model").json()["name"] == "stripes"
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode in (0, -signal.SIGTERM), output
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_serve_fails_as_the_service_does() -> None:
+    """One sentence on the setting that cannot be, and exit status 1."""
+    done = run("serve", "--port", 99999)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: OCR_PORT is '99999'")

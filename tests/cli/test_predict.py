@@ -1,0 +1,213 @@
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.cli.reading import read_pictures
+from service.ocr.decoder import PLAIN
+from service.ocr.recognizer import Recognizer
+from service.settings import Settings
+from tests import stripes
+from tests.cli.command import COMMAND, environment, run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures on two levels, and a file that is none."""
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    for name, text in {"b.png": "abcd", "a.PNG": "bd", "below/c.png": "dcba"}.items():
+        (folder / name).write_bytes(stripes.picture(text))
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def readings(output: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_a_folder_is_read_in_the_order_of_its_paths(folder: Path, stripe_model: Path) -> None:
+    """Pictures of every level, none of the other files, after what is named before the folder."""
+    done = run("predict", folder / "b.png", folder, "--model", stripe_model)
+    assert done.returncode == 0
+    lines = [line.split("  ") for line in done.stdout.decode().splitlines()]
+    assert [line[0] for line in lines] == [
+        str(folder / name) for name in ("b.png", "a.PNG", "b.png", "below/c.png")
+    ]
+    assert [line[1] for line in lines] == ["abcd", "bd", "abcd", "dcba"]
+    assert done.stderr == b""  # no bar where there is no terminal
+
+
+def test_json_lines_are_the_answers_of_the_service(folder: Path, stripe_model: Path) -> None:
+    """The same members and values as over HTTP, and the file."""
+    done = run(
+        "predict", folder / "b.png", "--json", "--alternatives", 2, "--min-confidence", 0.5,
+        OCR_MODEL_PATH=str(stripe_model),
+    )  # fmt: skip
+    with TestClient(create_app(Settings(model_path=stripe_model))) as client:
+        answer = client.post(
+            "/predict",
+            files={"file": (folder / "b.png").read_bytes()},
+            params={"alternatives": 2, "min_confidence": 0.5},
+        ).json()
+    assert len(answer["alternatives"]) == 2
+    assert readings(done.stdout) == [{"file": str(folder / "b.png"), **answer}]
+
+
+def test_csv_has_a_column_for_every_alternative(folder: Path, stripe_model: Path) -> None:
+    """A header, and rows of its length, with what the JSON lines say."""
+    arguments = ("predict", folder, "--alternatives", 2, "--model", stripe_model)
+    rows = list(csv.DictReader(io.StringIO(run(*arguments, "--csv").stdout.decode())))
+    answers = readings(run(*arguments, "--json").stdout)
+    assert len(rows) == 3
+    for row, answer in zip(rows, answers, strict=True):
+        assert row["file"] == answer["file"]
+        assert row["text"] == answer["text"]
+        assert float(row["confidence"]) == answer["confidence"]
+        assert row["accepted"] == "true"
+        assert row["model_version"] == answer["model"]["version"]
+        others = [row["alternative_1"], row["alternative_2"]]
+        assert others == [other["text"] for other in answer["alternatives"]]
+        assert None not in row
+
+
+def test_bad_files_are_named_at_the_end(folder: Path, stripe_model: Path) -> None:
+    """The others are read, and the exit status is 1."""
+    broken = folder / "a-broken.png"
+    broken.write_bytes(stripes.picture("ab")[:40])
+    missing = folder / "missing.png"
+    done = run("predict", missing, folder, folder / "notes.txt", "--json", "--model", stripe_model)
+    assert done.returncode == 1
+    assert [reading["text"] for reading in readings(done.stdout)] == ["bd", "abcd", "dcba"]
+    first, second, third, summary = done.stderr.decode().splitlines()
+    assert first == f"error: {missing}: No such file or directory"
+    assert second.startswith(f"error: {broken}: The PNG")
+    assert third.startswith(f"error: {folder / 'notes.txt'}: Not a picture in a format")
+    assert summary == "3 of 6 pictures could not be read."
+
+
+def test_the_standard_input_is_a_picture(stripe_model: Path) -> None:
+    """`-` stands for it."""
+    done = run("predict", "-", "--model", stripe_model, stdin=stripes.picture("cab"))
+    assert done.stdout.split()[:2] == [b"-", b"cab"]
+
+
+def test_constraints_are_those_of_the_service(folder: Path, stripe_model: Path) -> None:
+    """The text satisfies them, from options and variables; below a confidence it is marked."""
+    done = run(
+        "predict", folder / "b.png", "--pattern", "[a-d]{2}", "--min-confidence", 0.9,
+        "--model", stripe_model, OCR_ALPHABET="ab",
+    )  # fmt: skip
+    file, text, _, remark = done.stdout.decode().strip().split("  ")
+    assert file == str(folder / "b.png")
+    assert len(text) == 2
+    assert set(text) <= set("ab")
+    assert remark == "not accepted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--length", "0"), "length: '0' was given; allowed are 5, or 4-7"),
+        (("--pattern", ""), "pattern: String should have at least 1 character"),
+        (("--alphabet", "xyz"), "the alphabet 'abcd' lacks"),
+        (("--alternatives", "11"), "less than or equal to 10"),
+        (("--json", "--csv"), "--json and --csv exclude each other"),
+    ],
+)
+def test_a_wrong_question_is_explained(
+    arguments: tuple[str, ...], complaint: str, folder: Path, stripe_model: Path
+) -> None:
+    """Exit status 2, nothing on the standard output, and what would be right."""
+    done = run("predict", folder, "--model", stripe_model, *arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert complaint in " ".join(done.stderr.decode().split())
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_folder_without_pictures_is_a_mistake(tmp_path: Path, stripe_model: Path) -> None:
+    """It is named, and what pictures are called."""
+    done = run("predict", tmp_path, "--model", stripe_model)
+    assert done.returncode == 2
+    assert ".png" in done.stderr.decode()
+
+
+def test_an_end_of_the_reader_ends_the_command(folder: Path, stripe_model: Path) -> None:
+    """As with `| head -1`: no traceback, and nobody waits for thousands of pictures."""
+    files = [str(folder / "b.png")] * 5000
+    with subprocess.Popen(
+        [*COMMAND, "predict", *files, "--json", "--model", str(stripe_model)],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["text"] == "abcd"
+        process.stdout.close()
+        complaints = process.stderr.read()
+    assert process.returncode == 1
+    assert complaints == b""
+
+
+def test_a_full_disk_is_told(folder: Path, stripe_model: Path) -> None:
+    """In a sentence, with exit status 1."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "predict", str(folder), "--csv", "--model", str(stripe_model)],
+            env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "error: the results cannot be written: No space left on device\n"
+
+
+def test_any_file_name_can_be_printed(stripe_model: Path, tmp_path: Path) -> None:
+    """Also one that is no UTF-8, in every format."""
+    file = os.path.join(os.fsencode(tmp_path), b"\xff\n.png")  # noqa: PTH118
+    with open(file, "wb") as picture:  # noqa: PTH123
+        picture.write(stripes.picture("ab"))
+    for form in ([], ["--json"], ["--csv"]):
+        done = run("predict", tmp_path, "--model", stripe_model, *form)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"\\udcff" in done.stdout
+
+
+def test_a_terminal_sees_a_bar(folder: Path, stripe_model: Path) -> None:
+    """On the standard error, and none of it in the results."""
+    terminal, side = pty.openpty()
+    done = subprocess.run(
+        [*COMMAND, "predict", str(folder), "--json", "--model", str(stripe_model)],
+        env=environment(TERM="xterm"), stdout=subprocess.PIPE, stderr=side, check=True,
+    )  # fmt: skip
+    os.close(side)
+    assert b"3/3" in os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert len(readings(done.stdout)) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_order_is_kept_and_little_is_taken_ahead(
+    threads: int, folder: Path, recognizer: Recognizer
+) -> None:
+    """Whatever the threads, results come in order, from a few batches that are in work."""
+    texts = ("b.png", "a.PNG", "below/c.png", "missing")
+    taken = 0
+
+    def pictures() -> Any:
+        nonlocal taken
+        for number in range(403):
+            taken += 1
+            yield str(folder / texts[number % 4])
+
+    for number, (file, outcome) in enumerate(read_pictures(recognizer, pictures(), PLAIN, threads)):
+        assert taken - number <= 8 * 2 * threads
+        assert file == str(folder / texts[number % 4])
+        expected = ("abcd", "bd", "dcba", None)[number % 4]
+        assert getattr(outcome, "text", None) == expected
+    assert number == 402
