@@ -1,0 +1,94 @@
+"""What is asked of the service, and what its answers mean; sends nothing itself."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypedDict, TypeVar
+
+from httpx2 import RequestError, Response
+
+from service.client.answers import Model, Prediction
+from service.client.exceptions import ProblemError, UnexpectedAnswerError, UnreachableError
+from service.client.retry import UNAVAILABLE
+
+T = TypeVar("T")
+
+Picture = bytes | Path
+
+
+class Question(TypedDict, total=False):
+    """The parameters of `POST /predict`; one that is absent or None is as the service says."""
+
+    alternatives: int | None
+    length: int | str | None
+    alphabet: str | None
+    pattern: str | None
+    min_confidence: float | None
+
+
+_LONGEST_ECHO = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[Mapping[str, Any]], T]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, tuple[str, bytes]] | None = None
+    unavailable: T | None = None
+    """The answer that a 503 is; None where it is an error."""
+
+
+def predict_call(picture: Picture, question: Question) -> Call[Prediction]:
+    """Reads a picture."""
+    data = picture.read_bytes() if isinstance(picture, Path) else picture
+    given = {name: value for name, value in question.items() if value is not None}
+    # Under a name of no meaning: that of a file may be nobody's business.
+    return Call("POST", "/predict", Prediction.from_json, given, {"file": ("picture", data)})
+
+
+def model_call() -> Call[Model]:
+    """Asks for the model that is served."""
+    return Call("GET", "/model", Model.from_json)
+
+
+def health_call(kind: str) -> Call[bool]:
+    """Asks for the health check `live` or `ready`; False where it answers that it is not."""
+    return Call("GET", f"/health/{kind}", lambda _: True, unavailable=False)
+
+
+def answer_of(call: Call[T], response: Response) -> T:
+    """What a response says.
+
+    Raises:
+        ProblemError, UnexpectedAnswerError
+    """
+    try:
+        if response.is_success:
+            return call.read(response.json())
+        if response.status_code == UNAVAILABLE and call.unavailable is not None:
+            return call.unavailable
+        problem = response.json()
+        error = ProblemError(
+            problem["type"], problem["title"], response.status_code, problem["detail"]
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as reason:
+        raise UnexpectedAnswerError(
+            f"{call.method} {response.url} was answered with {response.status_code} and "
+            f"{response.text[:_LONGEST_ECHO]!r}, which is none of this service's answers."
+        ) from reason
+    raise error
+
+
+@contextmanager
+def reaching(address: str) -> Iterator[None]:
+    """Turns what the HTTP library raises into this package's error."""
+    try:
+        yield
+    except RequestError as error:
+        reason = str(error) or type(error).__name__
+        raise UnreachableError(f"no answer from {address}: {reason}") from error
