@@ -1,0 +1,113 @@
+"""What the outcomes of a load come to: percentiles, answers by kind, and the pace that was held."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.load import UNANSWERED, Outcome
+
+IN_TIME_SECONDS = 0.01
+"""A request that was sent this long after its scheduled time was still sent in time."""
+
+_OK, _REFUSED = 200, 503
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The least value that at least this share of the values does not exceed (nearest rank).
+
+    Returns:
+        None where fewer than one value is expected to lie above it, so that it would be the
+        maximum under another name.
+    """
+    if not values or len(values) * (1 - share) < 1 - 1e-9:
+        return None
+    return sorted(values)[math.ceil(len(values) * share - 1e-9) - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles in milliseconds; None where there are too few values for one."""
+
+    count: int
+    p50: float | None
+    p99: float | None
+    p999: float | None
+    worst: float | None
+
+    @classmethod
+    def of(cls, outcomes: Iterable[Outcome]) -> "Latency":
+        """The latencies of these outcomes, from their scheduled arrivals."""
+        values = [1000 * outcome.latency for outcome in outcomes]
+        return cls(
+            len(values),
+            percentile(values, 0.5),
+            percentile(values, 0.99),
+            percentile(values, 0.999),
+            max(values, default=None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The outcomes of one load."""
+
+    accepted: Latency  # answered with 200
+    refused: Latency  # answered with 503
+    other: dict[str, int]  # how often each other status occurred, `unanswered` among them
+    in_time: float  # the share that was sent within IN_TIME_SECONDS of its scheduled time
+    goodput: float  # answers with 200 a second
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> "Summary":
+        """Goodput is counted from the first scheduled arrival to the last answer."""
+        if not outcomes:
+            raise ValueError("there are no outcomes to summarise; the load was too short.")
+        accepted = Latency.of(o for o in outcomes if o.status == _OK)
+        others = Counter(o.status for o in outcomes if o.status not in (_OK, _REFUSED))
+        span = max(o.ended for o in outcomes) - min(o.scheduled for o in outcomes)
+        on_time = sum(o.sent - o.scheduled <= IN_TIME_SECONDS for o in outcomes)
+        return cls(
+            accepted,
+            Latency.of(o for o in outcomes if o.status == _REFUSED),
+            {"unanswered" if s == UNANSWERED else str(s): n for s, n in sorted(others.items())},
+            on_time / len(outcomes),
+            accepted.count / span if span > 0 else 0.0,
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return asdict(self)
+
+
+def recovery_seconds(
+    outcomes: Sequence[Outcome], origin: float, bound_ms: float, window: float = 1.0
+) -> float | None:
+    """Seconds from `origin` until every window's p99 stays within a bound.
+
+    Args:
+        outcomes: of a load after the overload, in any order.
+        origin: the time at which the overload's last request was scheduled.
+        window: seconds of scheduled arrivals that are judged together; one that holds anything
+            but answers with 200 is not within the bound.
+
+    Returns:
+        None where the last window is still out of bounds.
+    """
+    start = min(o.scheduled for o in outcomes)
+    windows: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        windows.setdefault(int((outcome.scheduled - start) / window), []).append(outcome)
+    recovered: float | None = None
+    for number in sorted(windows, reverse=True):
+        if not _within(windows[number], bound_ms):
+            break
+        recovered = start + number * window - origin
+    return recovered
+
+
+def _within(outcomes: Sequence[Outcome], bound_ms: float) -> bool:
+    latencies = sorted(1000 * o.latency for o in outcomes)
+    p99 = latencies[math.ceil(0.99 * len(latencies)) - 1]
+    return all(o.status == _OK for o in outcomes) and p99 <= bound_ms

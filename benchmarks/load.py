@@ -1,0 +1,266 @@
+"""A load generator: one thread, non-blocking keep-alive connections, requests made beforehand.
+
+It knows two loads (Schroeder et al. 2006, "Open Versus Closed: A Cautionary Tale"). In a closed
+loop each connection sends its next request when it has its answer, so that a slow server is
+asked less. In an open loop requests arrive at a constant rate whatever the server does, and the
+latency counts from the scheduled arrival: what waits for a free connection, or for a generator
+that is late, waits visibly (no "coordinated omission").
+
+It knows nothing of what the requests mean. Answers must have a Content-Length.
+"""
+
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
+from types import TracebackType
+from typing import NamedTuple, Self
+
+UNANSWERED = 0
+"""The status of a request without an answer: reset, refused, cut short or given up."""
+
+_READ_BYTES = 1 << 16
+
+
+class Outcome(NamedTuple):
+    """What became of a request; times are in seconds on the clock of `time.perf_counter`."""
+
+    scheduled: float
+    sent: float  # when its last byte was handed over; infinite where it never was
+    ended: float
+    status: int
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the scheduled arrival to the whole answer."""
+        return self.ended - self.scheduled
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+
+def parse_answer(received: bytes | bytearray) -> tuple[int, bool] | None:
+    """The status of an answer and whether the connection stays open; None until it is whole.
+
+    Raises:
+        ValueError: it has no Content-Length, so that its end cannot be told.
+    """
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    head = bytes(received[:end]).lower()
+    _, found, length = head.partition(b"\r\ncontent-length:")
+    if not found:
+        raise ValueError(f"an answer without Content-Length: {head!r}")
+    if len(received) < end + 4 + int(length.partition(b"\r\n")[0]):
+        return None
+    return int(head[9:12]), b"\r\nconnection: close" not in head
+
+
+def exchange(address: Address, request: bytes, timeout: float = 60.0) -> tuple[int, bytes]:
+    """Sends one request and waits: the status and the body of its answer.
+
+    Raises:
+        OSError: there was no answer.
+    """
+    with socket.create_connection(address, timeout) as connection:
+        connection.sendall(request)
+        received = b""
+        while (answer := parse_answer(received)) is None:
+            if not (data := connection.recv(_READ_BYTES)):
+                raise ConnectionError("the connection was closed before the answer was whole")
+            received += data
+    return answer[0], received.partition(b"\r\n\r\n")[2]
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    socket: socket.socket
+    scheduled: float | None = None  # of the request that is under way, None where none is
+    sent: float = float("inf")
+    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
+    blocked: bool = False
+    received: bytearray = field(default_factory=bytearray)
+
+
+class LoadGenerator:
+    """Sends requests to one server over so many connections; closes them as a context manager.
+
+    Args:
+        requests: whole HTTP/1.1 requests as bytes, sent in turn.
+    """
+
+    def __init__(self, address: Address, requests: Sequence[bytes], connections: int) -> None:
+        self._address = address
+        self._requests = cycle(requests)
+        self._size = connections
+        self._epoll = select.epoll()
+        self._connections: dict[int, _Connection] = {}
+        self._idle: deque[_Connection] = deque()
+        self._outcomes: list[Outcome] = []
+        for _ in range(connections):
+            self._idle.append(self._connect())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        self._epoll.close()
+
+    def closed_loop(self, seconds: float, patience: float = 10.0) -> list[Outcome]:
+        """Sends on every connection as soon as it is free, for so long.
+
+        Args:
+            patience: seconds that the last answers are waited for.
+        """
+        self._outcomes = []
+        start = time.perf_counter()
+        while (now := time.perf_counter()) < start + seconds:
+            if not self._send(now):
+                self._wait(start + seconds - now)
+        self._drain(start + seconds + patience)
+        return self._outcomes
+
+    def open_loop(self, rate: float, seconds: float, patience: float = 10.0) -> list[Outcome]:
+        """Schedules `rate` requests a second at equal distances, for so long.
+
+        Args:
+            patience: seconds that the last answers are waited for.
+
+        Returns:
+            An outcome for every scheduled request, also for those that were never sent.
+        """
+        self._outcomes = []
+        total, issued, start = round(rate * seconds), 0, time.perf_counter()
+        end = start + seconds + patience
+        while issued < total and (now := time.perf_counter()) < end:
+            due = start + issued / rate
+            if due <= now and self._send(due):
+                issued += 1
+                self._wait(0)  # answers that are there must not wait until it has caught up
+            else:
+                # Where no connection is free, the next answer is what is waited for.
+                self._wait(due - now if due > now else end - now)
+        self._drain(end)
+        never = float("inf")
+        for number in range(issued, total):
+            due = start + number / rate
+            self._outcomes.append(Outcome(due, never, time.perf_counter(), UNANSWERED))
+        return self._outcomes
+
+    def _drain(self, end: float) -> None:
+        while any(c.scheduled is not None for c in self._connections.values()):
+            if (left := end - time.perf_counter()) <= 0:
+                break
+            self._wait(left)
+        for connection in list(self._connections.values()):
+            if connection.scheduled is not None:
+                self._lose(connection)
+
+    def _connect(self) -> _Connection:
+        connection = _Connection(socket.socket())
+        connection.socket.setblocking(False)
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.socket.connect_ex(self._address)
+        self._connections[connection.socket.fileno()] = connection
+        self._epoll.register(connection.socket, select.EPOLLIN)
+        return connection
+
+    def _send(self, scheduled: float) -> bool:
+        """Sends the next request; False where no connection is free."""
+        if self._idle:
+            # The one that has rested longest, so that all processes of a server get their share.
+            connection = self._idle.popleft()
+        elif len(self._connections) < self._size:
+            connection = self._connect()
+        else:
+            return False
+        connection.scheduled = scheduled
+        connection.sent = float("inf")
+        connection.unsent = memoryview(next(self._requests))
+        self._write(connection)
+        return True
+
+    def _write(self, connection: _Connection) -> None:
+        try:
+            written = connection.socket.send(connection.unsent)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self._lose(connection)
+            return
+        connection.unsent = connection.unsent[written:]
+        blocked = len(connection.unsent) > 0
+        if not blocked:
+            connection.sent = time.perf_counter()
+        if blocked != connection.blocked:
+            connection.blocked = blocked
+            events = select.EPOLLIN | (select.EPOLLOUT if blocked else 0)
+            self._epoll.modify(connection.socket, events)
+
+    def _wait(self, seconds: float) -> None:
+        """Handles what the sockets have, after waiting for it so long at the most."""
+        # `select` waits for microseconds, where epoll would round up to a millisecond.
+        if not select.select([self._epoll], [], [], max(0.0, seconds))[0]:
+            return
+        for descriptor, events in self._epoll.poll(0):
+            connection = self._connections.get(descriptor)
+            if connection is None:
+                continue
+            if events & select.EPOLLOUT:
+                self._write(connection)
+            if events & ~select.EPOLLOUT and descriptor in self._connections:
+                self._read(connection)
+
+    def _read(self, connection: _Connection) -> None:
+        try:
+            data = connection.socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lose(connection)
+            return
+        connection.received += data
+        answer = parse_answer(connection.received)
+        if answer is None:
+            return
+        status, stays = answer
+        self._record(connection, status)
+        connection.received.clear()
+        # An answer to half a request leaves a connection that cannot be used again.
+        if stays and not connection.unsent:
+            self._idle.append(connection)
+        else:
+            self._drop(connection)
+
+    def _record(self, connection: _Connection, status: int) -> None:
+        if connection.scheduled is not None:
+            ended = time.perf_counter()
+            self._outcomes.append(Outcome(connection.scheduled, connection.sent, ended, status))
+            connection.scheduled = None
+
+    def _lose(self, connection: _Connection) -> None:
+        if connection.scheduled is None:
+            self._idle.remove(connection)
+        self._record(connection, UNANSWERED)
+        self._drop(connection)
+
+    def _drop(self, connection: _Connection) -> None:
+        del self._connections[connection.socket.fileno()]
+        connection.socket.close()

@@ -1,0 +1,80 @@
+import pytest
+
+from benchmarks.latency import Summary, percentile, recovery_seconds
+from benchmarks.load import UNANSWERED, Outcome
+
+
+def outcome(scheduled: float, latency_ms: float, status: int = 200, late: float = 0.0) -> Outcome:
+    return Outcome(scheduled, scheduled + late, scheduled + latency_ms / 1000, status)
+
+
+def test_percentiles_are_values_that_occurred() -> None:
+    """By nearest rank, whatever the order."""
+    values = [float(n) for n in range(100, 0, -1)]
+    assert [percentile(values, share) for share in (0.5, 0.9, 0.99)] == [50, 90, 99]
+
+
+@pytest.mark.parametrize(("count", "share"), [(0, 0.5), (1, 0.5), (99, 0.99), (999, 0.999)])
+def test_too_few_values_give_no_percentile(count: int, share: float) -> None:
+    """The maximum is not passed off as p99.9."""
+    assert percentile([1.0] * count, share) is None
+    assert percentile([1.0] * round(1 / (1 - share)), share) == 1
+
+
+def test_latency_counts_from_the_scheduled_arrival() -> None:
+    """What waited before it was sent has waited."""
+    summary = Summary.of([outcome(0, 300, late=0.25), outcome(0.1, 100)])
+    assert summary.accepted.worst == pytest.approx(300)
+    assert summary.accepted.p50 == pytest.approx(100)
+
+
+def test_answers_are_told_apart() -> None:
+    """Refused requests have latencies of their own; what else there was is counted by status."""
+    summary = Summary.of(
+        [
+            outcome(0, 10),
+            outcome(0, 20),
+            outcome(0, 1, 503),
+            outcome(0, 1, 500),
+            outcome(0, 1, UNANSWERED),
+        ]
+    )
+    assert (summary.accepted.count, summary.refused.count) == (2, 1)
+    assert summary.accepted.worst == pytest.approx(20)
+    assert summary.other == {"unanswered": 1, "500": 1}
+
+
+def test_goodput_is_of_accepted_requests_over_the_whole_time() -> None:
+    """Neither refusals nor the end of the schedule make it look better."""
+    outcomes = [outcome(second, 1000) for second in range(9)]
+    outcomes += [outcome(second, 10, 503) for second in range(9)]
+    assert Summary.of(outcomes).goodput == pytest.approx(9 / 9)
+    assert Summary.of([*outcomes, outcome(8, 10_000)]).goodput == pytest.approx(10 / 18)
+
+
+def test_the_generator_owns_up_to_being_late() -> None:
+    """The share that was sent in time; what was never sent was not."""
+    never = Outcome(0, float("inf"), 1, UNANSWERED)
+    on_time = [outcome(0, 5), outcome(0, 5, late=0.009)]
+    assert Summary.of([*on_time, outcome(0, 50, late=0.02), never]).in_time == 0.5
+
+
+def test_no_outcomes_are_an_error() -> None:
+    """A load without requests has no latency of 0."""
+    with pytest.raises(ValueError, match="too short"):
+        Summary.of([])
+
+
+def test_recovery_is_when_the_latencies_stay_low() -> None:
+    """One good window between bad ones is no recovery."""
+    worst = [900.0, 10.0, 300.0, 10.0, 12.0]
+    outcomes = [outcome(100 + s + n / 10, worst[s]) for s in range(5) for n in range(10)]
+    assert recovery_seconds(outcomes, origin=98.5, bound_ms=15) == pytest.approx(4.5)
+    assert recovery_seconds(outcomes, origin=98.5, bound_ms=1000) == pytest.approx(1.5)
+    assert recovery_seconds(outcomes, origin=98.5, bound_ms=11) is None
+
+
+def test_a_refusal_is_no_recovery() -> None:
+    """However fast it is answered."""
+    outcomes = [outcome(0, 10), outcome(1.5, 1, 503), outcome(2.5, 10)]
+    assert recovery_seconds(outcomes, origin=0, bound_ms=20) == pytest.approx(2)

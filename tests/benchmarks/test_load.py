@@ -1,0 +1,181 @@
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+
+import pytest
+
+from benchmarks.load import UNANSWERED, Address, LoadGenerator, exchange, parse_answer
+from benchmarks.payloads import get, post
+
+Behave = Callable[[BaseHTTPRequestHandler, int], None]
+
+
+@contextmanager
+def server(behave: Behave) -> Iterator[Address]:
+    """An HTTP server that does as it is told with the n-th request."""
+    numbers = iter(range(1_000_000))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            behave(self, next(numbers))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.daemon_threads = True
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        yield Address("127.0.0.1", http.server_port)
+        http.shutdown()
+        thread.join()
+
+
+def answer(handler: BaseHTTPRequestHandler, status: int = 200, close: bool = False) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Length", "2")
+    if close:
+        handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.wfile.write(b"ok")
+
+
+REQUEST = post("/", "text/plain", b"hello")
+
+
+@pytest.mark.parametrize("cut", [3, 20, 45, -1])
+def test_an_answer_counts_when_it_is_whole(cut: int) -> None:
+    """Not before its last byte."""
+    whole = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nhello"
+    assert parse_answer(whole[:cut]) is None
+    assert parse_answer(whole) == (503, True)
+
+
+def test_an_answer_can_close_the_connection() -> None:
+    """Whatever the case of the header."""
+    head = b"HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 0\r\n\r\n"
+    assert parse_answer(head) == (200, False)
+
+
+def test_an_answer_without_a_length_is_refused() -> None:
+    """Its end could not be told."""
+    with pytest.raises(ValueError, match="Content-Length"):
+        parse_answer(b"HTTP/1.1 200 OK\r\n\r\n")
+
+
+def test_every_scheduled_request_has_one_outcome() -> None:
+    """At equal distances, with the status that it was answered with."""
+
+    def behave(handler: BaseHTTPRequestHandler, number: int) -> None:
+        answer(handler, 503 if number % 2 else 200, close=number % 5 == 0)
+
+    with server(behave) as address, LoadGenerator(address, [REQUEST], 4) as load:
+        outcomes = load.open_loop(rate=100, seconds=0.5)
+    assert sorted(o.status for o in outcomes) == [200] * 25 + [503] * 25
+    times = sorted(o.scheduled for o in outcomes)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == pytest.approx([0.01] * 49)
+    assert all(o.scheduled <= o.sent <= o.ended for o in outcomes)
+
+
+def test_waiting_behind_a_stalled_request_is_counted() -> None:
+    """One answer that takes long delays all that were due meanwhile, and shows in all of them."""
+    stall = 0.4
+
+    def behave(handler: BaseHTTPRequestHandler, number: int) -> None:
+        time.sleep(stall if number == 0 else 0)
+        answer(handler)
+
+    with server(behave) as address, LoadGenerator(address, [REQUEST], 1) as load:
+        outcomes = load.open_loop(rate=100, seconds=0.5)
+    assert len(outcomes) == 50
+    # Those of the first half of the stall waited at least for its second half.
+    assert sum(o.latency >= stall / 2 for o in outcomes) >= 20
+
+
+def test_a_closed_loop_has_one_request_on_each_connection() -> None:
+    """Never more at a time than there are connections, and nothing after the end."""
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def behave(handler: BaseHTTPRequestHandler, _: int) -> None:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.01)
+        with lock:
+            now[0] -= 1
+        answer(handler)
+
+    with server(behave) as address, LoadGenerator(address, [REQUEST], 3) as load:
+        outcomes = load.closed_loop(0.2)
+    assert most[0] == 3
+    assert {o.status for o in outcomes} == {200}
+
+
+def test_what_is_not_answered_is_told() -> None:
+    """A reset is an outcome, and the next request takes a new connection."""
+
+    def behave(handler: BaseHTTPRequestHandler, number: int) -> None:
+        if number == 1:
+            handler.connection.shutdown(socket.SHUT_RDWR)
+            handler.close_connection = True
+        else:
+            answer(handler)
+
+    with server(behave) as address, LoadGenerator(address, [REQUEST], 1) as load:
+        outcomes = load.open_loop(rate=50, seconds=0.2)
+    assert [o.status for o in outcomes] == [200, UNANSWERED] + [200] * 8
+
+
+def test_what_is_given_up_is_told() -> None:
+    """Requests that were sent but not answered in time, and those that found no connection."""
+    release = threading.Event()
+
+    def behave(handler: BaseHTTPRequestHandler, _: int) -> None:
+        release.wait()
+
+    with server(behave) as address:
+        with LoadGenerator(address, [REQUEST], 2) as load:
+            outcomes = load.open_loop(rate=50, seconds=0.2, patience=0.1)
+        release.set()
+    assert [o.status for o in outcomes] == [UNANSWERED] * 10
+    assert sum(o.sent < float("inf") for o in outcomes) == 2
+
+
+def test_a_server_that_is_not_there_is_told() -> None:
+    """Every request ends, none hangs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = Address("127.0.0.1", free.getsockname()[1])
+    with LoadGenerator(address, [get("/")], 2) as load:
+        outcomes = load.open_loop(rate=50, seconds=0.1)
+    assert [o.status for o in outcomes] == [UNANSWERED] * 5
+
+
+def test_large_requests_are_sent_whole() -> None:
+    """Larger than the socket's buffers, to a server that does not read at once."""
+    body = bytes(8 << 20)
+    lengths = []
+
+    def behave(handler: BaseHTTPRequestHandler, _: int) -> None:
+        lengths.append(int(handler.headers["Content-Length"]))
+        answer(handler)
+
+    request = post("/", "application/octet-stream", body)
+    with server(behave) as address, LoadGenerator(address, [request], 2) as load:
+        outcomes = load.open_loop(rate=20, seconds=0.2)
+    assert [o.status for o in outcomes] == [200] * 4
+    assert lengths == [len(body)] * 4
+
+
+def test_one_exchange_gives_status_and_body() -> None:
+    """For checking what is answered before it is timed."""
+    with server(lambda handler, _: answer(handler, 503)) as address:
+        assert exchange(address, REQUEST) == (503, b"ok")
