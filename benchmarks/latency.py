@@ -81,6 +81,19 @@ class Summary:
         return asdict(self)
 
 
+def windows_p99(outcomes: Sequence[Outcome], seconds: float = 1.0) -> dict[float, float]:
+    """The p99 in milliseconds of every window of scheduled arrivals, by the window's start.
+
+    It is infinite where a window holds anything but answers with 200; of fewer than 100 requests
+    it is the maximum.
+    """
+    start = min(o.scheduled for o in outcomes)
+    windows: dict[int, list[Outcome]] = {}
+    for outcome in outcomes:
+        windows.setdefault(int((outcome.scheduled - start) / seconds), []).append(outcome)
+    return {start + n * seconds: _p99(windows[n]) for n in sorted(windows)}
+
+
 def recovery_seconds(
     outcomes: Sequence[Outcome], origin: float, bound_ms: float, window: float = 1.0
 ) -> float | None:
@@ -89,25 +102,21 @@ def recovery_seconds(
     Args:
         outcomes: of a load after the overload, in any order.
         origin: the time at which the overload's last request was scheduled.
-        window: seconds of scheduled arrivals that are judged together; one that holds anything
-            but answers with 200 is not within the bound.
+        window: seconds of scheduled arrivals that are judged together.
 
     Returns:
         None where the last window is still out of bounds.
     """
-    start = min(o.scheduled for o in outcomes)
-    windows: dict[int, list[Outcome]] = {}
-    for outcome in outcomes:
-        windows.setdefault(int((outcome.scheduled - start) / window), []).append(outcome)
     recovered: float | None = None
-    for number in sorted(windows, reverse=True):
-        if not _within(windows[number], bound_ms):
+    for start, p99 in reversed(windows_p99(outcomes, window).items()):
+        if p99 > bound_ms:
             break
-        recovered = start + number * window - origin
+        recovered = start - origin
     return recovered
 
 
-def _within(outcomes: Sequence[Outcome], bound_ms: float) -> bool:
-    latencies = sorted(1000 * o.latency for o in outcomes)
-    p99 = latencies[math.ceil(0.99 * len(latencies)) - 1]
-    return all(o.status == _OK for o in outcomes) and p99 <= bound_ms
+def _p99(outcomes: Sequence[Outcome]) -> float:
+    if any(outcome.status != _OK for outcome in outcomes):
+        return math.inf
+    latencies = sorted(1000 * outcome.latency for outcome in outcomes)
+    return latencies[math.ceil(0.99 * len(latencies)) - 1]

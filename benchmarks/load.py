@@ -6,7 +6,7 @@ asked less. In an open loop requests arrive at a constant rate whatever the serv
 latency counts from the scheduled arrival: what waits for a free connection, or for a generator
 that is late, waits visibly (no "coordinated omission").
 
-It knows nothing of what the requests mean. Answers must have a Content-Length.
+It knows nothing of what the requests mean.
 """
 
 import select
@@ -14,15 +14,14 @@ import socket
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import cycle
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from benchmarks.connection import READ_BYTES, Address, Connection, parse_answer
+
 UNANSWERED = 0
 """The status of a request without an answer: reset, refused, cut short or given up."""
-
-_READ_BYTES = 1 << 16
 
 
 class Outcome(NamedTuple):
@@ -39,57 +38,6 @@ class Outcome(NamedTuple):
         return self.ended - self.scheduled
 
 
-class Address(NamedTuple):
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-
-def parse_answer(received: bytes | bytearray) -> tuple[int, bool] | None:
-    """The status of an answer and whether the connection stays open; None until it is whole.
-
-    Raises:
-        ValueError: it has no Content-Length, so that its end cannot be told.
-    """
-    end = received.find(b"\r\n\r\n")
-    if end < 0:
-        return None
-    head = bytes(received[:end]).lower()
-    _, found, length = head.partition(b"\r\ncontent-length:")
-    if not found:
-        raise ValueError(f"an answer without Content-Length: {head!r}")
-    if len(received) < end + 4 + int(length.partition(b"\r\n")[0]):
-        return None
-    return int(head[9:12]), b"\r\nconnection: close" not in head
-
-
-def exchange(address: Address, request: bytes, timeout: float = 60.0) -> tuple[int, bytes]:
-    """Sends one request and waits: the status and the body of its answer.
-
-    Raises:
-        OSError: there was no answer.
-    """
-    with socket.create_connection(address, timeout) as connection:
-        connection.sendall(request)
-        received = b""
-        while (answer := parse_answer(received)) is None:
-            if not (data := connection.recv(_READ_BYTES)):
-                raise ConnectionError("the connection was closed before the answer was whole")
-            received += data
-    return answer[0], received.partition(b"\r\n\r\n")[2]
-
-
-@dataclass(slots=True, eq=False)
-class _Connection:
-    socket: socket.socket
-    scheduled: float | None = None  # of the request that is under way, None where none is
-    sent: float = float("inf")
-    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
-    blocked: bool = False
-    received: bytearray = field(default_factory=bytearray)
-
-
 class LoadGenerator:
     """Sends requests to one server over so many connections; closes them as a context manager.
 
@@ -102,8 +50,8 @@ class LoadGenerator:
         self._requests = cycle(requests)
         self._size = connections
         self._epoll = select.epoll()
-        self._connections: dict[int, _Connection] = {}
-        self._idle: deque[_Connection] = deque()
+        self._connections: dict[int, Connection] = {}
+        self._idle: deque[Connection] = deque()
         self._outcomes: list[Outcome] = []
         for _ in range(connections):
             self._idle.append(self._connect())
@@ -171,8 +119,8 @@ class LoadGenerator:
             if connection.scheduled is not None:
                 self._lose(connection)
 
-    def _connect(self) -> _Connection:
-        connection = _Connection(socket.socket())
+    def _connect(self) -> Connection:
+        connection = Connection(socket.socket())
         connection.socket.setblocking(False)
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.socket.connect_ex(self._address)
@@ -195,7 +143,7 @@ class LoadGenerator:
         self._write(connection)
         return True
 
-    def _write(self, connection: _Connection) -> None:
+    def _write(self, connection: Connection) -> None:
         try:
             written = connection.socket.send(connection.unsent)
         except BlockingIOError:
@@ -226,9 +174,9 @@ class LoadGenerator:
             if events & ~select.EPOLLOUT and descriptor in self._connections:
                 self._read(connection)
 
-    def _read(self, connection: _Connection) -> None:
+    def _read(self, connection: Connection) -> None:
         try:
-            data = connection.socket.recv(_READ_BYTES)
+            data = connection.socket.recv(READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -249,18 +197,18 @@ class LoadGenerator:
         else:
             self._drop(connection)
 
-    def _record(self, connection: _Connection, status: int) -> None:
+    def _record(self, connection: Connection, status: int) -> None:
         if connection.scheduled is not None:
             ended = time.perf_counter()
             self._outcomes.append(Outcome(connection.scheduled, connection.sent, ended, status))
             connection.scheduled = None
 
-    def _lose(self, connection: _Connection) -> None:
+    def _lose(self, connection: Connection) -> None:
         if connection.scheduled is None:
             self._idle.remove(connection)
         self._record(connection, UNANSWERED)
         self._drop(connection)
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: Connection) -> None:
         del self._connections[connection.socket.fileno()]
         connection.socket.close()

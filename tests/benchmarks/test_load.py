@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from benchmarks.load import UNANSWERED, Address, LoadGenerator, exchange, parse_answer
+from benchmarks.connection import Address, exchange, parse_answer
+from benchmarks.load import UNANSWERED, LoadGenerator
 from benchmarks.payloads import get, post
 
 Behave = Callable[[BaseHTTPRequestHandler, int], None]

@@ -1,0 +1,90 @@
+"""What is compared: this service and its peers, each with the command that starts it."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.payloads import BATCH, MULTIPART, RAW, Payload
+from benchmarks.servers import HOST, Recipe
+
+PEERS_PYTHON = Path(".venv-peers/bin/python")
+SERVICE = "this service"
+
+_HOW = "`make bench-peers` installs it"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A server, and how many of its processes run the model."""
+
+    recipe: Recipe
+    processes: int
+    payloads: tuple[Payload, ...] = (MULTIPART,)
+    absent: str | None = None  # why it cannot be started
+
+    @property
+    def name(self) -> str:
+        """The server's name, and its processes where there are several."""
+        return self.recipe.name + (f", {self.processes} workers" if self.processes > 1 else "")
+
+
+def service(model: Path, workers: int = 1) -> Contender:
+    """This service with its defaults."""
+    environment = {
+        "OCR_HOST": HOST,
+        "OCR_PORT": "{port}",
+        "OCR_MODEL_PATH": str(model),
+        "OCR_WORKERS": str(workers),
+    }
+    recipe = Recipe(SERVICE, [sys.executable, "-m", "service"], environment)
+    return Contender(recipe, workers, (MULTIPART, RAW, BATCH) if workers == 1 else (MULTIPART,))
+
+
+def fast_peers(model: Path) -> list[Contender]:
+    """The tutorial, which needs no package that the service does not need."""
+    return [
+        _uvicorn("FastAPI + onnxruntime", "fastapi_onnx", sys.executable, model, n) for n in (1, 2)
+    ]
+
+
+def slow_peers(model: Path) -> list[Contender]:
+    """Peers with packages of their own; those that cannot be started say why."""
+    python = str(PEERS_PYTHON)
+    absent = None if PEERS_PYTHON.exists() else _HOW
+    environment = {"OCR_MODEL_PATH": str(model), "BENTOML_DO_NOT_TRACK": "True"}
+    peers = []
+    for workers in (1, 2):
+        command = [python, "-m", "benchmarks.peers.litserve_onnx", "{port}", str(workers)]
+        recipe = Recipe("LitServe + onnxruntime", command, environment, ready="/health")
+        peers.append(Contender(recipe, workers, absent=absent))
+    bentoml = [python, "-m", "bentoml", "serve", "benchmarks.peers.bentoml_onnx:Reader"]
+    bentoml += ["--host", HOST, "--port", "{port}"]
+    recipe = Recipe("BentoML + onnxruntime", bentoml, environment, ready="/readyz")
+    peers.append(Contender(recipe, 1, absent=absent))
+    run = _newest_run()
+    missing = absent or (None if run else "it needs a run in runs/, which `make train` makes")
+    variables = {"KERAS_RUN": str(run), "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    peers.append(_uvicorn("FastAPI + Keras", "fastapi_keras", python, model, 1, variables, missing))
+    return peers
+
+
+def _uvicorn(
+    name: str,
+    module: str,
+    python: str,
+    model: Path,
+    workers: int,
+    variables: Mapping[str, str] | None = None,
+    absent: str | None = None,
+) -> Contender:
+    command = [python, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--host", HOST]
+    command += ["--port", "{port}", "--workers", str(workers)]
+    environment = {"OCR_MODEL_PATH": str(model), **(variables or {})}
+    return Contender(Recipe(name, command, environment, ready="/health"), workers, absent=absent)
+
+
+def _newest_run() -> Path | None:
+    """The newest folder of `runs/` with weights; any weights of the same graph take as long."""
+    weights = sorted(Path("runs").glob("*/best.weights.h5"))
+    return weights[-1].parent if weights else None

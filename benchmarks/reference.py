@@ -1,0 +1,87 @@
+"""What a request is compared with: a bare `session.run` of the same model, on one thread."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.servers import ROOT, Recipe, running
+from service.ocr.preprocessing import preprocess
+from service.ocr.recognizer import Recognizer
+
+_LOAD = """
+import sys, onnxruntime, fastapi
+onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+print("loaded", flush=True)
+"""
+
+
+class BareSession:
+    """The model and tensors that are ready for it; nothing is decoded, before or after.
+
+    Args:
+        cpus: the processors that the servers may use.
+    """
+
+    def __init__(self, model: Path, pictures: Sequence[bytes], cpus: set[int]) -> None:
+        self._recognizer = Recognizer.load(model)
+        facts = self._recognizer.metadata
+        self._tensors = [preprocess(p, facts.width, facts.height)[np.newaxis] for p in pictures]
+        self._cpus = cpus
+        self.cpu_ms(0.2)
+
+    def _run(self, seconds: float) -> int:
+        """How often the model was run in that time."""
+        runs, end = 0, time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            self._recognizer.infer(self._tensors[runs % len(self._tensors)])
+            runs += 1
+        return runs
+
+    def cpu_ms(self, seconds: float) -> float:
+        """CPU milliseconds of one run, the mean over about so many seconds."""
+        started = time.thread_time()
+        runs = self._run(seconds)
+        return 1000 * (time.thread_time() - started) / runs
+
+    def runs_per_second(self, seconds: float) -> float:
+        """What the machine gives at this moment: a thread on each of the servers' processors."""
+
+        def run(cpu: int) -> int:
+            os.sched_setaffinity(0, {cpu})  # of this thread alone
+            return self._run(seconds)
+
+        with ThreadPoolExecutor(len(self._cpus)) as pool:
+            started = time.perf_counter()
+            runs = sum(pool.map(run, self._cpus))
+            return runs / (time.perf_counter() - started)
+
+
+def start_times(recipe: Recipe, model: Path, rounds: int) -> tuple[float, float]:
+    """Seconds until a server is ready, and until its libraries and the model alone are loaded.
+
+    Returns:
+        The medians over the rounds, in each of which both are started once.
+    """
+    ready, loaded = [], []
+    for _ in range(rounds):
+        with running(recipe) as server:
+            ready.append(server.ready_seconds)
+        loaded.append(_load_seconds(model))
+    return statistics.median(ready), statistics.median(loaded)
+
+
+def _load_seconds(model: Path) -> float:
+    started = time.perf_counter()
+    command = [sys.executable, "-c", _LOAD, str(model)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise RuntimeError(f"onnxruntime could not load {model}; see above.")
+        return time.perf_counter() - started

@@ -1,0 +1,190 @@
+"""`make bench`: what serving costs beside the model, and how long requests wait under load.
+
+Servers are run one after the other. In each, rounds of a closed loop alternate with rounds of a
+bare `session.run`; figures of different servers are compared as multiples of the latter, so that
+a machine that is busy with something else slows both sides of a ratio alike. Open loops at shares
+of the capacity then show the latency. The figures go to benchmarks/results/serving.json, of which
+`benchmarks.report` makes docs/performance.md and its picture.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import payloads
+from benchmarks.conditions import conditions, server_processors
+from benchmarks.connection import exchange
+from benchmarks.contenders import SERVICE, Contender, fast_peers, service, slow_peers
+from benchmarks.latency import Summary
+from benchmarks.load import LoadGenerator, Outcome
+from benchmarks.reference import BareSession, start_times
+from benchmarks.servers import Server, ServerError, running
+
+RESULTS = Path("benchmarks/results/serving.json")
+SHARES = (0.25, 0.5, 0.8, 0.95)
+"""Of the capacity, at which requests arrive in the open loops."""
+
+CONNECTIONS = 8
+_OPEN_CONNECTIONS = 128
+_WARM_UP_SECONDS = 1.0
+_ROUND_SECONDS = 1.0
+_BARE_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured: rounds of the closed loop, and seconds of each open loop."""
+
+    rounds: int
+    seconds: float
+
+
+def progress(text: str) -> None:
+    """Tells whoever waits what is being done."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def reads(server: Server, requests: Sequence[bytes], texts: Sequence[str]) -> bool:
+    """Whether the server answers the first request with these texts; if not, says so."""
+    status, body = exchange(server.address, requests[0])
+    if status == 200 and all(text.encode() in body for text in texts):
+        return True
+    progress(f"    left out: answered with {status}: {body[:200]!r}")
+    return False
+
+
+def cost(
+    server: Server, requests: Sequence[bytes], pictures: int, bare: BareSession, rounds: int
+) -> dict[str, Any]:
+    """CPU time and pace in a closed loop, beside those of the bare session.
+
+    Args:
+        pictures: in one request.
+    """
+    ratios, paces, times, rates = [], [], [], []
+    outcomes: list[Outcome] = []
+    with LoadGenerator(server.address, requests, CONNECTIONS) as load:
+        load.closed_loop(_WARM_UP_SECONDS)
+        for _ in range(rounds):
+            before = server.cpu_seconds()
+            answered = load.closed_loop(_ROUND_SECONDS)
+            cpu_ms = 1000 * (server.cpu_seconds() - before) / (pictures * len(answered))
+            bare_ms = bare.cpu_ms(_BARE_SECONDS)
+            rate = Summary.of(answered).goodput
+            ratios.append(cpu_ms / bare_ms)
+            paces.append(pictures * rate / bare.runs_per_second(_BARE_SECONDS))
+            times.append((cpu_ms, bare_ms))
+            rates.append(rate)
+            outcomes += answered
+    quartiles = statistics.quantiles(ratios, n=4)
+    return {
+        "cpu_ratio": statistics.median(ratios),
+        "cpu_ratio_quartiles": [quartiles[0], quartiles[2]],
+        "cpu_ms_a_picture": statistics.median(cpu_ms for cpu_ms, _ in times),
+        "session_run_cpu_ms": statistics.median(bare_ms for _, bare_ms in times),
+        # Pictures a second over the bare runs that the same processors make.
+        "pace": statistics.median(paces),
+        "requests_per_second": statistics.median(rates),
+        "closed_loop": Summary.of(outcomes).figures(),
+    }
+
+
+def under_load(
+    server: Server, requests: Sequence[bytes], capacity: float, seconds: float
+) -> list[dict[str, Any]]:
+    """Latencies in open loops at shares of the capacity (requests a second)."""
+    loads = []
+    with LoadGenerator(server.address, requests, _OPEN_CONNECTIONS) as load:
+        for share in SHARES:
+            outcomes = load.open_loop(share * capacity, seconds)
+            figures = Summary.of(outcomes).figures()
+            loads.append({"share": share, "rate": share * capacity, **figures})
+    return loads
+
+
+def measure(
+    contender: Contender,
+    bare: BareSession,
+    pictures: Mapping[str, bytes],
+    effort: Effort,
+    cpus: set[int],
+) -> list[dict[str, Any]]:
+    """All figures of one server, one row for each way of sending pictures that it knows."""
+    rows = []
+    texts, files = list(pictures), list(pictures.values())
+    with running(contender.recipe, cpus) as server:
+        for payload in contender.payloads:
+            progress(f"  {payload.name}")
+            requests = payload.requests(files)
+            if not reads(server, requests, texts[: payload.pictures]):
+                continue
+            figures = cost(server, requests, payload.pictures, bare, effort.rounds)
+            loads = []
+            if payload.pictures == 1:
+                capacity = figures["requests_per_second"]
+                loads = under_load(server, requests, capacity, effort.seconds)
+            rows.append({"payload": payload.name, **figures, "open_loop": loads})
+        sizes = [process.resident_bytes / 2**20 for process in server.family()]
+    memory = {"resident_mib_largest": max(sizes), "resident_mib_all": sum(sizes)}
+    server_name = {"server": contender.recipe.name, "processes": contender.processes}
+    return [{**server_name, **row, **memory} for row in rows]
+
+
+def compare(
+    contenders: Sequence[Contender], model: Path, effort: Effort, cpus: set[int]
+) -> dict[str, Any]:
+    """The rows of all that can be started, and why the others cannot."""
+    rows, skipped = [], []
+    pictures = payloads.example_pictures()
+    bare = BareSession(model, list(pictures.values()), cpus)
+    began = time.perf_counter()
+    for contender in contenders:
+        if contender.absent:
+            skipped.append(f"{contender.name}: {contender.absent}")
+            continue
+        progress(f"{contender.name}, after {time.perf_counter() - began:.0f} s")
+        try:
+            rows += measure(contender, bare, pictures, effort, cpus)
+        except ServerError as error:
+            progress(str(error))
+            skipped.append(f"{contender.name}: it did not start")
+    return {"rows": rows, "skipped": skipped}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--rounds", type=int, default=8, help="of the closed loop, 1 s each")
+    parser.add_argument("--seconds", type=float, default=6, help="of each open loop")
+    parser.add_argument(
+        "--peers", action="store_true", help="those with packages of their own, too"
+    )
+    parser.add_argument("--pin", action="store_true", help="a processor for the load alone")
+    arguments = parser.parse_args()
+    gc.disable()  # a pause of the generator's would be counted as the server's
+    cpus = server_processors(arguments.pin)
+    figures: dict[str, Any] = {"conditions": conditions(cpus)}
+    progress(f"start of {SERVICE}")
+    ready, loaded = start_times(service(arguments.model).recipe, arguments.model, 5)
+    figures["start"] = {"ready_seconds": ready, "libraries_and_model_seconds": loaded}
+    contenders = [service(arguments.model, workers) for workers in (1, 2)]
+    contenders += fast_peers(arguments.model)
+    contenders += slow_peers(arguments.model) if arguments.peers else []
+    effort = Effort(arguments.rounds, arguments.seconds)
+    figures |= compare(contenders, arguments.model, effort, cpus)
+    if not arguments.peers:
+        figures["skipped"].append("LitServe, BentoML and Keras: `make bench-peers` has them")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
