@@ -3,13 +3,14 @@
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
+PEERS  := .venv-peers
 TRAINING := $(VENV)/.training
 PORT   ?= $(or $(OCR_PORT),8000)
 MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= seed
 SPLIT  ?= test
 
-.PHONY: help serve test lint data train export-onnx evaluate evaluate-robustness evaluate-rejection calibrate card bench-decoding screenshots lock clean
+.PHONY: help serve test lint data train export-onnx evaluate evaluate-robustness evaluate-rejection calibrate card bench-decoding screenshots lock clean bench bench-peers bench-overload
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -56,18 +57,37 @@ bench-decoding: $(TRAINING) ## what decoding costs beside the model
 screenshots: $(VENV)/.dev ## the page's pictures in docs/; needs chromium
 	$(PY) -m tests.browser.screenshots docs
 
+bench: $(TRAINING) ## what serving costs beside the model, and latency under load; ARGS=--pin
+	$(PY) -m benchmarks.serving --model $(MODEL) $(ARGS)
+	$(PY) -m benchmarks.report
+
+bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with LitServe, BentoML and Keras, installed apart
+	$(PY) -m benchmarks.serving --model $(MODEL) --peers $(ARGS)
+	$(PY) -m benchmarks.report
+
+bench-overload: $(TRAINING) ## what becomes of up to ten times the requests that can be served
+	$(PY) -m benchmarks.overload --model $(MODEL) $(ARGS)
+	$(PY) -m benchmarks.report
+
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	for extra in service training dev; do \
 	  $(PY) -m uv pip compile --quiet pyproject.toml --extra $$extra --universal --python-version 3.11 \
 	    --generate-hashes --no-header --output-file requirements/$$extra.txt || exit 1; \
 	done
+	$(PY) -m uv pip compile --quiet benchmarks/peers/requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-header --output-file benchmarks/peers/requirements.txt
 
 clean: ## remove the environment and caches, not data or runs
-	rm -rf $(VENV) .*_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) .*_cache build *.egg-info
 
 # A stamp per extra: its locked packages are in the environment.
 $(VENV)/.%: requirements/%.txt | $(PY)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(PEERS)/.peers: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(PY):

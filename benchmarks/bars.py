@@ -1,0 +1,96 @@
+"""The bars that the service is measured against, and what a measurement says of each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.contenders import SERVICE
+
+CORES_FOR_TWO_WORKERS = 5
+"""Two workers with two threads each, and the load generator."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One figure and its bound; the value is None where it was not measured."""
+
+    name: str
+    value: float | None
+    bound: float
+    at_least: bool = False
+    why_not: str = "not measured"
+
+    @property
+    def met(self) -> bool | None:
+        """None where there is nothing to judge."""
+        if self.value is None:
+            return None
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+
+def find(rows: Sequence[Row], payload: str, processes: int = 1) -> Row | None:
+    """The service's row of this payload and number of workers."""
+    for row in rows:
+        if (row["server"], row["payload"], row["processes"]) == (SERVICE, payload, processes):
+            return row
+    return None
+
+
+def serving_bars(figures: dict[str, Any]) -> list[Bar]:
+    """What `benchmarks.serving` measured, against its bars."""
+    rows: list[Row] = figures["rows"]
+    start = figures["start"]
+    bars = [
+        _cost(rows, "raw body", 1.25),
+        _cost(rows, "multipart", 1.35),
+        _cost(rows, "batch of 64", 1.1),
+        *_against_peers(rows),
+        *_tails(rows),
+        Bar("resident memory of a worker, MiB", _value(rows, "resident_mib_largest"), 130),
+        Bar(
+            "start to ready ÷ loading libraries and model",
+            start["ready_seconds"] / start["libraries_and_model_seconds"],
+            1.5,
+        ),
+    ]
+    one, two = find(rows, "multipart"), find(rows, "multipart", 2)
+    cores = figures["conditions"]["cores"]
+    enough = cores >= CORES_FOR_TWO_WORKERS
+    gain = two["pace"] / one["pace"] if one and two and enough else None
+    why = "not measured" if enough else f"not judged on {cores} cores"
+    bars.append(Bar("requests/s, two workers ÷ one", gain, 1.8, at_least=True, why_not=why))
+    return bars
+
+
+def _value(rows: Sequence[Row], figure: str) -> float | None:
+    row = find(rows, "multipart")
+    return row[figure] if row else None
+
+
+def _cost(rows: Sequence[Row], payload: str, bound: float) -> Bar:
+    row = find(rows, payload)
+    name = f"CPU time of a picture ÷ `session.run`, {payload}"
+    return Bar(name, row["cpu_ratio"] if row else None, bound)
+
+
+def _against_peers(rows: Sequence[Row]) -> Iterator[Bar]:
+    for processes in (1, 2):
+        own = find(rows, "multipart", processes)
+        others = [r for r in rows if r["server"] != SERVICE and r["processes"] == processes]
+        best = max(others, key=lambda row: row["pace"], default=None)
+        workers = "one worker" if processes == 1 else f"{processes} workers"
+        name = f"requests/s ÷ the best peer's, {workers} each"
+        ratio = own["pace"] / best["pace"] if own and best else None
+        yield Bar(name, ratio, 1.5, at_least=True)
+
+
+def _tails(rows: Sequence[Row]) -> Iterator[Bar]:
+    for payload in ("multipart", "raw body"):
+        row = find(rows, payload)
+        loads = [load for load in row["open_loop"] if load["share"] == 0.8] if row else []
+        accepted: Row = loads[0]["accepted"] if loads else {}
+        p50, p99 = accepted.get("p50"), accepted.get("p99")
+        ratio = p99 / p50 if p50 and p99 else None
+        yield Bar(f"p99 ÷ p50 at 80 % load, {payload}", ratio, 4)

@@ -1,0 +1,141 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.bars import Bar, serving_bars
+from benchmarks.contenders import SERVICE
+from benchmarks.overload import PROBED, overload_bars
+from benchmarks.report import bars_table, draw, overload_section, serving_section
+
+CONDITIONS = {
+    "date": "today",
+    "cpu": "a processor",
+    "cores": 8,
+    "server_cores": 7,
+    "pinned": True,
+    "load_average_before": 0.5,
+    "python": "3.11",
+    "versions": {"fastapi": "1"},
+}
+
+
+def latency(p50: float | None, p99: float | None, count: int = 500) -> dict[str, Any]:
+    return {"count": count, "p50": p50, "p99": p99, "p999": None, "worst": p99}
+
+
+def row(server: str, payload: str, processes: int, ratio: float, pace: float) -> dict[str, Any]:
+    loads = [
+        {"share": share, "rate": 100 * share, "accepted": latency(4, 4 + 10 * share)}
+        for share in (0.5, 0.8)
+    ]
+    return {
+        "server": server,
+        "processes": processes,
+        "payload": payload,
+        "cpu_ratio": ratio,
+        "cpu_ratio_quartiles": [ratio - 0.1, ratio + 0.1],
+        "pace": pace,
+        "requests_per_second": 100,
+        "closed_loop": {"accepted": latency(8, 9)},
+        "open_loop": loads,
+        "resident_mib_largest": 100,
+        "resident_mib_all": 120,
+    }
+
+
+def serving() -> dict[str, Any]:
+    return {
+        "conditions": CONDITIONS,
+        "start": {"ready_seconds": 1.2, "libraries_and_model_seconds": 1.0},
+        "rows": [
+            row(SERVICE, "multipart", 1, 1.3, 0.6),
+            row(SERVICE, "multipart", 2, 1.3, 1.2),
+            row("slow", "multipart", 1, 3.0, 0.2),
+            row("quick", "multipart", 1, 2.0, 0.5),
+        ],
+        "skipped": ["absent: not there"],
+    }
+
+
+def overload() -> dict[str, Any]:
+    probe = {"accepted": latency(1, 9), "refused": latency(None, None, 0), "other": {}}
+    loads = [
+        {
+            "multiple": multiple,
+            "rate": 100 * multiple,
+            "accepted": latency(40, 60),
+            "refused": latency(2, 10 * multiple),
+            "other": {},
+            "in_time": 1.0,
+            "goodput": goodput,
+            "probes": dict.fromkeys(PROBED, probe),
+            "recovery_seconds": 1.5,
+        }
+        for multiple, goodput in ((1.0, 50), (2.0, 98), (10.0, 93))
+    ]
+    facts = {"peak": 100, "bound_ms": 12, "payload": "raw body", "probed": list(PROBED)}
+    return {"conditions": CONDITIONS, **facts, "loads": loads}
+
+
+def verdicts(bars: list[Bar]) -> dict[str, tuple[float | None, bool | None]]:
+    return {bar.name: (bar.value, bar.met) for bar in bars}
+
+
+def test_bars_of_serving() -> None:
+    """Against the best peer with as many processes; what was not measured is not judged."""
+    judged = verdicts(serving_bars(serving()))
+    assert judged["requests/s ÷ the best peer's, one worker each"] == (pytest.approx(1.2), False)
+    assert judged["requests/s ÷ the best peer's, 2 workers each"] == (None, None)
+    assert judged["CPU time of a picture ÷ `session.run`, multipart"] == (1.3, True)
+    assert judged["CPU time of a picture ÷ `session.run`, raw body"] == (None, None)
+    assert judged["p99 ÷ p50 at 80 % load, multipart"] == (3, True)
+    assert judged["requests/s, two workers ÷ one"] == (2, True)
+
+
+def test_two_workers_are_judged_where_there_are_cores_for_them() -> None:
+    """On two cores a second worker has nothing to run on."""
+    figures = serving() | {"conditions": CONDITIONS | {"cores": 2}}
+    assert "not judged on 2 cores" in bars_table(serving_bars(figures))
+
+
+def test_bars_of_overload() -> None:
+    """The worst of all loads beyond the capacity, and not that at the capacity."""
+    judged = verdicts(overload_bars(overload()))
+    assert judged["goodput beyond capacity ÷ the peak"] == (0.93, True)
+    assert judged["p99 of refused requests, ms"] == (100, True)
+    assert judged["worst answer of a health endpoint, ms"] == (9, True)
+
+
+def test_a_health_endpoint_that_refuses_has_failed() -> None:
+    """However fast its other answers were."""
+    figures = overload()
+    probe = {"accepted": latency(1, 9), "refused": latency(1, 1, 1), "other": {}}
+    figures["loads"][1]["probes"] = dict.fromkeys(PROBED, probe)
+    name = "worst answer of a health endpoint, ms"
+    assert verdicts(overload_bars(figures))[name] == (float("inf"), False)
+
+
+def test_a_base_that_never_comes_back_is_missed() -> None:
+    """It does not fall out of the maximum."""
+    figures = overload()
+    figures["loads"][2]["recovery_seconds"] = None
+    assert verdicts(overload_bars(figures))["seconds until the base's p99 is back"][1] is False
+
+
+def test_the_report_has_every_row_and_the_picture(tmp_path: Path) -> None:
+    """Written from the files alone, with the conditions and what was left out."""
+    figures = json.loads(json.dumps(serving()))
+    page = "\n".join([*serving_section(figures), *overload_section(overload())])
+    for text in (
+        "| quick | 1 | multipart |",
+        "| 10 × | 1000 |",
+        "a processor",
+        "absent: not there",
+    ):
+        assert text in page
+    rows = [line.count(" |") for line in page.splitlines() if line.startswith("|")]
+    assert len(set(rows[-5:])) == 1
+    draw(figures, tmp_path / "latency.png")
+    assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")
