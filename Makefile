@@ -10,7 +10,7 @@ MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= seed
 SPLIT  ?= test
 
-.PHONY: help serve test lint data train export-onnx evaluate evaluate-robustness evaluate-rejection calibrate card bench-decoding screenshots lock clean bench bench-peers bench-overload
+.PHONY: help serve test lint data train export-onnx evaluate evaluate-robustness evaluate-rejection calibrate card bench-decoding screenshots lock clean bench bench-peers bench-overload bench-lifecycle
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -67,6 +67,10 @@ bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with LitServe, BentoML and 
 
 bench-overload: $(TRAINING) ## what becomes of up to ten times the requests that can be served
 	$(PY) -m benchmarks.overload --model $(MODEL) $(ARGS)
+	$(PY) -m benchmarks.report
+
+bench-lifecycle: $(TRAINING) ## what is lost when the service, or one of its workers, ends under load
+	$(PY) -m benchmarks.lifecycle --model $(MODEL) $(ARGS)
 	$(PY) -m benchmarks.report
 
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml

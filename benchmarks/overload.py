@@ -24,7 +24,7 @@ from benchmarks.contenders import service
 from benchmarks.latency import Summary, recovery_seconds, windows_p99
 from benchmarks.load import LoadGenerator, Outcome
 from benchmarks.servers import Server, running
-from benchmarks.serving import progress, reads
+from benchmarks.serving import capacity_of, progress, reads
 
 RESULTS = Path("benchmarks/results/overload.json")
 MULTIPLES = (1.0, 2.0, 5.0, 10.0)
@@ -134,9 +134,7 @@ def main() -> None:
             payload = payloads.MULTIPART
         requests = payload.requests(list(pictures.values()))
         progress(f"capacity, {payload.name}")
-        with LoadGenerator(server.address, requests, 8) as load:
-            load.closed_loop(1)
-            peak = Summary.of(load.closed_loop(5)).goodput
+        peak = capacity_of(server, requests)
         progress("base")
         bound_ms = _TOLERANCE * max(windows_p99(half_load(server, requests, peak)).values())
         figures |= {"payload": payload.name, "peak": peak, "bound_ms": bound_ms, "loads": []}

@@ -64,9 +64,10 @@ class Payload:
 
     name: str
     pictures: int
+    connections: int  # that ask at the same time in a closed loop
     requests: Callable[[Sequence[bytes]], list[bytes]]
 
 
-RAW = Payload("raw body", 1, raw)
-MULTIPART = Payload("multipart", 1, multipart)
-BATCH = Payload(f"batch of {_BATCH}", _BATCH, batch)
+RAW = Payload("raw body", 1, 8, raw)
+MULTIPART = Payload("multipart", 1, 8, multipart)
+BATCH = Payload(f"batch of {_BATCH}", _BATCH, 2, batch)

@@ -24,6 +24,7 @@ from benchmarks.connection import exchange
 from benchmarks.contenders import SERVICE, Contender, fast_peers, service, slow_peers
 from benchmarks.latency import Summary
 from benchmarks.load import LoadGenerator, Outcome
+from benchmarks.payloads import Payload
 from benchmarks.reference import BareSession, start_times
 from benchmarks.servers import Server, ServerError, running
 
@@ -31,7 +32,6 @@ RESULTS = Path("benchmarks/results/serving.json")
 SHARES = (0.25, 0.5, 0.8, 0.95)
 """Of the capacity, at which requests arrive in the open loops."""
 
-CONNECTIONS = 8
 _OPEN_CONNECTIONS = 128
 _WARM_UP_SECONDS = 1.0
 _ROUND_SECONDS = 1.0
@@ -60,39 +60,54 @@ def reads(server: Server, requests: Sequence[bytes], texts: Sequence[str]) -> bo
     return False
 
 
+def capacity_of(server: Server, requests: Sequence[bytes], seconds: float = 4.0) -> float:
+    """Requests a second that a closed loop gets answered."""
+    with LoadGenerator(server.address, requests, payloads.MULTIPART.connections) as load:
+        load.closed_loop(_WARM_UP_SECONDS)
+        return Summary.of(load.closed_loop(seconds)).goodput
+
+
 def cost(
-    server: Server, requests: Sequence[bytes], pictures: int, bare: BareSession, rounds: int
+    server: Server, requests: Sequence[bytes], payload: Payload, bare: BareSession, rounds: int
 ) -> dict[str, Any]:
     """CPU time and pace in a closed loop, beside those of the bare session.
 
-    Args:
-        pictures: in one request.
+    Raises:
+        ServerError: a round without an accepted request.
     """
-    ratios, paces, times, rates = [], [], [], []
+    measured: list[dict[str, float]] = []
     outcomes: list[Outcome] = []
-    with LoadGenerator(server.address, requests, CONNECTIONS) as load:
+    with LoadGenerator(server.address, requests, payload.connections) as load:
         load.closed_loop(_WARM_UP_SECONDS)
         for _ in range(rounds):
             before = server.cpu_seconds()
             answered = load.closed_loop(_ROUND_SECONDS)
-            cpu_ms = 1000 * (server.cpu_seconds() - before) / (pictures * len(answered))
-            bare_ms = bare.cpu_ms(_BARE_SECONDS)
-            rate = Summary.of(answered).goodput
-            ratios.append(cpu_ms / bare_ms)
-            paces.append(pictures * rate / bare.runs_per_second(_BARE_SECONDS))
-            times.append((cpu_ms, bare_ms))
-            rates.append(rate)
+            used = server.cpu_seconds() - before
+            summary = Summary.of(answered)
+            if not summary.accepted.count:
+                raise ServerError(f"it accepted none of {len(answered)} requests")
             outcomes += answered
-    quartiles = statistics.quantiles(ratios, n=4)
+            cpu_ms = 1000 * used / (payload.pictures * summary.accepted.count)
+            measured.append(_beside(bare, cpu_ms, payload.pictures, summary.goodput))
+    quartiles = statistics.quantiles((figures["cpu_ratio"] for figures in measured), n=4)
     return {
-        "cpu_ratio": statistics.median(ratios),
+        **{name: statistics.median(r[name] for r in measured) for name in measured[0]},
         "cpu_ratio_quartiles": [quartiles[0], quartiles[2]],
-        "cpu_ms_a_picture": statistics.median(cpu_ms for cpu_ms, _ in times),
-        "session_run_cpu_ms": statistics.median(bare_ms for _, bare_ms in times),
-        # Pictures a second over the bare runs that the same processors make.
-        "pace": statistics.median(paces),
-        "requests_per_second": statistics.median(rates),
         "closed_loop": Summary.of(outcomes).figures(),
+    }
+
+
+def _beside(bare: BareSession, cpu_ms: float, pictures: int, rate: float) -> dict[str, float]:
+    """One round's CPU time of a picture and requests a second beside those of the bare session."""
+    bare_ms = bare.cpu_ms(_BARE_SECONDS)
+    most, busy_ms = bare.on_all_cores(_BARE_SECONDS)
+    return {
+        "cpu_ms_a_picture": cpu_ms,
+        "session_run_cpu_ms": bare_ms,
+        "cpu_ratio": cpu_ms / bare_ms,
+        "cpu_ratio_all_cores": cpu_ms / busy_ms,
+        "requests_per_second": rate,
+        "pace": pictures * rate / most,
     }
 
 
@@ -125,7 +140,7 @@ def measure(
             requests = payload.requests(files)
             if not reads(server, requests, texts[: payload.pictures]):
                 continue
-            figures = cost(server, requests, payload.pictures, bare, effort.rounds)
+            figures = cost(server, requests, payload, bare, effort.rounds)
             loads = []
             if payload.pictures == 1:
                 capacity = figures["requests_per_second"]
@@ -154,7 +169,7 @@ def compare(
             rows += measure(contender, bare, pictures, effort, cpus)
         except ServerError as error:
             progress(str(error))
-            skipped.append(f"{contender.name}: it did not start")
+            skipped.append(f"{contender.name}: {str(error).splitlines()[0]}")
     return {"rows": rows, "skipped": skipped}
 
 

@@ -5,9 +5,13 @@ from typing import Any
 import pytest
 
 from benchmarks.bars import Bar, serving_bars
+from benchmarks.chart import draw
 from benchmarks.contenders import SERVICE
+from benchmarks.lifecycle import Lost, lifecycle_bars
+from benchmarks.load import UNANSWERED, Outcome
+from benchmarks.markdown import bars_table
 from benchmarks.overload import PROBED, overload_bars
-from benchmarks.report import bars_table, draw, overload_section, serving_section
+from benchmarks.report import lifecycle_section, overload_section, serving_section
 
 CONDITIONS = {
     "date": "today",
@@ -35,6 +39,7 @@ def row(server: str, payload: str, processes: int, ratio: float, pace: float) ->
         "processes": processes,
         "payload": payload,
         "cpu_ratio": ratio,
+        "cpu_ratio_all_cores": ratio,
         "cpu_ratio_quartiles": [ratio - 0.1, ratio + 0.1],
         "pace": pace,
         "requests_per_second": 100,
@@ -77,6 +82,21 @@ def overload() -> dict[str, Any]:
     ]
     facts = {"peak": 100, "bound_ms": 12, "payload": "raw body", "probed": list(PROBED)}
     return {"conditions": CONDITIONS, **facts, "loads": loads}
+
+
+def lifecycle() -> dict[str, Any]:
+    run = {"lost_before": 0, "lost_after": 2, "answered": 90, "exit_status": 0, "exit_seconds": 0.3}
+    afterwards = {"refused": latency(None, None, 0), "other": {}}
+    struck = {
+        "signal": "SIGKILL",
+        "replaced_seconds": 2.0,
+        "survivors": 1,
+        "accepted": latency(4, 9),
+        "refused": latency(None, None, 0),
+        "other": {"unanswered": 3},
+        "afterwards": afterwards,
+    }
+    return {"conditions": CONDITIONS, "terminated": [run, run], "struck": [struck]}
 
 
 def verdicts(bars: list[Bar]) -> dict[str, tuple[float | None, bool | None]]:
@@ -124,10 +144,35 @@ def test_a_base_that_never_comes_back_is_missed() -> None:
     assert verdicts(overload_bars(figures))["seconds until the base's p99 is back"][1] is False
 
 
+def test_only_what_was_sent_whole_is_lost() -> None:
+    """And it counts by whether it was sent before the signal."""
+    never = float("inf")
+    outcomes = [
+        Outcome(0, sent, 9, status)
+        for sent, status in [(1, UNANSWERED), (3, UNANSWERED), (never, UNANSWERED), (1, 200)]
+    ]
+    assert Lost.of(outcomes, signalled=2) == Lost(before=1, after=1)
+
+
+def test_bars_of_lifecycle() -> None:
+    """A request lost in any run, or a worker that is not replaced, misses them."""
+    figures = lifecycle()
+    assert all(bar.met for bar in lifecycle_bars(figures))
+    figures["terminated"][1] = figures["terminated"][1] | {"lost_before": 1}
+    figures["struck"][0]["replaced_seconds"] = None
+    missed = {bar.name for bar in lifecycle_bars(figures) if not bar.met}
+    assert missed == {
+        "requests lost in 2 runs, sent before SIGTERM",
+        "seconds until the worker is replaced after SIGKILL",
+    }
+
+
 def test_the_report_has_every_row_and_the_picture(tmp_path: Path) -> None:
     """Written from the files alone, with the conditions and what was left out."""
     figures = json.loads(json.dumps(serving()))
-    page = "\n".join([*serving_section(figures), *overload_section(overload())])
+    sections = [serving_section(figures), overload_section(overload())]
+    page = "\n".join(text for section in sections for text in section)
+    page += "\n".join(lifecycle_section(lifecycle()))
     for text in (
         "| quick | 1 | multipart |",
         "| 10 × | 1000 |",
@@ -135,7 +180,7 @@ def test_the_report_has_every_row_and_the_picture(tmp_path: Path) -> None:
         "absent: not there",
     ):
         assert text in page
-    rows = [line.count(" |") for line in page.splitlines() if line.startswith("|")]
-    assert len(set(rows[-5:])) == 1
+    for block in page.split("\n\n"):
+        assert len({line.count("|") for line in block.splitlines() if line[:1] == "|"}) <= 1
     draw(figures, tmp_path / "latency.png")
     assert (tmp_path / "latency.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,52 @@
+"""Figures as Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.bars import Bar
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure in a table; – where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first column is of words, the others of figures."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def tail(latency: dict[str, Any]) -> str:
+    """The percentiles of one load, in one cell."""
+    return " / ".join(number(latency[name], 0) for name in ("p50", "p99", "p999"))
+
+
+def measured_under(conditions: dict[str, Any]) -> str:
+    """The conditions as a sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
+    pinned = (
+        f"the servers on {conditions['server_cores']} of them and the load on one"
+        if conditions["pinned"]
+        else "shared by the servers and the load"
+    )
+    return (
+        f"Measured {conditions['date']} on {conditions['cores']} cores ({conditions['cpu']}), "
+        f"{pinned}; load average before it {conditions['load_average_before']}. "
+        f"Python {conditions['python']}, {versions}.\n"
+    )
+
+
+def bars_table(bars: Sequence[Bar]) -> str:
+    """Which bars are met."""
+    verdicts = {True: "met", False: "missed"}
+    rows = [
+        [
+            bar.name,
+            number(bar.value),
+            f"{'≥' if bar.at_least else '≤'} {bar.bound:g}",
+            bar.why_not if bar.met is None else verdicts[bar.met],
+        ]
+        for bar in bars
+    ]
+    return table(["bar", "measured", "bound", ""], rows)
