@@ -48,7 +48,7 @@ def serving_bars(figures: dict[str, Any]) -> list[Bar]:
         _cost(rows, "batch of 64", 1.1),
         *_against_peers(rows),
         *_tails(rows),
-        Bar("resident memory of a worker, MiB", _value(rows, "resident_mib_largest"), 130),
+        Bar("resident memory of a worker, MiB", _largest_worker(rows), 130),
         Bar(
             "start to ready ÷ loading libraries and model",
             start["ready_seconds"] / start["libraries_and_model_seconds"],
@@ -64,9 +64,9 @@ def serving_bars(figures: dict[str, Any]) -> list[Bar]:
     return bars
 
 
-def _value(rows: Sequence[Row], figure: str) -> float | None:
-    row = find(rows, "multipart")
-    return row[figure] if row else None
+def _largest_worker(rows: Sequence[Row]) -> float | None:
+    sizes = [row["resident_mib_largest"] for row in rows if row["server"] == SERVICE]
+    return max(sizes, default=None)
 
 
 def _cost(rows: Sequence[Row], payload: str, bound: float) -> Bar:

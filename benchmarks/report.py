@@ -35,7 +35,7 @@ _LEGEND = """
 - Latencies are in milliseconds. *Closed*: 8 connections (2 for batches), each of which sends
   when it has its answer. *At n %*: requests arrive at a constant n % of the closed loop's rate;
   latency counts from the scheduled arrival. A p99.9 of fewer than 1000 requests is not given.
-- `MiB`: resident memory after the load, of the largest process / of all.
+- `MiB`: resident memory after this load and those above it, of the largest process / of all.
 """
 
 _OVERLOAD_LEGEND = """Requests ({payload}) arrive at a constant multiple of the capacity, which a

@@ -145,11 +145,19 @@ def measure(
             if payload.pictures == 1:
                 capacity = figures["requests_per_second"]
                 loads = under_load(server, requests, capacity, effort.seconds)
-            rows.append({"payload": payload.name, **figures, "open_loop": loads})
-        sizes = [process.resident_bytes / 2**20 for process in server.family()]
-    memory = {"resident_mib_largest": max(sizes), "resident_mib_all": sum(sizes)}
-    server_name = {"server": contender.recipe.name, "processes": contender.processes}
-    return [{**server_name, **row, **memory} for row in rows]
+            sizes = [process.resident_bytes / 2**20 for process in server.family()]
+            rows.append(
+                {
+                    "server": contender.recipe.name,
+                    "processes": contender.processes,
+                    "payload": payload.name,
+                    **figures,
+                    "open_loop": loads,
+                    "resident_mib_largest": max(sizes),
+                    "resident_mib_all": sum(sizes),
+                }
+            )
+    return rows
 
 
 def compare(
