@@ -24,8 +24,9 @@ from benchmarks.conditions import conditions, server_processors
 from benchmarks.contenders import service
 from benchmarks.latency import Summary
 from benchmarks.load import UNANSWERED, LoadGenerator, Outcome
-from benchmarks.servers import Recipe, Server, running
+from benchmarks.servers import Recipe, Server, ServerError, running
 from benchmarks.serving import capacity_of, progress
+from service.ocr.exceptions import ModelError
 
 RESULTS = Path("benchmarks/results/lifecycle.json")
 
@@ -199,4 +200,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ServerError, ModelError) as failure:
+        raise SystemExit(f"error: {failure}") from None

@@ -23,8 +23,9 @@ from benchmarks.connection import Address
 from benchmarks.contenders import service
 from benchmarks.latency import Summary, recovery_seconds, windows_p99
 from benchmarks.load import LoadGenerator, Outcome
-from benchmarks.servers import Server, running
+from benchmarks.servers import Server, ServerError, running
 from benchmarks.serving import capacity_of, progress, reads
+from service.ocr.exceptions import ModelError
 
 RESULTS = Path("benchmarks/results/overload.json")
 MULTIPLES = (1.0, 2.0, 5.0, 10.0)
@@ -147,4 +148,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ServerError, ModelError) as failure:
+        raise SystemExit(f"error: {failure}") from None

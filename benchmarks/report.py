@@ -127,8 +127,9 @@ def lifecycle_section(figures: dict[str, Any]) -> Iterator[str]:
     yield (
         f"SIGTERM at 80 % of the capacity: {sum(run['answered'] for run in runs)} requests "
         f"answered; it took {number(max(seconds, default=None), 1)} s to exit at the most; "
-        f"{sum(run['lost_after'] for run in runs)} requests were sent after the signal over "
-        "connections that were just being closed, which HTTP/1.1 cannot prevent (RFC 9112, 9.5).\n"
+        f"{sum(run['lost_after'] for run in runs)} requests that were sent after the signal, over "
+        "connections that were just then closed, got no answer (RFC 9112, 9.5: clients may see "
+        "this at any time).\n"
     )
     for struck in figures["struck"]:
         accepted, other = struck["accepted"], struck["other"]

@@ -27,6 +27,7 @@ from benchmarks.load import LoadGenerator, Outcome
 from benchmarks.payloads import Payload
 from benchmarks.reference import BareSession, start_times
 from benchmarks.servers import Server, ServerError, running
+from service.ocr.exceptions import ModelError
 
 RESULTS = Path("benchmarks/results/serving.json")
 SHARES = (0.25, 0.5, 0.8, 0.95)
@@ -210,4 +211,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ServerError, ModelError) as failure:
+        raise SystemExit(f"error: {failure}") from None
