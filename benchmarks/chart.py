@@ -29,7 +29,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     axes.set_ylabel("latency from the scheduled arrival, ms")
     axes.set_title("p99 (solid) and p50 (dotted) at 25, 50, 80 and 95 % of each one's capacity")
     axes.grid(True, which="both", alpha=0.25)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

@@ -30,10 +30,16 @@ def measured_under(conditions: dict[str, Any]) -> str:
         if conditions["pinned"]
         else "shared by the servers and the load"
     )
+    busy = conditions["load_average_before"] > conditions["cores"] / 2
+    warning = (
+        " **The machine was busy with something else: of these figures only CPU times and their "
+        "ratios say anything; rates and latencies do not.**"
+    )
     return (
         f"Measured {conditions['date']} on {conditions['cores']} cores ({conditions['cpu']}), "
         f"{pinned}; load average before it {conditions['load_average_before']}. "
-        f"Python {conditions['python']}, {versions}.\n"
+        f"Python {conditions['python']}, {versions}."
+        f"{warning if busy else ''}\n"
     )
 
 
@@ -43,7 +49,7 @@ def bars_table(bars: Sequence[Bar]) -> str:
     rows = [
         [
             bar.name,
-            number(bar.value),
+            number(bar.value, 0 if bar.value is not None and float(bar.value).is_integer() else 2),
             f"{'≥' if bar.at_least else '≤'} {bar.bound:g}",
             bar.why_not if bar.met is None else verdicts[bar.met],
         ]

@@ -171,6 +171,7 @@ def compare(
     began = time.perf_counter()
     for contender in contenders:
         if contender.absent:
+            progress(f"{contender.name}: {contender.absent}")
             skipped.append(f"{contender.name}: {contender.absent}")
             continue
         progress(f"{contender.name}, after {time.perf_counter() - began:.0f} s")

@@ -9,7 +9,7 @@ from benchmarks.chart import draw
 from benchmarks.contenders import SERVICE
 from benchmarks.lifecycle import Lost, lifecycle_bars
 from benchmarks.load import UNANSWERED, Outcome
-from benchmarks.markdown import bars_table
+from benchmarks.markdown import bars_table, measured_under
 from benchmarks.overload import PROBED, overload_bars
 from benchmarks.report import lifecycle_section, overload_section, serving_section
 
@@ -165,6 +165,12 @@ def test_bars_of_lifecycle() -> None:
         "requests lost in 2 runs, sent before SIGTERM",
         "seconds until the worker is replaced after SIGKILL",
     }
+
+
+def test_a_busy_machine_is_told() -> None:
+    """Rates and latencies of a machine that did something else are no figures."""
+    assert "busy" not in measured_under(CONDITIONS)
+    assert "busy" in measured_under(CONDITIONS | {"load_average_before": 4.1})
 
 
 def test_the_report_has_every_row_and_the_picture(tmp_path: Path) -> None:
