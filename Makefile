@@ -5,12 +5,13 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PEERS  := .venv-peers
 TRAINING := $(VENV)/.training
+LOCK   := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PORT   ?= $(or $(OCR_PORT),8000)
 MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= seed
 SPLIT  ?= test
 
-.PHONY: help serve test lint data train export-onnx evaluate evaluate-robustness evaluate-rejection calibrate card bench-decoding screenshots lock clean bench bench-peers bench-overload bench-lifecycle
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -74,12 +75,13 @@ bench-lifecycle: $(TRAINING) ## what is lost when the service, or one of its wor
 	$(PY) -m benchmarks.report
 
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
-	for extra in service training dev; do \
-	  $(PY) -m uv pip compile --quiet pyproject.toml --extra $$extra --universal --python-version 3.11 \
-	    --generate-hashes --no-header --output-file requirements/$$extra.txt || exit 1; \
+	@# All of them end up in one environment, so the largest binds the others.
+	$(LOCK) pyproject.toml --extra dev --output-file requirements/dev.txt
+	for extra in service training; do \
+	  $(LOCK) pyproject.toml --extra $$extra --constraint requirements/dev.txt \
+	    --output-file requirements/$$extra.txt || exit 1; \
 	done
-	$(PY) -m uv pip compile --quiet benchmarks/peers/requirements.in --universal --python-version 3.11 \
-	  --generate-hashes --no-header --output-file benchmarks/peers/requirements.txt
+	$(LOCK) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.txt
 
 clean: ## remove the environment and caches, not data or runs
 	rm -rf $(VENV) $(PEERS) .*_cache build *.egg-info
