@@ -15,7 +15,7 @@ from service.problems import DOMAIN_KINDS, ProblemError, problem_of
 from service.questions import Questioner, QuestionParameters
 from service.settings import Settings
 
-AT_ONCE = 8
+AT_ONCE = 4
 """Pictures of a batch that one thread reads before others have their turn."""
 
 logger = logging.getLogger("service")

@@ -110,5 +110,5 @@ def test_likelihoods_are_those_of_keras(example: Path, bundled: Recognizer) -> N
             np.array([len(rows)]),
             mask_index=metadata.blank_index,
         )
-        found = log_likelihood(rows.tolist(), label, metadata.blank_index)
+        found = log_likelihood(rows, label, metadata.blank_index)
         assert found == pytest.approx(-float(loss[0]), rel=1e-4, abs=1e-4)

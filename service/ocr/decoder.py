@@ -123,30 +123,29 @@ class Decoder:
             matrix = tempered.tolist() if question.matrix else None
             return Reading("", 0.0, (), satisfied=False, matrix=matrix)
         others = [(other, score) for other, score in found if other != label][:alternatives]
-        rows = tempered.tolist()
         score = dict(found).get(label)
         if score is None:
-            score = log_likelihood(rows, label, blank)
+            score = log_likelihood(tempered, label, blank)
         return Reading(
             self._codec.text(label),
             self._text_confidence(score),
-            self._characters(rows, label, steps),
+            self._characters(tempered, label, steps),
             alternatives=tuple(
                 Alternative(self._codec.text(other), self._text_confidence(score))
                 for other, score in others
             ),
-            matrix=rows if question.matrix else None,
+            matrix=tempered.tolist() if question.matrix else None,
         )
 
     def _characters(
-        self, rows: list[list[float]], label: Label, steps: Steps
+        self, tempered: NDArray[np.float64], label: Label, steps: Steps
     ) -> tuple[Character, ...]:
         confidences = [
-            self._calibration.character(max(rows[step][symbol] for step in range(start, end)))
+            self._calibration.character(float(tempered[start:end, symbol].max()))
             for symbol, (start, end) in zip(label, steps, strict=True)
         ]
         symbols = self._codec.text(label)
-        return tuple(map(Character, symbols, confidences, spans(steps, len(rows))))
+        return tuple(map(Character, symbols, confidences, spans(steps, len(tempered))))
 
     def _text_confidence(self, log_likelihood: float) -> float:
         return self._calibration.text(math.exp(log_likelihood))

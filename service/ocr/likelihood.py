@@ -1,10 +1,11 @@
 """The probability of texts: CTC's forward algorithm.
 
-For one text the recursion runs over plain floats: for its eleven states an array operation costs
-more than what it computes. Several texts share the operations on arrays, which then pay
+For one text the recursion runs over plain floats: for its few states an array operation costs more
+than what it computes. Several texts share the operations on arrays, which then pay
 (`make bench-decoding`).
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ _STEPS_BETWEEN_SCALINGS = 16
 
 
 def log_likelihood(
-    rows: Sequence[Sequence[float]], label: Sequence[int], blank_index: int
+    probabilities: NDArray[np.float64], label: Sequence[int], blank_index: int
 ) -> float:
     """How probable a label is, summed over all of its alignments.
 
@@ -24,33 +25,46 @@ def log_likelihood(
     4.1: the states are the label's symbols with a blank around each.
 
     Args:
-        rows: a distribution over classes for each time step.
+        probabilities: `(time steps, classes)`.
         label: classes without blanks.
 
     Returns:
         The natural logarithm; minus infinity where the label does not fit the time steps.
     """
-    states = _states(label, blank_index)
-    forward = [0.0] * len(states)
-    forward[:2] = [rows[0][symbol] for symbol, _ in states[:2]]
-    log_scale = 0.0
-    for step, row in enumerate(rows[1:], 1):
-        before = before_last = 0.0
-        following = []
-        for here, (symbol, skip) in zip(forward, states, strict=True):
-            arriving = here + before + before_last if skip else here + before
-            following.append(arriving * row[symbol])
-            before_last, before = before, here
-        forward = following
+    blanks = probabilities[:, blank_index].tolist()
+    if not label:
+        return sum(map(math.log, blanks)) if min(blanks) else -math.inf
+    emissions = probabilities[:, list(label)].tolist()
+    # Of each symbol and of the blank before it, and whether that blank may be left out.
+    in_symbol = [emissions[0][0], *[0.0] * (len(label) - 1)]
+    in_blank = [blanks[0], *[0.0] * (len(label) - 1)]
+    skips = [False, *(left != right for left, right in itertools.pairwise(label))]
+    behind = log_scale = 0.0  # in the blank behind the last symbol
+    for step in range(1, len(blanks)):
+        blank = blanks[step]
+        last = 0.0
+        symbols, before = in_symbol, in_blank
+        in_symbol, in_blank = [], []
+        for here, pause, emission, skip in zip(
+            symbols, before, emissions[step], skips, strict=True
+        ):
+            in_blank.append((pause + last) * blank)
+            in_symbol.append((here + pause + last if skip else here + pause) * emission)
+            last = here
+        behind = (behind + last) * blank
         if step % _STEPS_BETWEEN_SCALINGS == 0:
-            scale = max(forward)
+            scale = max(*in_symbol, *in_blank, behind)
             if scale == 0:
                 break
-            forward = [value / scale for value in forward]
+            in_symbol = [value / scale for value in in_symbol]
+            in_blank = [value / scale for value in in_blank]
+            behind /= scale
             log_scale += math.log(scale)
-    # A path ends in the last symbol or in the blank behind it; the empty label has only blanks.
-    total = sum(forward[-2:])
-    return math.log(total) + log_scale if total else _in_logarithms(rows, states)
+    # A path ends in the last symbol or in the blank behind it.
+    total = in_symbol[-1] + behind
+    if total:
+        return math.log(total) + log_scale
+    return _in_logarithms(probabilities, _states(label, blank_index))
 
 
 def log_likelihoods(
@@ -86,7 +100,7 @@ def log_likelihoods(
             log_scale += np.log(scale)
     totals = [sum(row[: len(own)][-2:]) for row, own in zip(forward.tolist(), states, strict=True)]
     return [
-        math.log(total) + scale if total else _in_logarithms(probabilities.tolist(), own)
+        math.log(total) + scale if total else _in_logarithms(probabilities, own)
         for total, scale, own in zip(totals, log_scale.tolist(), states, strict=True)
     ]
 
@@ -104,10 +118,10 @@ def _states(label: Sequence[int], blank_index: int) -> list[tuple[int, bool]]:
     ]
 
 
-def _in_logarithms(rows: Sequence[Sequence[float]], states: Sequence[tuple[int, bool]]) -> float:
+def _in_logarithms(probabilities: NDArray[np.float64], states: Sequence[tuple[int, bool]]) -> float:
     """The same recursion where the paths that matter are lost beside far more probable ones."""
     with np.errstate(divide="ignore"):
-        logs = np.log(np.asarray(rows))[:, [symbol for symbol, _ in states]]
+        logs = np.log(probabilities)[:, [symbol for symbol, _ in states]]
     skips = np.array([skip for _, skip in states])
     forward = np.where(np.arange(len(states)) < 2, logs[0], -np.inf)
     never = np.array([-np.inf, -np.inf])

@@ -142,7 +142,7 @@ def _to_gray(image: Image.Image) -> FloatArray:
     """A decoded picture of any mode as float32 `(height, width)`, 0 to 1, on white."""
     if image.mode.startswith("I"):
         return _sixteen_bit_to_gray(image)
-    if image.has_transparency_data:
+    if image.has_transparency_data and not _is_opaque(image):
         luma_alpha = np.asarray(image.convert("RGBA").convert("LA"), np.float32) / _FULL
         luma, alpha = luma_alpha[:, :, 0], luma_alpha[:, :, 1]
         return _WHITE - alpha * (_WHITE - luma)
@@ -150,6 +150,11 @@ def _to_gray(image: Image.Image) -> FloatArray:
         # Straight to L would skip Pillow's colour conversion and read the inks as RGB.
         image = image.convert("RGB")
     return np.asarray(image.convert("L"), np.float32) / _FULL
+
+
+def _is_opaque(image: Image.Image) -> bool:
+    """Whether an alpha channel hides nothing, as in most pictures that have one."""
+    return image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema() == (255, 255)
 
 
 def _sixteen_bit_to_gray(image: Image.Image) -> FloatArray:

@@ -32,31 +32,30 @@ def test_agrees_with_brute_force(steps: int, classes: int, data: st.DataObject) 
     blank = data.draw(st.integers(0, classes - 1))
     probabilities = distribution(steps, classes, data.draw(st.integers(0, 1000)), sharpness=3)
     expected = by_brute_force(probabilities, blank)
-    rows = probabilities.tolist()
-    found = {label: np.exp(log_likelihood(rows, label, blank)) for label in expected}
+    found = {label: np.exp(log_likelihood(probabilities, label, blank)) for label in expected}
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-12)
     assert sum(found.values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_labels_that_do_not_fit() -> None:
     """A label that needs more time steps than there are is impossible."""
-    rows = distribution(3, 3, seed=0).tolist()
+    rows = distribution(3, 3, seed=0)
     assert np.isfinite(log_likelihood(rows, (0, 1, 0), blank_index=2))
     assert log_likelihood(rows, (0, 0, 1), blank_index=2) == -np.inf
-    long = distribution(40, 3, seed=0).tolist()
+    long = distribution(40, 3, seed=0)
     assert log_likelihood(long, (0, 0) * 20, blank_index=2) == -np.inf
 
 
 def test_improbable_texts_keep_their_logarithm() -> None:
     """A text of which every time step is improbable still has its probability."""
-    rows = [[1e-6, 1e-6, 1 - 2e-6]] * 50
+    rows = np.array([[1e-6, 1e-6, 1 - 2e-6]] * 50)
     found = log_likelihood(rows, (0, 1) * 25, blank_index=2)
     assert found == pytest.approx(50 * np.log(1e-6), rel=1e-6)
 
 
 def test_texts_beside_far_more_probable_ones() -> None:
     """What would be lost beside the blank path is computed in logarithms."""
-    rows = [[1e-9, 1e-9, 1 - 2e-9]] * 60
+    rows = np.array([[1e-9, 1e-9, 1 - 2e-9]] * 60)
     found = log_likelihood(rows, (0, 1) * 30, blank_index=2)
     assert found == pytest.approx(60 * np.log(1e-9), rel=1e-6)
     repeated = log_likelihood(rows, (0, 0) * 15, blank_index=2)
@@ -74,5 +73,5 @@ def test_several_labels_are_as_each_alone(seed: int, blank: int, labels: list[li
     symbols = [[c + (c >= blank) for c in label] for label in labels]
     probabilities = distribution(40, 5, seed, sharpness=5).astype(float)
     together = log_likelihoods(probabilities, symbols, blank)
-    alone = [log_likelihood(probabilities.tolist(), label, blank) for label in symbols]
+    alone = [log_likelihood(probabilities, label, blank) for label in symbols]
     assert together == pytest.approx(alone, rel=1e-9)
