@@ -13,6 +13,7 @@ from service.drain import Drain
 from service.engine import Engine
 from service.ocr.recognizer import Recognizer
 from service.page.routes import page_router
+from service.protocol import OVERLOADED_STATE
 from service.reader import load_recognizer
 from service.routes import HOT, router
 from service.settings import Settings
@@ -48,7 +49,7 @@ def create_app(
             watch(engine, settings.model_path, settings.reload_seconds, load_from_file)
         )
         with ending.before_stopping(settings.drain_seconds):
-            yield {drain.STATE: ending}
+            yield {drain.STATE: ending, OVERLOADED_STATE: engine.overloaded}
         app.state.engine = None
         engine.pool.close()
         watching.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -10,14 +11,12 @@ from starlette.requests import Request
 from service.cpu import cpu_threads
 from service.keys import ApiKeys
 from service.ocr.recognizer import Recognizer
-from service.pool import Pool
-from service.problems import NOT_READY, ProblemError
+from service.pool import OverloadedError, Pool
+from service.problems import NOT_READY, ProblemError, response_to
+from service.protocol import GONE, written
 from service.reader import AT_ONCE, Reader
 from service.settings import Settings
 from service.uploads import read_picture, read_pictures
-
-GONE = "captcha_ocr.gone"
-"""The ASGI extension with which the server tells whether the client is still there."""
 
 
 class Engine:
@@ -38,6 +37,7 @@ class Engine:
         threads = settings.threads or cpu_threads(settings.workers)
         self.pool = Pool(threads, settings.queue_requests, settings.queue_ms / 1000)
         self._keys = ApiKeys(settings.api_keys)
+        self._refusal = lru_cache(maxsize=8)(_refusal)
 
     def switch(self, recognizer: Recognizer) -> None:
         """Answers with another model from now on; what is being read ends with the old one.
@@ -47,6 +47,14 @@ class Engine:
         """
         self.reader = Reader.of(recognizer, self.settings)
         self.reloads += 1
+
+    def overloaded(self) -> bytes | None:
+        """The answer to pictures that would wait too long, for the server to give at once."""
+        try:
+            self.pool.admit()
+        except OverloadedError as error:
+            return self._refusal(error.retry_seconds)
+        return None
 
     def admit(self, request: Request) -> None:
         """Refuses by the headers alone, before the body is read.
@@ -98,6 +106,12 @@ class Engine:
             together = parts[i : i + self.pool.threads]
             answers += chain.from_iterable(await asyncio.gather(*map(read, together)))
         return answers
+
+
+def _refusal(seconds: int) -> bytes:
+    response = response_to(OverloadedError(seconds))
+    assert response is not None
+    return written(response)
 
 
 def engine_of(request: Request) -> Engine:

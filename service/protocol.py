@@ -5,20 +5,38 @@ headers of any size. Here requests have to arrive, and answers to be taken, with
 """
 
 import asyncio
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from starlette.responses import Response
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.drain import STATE, Drain
-from service.engine import GONE
-from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, problem_of
+from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, problem_response
 
 _LINGER_SECONDS = 0.25
 """How long a connection without a request stays open at the end: one may be on its way."""
+
+
+GONE = "captcha_ocr.gone"
+"""The ASGI extension that tells whether the client has hung up."""
+
+OVERLOADED_STATE = "overloaded"
+"""The key of the lifespan state that holds an `Overloaded`."""
+
+Overloaded = Callable[[], bytes | None]
+"""The whole answer, if pictures that arrive now have to be refused."""
+
+
+def written(response: Response) -> bytes:
+    """A response as it stands on the wire (RFC 9112)."""
+    phrase = HTTPStatus(response.status_code).phrase
+    head = f"HTTP/1.1 {response.status_code} {phrase}\r\n".encode()
+    headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    return head + headers + b"\r\n" + bytes(response.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +61,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bounds = bounds
         self._in_head = False
         self._head_bytes = 0
+        self._refused = False
+        """Whether the request that is arriving has been answered already."""
         self._due: asyncio.TimerHandle | None = None
         """When the request that is arriving must have arrived."""
         self._unread: asyncio.TimerHandle | None = None
@@ -79,6 +99,8 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._is_refused():
+            return
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > self._bounds.max_header_bytes:
             self._head_bytes = size
@@ -89,9 +111,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     @override
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    @override
     def on_message_complete(self) -> None:
         self._expect_nothing()
-        super().on_message_complete()
+        if self._refused:
+            self._refused = False
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            super().on_message_complete()
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -122,6 +155,23 @@ class BoundedProtocol(HttpToolsProtocol):
             self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
         else:
             self.cycle.keep_alive = False
+
+    def _is_refused(self) -> bool:
+        """Answers a picture that would wait too long, before anything is made of the request.
+
+        The application would refuse it too, at several times the cost; at ten times the load that
+        can be carried, refusing is most of the work.
+        """
+        overloaded: Overloaded | None = self.app_state.get(OVERLOADED_STATE)
+        idle = self.cycle is None or self.cycle.response_complete
+        if overloaded is None or not idle or self.parser.get_method() != b"POST":
+            return False
+        answer = overloaded()
+        if answer is None:
+            return False
+        self._refused = True
+        self.transport.write(answer)
+        return True
 
     def _close_if_idle(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
@@ -164,14 +214,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # The application, if it waits for the rest of the request, learns that there is none.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        body = json.dumps(problem_of(kind, detail).model_dump()).encode()
-        head = (
-            f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n"
-            "content-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        self.transport.write(written(problem_response(kind, detail, {"Connection": "close"})))
         self.transport.close()
         self._abort_later()
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import stripes
-from tests.service.server import serving
+from tests.service.server import address_of, serving, start
 
 SECONDS = 1.0
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
@@ -180,3 +180,37 @@ def test_pictures_read_afterwards(address: tuple[str, int], stripe_model: Path) 
     with socket.create_connection(address, timeout=20) as connection:
         connection.sendall(picture())
         assert b'"text":"ab"' in connection.recv(65536)
+
+
+_ALWAYS_FULL = """
+import sys
+from service import __main__, pool
+
+def admit(self, pictures=1):
+    raise pool.OverloadedError(3)
+
+pool.Pool.admit = admit
+sys.exit(__main__.main())
+"""
+
+
+def test_refusals_under_overload(stripe_model: Path) -> None:
+    """Pictures are refused in order and in full words, bodies unread; the connection goes on."""
+    process = start(_ALWAYS_FULL, port=0, model_path=stripe_model)
+    try:
+        url = urlsplit(address_of(process))
+        with socket.create_connection((url.hostname or "", url.port or 0), timeout=20) as client:
+            last = READY[:-2] + b"Connection: close\r\n\r\n"
+            client.sendall(picture() + READY + picture()[:-10])
+            time.sleep(0.2)
+            client.sendall(picture()[-10:] + last)
+            received = b""
+            while chunk := client.recv(65536):
+                received += chunk
+    finally:
+        process.kill()
+        process.communicate()
+    heads = [part.split(b"\r\n")[0] for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert heads == [b"503 Service Unavailable", b"200 OK"] * 2
+    assert received.lower().count(b"retry-after: 3\r\n") == 2
+    assert received.count(b'"type":"/problems/overloaded"') == 2
