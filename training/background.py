@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from service.ocr.preprocessing import FloatArray
-from training.synthetic import font, stroke
+from training.glyphs import curve, font
 
 _OTHER_SCRIPTS = "ДЖИЛФЦЧШЩЭЮЯБГΔΘΛΞΣΦΨΩאבגדהחטלמקشضطظعغკლმნოპჟრ"
 _PROSE = (
@@ -51,7 +51,7 @@ def _smooth_noise(width: int, height: int, generator: np.random.Generator) -> Fl
 def _strokes_alone(width: int, height: int, generator: np.random.Generator) -> FloatArray:
     paper = _gradient(width, height, generator) * 0.3 + 0.7
     for _ in range(generator.integers(1, 5)):
-        paper = paper * (1 - stroke(width, height, generator))
+        paper = paper * (1 - curve(width, height, sorted(generator.random(4)), generator))
     return paper
 
 

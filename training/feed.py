@@ -17,6 +17,7 @@ from service.ocr.preprocessing import FloatArray
 from training.augmentation import Augmentation
 from training.background import draw_background
 from training.dataset import PADDING, Dataset, Sample, encode_labels, time_steps_of
+from training.manner import Manner
 from training.synthetic import generated_tensors
 
 _AHEAD = 8
@@ -44,6 +45,14 @@ class Examples:
             [*self.texts, *other.texts],
         )
 
+    def repeated(self, times: int) -> "Examples":
+        """All of them, so many times over."""
+        return Examples(
+            np.concatenate([self.pictures] * times),
+            np.concatenate([self.labels] * times),
+            [*self.texts] * times,
+        )
+
     def distorted(self, augmentation: Augmentation, copies: int, seed: int) -> "Examples":
         """So many distorted copies of every picture, the same ones for the same seed."""
         pictures = np.concatenate([self.pictures] * copies)
@@ -67,10 +76,11 @@ def labelled_examples(
 
 
 def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -> Examples:
-    """Draws pictures with the alphabet, the size and the lengths of others."""
+    """Draws pictures with the alphabet, the size, the lengths and the manner of others."""
     _, width, height, _ = like.pictures.shape
     lengths = [len(text) for text in like.texts]
-    pictures, texts = generated_tensors(count, codec.alphabet, lengths, width, height, seed)
+    manner = Manner.of(like.pictures[:, :, :, 0].transpose(0, 2, 1), like.texts)
+    pictures, texts = generated_tensors(count, codec.alphabet, lengths, width, height, seed, manner)
     labels = np.full((count, like.labels.shape[1]), PADDING, np.int32)
     for row, text in zip(labels, texts, strict=True):
         row[: len(text)] = codec.encode(text, time_steps_of(width))

@@ -18,8 +18,9 @@ from service.ocr.recognizer import Recognizer
 from training.background import KINDS
 from training.evaluate import read_samples_with
 from training.exceptions import reported
+from training.glyphs import font
 from training.metrics import wilson_interval
-from training.synthetic import draw, font
+from training.synthetic import draw
 from training.target import add_target_options, open_target
 
 ACCEPTED_SHARE = 0.98
