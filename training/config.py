@@ -13,6 +13,7 @@ from typing import Any
 from training.augmentation import Augmentation
 from training.exceptions import ConfigError
 from training.settings import setting
+from training.split import FOLDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class TrainConfig:
     width: int = setting(0, "picture width in pixels; 0: the most frequent in the data")
     height: int = setting(0, "picture height, likewise")
     init_from: str = setting(
-        "", "a run to begin with the weights of; layers that differ start anew"
+        "", "a run or exported model to begin with the weights of; layers that differ start anew"
     )
     epochs: int = setting(100, "at most this many passes over the training pictures")
     batch_size: int = setting(16, "pictures per step")
@@ -33,7 +34,22 @@ class TrainConfig:
     cosine: bool = setting(False, "lower the learning rate along a half cosine")
     dropout: float = setting(0.2, "share of features dropped after dense1")
     lstm_dropout: float = setting(0.25, "share of the LSTMs' inputs dropped")
+    average: float = setting(
+        0.0, "momentum of a running average of the weights, which is validated and kept; 0: none"
+    )
     patience: int = setting(10, "stop after this many epochs without a lower validation loss")
+    keep_last: bool = setting(
+        False, "keep the last epoch rather than the one with the lowest validation loss"
+    )
+    labels: int = setting(0, "labelled pictures to use, drawn by the seed; 0: all that train")
+    repeats: int = setting(1, "times that an epoch has every labelled picture")
+    fold: int = setting(10, "which tenth of the pictures is the test split, 1 to 10")
+    pretrain: bool = setting(
+        False, "train on generated pictures alone; labelled ones show what to draw"
+    )
+    train_on_validation: bool = setting(
+        False, "train on the validation split too; the last epoch is then kept, not the best"
+    )
     strength: float = setting(0.0, "of distortions, 0 to 1; 0 leaves pictures as they are")
     clean_until: float = setting(0.5, "pictures stay clean until this share is read exactly")
     ramp_epochs: int = setting(15, "epochs in which the strength then rises from 0")
@@ -45,7 +61,7 @@ class TrainConfig:
         for key, low in _AT_LEAST.items():
             if getattr(self, key) < low:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be at least {low}.")
-        for key in ("dropout", "lstm_dropout"):
+        for key in ("dropout", "lstm_dropout", "average"):
             if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(
                     f"{key} is {getattr(self, key)}; it must be at least 0 and below 1."
@@ -53,6 +69,8 @@ class TrainConfig:
         for key in ("strength", "clean_until"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
+        if not 1 <= self.fold <= FOLDS:
+            raise ConfigError(f"fold is {self.fold}; it must be 1 to {FOLDS}.")
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be above 0.")
         for name, amount in asdict(self.augmentation).items():
@@ -75,6 +93,8 @@ _AT_LEAST = {
     "height": 0,
     "generated": 0,
     "backgrounds": 0,
+    "labels": 0,
+    "repeats": 1,
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,

@@ -6,6 +6,7 @@ from typing import Self
 
 import keras
 
+from training.averaging import averaged
 from training.config import TrainConfig
 from training.runs import Run
 
@@ -28,7 +29,9 @@ class Progress:
         self.history.append({"epoch": self.epoch} | figures)
         if self.clean_epochs is None and figures["val_clean_exact_match"] >= config.clean_until:
             self.clean_epochs = self.epoch
-        if figures["val_loss"] < self.best_loss:
+        keep_last = config.keep_last or config.train_on_validation
+        if figures["val_loss"] < self.best_loss or keep_last:
+            # Of pictures that were trained on, no loss says which epoch reads others best.
             self.best_loss, self.best_epoch = figures["val_loss"], self.epoch
             self.epochs_without_gain = 0
         elif figures["val_cer"] < 1:
@@ -51,7 +54,8 @@ class Progress:
         """Stores the epoch so that a kill at any moment leaves a run that resumes."""
         model.save_weights(run.epoch_weights(self.epoch))
         if self.best_epoch == self.epoch:
-            model.save_weights(run.best_weights)
+            with averaged(model):
+                model.save_weights(run.best_weights)
         with (run.folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(self.history[0]))
             writer.writeheader()

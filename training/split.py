@@ -12,10 +12,14 @@ from training.exceptions import DataError
 
 SPLITS = ("train", "validation", "test")
 FEWEST_SAMPLES = 10
+FOLDS = 10
 
 
-def split_by_content(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+def split_by_content(samples: Sequence[Sample], fold: int = FOLDS) -> dict[str, list[Sample]]:
     """Cuts the samples 80/10/10 into `SPLITS`.
+
+    Args:
+        fold: 1 to `FOLDS`, the tenth that is the test split; validation is the tenth before it.
 
     Raises:
         DataError: fewer than `FEWEST_SAMPLES`, so that a split would be empty.
@@ -26,9 +30,14 @@ def split_by_content(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
             f"at least {FEWEST_SAMPLES} are needed, a few hundred are sensible."
         )
     ordered = sorted(samples, key=lambda sample: sample.sha256)
-    held_out = max(1, round(len(ordered) / 10))
+    held_out = max(1, round(len(ordered) / FOLDS))
+    bounds = [round(k * len(ordered) / FOLDS) for k in range(FOLDS - 1)]
+    bounds += [len(ordered) - held_out, len(ordered)]
+    start, end = bounds[fold - 1 : fold + 1]
+    # In a circle, so that what comes before the first fold is the end.
+    others = ordered[end:] + ordered[:start]
     return {
-        "train": ordered[: -2 * held_out],
-        "validation": ordered[-2 * held_out : -held_out],
-        "test": ordered[-held_out:],
+        "train": others[:-held_out],
+        "validation": others[-held_out:],
+        "test": ordered[start:end],
     }

@@ -19,19 +19,19 @@ import numpy as np
 import tensorflow as tf
 
 from service.ocr.ctc import CtcCodec
+from training.averaging import adam, averaged
 from training.config import TrainConfig, add_config_options, config_of
 from training.dataset import Dataset, Sample, alphabet_of, digest_of, picture_size_of
 from training.exceptions import reported
-from training.feed import Examples, Feed, generated_examples, labelled_examples
+from training.feed import Examples, Feed
 from training.loss import ctc_loss
+from training.material import gather
 from training.metrics import character_error_rate, exact_matches
 from training.model import build_crnn
 from training.progress import Progress
 from training.runs import Run, RunFacts
 from training.split import split_by_content
-
-_DISTORTED_COPIES = 1
-"""Of every validation picture, where training distorts its own."""
+from training.starting_weights import StartingWeights
 
 
 def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
@@ -45,23 +45,19 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     """
     dataset = Dataset(Path(config.data))
     facts = _facts(config, dataset.samples)
-    splits = split_by_content(dataset.samples)
+    splits = split_by_content(dataset.samples, config.fold)
     codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
     size = (facts.width, facts.height)
-    training = labelled_examples(dataset, splits["train"], *size, codec)
-    validation = labelled_examples(dataset, splits["validation"], *size, codec)
-    if config.strength:
-        validation += validation.distorted(config.augmentation, _DISTORTED_COPIES, config.seed)
-    feed = _feed(training, config, codec)
+    material = gather(config, dataset, splits, size, codec)
 
     keras.utils.set_random_seed(config.seed)
     model = build_crnn(*size, codec.classes, config.dropout, config.lstm_dropout)
     if config.init_from:
-        # Before compiling, so that the optimizer starts anew; another alphabet or picture size
-        # makes some layers differ, which then keep their first weights.
-        first = Run.find(runs, config.init_from)
-        model.load_weights(first.best_weights, skip_mismatch=True)
-    model.compile(keras.optimizers.Adam(config.learning_rate), loss=ctc_loss(codec.blank_index))
+        # Before compiling, so that the optimizer starts anew.
+        anew = StartingWeights.find(config.init_from, runs).put_into(model, codec.alphabet)
+        print(f"starting from {config.init_from}" + (f", {', '.join(anew)} anew" if anew else ""))
+    optimizer = adam(config.learning_rate, config.average)
+    model.compile(optimizer, loss=ctc_loss(codec.blank_index))
     model.optimizer.build(model.trainable_variables)
 
     run = None if fresh else Run.find_interrupted(runs, config, facts)
@@ -69,8 +65,8 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         run = Run.create(runs, config, facts, splits)
     progress = Progress.restore(run, model)
     print(
-        f"{run.folder}: {model.count_params():,} parameters, {len(training.texts)} pictures to "
-        f"train on, {len(splits['validation'])} to validate"
+        f"{run.folder}: {model.count_params():,} parameters, "
+        f"{len(material.feed.clean.texts)} pictures to train on, {material.clean} to validate"
         + (f"; resuming after epoch {progress.epoch}" if progress.epoch else "")
     )
     board = tf.summary.create_file_writer(str(run.folder / "tensorboard"))
@@ -79,8 +75,9 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         strength = progress.strength(config)
         model.optimizer.learning_rate = _learning_rate(config, progress)
         figures = {"strength": strength or 0.0}
-        figures["loss"] = _train_epoch(model, feed, progress.epoch + 1, strength)
-        figures |= _validate(model, validation, len(splits["validation"]), codec)
+        figures["loss"] = _train_epoch(model, material.feed, progress.epoch + 1, strength)
+        with averaged(model):
+            figures |= _validate(model, material.validation, material.clean, codec)
         figures["seconds"] = time.monotonic() - started
         progress.record(figures, config)
         progress.save(run, model)
@@ -99,15 +96,6 @@ def _facts(config: TrainConfig, samples: Sequence[Sample]) -> RunFacts:
         height=config.height or height,
         data_digest=digest_of(samples),
         versions={name: importlib.metadata.version(name) for name in packages},
-    )
-
-
-def _feed(training: Examples, config: TrainConfig, codec: CtcCodec) -> Feed:
-    rough = training
-    if config.generated:
-        rough = training + generated_examples(training, config.generated, codec, config.seed)
-    return Feed(
-        training, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed
     )
 
 

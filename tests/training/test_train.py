@@ -64,9 +64,10 @@ def test_the_same_seed_gives_the_same_model(run: Run, config: TrainConfig, tmp_p
 
 def test_a_killed_run_resumes(data: Path, tmp_path: Path) -> None:
     """After kill -9 the same command goes on, and ends with the weights it would have had."""
-    config = TrainConfig(name="killed", data=str(data), epochs=4)
+    config = TrainConfig(name="killed", data=str(data), epochs=4, average=0.9)
     command = [sys.executable, "-m", "training.train", "--runs", str(tmp_path / "runs")]
     command += ["--name", config.name, "--data", config.data, "--epochs", str(config.epochs)]
+    command += ["--average", str(config.average)]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -110,6 +111,16 @@ def test_patience_counts_epochs_without_a_lower_loss() -> None:
         progress.record(figures(loss), TrainConfig())
     assert (progress.epoch, progress.best_epoch, progress.best_loss) == (6, 5, 1.0)
     assert progress.epochs_without_gain == 1
+
+
+@pytest.mark.parametrize("setting", ["keep_last", "train_on_validation"])
+def test_the_last_epoch_is_kept_where_no_loss_may_choose(setting: str) -> None:
+    """On request, or where validation pictures are trained on, the last epoch is the best."""
+    config = TrainConfig(**{setting: True})
+    progress = Progress()
+    for loss in (3.0, 2.0, 2.5):
+        progress.record(figures(loss), config)
+    assert (progress.best_epoch, progress.epochs_without_gain) == (3, 0)
 
 
 def test_the_plateau_of_blanks_costs_no_patience() -> None:

@@ -1,0 +1,70 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.ocr.ctc import CtcCodec
+from training.config import TrainConfig
+from training.dataset import Dataset
+from training.exceptions import ConfigError
+from training.material import Material, gather, labelled_samples
+from training.split import split_by_content
+
+
+def gathered(config: TrainConfig) -> Material:
+    dataset = Dataset(Path(config.data))
+    codec = CtcCodec("7AB", blank_index=3)
+    return gather(config, dataset, split_by_content(dataset.samples), (48, 16), codec)
+
+
+def test_labels_are_drawn_by_the_seed(dataset: Dataset) -> None:
+    """So many of the training split, the same for the same seed, others for another."""
+    splits = split_by_content(dataset.samples)
+    first, again, other = (
+        labelled_samples(TrainConfig(labels=8, seed=seed), splits) for seed in (1, 1, 2)
+    )
+    assert len(first) == 8
+    assert set(first) <= set(splits["train"])
+    assert first == again != other
+
+
+def test_more_labels_than_there_are(dataset: Dataset) -> None:
+    """The error says how many there are."""
+    splits = split_by_content(dataset.samples)
+    with pytest.raises(ConfigError, match="labels is 99; the training split has 32"):
+        labelled_samples(TrainConfig(labels=99), splits)
+
+
+def test_the_validation_split_may_be_trained_on(dataset: Dataset) -> None:
+    """On request it joins the training split, never the test split."""
+    splits = split_by_content(dataset.samples)
+    samples = labelled_samples(TrainConfig(train_on_validation=True), splits)
+    assert samples == splits["train"] + splits["validation"]
+
+
+def test_labelled_pictures_are_repeated_and_generated_ones_join(config: TrainConfig) -> None:
+    """Four pictures three times over, and eight generated ones when pictures are rough."""
+    material = gathered(replace(config, labels=4, repeats=3, generated=8))
+    assert len(material.feed.clean.texts) == 12
+    assert len(material.feed.rough.texts) == 20
+    assert len(set(material.feed.clean.texts)) <= 4
+    assert material.clean == 4, "the validation split is as large as ever"
+    assert len(material.validation.texts) == 8, "clean, then distorted"
+
+
+def test_pretraining_sees_no_labelled_picture(config: TrainConfig) -> None:
+    """It trains and validates on generated pictures alone."""
+    material = gathered(replace(config, pretrain=True, generated=20, labels=4))
+    dataset = Dataset(Path(config.data))
+    real = dataset.tensors(dataset.samples, 48, 16)
+    for pictures in (material.feed.rough.pictures, material.validation.pictures):
+        for picture in pictures:
+            assert not np.any(np.all(real == picture, axis=(1, 2, 3)))
+    assert len(material.feed.clean.texts) == 20
+
+
+def test_pretraining_needs_generated_pictures(config: TrainConfig) -> None:
+    """Otherwise there is nothing to train on."""
+    with pytest.raises(ConfigError, match="how many are to be generated"):
+        gathered(replace(config, pretrain=True, generated=0))

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.ocr.recognizer import Recognizer
+from training.exceptions import RunError
+from training.model import OUTPUT_LAYER, build_crnn
+from training.runs import Run
+from training.starting_weights import StartingWeights
+from training.synthetic import generated_tensors
+
+ROOT = Path(__file__).parents[2]
+BUNDLED = ROOT / "models" / "captcha.onnx"
+
+
+def test_weights_come_back_out_of_an_exported_model() -> None:
+    """The bundled file's weights, put into a Keras model, give the file's own probabilities."""
+    recognizer = Recognizer.load(BUNDLED)
+    metadata = recognizer.metadata
+    model = build_crnn(metadata.width, metadata.height, len(metadata.alphabet) + 1)
+    anew = StartingWeights.find(str(BUNDLED), ROOT).put_into(model, metadata.alphabet)
+    assert not anew
+    pictures, _ = generated_tensors(
+        8, metadata.alphabet, (4, 5), metadata.width, metadata.height, seed=5
+    )
+    assert np.allclose(model.predict(pictures, verbose=0), recognizer.infer(pictures), atol=1e-5)
+
+
+def test_common_symbols_keep_their_classes(run: Run) -> None:
+    """With another alphabet, symbols of both and the blank keep their weights, others do not."""
+    model = build_crnn(run.facts.width, run.facts.height, 5)
+    before = [weights.copy() for weights in model.get_layer(OUTPUT_LAYER).get_weights()]
+    start = StartingWeights.find(str(run.folder), run.folder.parent)
+    assert run.facts.alphabet == "7AB"
+    assert start.put_into(model, "ABXY") == []
+    kernel, bias = model.get_layer(OUTPUT_LAYER).get_weights()
+    theirs_kernel, theirs_bias = start.layers[OUTPUT_LAYER]
+    for theirs, ours in ((1, 0), (2, 1), (3, 4)):
+        assert np.array_equal(kernel[:, ours], theirs_kernel[:, theirs])
+        assert bias[ours] == theirs_bias[theirs]
+    assert np.array_equal(kernel[:, 2:4], before[0][:, 2:4])
+    first = model.get_layer("Conv1").get_weights()
+    assert all(map(np.array_equal, first, start.layers["Conv1"]))
+
+
+def test_layers_of_another_shape_start_anew(run: Run) -> None:
+    """A taller picture changes what the first dense layer sees; it is named, the rest kept."""
+    model = build_crnn(run.facts.width, 2 * run.facts.height, 4)
+    start = StartingWeights.find(str(run.folder), run.folder.parent)
+    assert start.put_into(model, run.facts.alphabet) == ["dense1"]
+
+
+def test_what_cannot_be_started_from(tmp_path: Path) -> None:
+    """A file that is no model, and a run that is not there, are named in the error."""
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    with pytest.raises(RunError, match=r"broken\.onnx cannot be started from"):
+        StartingWeights.find(str(tmp_path / "broken.onnx"), tmp_path)
+    with pytest.raises(RunError, match="there is no run"):
+        StartingWeights.find("missing", tmp_path)

@@ -1,0 +1,39 @@
+"""Averages the weights of the steps of a training, which reads better than any one of them.
+
+The exponential moving average that Keras' optimizers keep beside the weights (Polyak and
+Juditsky 1992 for the idea). It is part of the optimizer's state, and so is saved and resumed
+with it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import keras
+
+
+@contextmanager
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Within it, the model has its averaged weights, if its optimizer keeps any.
+
+    Validate and keep them inside; training goes on with the weights of the last step.
+    """
+    variables = model.trainable_variables
+    if not model.optimizer.use_ema or not int(model.optimizer.iterations):
+        yield
+        return
+    last = [variable.numpy() for variable in variables]
+    model.optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, values in zip(variables, last, strict=True):
+            variable.assign(values)
+
+
+def adam(learning_rate: float, momentum: float) -> keras.optimizers.Optimizer:
+    """Adam that keeps an average of the weights, unless the momentum is 0.
+
+    Args:
+        momentum: the share of the average that stays at each step, 0 to below 1.
+    """
+    return keras.optimizers.Adam(learning_rate, use_ema=momentum > 0, ema_momentum=momentum or 0.99)
