@@ -8,7 +8,7 @@ TRAINING := $(VENV)/.training
 LOCK   := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PORT   ?= $(or $(OCR_PORT),8000)
 MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
-RECIPE ?= seed
+RECIPE ?= robust
 SPLIT  ?= test
 
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
@@ -31,7 +31,7 @@ lint: $(VENV)/.dev ## format check, lint and types
 data: $(TRAINING) ## check and store labelled pictures: DATA=folder, zip or manifest; default: the public set
 	$(PY) -m training.prepare $(if $(DATA),"$(DATA)")
 
-train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=seed or robust; FINETUNE=run; ARGS="--epochs 50"
+train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=robust, seed, pretrain or few; FINETUNE=run or model; ARGS="--epochs 50"
 	$(PY) -m training.train --config training/recipes/$(RECIPE).toml $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx
@@ -45,6 +45,12 @@ evaluate-robustness: $(TRAINING) ## read a split under fixed distortions; draws 
 
 evaluate-rejection: $(TRAINING) ## tell pictures without text from those with one
 	$(PY) -m training.rejection --model $(MODEL) --split $(SPLIT)
+
+label-curve: $(TRAINING) ## exact match by number of labels: FINETUNE=a run of RECIPE=pretrain; resumes
+	$(PY) -m training.label_curve --config training/recipes/few.toml --charts $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
+
+cross-validate: $(TRAINING) ## read each picture with a model that has not seen it; FINETUNE= as above; resumes
+	$(PY) -m training.cross_validate --config training/recipes/few.toml --repeats 1 --out $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 calibrate: $(TRAINING) ## fit the exported model's confidences anew, as the export does
 	$(PY) -m training.calibrate --model $(MODEL)

@@ -1,0 +1,50 @@
+"""Runs that belong together: trains those of a series that are missing, and reads with each."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import keras
+
+from service.ocr.ctc import CtcCodec
+from training.config import TrainConfig
+from training.dataset import Dataset, Sample, digest_of
+from training.exceptions import RunError
+from training.metrics import Pair
+from training.model import build_crnn
+from training.runs import Run
+from training.train import train
+
+
+def trained(config: TrainConfig, runs: Path) -> Run:
+    """The finished run of these settings and data; trains or resumes it where there is none.
+
+    So a series that was interrupted goes on where it was when its command is called again.
+    """
+    digest = digest_of(Dataset(Path(config.data)).samples)
+    for folder in sorted(runs.glob("*/")):
+        run = Run(folder)
+        with suppress(RunError):
+            if run.finished and run.config == config and run.facts.data_digest == digest:
+                return run
+    # Graphs of the models before would pile up.
+    keras.backend.clear_session()
+    return train(config, runs)
+
+
+def read_held_out(run: Run, dataset: Dataset) -> list[tuple[Sample, str]]:
+    """The samples of a run's own test split, and what its kept weights read in them."""
+    facts = run.facts
+    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    model = build_crnn(facts.width, facts.height, codec.classes)
+    model.load_weights(run.best_weights)
+    samples = run.split("test")
+    probabilities = model.predict(
+        dataset.tensors(samples, facts.width, facts.height), batch_size=64, verbose=0
+    )
+    return [(s, codec.decode(p)) for s, p in zip(samples, probabilities, strict=True)]
+
+
+def pairs_of(readings: Sequence[tuple[Sample, str]]) -> list[Pair]:
+    """Labels, and what was read."""
+    return [(sample.label, text) for sample, text in readings]
