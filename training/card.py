@@ -11,8 +11,11 @@ from service.ocr.recognizer import Recognizer
 from training import public_data
 from training.dataset import digest_of
 from training.exceptions import RunError, reported
+from training.metrics import wilson_interval
+from training.provenance import commands_of, fitted_to
 from training.robustness import table
 from training.runs import Run
+from training.series_tables import series_section
 from training.split import SPLITS
 
 _TEMPLATE = """# {name} {version}
@@ -33,8 +36,8 @@ Written by `make card`; every figure below is printed by the command beside it.
 Together: `{data_digest}`.
 
 Who is in which split is decided by the pictures' content alone (`training/split.py`). The model
-was fitted to the training split{generated}; the validation split chose the epoch; no test
-picture was seen in training.
+was fitted to {fitted}; no test picture was
+seen in training.
 
 ## Recipe
 
@@ -50,7 +53,7 @@ picture was seen in training.
 {robust}
 {confidence}
 {rejection}
-## Use and limits
+{series}## Use and limits
 
 For auditing codes on one's own site, and for reading meters, labels and tickets of one's own.
 Not for getting around the protection of other people's sites.
@@ -79,7 +82,6 @@ def write_card(model: Path, runs: Path) -> str:
     settings = (run.folder / "config.toml").read_text(encoding="utf-8")
     robustness = _evaluation(run, "robustness-test", "make evaluate-robustness")
     top, _, _ = settings.partition("\n[augmentation]")
-    generated = run.config.generated
     return _TEMPLATE.format(
         **_described(metadata),
         parameters=f"{model.stat().st_size / 1e6:.1f} MB",
@@ -89,10 +91,8 @@ def write_card(model: Path, runs: Path) -> str:
             f"| {split} | {len(run.split(split))} | `{digest_of(run.split(split))}` |\n"
             for split in SPLITS
         ),
-        generated=f" and to {generated} generated pictures (`training/synthetic.py`)"
-        if generated
-        else "",
-        commands=_commands(run),
+        fitted=fitted_to(run.config),
+        commands=commands_of(run, runs),
         besides=" and the augmentation of `training/augmentation.py`"
         if run.config.strength
         else "",
@@ -101,18 +101,8 @@ def write_card(model: Path, runs: Path) -> str:
         robust=_robust(robustness),
         confidence=_confidence(robustness),
         rejection=_rejection(_evaluation(run, "rejection-test", "make evaluate-rejection")),
+        series=series_section(model.parent),
     )
-
-
-def _commands(run: Run) -> str:
-    if run.config.init_from:
-        return (
-            "`make data && make train RECIPE=robust`, then `make train RECIPE=refine "
-            f"FINETUNE=<that run>` (here `{run.config.init_from}`; of what has changed since then, "
-            "`training/recipes/robust.toml` speaks)"
-        )
-    recipe = "robust" if run.config.strength else "seed"
-    return f"`make data && make train RECIPE={recipe}`"
 
 
 def _described(metadata: ModelMetadata) -> dict[str, Any]:
@@ -151,7 +141,19 @@ def _robust(summary: dict[str, Any]) -> str:
     return (
         "`make evaluate-robustness`: every test picture under fixed distortions "
         "(`training/conditions.py`).\n\n"
-        "![exact match per condition](robustness.png)\n\n" + table(summary) + "\n"
+        "![exact match per condition](robustness.png)\n\n"
+        + table(summary)
+        + "\n"
+        + _pooled(summary["texts"])
+    )
+
+
+def _pooled(texts: dict[str, Any]) -> str:
+    low, high = wilson_interval(texts["right"], texts["count"])
+    return (
+        f"All readings together: {texts['right']}/{texts['count']}, 95 % interval {low:.4f}–"
+        f"{high:.4f} were they independent, which the same pictures under other conditions are "
+        "not.\n"
     )
 
 

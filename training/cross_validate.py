@@ -17,15 +17,18 @@ from training.dataset import Dataset, Sample, digest_of
 from training.exceptions import reported
 from training.metrics import character_error_rate, exact_matches, wilson_interval
 from training.series import pairs_of, read_held_out, trained
+from training.series_tables import fold_table
 from training.split import FOLDS
 
 Reading = tuple[Sample, str]
 
 
-def read_folds(config: TrainConfig, runs: Path) -> Iterator[list[Reading]]:
+def read_folds(
+    config: TrainConfig, runs: Path, folds: Sequence[int] = range(1, FOLDS + 1)
+) -> Iterator[list[Reading]]:
     """The samples of one fold after the other, and what was read in them."""
     dataset = Dataset(Path(config.data))
-    for fold in range(1, FOLDS + 1):
+    for fold in folds:
         settings = replace(config, name=f"fold-{fold}", fold=fold, train_on_validation=True)
         readings = read_held_out(trained(settings, runs), dataset)
         print(f"fold {fold}: {exact_matches(pairs_of(readings))}/{len(readings)}", flush=True)
@@ -53,20 +56,6 @@ def summarize(folds: Sequence[Sequence[Reading]]) -> dict[str, Any]:
             if sample.label != text
         ],
     }
-
-
-def table(summary: dict[str, Any]) -> str:
-    """The folds as a Markdown table, the sum, and the errors."""
-    lines = ["| fold | exact |", "|---|---|"]
-    for number, fold in enumerate(summary["folds"], 1):
-        lines.append(f"| {number} | {fold['exact']}/{fold['pictures']} |")
-    low, high = summary["exact_match_interval"]
-    lines.append(
-        f"\nAll: {summary['exact']}/{summary['pictures']} = {summary['exact_match']:.4f} "
-        f"(95 % interval {low:.4f}–{high:.4f}), CER {summary['cer']:.5f}."
-    )
-    lines += [f"`{e['label']}` was read as `{e['read']}`." for e in summary["errors"]]
-    return "\n".join(lines)
 
 
 def draw_errors(errors: Sequence[Reading], dataset: Dataset, path: Path) -> None:
@@ -110,7 +99,7 @@ def main() -> None:
     (arguments.out / "cross-validation.json").write_text(
         json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    print(table(summary))
+    print(fold_table(summary))
     print(f"written to {arguments.out}/cross-validation.json; the pictures are in {sheet}")
 
 

@@ -16,6 +16,7 @@ from training.dataset import Dataset, digest_of
 from training.exceptions import reported
 from training.metrics import exact_matches, wilson_interval
 from training.series import pairs_of, read_held_out, trained
+from training.series_tables import label_table
 
 LABELS = (25, 50, 100, 200, 400, 832)
 SEEDS = 3
@@ -63,21 +64,6 @@ def measure(
     return rows
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    lines = [
-        "| labelled pictures | exact, each seed | mean exact match | 95 % interval |",
-        "|---|---|---|---|",
-    ]
-    for row in rows:
-        low, high = row["exact_match_interval"]
-        each = ", ".join(f"{exact}/{row['pictures']}" for exact in row["exact"])
-        lines.append(
-            f"| {row['labels']} | {each} | {row['exact_match']:.4f} | {low:.4f}–{high:.4f} |"
-        )
-    return "\n".join(lines)
-
-
 def draw_curve(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draws the mean with its interval over the number of labels, and a dot for each seed."""
     import matplotlib
@@ -118,7 +104,7 @@ def main() -> None:
     summary = {"started_from": config.init_from, "test_digest": test, "rows": rows}
     (arguments.charts / "label-curve.json").write_text(json.dumps(summary, indent=2) + "\n")
     draw_curve(rows, arguments.charts / "label-curve.png")
-    print(table(rows))
+    print(label_table(rows))
     print(f"written to {arguments.charts}/label-curve.json and label-curve.png")
 
 

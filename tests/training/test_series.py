@@ -1,0 +1,88 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from training import cross_validate, label_curve
+from training.config import TrainConfig
+from training.dataset import Dataset
+from training.runs import Run
+from training.series import read_held_out, trained
+from training.series_tables import fold_table, label_table, series_section
+
+
+def test_a_finished_run_of_the_series_is_found_again(run: Run, config: TrainConfig) -> None:
+    """The same settings give the run that is there; it reads its own test split."""
+    dataset = Dataset(Path(config.data))
+    again = trained(config, run.folder.parent)
+    assert again.folder == run.folder
+    assert [sample for sample, _ in read_held_out(again, dataset)] == run.split("test")
+
+
+def test_folds_are_read_by_models_that_have_not_seen_them(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    """What a fold reads is in no training split of its run; a second call trains nothing."""
+    quick = replace(config, epochs=1, generated=0, backgrounds=0, strength=0.0)
+    folds = list(cross_validate.read_folds(quick, tmp_path, folds=(3, 10)))
+    dataset = Dataset(Path(config.data))
+    assert [len(fold) for fold in folds] == [4, 4]
+    for path in tmp_path.glob("*-fold-*"):
+        seen = set(Run(path).split("train") + Run(path).split("validation"))
+        assert not seen & set(Run(path).split("test"))
+    summary = cross_validate.summarize(folds)
+    assert summary["pictures"] == 8
+    assert summary["exact"] + len(summary["errors"]) == summary["pictures"]
+
+    before = sorted(tmp_path.iterdir())
+    assert list(cross_validate.read_folds(quick, tmp_path, folds=(3, 10))) == folds
+    assert sorted(tmp_path.iterdir()) == before, "a second call trained again"
+
+    errors = [reading for fold in folds for reading in fold][:4]
+    cross_validate.draw_errors(errors, dataset, tmp_path / "errors.png")
+    assert np.asarray(Image.open(tmp_path / "errors.png")).std() > 0
+
+
+def test_few_labels_are_repeated() -> None:
+    """Every point of the curve shows about as many labelled pictures an epoch, up to all."""
+    points = [label_curve.settings_at(TrainConfig(), count, 2) for count in (25, 100, 832)]
+    assert [point.labels * point.repeats for point in points[:2]] == [400, 400]
+    assert points[2].repeats == 1
+    assert {point.seed for point in points} == {2}
+
+
+def test_the_curve_has_a_row_for_each_number(config: TrainConfig, tmp_path: Path) -> None:
+    """Each seed draws other labels; the row has their exact matches and an interval."""
+    quick = replace(config, epochs=1, generated=0, backgrounds=0, strength=0.0)
+    (row,) = label_curve.measure(quick, [4], 2, tmp_path)
+    first, second = (Run(path) for path in sorted(tmp_path.glob("*-4-labels-*")))
+    assert first.config.seed != second.config.seed
+    assert len(row["exact"]) == 2
+    assert 0 <= row["exact_match_interval"][0] <= row["exact_match_interval"][1] <= 1
+    label_curve.draw_curve([row], tmp_path / "curve.png")
+    assert np.asarray(Image.open(tmp_path / "curve.png")).std() > 0
+
+
+def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
+    """What was measured stands in the card with its command, its digest and its interval."""
+    assert series_section(tmp_path) == ""
+    row = {
+        "labels": 50, "pictures": 104, "exact": [99, 103], "exact_match": 0.97115,
+        "exact_match_interval": [0.93, 0.98],
+    }  # fmt: skip
+    assert "| 50 | 99/104, 103/104 | 0.9711 | 0.9300–0.9800 |" in label_table([row])
+    summary = {
+        "pictures": 20, "exact": 19, "exact_match": 0.95, "exact_match_interval": [0.76, 0.99],
+        "cer": 0.01, "digest": "abc", "started_from": "x", "folds": [{"pictures": 20, "exact": 19}],
+        "errors": [{"source": "s", "label": "ab", "read": "a"}],
+    }  # fmt: skip
+    assert "All: 19/20 = 0.9500 (95 % interval 0.7600–0.9900)" in fold_table(summary)
+    assert "`ab` was read as `a`" in fold_table(summary)
+    curve = {"started_from": "runs/p", "test_digest": "def", "rows": [row]}
+    (tmp_path / "label-curve.json").write_text(json.dumps(curve))
+    (tmp_path / "cross-validation.json").write_text(json.dumps(summary))
+    section = series_section(tmp_path)
+    for expected in ("make label-curve FINETUNE=runs/p", "`def`", "make cross-validate", "`abc`"):
+        assert expected in section

@@ -1,0 +1,34 @@
+"""What a model was made from, and by which commands, in words."""
+
+from pathlib import Path
+
+from training.config import TrainConfig
+from training.exceptions import RunError
+from training.runs import Run
+
+
+def fitted_to(config: TrainConfig) -> str:
+    """The pictures that a model was fitted to, and how its epoch was chosen."""
+    splits = "the training split"
+    choice = "the validation split chose the epoch"
+    if config.keep_last:
+        choice = "the last epoch was kept"
+    if config.train_on_validation:
+        splits = "the training and the validation split"
+        choice = "the last epoch was kept, and confidences were calibrated on the validation split"
+    if config.generated:
+        splits += f", and to {config.generated} generated pictures (`training/synthetic.py`)"
+    return f"{splits}; {choice}"
+
+
+def commands_of(run: Run, runs: Path) -> str:
+    """The command that trained a run, after those that trained what it started from."""
+    config = run.config
+    recipe = "refine" if config.init_from else "robust" if config.strength else "seed"
+    if not config.init_from:
+        return f"`make data && make train RECIPE={recipe}`"
+    command = f"`make train RECIPE={recipe} FINETUNE={config.init_from}`"
+    try:
+        return f"{commands_of(Run.find(runs, config.init_from), runs)}, then {command}"
+    except RunError:
+        return command

@@ -1,0 +1,63 @@
+"""What series of runs found, as Markdown: for the commands that print it, and the model card."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+LABEL_CURVE = "label-curve.json"
+CROSS_VALIDATION = "cross-validation.json"
+
+
+def label_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| labelled pictures | exact, each seed | mean exact match | 95 % interval |",
+        "|---|---|---|---|",
+    ]
+    for row in rows:
+        low, high = row["exact_match_interval"]
+        each = ", ".join(f"{exact}/{row['pictures']}" for exact in row["exact"])
+        lines.append(
+            f"| {row['labels']} | {each} | {row['exact_match']:.4f} | {low:.4f}–{high:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def fold_table(summary: dict[str, Any]) -> str:
+    """The folds as a Markdown table, the sum, and the errors."""
+    lines = ["| fold | exact |", "|---|---|"]
+    for number, fold in enumerate(summary["folds"], 1):
+        lines.append(f"| {number} | {fold['exact']}/{fold['pictures']} |")
+    low, high = summary["exact_match_interval"]
+    lines.append(
+        f"\nAll: {summary['exact']}/{summary['pictures']} = {summary['exact_match']:.4f} "
+        f"(95 % interval {low:.4f}–{high:.4f}), CER {summary['cer']:.5f}."
+    )
+    lines += [f"`{e['label']}` was read as `{e['read']}`." for e in summary["errors"]]
+    return "\n".join(lines)
+
+
+def series_section(folder: Path) -> str:
+    """The card's section on what lies in a model's folder; empty where nothing was measured."""
+    parts = []
+    if (folder / LABEL_CURVE).exists():
+        curve = json.loads((folder / LABEL_CURVE).read_text(encoding="utf-8"))
+        parts.append(
+            "## With few labels\n\n"
+            "Not of this model: of others, each of which was trained on so many labelled pictures "
+            "and read the test split (digest `" + curve["test_digest"] + "`). `make label-curve "
+            f"FINETUNE={curve['started_from']}`, where that run saw generated pictures alone "
+            "(`make train RECIPE=pretrain`). The interval is Wilson's over the readings of all "
+            "seeds.\n\n![exact match by labelled pictures](label-curve.png)\n\n"
+            + label_table(curve["rows"])
+        )
+    if (folder / CROSS_VALIDATION).exists():
+        folds = json.loads((folder / CROSS_VALIDATION).read_text(encoding="utf-8"))
+        parts.append(
+            "## Every picture, unseen\n\n"
+            "Not of this model either: ten others, each trained on nine tenths of the pictures and "
+            f"reading the rest (together digest `{folds['digest']}`). `make cross-validate "
+            f"FINETUNE={folds['started_from']}`.\n\n" + fold_table(folds)
+        )
+    return "".join(part + "\n\n" for part in parts)
