@@ -17,7 +17,7 @@ from service.ocr.preprocessing import FloatArray
 from training.augmentation import Augmentation
 from training.background import draw_background
 from training.dataset import PADDING, Dataset, Sample, encode_labels, time_steps_of
-from training.manner import Manner
+from training.family import manner_of
 from training.synthetic import generated_tensors
 
 _AHEAD = 8
@@ -79,7 +79,7 @@ def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -
     """Draws pictures with the alphabet, the size, the lengths and the manner of others."""
     _, width, height, _ = like.pictures.shape
     lengths = [len(text) for text in like.texts]
-    manner = Manner.of(like.pictures[:, :, :, 0].transpose(0, 2, 1), like.texts)
+    manner = manner_of(like.pictures[:, :, :, 0].transpose(0, 2, 1), like.texts)
     pictures, texts = generated_tensors(count, codec.alphabet, lengths, width, height, seed, manner)
     labels = np.full((count, like.labels.shape[1]), PADDING, np.int32)
     for row, text in zip(labels, texts, strict=True):

@@ -1,7 +1,7 @@
 """Generated pictures in the manner of the real ones, for any alphabet, length and size.
 
 Characters on a gradient, some of them frayed, pushed together along a sine, with curves that thin
-out to the right; `training.manner` says what all that is like, and measures it.
+out to the right; `training.manner` says what all that is like.
 """
 
 import argparse
