@@ -47,7 +47,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(port: int) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OCR_")}
     # Training is cut short: what is tested is that the commands fit together.
-    return kept | {"PORT": str(port), "ARGS": "--epochs 1 --generated 0", "MAKEFLAGS": ""}
+    return kept | {"PORT": str(port), "ARGS": "--epochs 1 --generated 8", "MAKEFLAGS": ""}
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from training.metrics import character_error_rate, exact_matches, wilson_interva
 from training.series import pairs_of, read_held_out, trained
 from training.series_tables import fold_table
 from training.split import FOLDS
+from training.starting_weights import with_start_found
 
 Reading = tuple[Sample, str]
 
@@ -90,7 +91,7 @@ def main() -> None:
     add_config_options(parser)
     arguments = parser.parse_args()
     with reported():
-        config = config_of(arguments)
+        config = with_start_found(config_of(arguments), arguments.runs.parent)
         folds = list(read_folds(config, arguments.runs))
         errors = [(s, text) for fold in folds for s, text in fold if s.label != text]
         sheet = arguments.runs / "errors.png"

@@ -17,11 +17,12 @@ from training.exceptions import reported
 from training.metrics import exact_matches, wilson_interval
 from training.series import pairs_of, read_held_out, trained
 from training.series_tables import label_table
+from training.starting_weights import with_start_found
 
 LABELS = (25, 50, 100, 200, 400, 832)
 SEEDS = 3
 
-_AT_ONCE = 400
+_AT_ONCE = 320
 """Fewer labelled pictures are repeated to about so many an epoch."""
 
 
@@ -98,7 +99,7 @@ def main() -> None:
     add_config_options(parser)
     arguments = parser.parse_args()
     with reported():
-        config = config_of(arguments)
+        config = with_start_found(config_of(arguments), arguments.runs.parent)
         rows = measure(config, arguments.counts, arguments.seeds, arguments.runs)
         test = read_split(config, arguments.counts[0], arguments.runs)
     summary = {"started_from": config.init_from, "test_digest": test, "rows": rows}

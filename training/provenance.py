@@ -24,7 +24,12 @@ def fitted_to(config: TrainConfig) -> str:
 def commands_of(run: Run, runs: Path) -> str:
     """The command that trained a run, after those that trained what it started from."""
     config = run.config
-    recipe = "refine" if config.init_from else "robust" if config.strength else "seed"
+    if config.init_from:
+        recipe = "few" if config.keep_last else "refine"
+    elif config.pretrain:
+        recipe = "pretrain"
+    else:
+        recipe = "robust" if config.strength else "seed"
     if not config.init_from:
         return f"`make data && make train RECIPE={recipe}`"
     command = f"`make train RECIPE={recipe} FINETUNE={config.init_from}`"

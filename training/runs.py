@@ -13,6 +13,7 @@ runs/<time>-<name>/
 """
 
 import fcntl
+import glob
 import json
 import os
 import time
@@ -81,7 +82,9 @@ class Run:
 
     @classmethod
     def find(cls, runs: Path, name: str | None) -> Self:
-        """The run of that name or path, without one the newest finished run.
+        """The run of that name or path, or the newest finished one whose settings have that name.
+
+        Without a name, the newest finished run.
 
         Raises:
             RunError: there is none.
@@ -94,6 +97,10 @@ class Run:
         for folder in (Path(name), runs / name):
             if (folder / "run.json").exists():
                 return cls(folder)
+        called = [cls(path) for path in sorted(runs.glob(f"*-{glob.escape(name)}/"))]
+        finished = [run for run in called if run.finished and run.config.name == name]
+        if finished:
+            return finished[-1]
         raise RunError(f"there is no run {name}, nor in {runs}.")
 
     @property

@@ -6,7 +6,7 @@ that both alphabets have keep theirs, and the blank; other symbols start anew.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -17,11 +17,25 @@ from onnx import numpy_helper
 
 from service.ocr.exceptions import OcrError
 from service.ocr.recognizer import Recognizer
+from training.config import TrainConfig
 from training.exceptions import RunError
 from training.model import OUTPUT_LAYER, build_crnn
 from training.runs import Run
 
 Arrays = list[NDArray[np.float32]]
+
+
+def with_start_found(config: TrainConfig, runs: Path) -> TrainConfig:
+    """The settings with the folder of the run that `init_from` names.
+
+    The newest run of a name may be another by the time that this one is resumed or looked at.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not config.init_from or config.init_from.endswith(".onnx"):
+        return config
+    return replace(config, init_from=str(Run.find(runs, config.init_from).folder))
 
 
 @dataclass(frozen=True, slots=True)

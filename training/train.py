@@ -31,7 +31,7 @@ from training.model import build_crnn
 from training.progress import Progress
 from training.runs import Run, RunFacts
 from training.split import split_by_content
-from training.starting_weights import StartingWeights
+from training.starting_weights import StartingWeights, with_start_found
 
 
 def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
@@ -43,6 +43,7 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     Raises:
         DataError: the data cannot be used.
     """
+    config = with_start_found(config, runs)
     dataset = Dataset(Path(config.data))
     facts = _facts(config, dataset.samples)
     splits = split_by_content(dataset.samples, config.fold)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from service.ocr.recognizer import Recognizer
+from training.config import TrainConfig
 from training.exceptions import RunError
 from training.model import OUTPUT_LAYER, build_crnn
 from training.runs import Run
-from training.starting_weights import StartingWeights
+from training.starting_weights import StartingWeights, with_start_found
 from training.synthetic import generated_tensors
 
 ROOT = Path(__file__).parents[2]
@@ -58,3 +59,11 @@ def test_what_cannot_be_started_from(tmp_path: Path) -> None:
         StartingWeights.find(str(tmp_path / "broken.onnx"), tmp_path)
     with pytest.raises(RunError, match="there is no run"):
         StartingWeights.find("missing", tmp_path)
+
+
+def test_a_start_is_found_by_the_name_in_its_settings(run: Run) -> None:
+    """The newest finished run of a name is meant, and its folder is what the settings keep."""
+    found = with_start_found(TrainConfig(init_from="small"), run.folder.parent)
+    assert Path(found.init_from) == run.folder
+    assert with_start_found(found, Path("elsewhere")) == found
+    assert with_start_found(TrainConfig(init_from="x.onnx"), run.folder).init_from == "x.onnx"
