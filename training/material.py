@@ -75,7 +75,8 @@ def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]
     samples = [*splits["train"]]
     if config.train_on_validation:
         samples += splits["validation"]
-    if not config.labels:
+    if not config.labels or (config.pretrain and config.labels > len(samples)):
+        # What only shows the manner may be fewer.
         return samples
     if config.labels > len(samples):
         raise ConfigError(f"labels is {config.labels}; the training split has {len(samples)}.")

@@ -34,6 +34,8 @@ def test_more_labels_than_there_are(dataset: Dataset) -> None:
     splits = split_by_content(dataset.samples)
     with pytest.raises(ConfigError, match="labels is 99; the training split has 32"):
         labelled_samples(TrainConfig(labels=99), splits)
+    few = labelled_samples(TrainConfig(labels=99, pretrain=True), splits)
+    assert few == splits["train"], "fewer show the manner as well"
 
 
 def test_the_validation_split_may_be_trained_on(dataset: Dataset) -> None:
