@@ -9,9 +9,6 @@ from service.ocr.preprocessing import FloatArray
 from training import distortions
 from training.settings import setting
 
-_MOST = 3
-"""Operations that happen to one picture: of more, little is left to learn from."""
-
 _SKEW = 0.6
 """Amounts are drawn as a uniform number to this power, so that large ones come more often."""
 
@@ -60,23 +57,13 @@ class Augmentation:
         """
         if strength <= 0 or generator.random() < self.clean:
             return picture
-        for name in self._drawn(generator):
-            amount = getattr(self, name) * strength * generator.random() ** _SKEW
-            picture = OPERATIONS[name](picture, amount, generator)
+        happens = generator.random(len(OPERATIONS))
+        for draw, (name, operation) in zip(happens, OPERATIONS.items(), strict=True):
+            largest = getattr(self, name)
+            if largest > 0 and draw < CHANCES.get(name, _CHANCE):
+                amount = largest * strength * generator.random() ** _SKEW
+                picture = operation(picture, amount, generator)
         return picture.astype(np.float32, copy=False)
-
-    def _drawn(self, generator: np.random.Generator) -> list[str]:
-        """The operations that happen, in order; of many, `_MOST` at random."""
-        draws = generator.random(len(OPERATIONS))
-        names = [
-            name
-            for draw, name in zip(draws, OPERATIONS, strict=True)
-            if getattr(self, name) > 0 and draw < CHANCES.get(name, _CHANCE)
-        ]
-        if len(names) <= _MOST:
-            return names
-        kept = sorted(generator.choice(len(names), _MOST, replace=False))
-        return [names[place] for place in kept]
 
 
 Operation = Callable[[FloatArray, float, np.random.Generator], FloatArray]

@@ -9,6 +9,7 @@ from typing import Any
 from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
 from training import public_data
+from training.aims import aims_missed
 from training.dataset import digest_of
 from training.exceptions import RunError, reported
 from training.metrics import wilson_interval
@@ -51,6 +52,8 @@ seen in training.
 {clean}
 
 {robust}
+{aims}
+
 {confidence}
 {rejection}
 {series}## Use and limits
@@ -80,6 +83,7 @@ def write_card(model: Path, runs: Path) -> str:
     metadata = Recognizer.load(model).metadata
     run = Run(runs / metadata.training_run)
     settings = (run.folder / "config.toml").read_text(encoding="utf-8")
+    clean = _evaluation(run, "test", "make evaluate")
     robustness = _evaluation(run, "robustness-test", "make evaluate-robustness")
     top, _, _ = settings.partition("\n[augmentation]")
     return _TEMPLATE.format(
@@ -97,7 +101,8 @@ def write_card(model: Path, runs: Path) -> str:
         if run.config.strength
         else "",
         settings=top,
-        clean=_clean(_evaluation(run, "test", "make evaluate")),
+        clean=_clean(clean),
+        aims=aims_missed(clean, robustness),
         robust=_robust(robustness),
         confidence=_confidence(robustness),
         rejection=_rejection(_evaluation(run, "rejection-test", "make evaluate-rejection")),

@@ -1,0 +1,22 @@
+from typing import Any
+
+from training.aims import aims_missed
+
+
+def robust(**values: float) -> dict[str, Any]:
+    found = {"mean": 0.995, "minimum": 0.96, "ece": 0.004, "auroc": 0.98} | values
+    confidence = {"ece": found["ece"], "auroc": found["auroc"]}
+    shares = {"mean": found["mean"], "minimum": found["minimum"]}
+    return shares | {"texts": confidence, "characters": confidence}
+
+
+def test_aims_that_are_reached() -> None:
+    """Nothing is said to be missed."""
+    assert aims_missed({"pictures": 9, "exact": 9}, robust()).endswith("All are reached.")
+
+
+def test_aims_that_are_missed() -> None:
+    """Each is named with by how much."""
+    sentence = aims_missed({"pictures": 9, "exact": 8}, robust(mean=0.9895, auroc=0.96))
+    assert "Missed: every clean picture by 1; a mean of 0.99 by 0.0005; " in sentence
+    assert sentence.endswith("an AUROC of texts of 0.97 by 0.0100.")

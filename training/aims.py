@@ -1,0 +1,33 @@
+"""What the bundled model is aimed at, and by how much it misses that."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MEAN, MINIMUM = 0.99, 0.95
+"""Of the exact match over the conditions of `make evaluate-robustness`."""
+
+TEXT_ECE, CHARACTER_ECE, TEXT_AUROC = 0.01, 0.005, 0.97
+"""Of the confidences over the same."""
+
+
+def aims_missed(clean: Mapping[str, Any], robust: Mapping[str, Any]) -> str:
+    """A sentence for the card.
+
+    Args:
+        clean: the summary that `make evaluate` wrote.
+        robust: that of `make evaluate-robustness`.
+    """
+    texts, characters = robust["texts"], robust["characters"]
+    aims = {
+        f"a mean of {MEAN}": MEAN - robust["mean"],
+        f"a minimum of {MINIMUM}": MINIMUM - robust["minimum"],
+        f"an ECE of texts of at most {TEXT_ECE}": texts["ece"] - TEXT_ECE,
+        f"of characters of at most {CHARACTER_ECE}": characters["ece"] - CHARACTER_ECE,
+        f"an AUROC of texts of {TEXT_AUROC}": TEXT_AUROC - texts["auroc"],
+    }
+    missed = [f"{aim} by {by:.4f}" for aim, by in aims.items() if by > 0]
+    unread = clean["pictures"] - clean["exact"]
+    if unread:
+        missed.insert(0, f"every clean picture by {unread}")
+    sentence = f"Aimed at were every clean picture, {', '.join(aims)}. "
+    return sentence + (f"Missed: {'; '.join(missed)}." if missed else "All are reached.")
