@@ -11,7 +11,7 @@ MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= robust
 SPLIT  ?= test
 
-.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
+.PHONY: help serve test lint data preview train export-onnx evaluate evaluate-robustness evaluate-rejection label-curve cross-validate calibrate card bench-decoding screenshots bench bench-peers bench-overload bench-lifecycle lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -30,6 +30,9 @@ lint: $(VENV)/.dev ## format check, lint and types
 
 data: $(TRAINING) ## check and store labelled pictures: DATA=folder, zip or manifest; default: the public set
 	$(PY) -m training.prepare $(if $(DATA),"$(DATA)")
+
+preview: $(TRAINING) ## draw every distortion of training in report/: DATA=pictures; default: examples/
+	$(PY) -m training.preview --config training/recipes/$(RECIPE).toml $(if $(DATA),--pictures "$(DATA)") $(ARGS)
 
 train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=robust, seed, pretrain or few; FINETUNE=run or model; ARGS="--epochs 50"
 	$(PY) -m training.train --config training/recipes/$(RECIPE).toml $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
