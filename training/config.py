@@ -23,6 +23,7 @@ class TrainConfig:
     name: str = setting("captcha", "the model's name, and the end of the run folder's")
     data: str = setting("data", "the data set that `make data` wrote")
     seed: int = setting(42, "of weights, order, dropout, distortions and generated pictures")
+    architecture: str = setting("crnn", "which model is trained", ("crnn", "residual-crnn"))
     width: int = setting(0, "picture width in pixels; 0: the most frequent in the data")
     height: int = setting(0, "picture height, likewise")
     init_from: str = setting(
@@ -32,7 +33,7 @@ class TrainConfig:
     batch_size: int = setting(16, "pictures per step")
     learning_rate: float = setting(0.001, "of Adam")
     cosine: bool = setting(False, "lower the learning rate along a half cosine")
-    dropout: float = setting(0.2, "share of features dropped after dense1")
+    dropout: float = setting(0.2, "share of features dropped: after dense1, or every block")
     lstm_dropout: float = setting(0.25, "share of the LSTMs' inputs dropped")
     average: float = setting(
         0.0, "momentum of a running average of the weights, which is validated and kept; 0: none"
@@ -71,6 +72,12 @@ class TrainConfig:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
         if not 1 <= self.fold <= FOLDS:
             raise ConfigError(f"fold is {self.fold}; it must be 1 to {FOLDS}.")
+        for name, item in _settings():
+            choices = item.metadata["choices"]
+            if choices and getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}."
+                )
         if self.learning_rate <= 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}; it must be above 0.")
         for name, amount in asdict(self.augmentation).items():
@@ -164,6 +171,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
             dest=name,
             type=_truth if item.type is bool else item.type,
             default=argparse.SUPPRESS,
+            choices=item.metadata["choices"] or None,
             help=f"{item.metadata['help']} (default: {item.default})",
         )
 

@@ -28,12 +28,13 @@ from service.ocr.exceptions import OcrError
 from service.ocr.metadata import GoldenPicture, ModelMetadata
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
+from training.architectures import build_model
 from training.calibrate import distorted_probabilities, fit_calibration
 from training.checks import BATCH_SIZES, check_graph, check_parity, count_bidirectional
 from training.dataset import Dataset
 from training.evaluate import read_samples_with, summarize
 from training.exceptions import ExportError, reported
-from training.model import OUTPUT_LAYER, build_crnn
+from training.model import OUTPUT_LAYER
 from training.onnx_file import write_model
 from training.runs import Run
 from training.synthetic import generate
@@ -55,7 +56,8 @@ def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
     facts = run.facts
     codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
     # Without dropout, which inference has no use for, and whose random state tf2onnx trips over.
-    trained = build_crnn(facts.width, facts.height, codec.classes)
+    architecture = run.config.architecture
+    trained = build_model(architecture, facts.width, facts.height, codec.classes)
     trained.load_weights(run.best_weights, skip_mismatch=False)
     model = keras.Model(trained.input, trained.get_layer(OUTPUT_LAYER).output)
     graph = convert(model)

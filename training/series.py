@@ -7,11 +7,11 @@ from pathlib import Path
 import keras
 
 from service.ocr.ctc import CtcCodec
+from training.architectures import build_model
 from training.config import TrainConfig
 from training.dataset import Dataset, Sample, digest_of
 from training.exceptions import RunError
 from training.metrics import Pair
-from training.model import build_crnn
 from training.runs import Run
 from training.train import train
 
@@ -36,7 +36,7 @@ def read_held_out(run: Run, dataset: Dataset) -> list[tuple[Sample, str]]:
     """The samples of a run's own test split, and what its kept weights read in them."""
     facts = run.facts
     codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
-    model = build_crnn(facts.width, facts.height, codec.classes)
+    model = build_model(run.config.architecture, facts.width, facts.height, codec.classes)
     model.load_weights(run.best_weights)
     samples = run.split("test")
     probabilities = model.predict(

@@ -17,6 +17,7 @@ from onnx import numpy_helper
 
 from service.ocr.exceptions import OcrError
 from service.ocr.recognizer import Recognizer
+from training.architectures import build_model
 from training.config import TrainConfig
 from training.exceptions import RunError
 from training.model import OUTPUT_LAYER, build_crnn
@@ -56,7 +57,8 @@ class StartingWeights:
             return cls._of_file(Path(source))
         run = Run.find(runs, source)
         facts = run.facts
-        model = build_crnn(facts.width, facts.height, len(facts.alphabet) + 1)
+        classes = len(facts.alphabet) + 1
+        model = build_model(run.config.architecture, facts.width, facts.height, classes)
         model.load_weights(run.best_weights)
         return cls(
             {layer.name: layer.get_weights() for layer in model.layers if layer.weights},

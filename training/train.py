@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from service.ocr.ctc import CtcCodec
+from training.architectures import build_model
 from training.averaging import adam, averaged
 from training.config import TrainConfig, add_config_options, config_of
 from training.dataset import Dataset, Sample, alphabet_of, digest_of, picture_size_of
@@ -27,7 +28,6 @@ from training.feed import Examples, Feed
 from training.loss import ctc_loss
 from training.material import gather
 from training.metrics import character_error_rate, exact_matches
-from training.model import build_crnn
 from training.progress import Progress
 from training.runs import Run, RunFacts
 from training.split import split_by_content
@@ -52,7 +52,9 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     material = gather(config, dataset, splits, size, codec)
 
     keras.utils.set_random_seed(config.seed)
-    model = build_crnn(*size, codec.classes, config.dropout, config.lstm_dropout)
+    model = build_model(
+        config.architecture, *size, codec.classes, config.dropout, config.lstm_dropout
+    )
     if config.init_from:
         # Before compiling, so that the optimizer starts anew.
         anew = StartingWeights.find(config.init_from, runs).put_into(model, codec.alphabet)

@@ -60,6 +60,7 @@ def test_settings_survive_saving(tmp_path: Path) -> None:
         ("learning_rate = -1", "learning_rate is -1.0; it must be above 0"),
         ("cosine = 1", "cosine is 1; it must be true or false"),
         ("strength = 2", "strength is 2.0; it must be 0 to 1"),
+        ('architecture = "rcnn"', "architecture is 'rcnn'; it must be crnn or residual-crnn."),
         ("augmentation = 3", "augmentation is 3; it must be a table"),
         (
             "[augmentation]\nblurr = 3",

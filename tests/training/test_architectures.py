@@ -1,0 +1,56 @@
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from service.ocr.recognizer import Recognizer
+from training.architectures import ARCHITECTURES, build_model
+from training.checks import check_graph
+from training.config import TrainConfig
+from training.dataset import Dataset
+from training.export import export
+from training.train import train
+
+
+def test_the_settings_know_every_architecture() -> None:
+    """What a recipe may ask for is what can be built."""
+    (setting,) = (field for field in fields(TrainConfig) if field.name == "architecture")
+    assert set(setting.metadata["choices"]) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("size", [(200, 50), (201, 53), (48, 16), (7, 4)])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_time_step_for_every_four_columns(architecture: str, size: tuple[int, int]) -> None:
+    """Whatever the picture size, each architecture keeps the contract of the labels."""
+    model = build_model(architecture, *size, 5)
+    assert model.input_shape == (None, *size, 1)
+    assert model.output_shape == (None, size[0] // 4, 5)
+    probabilities = model(np.random.default_rng(0).random((2, *size, 1), np.float32))
+    assert np.allclose(np.asarray(probabilities).sum(axis=-1), 1, atol=1e-5)
+
+
+def test_the_residual_crnn_is_what_its_name_says() -> None:
+    """Three sizes of filters, a sum in every block, and one bidirectional LSTM of 128 units."""
+    model = build_model("residual-crnn", 200, 50, 20, dropout=0.2)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("Add") == 6
+    assert kinds.count("Bidirectional") == 1
+    filters = {layer.filters for layer in model.layers if hasattr(layer, "filters")}
+    assert filters == {16, 32, 64}
+    assert model.get_layer("bidirectional").forward_layer.units == 128
+    assert model.get_layer("block3_dropout").rate == 0.2
+
+
+def test_the_residual_crnn_goes_all_the_way(config: TrainConfig, tmp_path: Path) -> None:
+    """It is trained and exported like the other, through the same gates, and read with alike."""
+    other = replace(config, architecture="residual-crnn")
+    run = train(other, tmp_path / "runs")
+    assert run.config.architecture == "residual-crnn"
+    path = tmp_path / "captcha.onnx"
+    export(run, Dataset(Path(config.data)), path)
+    check_graph(onnx.load(path), bidirectional_layers=1)
+    recognizer = Recognizer.load(path)
+    recognizer.verify()
+    assert recognizer.infer(np.zeros((3, 48, 16, 1), np.float32)).shape == (3, 12, 4)
