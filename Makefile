@@ -11,7 +11,7 @@ MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= robust
 SPLIT  ?= test
 
-.PHONY: help serve test lint data preview train export-onnx evaluate evaluate-robustness evaluate-rejection label-curve cross-validate calibrate card bench-decoding screenshots bench bench-peers bench-overload bench-lifecycle lock clean
+.PHONY: help serve test lint data inspect preview train export-onnx evaluate evaluate-robustness evaluate-rejection label-curve cross-validate calibrate card bench-decoding screenshots bench bench-peers bench-overload bench-lifecycle lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -30,6 +30,9 @@ lint: $(VENV)/.dev ## format check, lint and types
 
 data: $(TRAINING) ## check and store labelled pictures: DATA=folder, zip or manifest; default: the public set
 	$(PY) -m training.prepare $(if $(DATA),"$(DATA)")
+
+inspect: $(TRAINING) ## report on data/ in report/data: duplicates, odd labels; MODEL= or READINGS= judges the labels
+	$(PY) -m training.data_report $(if $(filter-out file,$(origin MODEL)),--model "$(MODEL)") $(if $(READINGS),--readings "$(READINGS)")
 
 preview: $(TRAINING) ## draw every distortion of training in report/: DATA=pictures; default: examples/
 	$(PY) -m training.preview --config training/recipes/$(RECIPE).toml $(if $(DATA),--pictures "$(DATA)") $(ARGS)

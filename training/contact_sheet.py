@@ -1,11 +1,15 @@
 """Contact sheets: many small pictures on one, each with a caption below it."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import matplotlib
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw
 
-from training.synthetic import font
+from training.glyphs import font
 
 _FONT = "DejaVuSans"
 _TEXT_PIXELS = 12
@@ -13,7 +17,8 @@ _LINE_PIXELS = 16
 _GAP = 8
 _PAPER = (255, 255, 255)
 _FRAME = (205, 205, 205)
-_INK = (30, 30, 30)
+INK = (30, 30, 30)
+WRONG = (187, 0, 0)
 _ELLIPSIS = "…"
 
 
@@ -23,7 +28,7 @@ class Cell:
 
     image: Image.Image
     caption: str = ""
-    colour: tuple[int, int, int] = _INK
+    colour: tuple[int, int, int] = INK
 
 
 def draw_sheet(
@@ -44,7 +49,7 @@ def draw_sheet(
     size = (max(_GAP + columns * across, title_width), top + rows * down)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_GAP, _GAP), title, font=font(_FONT, _TEXT_PIXELS), fill=_INK)
+    pen.text((_GAP, _GAP), title, font=font(_FONT, _TEXT_PIXELS), fill=INK)
     for number, cell in enumerate(cells):
         left, upper = _GAP + number % columns * across, top + number // columns * down
         picture = _fitted(cell.image, width, height)
@@ -54,11 +59,26 @@ def draw_sheet(
         pen.rectangle((place[0] - 1, place[1] - 1, *corner), outline=_FRAME)
         pen.text(
             (left, upper + height + 1),
-            shortened(cell.caption, width),
+            shortened(printable(cell.caption), width),
             font=font(_FONT, _TEXT_PIXELS),
             fill=cell.colour,
         )
     return sheet
+
+
+def printable(text: str) -> str:
+    """The text as the charts' font can show it; other characters as `U+4E2D`, say."""
+    known = _characters()
+    return "".join(
+        symbol if ord(symbol) in known and symbol.isprintable() else f"U+{ord(symbol):04X}"
+        for symbol in text
+    )
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{_FONT}.ttf")
+    return frozenset(FT2Font(str(path)).get_charmap())
 
 
 def shortened(text: str, width: int) -> str:

@@ -1,0 +1,187 @@
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.ocr.preprocessing import decode_gray
+from tests import stripes
+from training import data_report
+from training.data_report import write_report
+from training.dataset import Dataset
+from training.duplicates import find_duplicates, fingerprint
+from training.exceptions import DataError
+from training.inspection import Inspection, inspect
+from training.prepare import prepare
+from training.suspicion import find_suspicious, opinions_of, read_opinions
+from training.synthetic import generate
+
+Labelled = tuple[str, bytes]
+
+
+def data_set(folder: Path, pictures: Sequence[Labelled]) -> Dataset:
+    """A prepared data set of labels and PNG files."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        manifest = csv.writer(file)
+        manifest.writerow(("path", "label"))
+        for number, (label, picture) in enumerate(pictures):
+            (folder / f"{number}.png").write_bytes(picture)
+            manifest.writerow((f"{number}.png", label))
+    prepare(folder / "labels.csv", folder.parent / "data")
+    return Dataset(folder.parent / "data")
+
+
+def drawn(count: int, alphabet: str = "AB7", lengths: Sequence[int] = (2, 3)) -> list[Labelled]:
+    drawings = generate(count, alphabet, lengths, 60, 24, seed=3)
+    return [(drawing.text, drawing.png()) for drawing in drawings]
+
+
+def encoded(picture: bytes, **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(picture)).save(file, **options)
+    return file.getvalue()
+
+
+def test_another_file_of_the_same_picture_is_found(tmp_path: Path) -> None:
+    """Pixels that are equal or nearly so are found under other bytes; other pictures are not."""
+    pictures = drawn(30)
+    equal = ("AB", encoded(pictures[4][1], format="BMP"))
+    nearly = (pictures[7][0], encoded(pictures[7][1], format="JPEG", quality=60))
+    found = inspect(data_set(tmp_path / "pictures", [*pictures, equal, nearly])).pairs
+    assert [{pair.first.source, pair.second.source} for pair in found] == [
+        {"4.png", "30.png"},
+        {"7.png", "31.png"},
+    ]
+    assert found[0].correlation == pytest.approx(1, abs=1e-3)
+    assert found[1].correlation < found[0].correlation
+
+
+def test_pairs_are_found_wherever_they_stand() -> None:
+    """Every pair comes once, also where pictures are compared block by block."""
+    generator = np.random.default_rng(0)
+    grays = [generator.random((20, 50), np.float32) for _ in range(600)]
+    grays[599], grays[300] = grays[0], grays[299]
+    pairs = find_duplicates([fingerprint(gray) for gray in grays])
+    assert {(pair.first, pair.second) for pair in pairs} == {(0, 599), (299, 300)}
+
+
+def test_a_flat_picture_resembles_nothing() -> None:
+    """Two empty pictures are no duplicates of each other: they are reported as flat."""
+    flat = fingerprint(np.full((20, 50), 0.5, np.float32))
+    assert find_duplicates([flat, flat]) == []
+
+
+def test_a_duplicate_across_splits_is_told(tmp_path: Path) -> None:
+    """A picture that is tested on and was trained on, as another file, stands first and in red."""
+    pictures = drawn(40)
+    copies = [(label, encoded(picture, format="BMP")) for label, picture in pictures]
+    dataset = data_set(tmp_path / "pictures", pictures + copies)
+    inspection = inspect(dataset)
+    across = [pair for pair in inspection.pairs if pair.across]
+    assert len(inspection.pairs) == 40
+    assert 0 < len(across) < 40
+    assert all(set(pair.splits) <= {"train", "validation", "test"} for pair in across)
+    text = write_report(dataset, inspection, tmp_path / "report")
+    assert f"40 pairs of nearly equal pictures, 40 of them equal, {len(across)} across" in text
+    sheet = np.asarray(Image.open(tmp_path / "report" / "duplicates.png"))
+    assert (sheet == (187, 0, 0)).all(axis=2).any()
+
+
+def test_labels_that_a_model_contradicts(stripe_model: Path, tmp_path: Path) -> None:
+    """A wrong label is found with what the model read, a right one is left in peace."""
+    from service.ocr.recognizer import Recognizer
+
+    pictures = [(text, stripes.picture(text.replace("", " "))) for text in ("ab", "cd", "ba")]
+    wrong = ("dd", stripes.picture("a b c"))
+    foreign = ("xy", stripes.picture("c a"))
+    dataset = data_set(tmp_path / "pictures", [*pictures, wrong, foreign])
+    recognizer = Recognizer.load(stripe_model)
+    opinions = opinions_of(recognizer, dataset, dataset.samples)
+    assert len(opinions) == 4, "the model has no opinion of letters that it does not know"
+    (found,) = find_suspicious(dataset.samples, opinions)
+    assert (found.sample.label, found.opinion.text) == ("dd", "abc")
+    assert found.opinion.confidence > 0.9
+
+
+def test_opinions_can_come_from_a_table(tmp_path: Path) -> None:
+    """What `make evaluate` wrote serves as well; another table is refused with what it lacks."""
+    path = tmp_path / "test.csv"
+    path.write_text("sha256,source,label,text,exact,confidence\nff,a.png,ab,ac,0,0.95\n")
+    assert read_opinions(path)["ff"].text == "ac"
+    path.write_text("sha256,source\nff,a.png\n")
+    with pytest.raises(DataError, match="lacks the column confidence and text"):
+        read_opinions(path)
+    path.write_text("sha256,text,confidence\nff,ab,high\n")
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        read_opinions(path)
+    with pytest.raises(DataError, match="cannot be read as a table"):
+        read_opinions(tmp_path / "none.csv")
+
+
+def command(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> str:
+    arguments = ["inspect", "--data", str(data), "--out", str(out), *options]
+    monkeypatch.setattr(sys, "argv", arguments)
+    data_report.main()
+    return (out / "report.txt").read_text(encoding="utf-8")
+
+
+ODD = {
+    "one picture": drawn(1),
+    "labels of one character": drawn(20, "AB", (1,)),
+    "thousands of symbols": [
+        (chr(0x4E00 + 3 * n) + chr(0x4E01 + 3 * n) + "$", picture)
+        for n, (_, picture) in enumerate(drawn(1200))
+    ],
+    "every size another": [
+        ("a", encoded(picture, format="PNG"))
+        for size in range(1, 30)
+        for picture in [stripes.encode(Image.new("L", (7 * size, 61 - 2 * size), 8 * size))]
+    ],
+    "spaces and signs": [(label, p) for label, (_, p) in zip("%_^$\\", drawn(5), strict=True)],
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_sets(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the set is, the report is written and its pictures can be looked at."""
+    data_set(tmp_path / "pictures", ODD[kind])
+    out = tmp_path / "report"
+    text = command(tmp_path / "data", out, monkeypatch)
+    assert text.startswith(f"{len(ODD[kind])} pictures")
+    assert max(map(len, text.splitlines())) < 2000
+    for name in ("histograms.png", "samples.png"):
+        with Image.open(out / name) as image:
+            assert max(image.size) < 5000
+
+
+def test_the_command_says_what_it_did_not_do(
+    data: Path, stripe_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a model it says how to name one; with too many pictures how many it compared."""
+    out = tmp_path / "report"
+    text = command(data, out, monkeypatch, "--compare", "7")
+    assert "name a model" in text
+    assert "of the 40 pictures, 7 were compared" in text
+    (out / "suspicious.png").write_bytes(b"old")
+    text = command(data, out, monkeypatch, "--model", str(stripe_model))
+    assert "0 labels that a confidence of 0.9 or more contradicts" in text
+    assert not (out / "suspicious.png").exists(), "an old sheet is left behind"
+
+
+def test_characters_that_training_never_sees(tmp_path: Path) -> None:
+    """A character that only held-out pictures have cannot be learned, which is said."""
+    pictures = drawn(20)
+    probe = inspect(data_set(tmp_path / "probe", pictures))
+    held_out = next(s for s in probe.samples if probe.splits[s.sha256] == "test")
+    relabelled = [
+        ("Q" if f"{number}.png" == held_out.source else label, picture)
+        for number, (label, picture) in enumerate(pictures)
+    ]
+    inspection: Inspection = inspect(data_set(tmp_path / "pictures", relabelled))
+    assert inspection.unlearnable == ["Q"]
+    assert decode_gray(pictures[0][1]).shape == (24, 60)
