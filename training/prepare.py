@@ -150,8 +150,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.prepare", description=__doc__)
     parser.add_argument(
         "source", nargs="?", type=Path, metavar="DATA",
-        help="a folder of <label>.png files, a zip of it, or a CSV/TSV manifest (path,label); "
-        "without it the public data set is downloaded",
+        help="a folder of <label>.png files, a zip of it, a CSV/TSV manifest (path,label), or "
+        "MJSynth's annotation_train.txt; without it the public data set is downloaded",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("data"), help="default: %(default)s")
     parser.add_argument("--url", default=public_data.URL, help="where the public data set is")

@@ -1,4 +1,4 @@
-"""Where labelled pictures come from: a folder, a zip of such a folder, or a manifest.
+"""Where labelled pictures come from: a folder, a zip of such a folder, a manifest, or MJSynth.
 
 Reads names, labels and bytes; it does not know what a picture is.
 """
@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from training.exceptions import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+_ANNOTATIONS = "annotation*.txt"
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -27,18 +28,22 @@ class Entry:
 
 @contextmanager
 def open_source(path: Path) -> Iterator[list[Entry]]:
-    """The labelled pictures of a folder, a zip or a CSV/TSV manifest, in the order of names.
+    """The labelled pictures of a folder, a zip or a list of files, in the order of names.
 
     In a folder or zip the label is the file's name without its suffix, in any subfolder. A
     manifest has a header line with the columns `path` (relative to the manifest) and `label`.
+    An annotation file is that of MJSynth (Jaderberg et al. 2014): lines
+    `./2425/1/115_Lube_45484.jpg 45484`, the label between the underscores.
 
     Raises:
-        DataError: nothing of the kind is at `path`.
+        DataError: nothing of the kind is at `path`, or a line of it cannot be understood.
     """
     if path.is_dir():
         yield _folder_entries(path)
     elif path.suffix.lower() in _DELIMITERS and path.is_file():
         yield _manifest_entries(path)
+    elif path.match(_ANNOTATIONS) and path.is_file():
+        yield _annotated_entries(path)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             yield _zip_entries(archive)
@@ -46,7 +51,8 @@ def open_source(path: Path) -> Iterator[list[Entry]]:
         found = "is none of these" if path.exists() else "does not exist"
         raise DataError(
             f"{path} {found}; DATA= takes a folder of <label>.png files, a zip of such a "
-            "folder, or a CSV or TSV manifest with the columns path,label."
+            "folder, a CSV or TSV manifest with the columns path,label, or an annotation*.txt as "
+            "MJSynth has it."
         )
 
 
@@ -91,3 +97,22 @@ def _manifest_entries(manifest: Path) -> list[Entry]:
             )
             for row in rows
         ]
+
+
+def _annotated_entries(annotation: Path) -> list[Entry]:
+    entries = []
+    with annotation.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            name, _, index = line.strip().rpartition(" ")
+            # The label itself may have an underscore in it.
+            parts = PurePosixPath(name).stem.split("_", 1)
+            label, underscore, _ = parts[-1].rpartition("_")
+            if not (index.isdecimal() and len(parts) == 2 and underscore):
+                raise DataError(
+                    f"{annotation}, line {number}: {line.strip()!r} is not like "
+                    "'./2425/1/115_Lube_45484.jpg 45484', the label between the underscores."
+                )
+            entries.append(Entry(name, label.strip(), (annotation.parent / name).read_bytes))
+    return entries

@@ -45,6 +45,37 @@ def manifest(folder: Path, suffix: str = ".csv", delimiter: str = ",") -> Path:
     return path
 
 
+def annotation(folder: Path, text: str) -> Path:
+    path = folder / "annotation_train.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_layout_of_mjsynth(tmp_path: Path) -> None:
+    """The label stands between the underscores, and may have some itself; empty lines are none."""
+    folder = tmp_path / "90kDICT32px"
+    names = {"2425/1/115_ab_45484": "ab", "2425/1/9_a_b_3": "a_b", "7/b c/1_c_0": "c"}
+    for name, label in names.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.jpg").write_bytes(picture(label.replace("_", " ")))
+    lines = "".join(f"./{name}.jpg {place}\n\n" for place, name in enumerate(names))
+    samples = prepare(annotation(folder, lines), tmp_path / "data")
+    assert {sample.source: sample.label for sample in samples} == {
+        f"./{name}.jpg": label for name, label in names.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["./1/115_Lube_45484.jpg", "./1/Lube_45484.jpg 45484", "./1/Lube.jpg 3", "115_Lube_1.jpg x"],
+)
+def test_a_line_that_is_not_of_mjsynth(line: str, tmp_path: Path) -> None:
+    """The line is named, with what it should look like."""
+    path = annotation(tmp_path, f"./2425/1/115_Lube_45484.jpg 45484\n{line}\n")
+    with pytest.raises(DataError, match=r"line 2: .* is not like '\./2425/1/115_Lube_45484\.jpg"):
+        prepare(path, tmp_path / "data")
+
+
 def test_folder_zip_and_manifest_give_the_same(folder: Path, tmp_path: Path) -> None:
     """How the pictures come changes nothing about the data set."""
     sources = [folder, zipped(folder), manifest(folder), manifest(folder, ".tsv", "\t")]
