@@ -24,6 +24,8 @@ from training.target import add_target_options, open_target
 TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
 
 _COPIES = 20
+_MOST_PICTURES = 500
+"""Of a large set: a few parameters are fitted, for which their copies are plenty."""
 _SEED = 20
 _RIDGE = 1.0
 """Weight of the belief that probabilities are right as they are, in observations."""
@@ -37,6 +39,7 @@ def distorted_probabilities(
     seed: int = _SEED,
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Labels, and class probabilities `(n, time steps, classes)`, of distorted copies."""
+    samples = samples[:_MOST_PICTURES]
     width, height = recognizer.metadata.width, recognizer.metadata.height
     tensors = dataset.tensors(samples, width, height)
     labels, probabilities = [], []

@@ -31,9 +31,13 @@ class TrainConfig:
     )
     epochs: int = setting(100, "at most this many passes over the training pictures")
     batch_size: int = setting(16, "pictures per step")
+    steps_per_epoch: int = setting(0, "steps of an epoch; 0: as many as show every picture once")
+    memory: float = setting(
+        1024.0, "MiB for decoded pictures; those of larger sets are read when they are needed"
+    )
     learning_rate: float = setting(0.001, "of Adam")
     cosine: bool = setting(False, "lower the learning rate along a half cosine")
-    dropout: float = setting(0.2, "share of features dropped: after dense1, or every block")
+    dropout: float = setting(0.2, "share of features dropped: after dense1, or in every block")
     lstm_dropout: float = setting(0.25, "share of the LSTMs' inputs dropped")
     average: float = setting(
         0.0, "momentum of a running average of the weights, which is validated and kept; 0: none"
@@ -102,6 +106,8 @@ _AT_LEAST = {
     "backgrounds": 0,
     "labels": 0,
     "repeats": 1,
+    "steps_per_epoch": 0,
+    "memory": 0,
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,

@@ -5,9 +5,10 @@ that threads can prepare batches ahead in any order and a resumed run sees what 
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,13 @@ from training.augmentation import Augmentation
 from training.background import draw_background
 from training.dataset import PADDING, Dataset, Sample, encode_labels, time_steps_of
 from training.family import manner_of
+from training.stored_pictures import (
+    DistortedPictures,
+    Pictures,
+    StoredPictures,
+    distort,
+    joined,
+)
 from training.synthetic import generated_tensors
 
 _AHEAD = 8
@@ -25,22 +33,27 @@ _AHEAD = 8
 
 _THREADS = 2
 
+_MEASURED = 1000
+"""Pictures of which the manner is measured, at most."""
+
+Places = NDArray[np.int64]
+
 Batch = tuple[FloatArray, NDArray[np.int32]]
 """Pictures `(n, width, height, 1)`, 0 to 1, and labels `(n, longest)`, filled with `PADDING`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Decoded pictures `(n, width, height, 1)`, their encoded labels and their texts."""
+    """Pictures `(n, width, height, 1)`, their encoded labels and their texts."""
 
-    pictures: FloatArray
+    pictures: Pictures
     labels: NDArray[np.int32]
     texts: Sequence[str]
 
     def __add__(self, other: "Examples") -> "Examples":
         """Both, one after the other; their label matrices must be equally wide."""
         return Examples(
-            np.concatenate([self.pictures, other.pictures]),
+            joined(self.pictures, other.pictures),
             np.concatenate([self.labels, other.labels]),
             [*self.texts, *other.texts],
         )
@@ -48,30 +61,43 @@ class Examples:
     def repeated(self, times: int) -> "Examples":
         """All of them, so many times over."""
         return Examples(
-            np.concatenate([self.pictures] * times),
+            joined(*[self.pictures] * times),
             np.concatenate([self.labels] * times),
             [*self.texts] * times,
         )
 
     def distorted(self, augmentation: Augmentation, copies: int, seed: int) -> "Examples":
         """So many distorted copies of every picture, the same ones for the same seed."""
-        pictures = np.concatenate([self.pictures] * copies)
-        for number, picture in enumerate(pictures):
-            generator = np.random.default_rng((seed, number))
-            pictures[number] = _distort(picture, augmentation, 1.0, generator)
+        pictures: Pictures = DistortedPictures(self.pictures, augmentation, copies, seed)
+        if isinstance(self.pictures, np.ndarray):
+            pictures = pictures[:]
         return Examples(pictures, np.concatenate([self.labels] * copies), [*self.texts] * copies)
 
 
 def labelled_examples(
-    dataset: Dataset, samples: Sequence[Sample], width: int, height: int, codec: CtcCodec
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    width: int,
+    height: int,
+    codec: CtcCodec,
+    memory: float,
 ) -> Examples:
     """Reads the samples of a data set.
+
+    Args:
+        memory: MiB that the pictures of the whole data set, decoded, may take; where they would
+            take more, they are read whenever they are needed.
 
     Raises:
         DataError: a picture cannot be read, or a label not be emitted.
     """
     labels = encode_labels(samples, codec, time_steps_of(width))
-    pictures = dataset.tensors(samples, width, height)
+    needed = len(dataset.samples) * width * height * np.dtype(np.float32).itemsize / 2**20
+    pictures: Pictures
+    if needed <= memory:
+        pictures = dataset.tensors(samples, width, height)
+    else:
+        pictures = StoredPictures(dataset, samples, width, height)
     return Examples(pictures, labels, [sample.label for sample in samples])
 
 
@@ -79,7 +105,8 @@ def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -
     """Draws pictures with the alphabet, the size, the lengths and the manner of others."""
     _, width, height, _ = like.pictures.shape
     lengths = [len(text) for text in like.texts]
-    manner = manner_of(like.pictures[:, :, :, 0].transpose(0, 2, 1), like.texts)
+    shown = like.pictures[:_MEASURED]
+    manner = manner_of(shown[:, :, :, 0].transpose(0, 2, 1), like.texts[:_MEASURED])
     pictures, texts = generated_tensors(count, codec.alphabet, lengths, width, height, seed, manner)
     labels = np.full((count, like.labels.shape[1]), PADDING, np.int32)
     for row, text in zip(labels, texts, strict=True):
@@ -94,6 +121,7 @@ class Feed:
         clean: what epochs of no strength are made of.
         rough: what others are made of, distorted.
         backgrounds: pictures without text that are added to a rough epoch.
+        steps: batches of an epoch, drawn at random; 0 gives all of them.
     """
 
     def __init__(
@@ -104,6 +132,7 @@ class Feed:
         augmentation: Augmentation,
         batch_size: int,
         seed: int,
+        steps: int = 0,
     ) -> None:
         self.clean = clean
         self.rough = rough
@@ -111,6 +140,7 @@ class Feed:
         self.augmentation = augmentation
         self.batch_size = batch_size
         self.seed = seed
+        self.steps = steps
 
     def batches(self, epoch: int, strength: float | None) -> Iterator[Batch]:
         """The batches of one epoch, in an order of its own.
@@ -124,23 +154,17 @@ class Feed:
             size = len(self.rough.texts) + self.backgrounds
         order = np.random.default_rng((self.seed, epoch)).permutation(size)
         parts = [order[i : i + self.batch_size] for i in range(0, size, self.batch_size)]
-        if strength is None:
-            return ((self.clean.pictures[part], self.clean.labels[part]) for part in parts)
-        return self._rough_batches(parts, epoch, strength)
+        parts = parts[: self.steps or None]
+        if strength is not None:
+            return _ahead(partial(self._rough_batch, epoch=epoch, strength=strength), parts)
+        if isinstance(self.clean.pictures, np.ndarray):
+            return map(self._clean_batch, parts)
+        return _ahead(self._clean_batch, parts)
 
-    def _rough_batches(
-        self, parts: Sequence[NDArray[np.int64]], epoch: int, strength: float
-    ) -> Iterator[Batch]:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            waiting: deque[Future[Batch]] = deque()
-            for part in parts:
-                waiting.append(pool.submit(self._rough_batch, part, epoch, strength))
-                if len(waiting) > _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+    def _clean_batch(self, places: Places) -> Batch:
+        return self.clean.pictures[places], self.clean.labels[places]
 
-    def _rough_batch(self, places: NDArray[np.int64], epoch: int, strength: float) -> Batch:
+    def _rough_batch(self, places: Places, epoch: int, strength: float) -> Batch:
         _, width, height, _ = self.rough.pictures.shape
         pictures = np.empty((len(places), width, height, 1), np.float32)
         labels = np.full((len(places), self.rough.labels.shape[1]), PADDING, np.int32)
@@ -150,12 +174,17 @@ class Feed:
                 picture, labels[row] = self.rough.pictures[place], self.rough.labels[place]
             else:
                 picture = draw_background(width, height, generator).T[:, :, np.newaxis]
-            pictures[row] = _distort(picture, self.augmentation, strength, generator)
+            pictures[row] = distort(picture, self.augmentation, strength, generator)
         return pictures, labels
 
 
-def _distort(
-    tensor: FloatArray, augmentation: Augmentation, strength: float, generator: np.random.Generator
-) -> FloatArray:
-    picture = np.ascontiguousarray(tensor[:, :, 0].T)
-    return augmentation.apply(picture, strength, generator).T[:, :, np.newaxis]
+def _ahead(make: Callable[[Places], Batch], parts: Sequence[Places]) -> Iterator[Batch]:
+    """The batches in their order, some of them made before they are asked for."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        for part in parts:
+            waiting.append(pool.submit(make, part))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -43,7 +43,8 @@ def gather(
         DataError: a picture cannot be read, or a label not be emitted.
         ConfigError: the settings ask for nothing to train on.
     """
-    labelled = labelled_examples(dataset, labelled_samples(config, splits), *size, codec)
+    chosen = labelled_samples(config, splits)
+    labelled = labelled_examples(dataset, chosen, *size, codec, config.memory)
     if config.pretrain:
         if not config.generated:
             raise ConfigError("pretrain is true and generated 0; how many are to be generated?")
@@ -53,7 +54,7 @@ def gather(
         rough = training
     else:
         training = labelled.repeated(config.repeats)
-        validation = labelled_examples(dataset, splits["validation"], *size, codec)
+        validation = labelled_examples(dataset, splits["validation"], *size, codec, config.memory)
         rough = training
         if config.generated:
             rough = training + generated_examples(labelled, config.generated, codec, config.seed)
@@ -61,8 +62,9 @@ def gather(
     if config.strength:
         validation += validation.distorted(config.augmentation, _DISTORTED_COPIES, config.seed)
     feed = Feed(
-        training, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed
-    )
+        training, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed,
+        config.steps_per_epoch,
+    )  # fmt: skip
     return Material(feed, validation, clean)
 
 

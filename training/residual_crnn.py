@@ -1,8 +1,9 @@
 """A deeper CRNN: residual blocks instead of plain convolutions, and one recurrent layer.
 
 The blocks are those of He et al. 2016, "Deep Residual Learning for Image Recognition", with
-leaky rectifiers (Maas et al. 2013) and dropout. The width is halved twice, as in `training.model`,
-so that a time step stands for as many columns; the height is halved three times.
+leaky rectifiers (Maas et al. 2013), and with dropout between their two convolutions, as in
+Zagoruyko and Komodakis 2016, "Wide Residual Networks". The width is halved twice, as in
+`training.model`, so that a time step stands for as many columns; the height three times.
 """
 
 import keras
@@ -31,7 +32,7 @@ def build_residual_crnn(
     """Builds the residual CRNN; arguments and result are those of `training.model.build_crnn`.
 
     Args:
-        dropout: the share of features dropped after every block in training.
+        dropout: the share of features dropped within every block in training.
     """
     image = x = keras.Input((width, height, 1), name="image")
     for number, (filters, strides) in enumerate(_BLOCKS, start=1):
@@ -55,9 +56,10 @@ def _block(
         shortcut = layers.Conv2D(filters, 1, strides, padding="same", name=f"{name}_shortcut")(x)
     x = _convolution(x, filters, strides, f"{name}_1")
     x = layers.LeakyReLU(negative_slope=_NEGATIVE_SLOPE, name=f"{name}_rectified")(x)
+    # Within the block, so that the sums pass on what was dropped in none of them.
+    x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     x = layers.Add(name=f"{name}_sum")([_convolution(x, filters, (1, 1), f"{name}_2"), shortcut])
-    x = layers.LeakyReLU(negative_slope=_NEGATIVE_SLOPE, name=name)(x)
-    return layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    return layers.LeakyReLU(negative_slope=_NEGATIVE_SLOPE, name=name)(x)
 
 
 def _convolution(

@@ -8,6 +8,7 @@ import argparse
 import importlib.metadata
 import math
 import os
+import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ from training.progress import Progress
 from training.runs import Run, RunFacts
 from training.split import split_by_content
 from training.starting_weights import StartingWeights, with_start_found
+
+_VALIDATED_AT_ONCE = 1024
+"""Pictures, which bounds the memory that validation takes."""
 
 
 def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
@@ -86,7 +90,9 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         progress.save(run, model)
         _show(config, progress, board)
     run.finish()
-    print(f"best epoch {progress.best_epoch}; the run is {run.folder}")
+    # ru_maxrss is in kilobytes on Linux.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"best epoch {progress.best_epoch}, {peak:.1f} GiB of memory; the run is {run.folder}")
     return run
 
 
@@ -128,12 +134,15 @@ def _validate(
     model: keras.Model, validation: Examples, clean: int, codec: CtcCodec
 ) -> dict[str, float]:
     """Loss and CER over all pictures, exact match of the `clean` first and of all."""
-    probabilities = model.predict(validation.pictures, batch_size=64, verbose=0)
-    losses = ctc_loss(codec.blank_index)(validation.labels, probabilities)
-    texts = [codec.decode(picture) for picture in probabilities]
+    losses, texts = [], []
+    for start in range(0, len(validation.texts), _VALIDATED_AT_ONCE):
+        part = slice(start, start + _VALIDATED_AT_ONCE)
+        probabilities = model.predict(validation.pictures[part], batch_size=64, verbose=0)
+        losses.append(ctc_loss(codec.blank_index)(validation.labels[part], probabilities))
+        texts += [codec.decode(picture) for picture in probabilities]
     pairs = list(zip(validation.texts, texts, strict=True))
     return {
-        "val_loss": float(np.mean(losses)),
+        "val_loss": float(np.mean(np.concatenate(losses))),
         "val_cer": character_error_rate(pairs),
         "val_exact_match": exact_matches(pairs) / len(pairs),
         "val_clean_exact_match": exact_matches(pairs[:clean]) / clean,

@@ -1,0 +1,100 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.ocr.ctc import CtcCodec
+from tests.training.conftest import HEIGHT, WIDTH
+from training.augmentation import Augmentation
+from training.config import TrainConfig
+from training.dataset import Dataset
+from training.exceptions import DataError
+from training.feed import Examples, Feed, labelled_examples
+from training.runs import Run
+from training.stored_pictures import LazyPictures, StoredPictures, joined
+from training.train import train
+
+SIZE = (WIDTH, HEIGHT)
+
+
+@pytest.fixture
+def held(dataset: Dataset) -> Examples:
+    """The small data set, decoded in memory."""
+    codec = CtcCodec("7AB", 3)
+    return labelled_examples(dataset, dataset.samples, *SIZE, codec, memory=1)
+
+
+@pytest.fixture
+def stored(dataset: Dataset) -> Examples:
+    """The small data set, read when it is needed."""
+    codec = CtcCodec("7AB", 3)
+    return labelled_examples(dataset, dataset.samples, *SIZE, codec, memory=0)
+
+
+def test_a_set_that_does_not_fit_is_left_on_disk(held: Examples, stored: Examples) -> None:
+    """The limit counts what the decoded pictures would take; what is stored takes nothing."""
+    assert isinstance(held.pictures, np.ndarray)
+    assert isinstance(stored.pictures, LazyPictures)
+    assert stored.pictures.shape == held.pictures.shape == (40, *SIZE, 1)
+
+
+def test_stored_pictures_are_indexed_like_an_array(held: Examples, stored: Examples) -> None:
+    """One place, a slice, and places in any order give what the array gives."""
+    for places in (3, np.int64(39), slice(4, 9), slice(30, 99), np.array([7, 7, 0, 39])):
+        assert np.array_equal(held.pictures[places], stored.pictures[places])
+
+
+def test_joined_and_distorted_pictures_too(held: Examples, stored: Examples) -> None:
+    """What is made of stored pictures is what is made of pictures in memory."""
+    augmentation = Augmentation(clean=0.0)
+    ours = held + held.distorted(augmentation, copies=2, seed=5)
+    theirs = stored + stored.distorted(augmentation, copies=2, seed=5)
+    assert isinstance(theirs.pictures, LazyPictures)
+    assert theirs.pictures.shape == ours.pictures.shape == (120, *SIZE, 1)
+    places = np.array([119, 0, 41, 80, 39, 40])
+    assert np.array_equal(ours.pictures[places], theirs.pictures[places])
+    assert np.array_equal(ours.pictures[:], theirs.pictures[:])
+    assert not np.array_equal(ours.pictures[40], ours.pictures[80]), "two copies are the same"
+    mixed = joined(held.pictures, stored.pictures)
+    assert np.array_equal(mixed[38:42], joined(held.pictures, held.pictures)[38:42])
+
+
+@pytest.mark.parametrize("strength", [None, 0.7])
+def test_an_epoch_is_the_same_either_way(
+    held: Examples, stored: Examples, strength: float | None
+) -> None:
+    """Batches come in the same order with the same pictures, however they are kept."""
+    feeds = [
+        Feed(examples, examples, 4, Augmentation(), batch_size=7, seed=1)
+        for examples in (held, stored)
+    ]
+    for ours, theirs in zip(*(feed.batches(2, strength) for feed in feeds), strict=True):
+        assert all(map(np.array_equal, ours, theirs))
+
+
+def test_an_epoch_can_be_shortened(held: Examples) -> None:
+    """So many steps and no more, with other pictures in every epoch."""
+    feed = Feed(held, held, 0, Augmentation(), batch_size=8, seed=1, steps=2)
+    epochs = [[pictures for pictures, _ in feed.batches(epoch, None)] for epoch in (1, 2)]
+    assert [len(batches) for batches in epochs] == [2, 2]
+    assert not np.array_equal(epochs[0][0], epochs[1][0])
+
+
+def test_a_streamed_run_is_the_same_run(run: Run, config: TrainConfig, tmp_path: Path) -> None:
+    """Where the pictures are changes no weight."""
+    streamed = train(replace(config, memory=0.0), tmp_path)
+    assert (streamed.folder / "history.csv").exists()
+    ours, theirs = (
+        [line.rsplit(",", 1)[0] for line in (one.folder / "history.csv").read_text().splitlines()]
+        for one in (run, streamed)
+    )
+    assert ours == theirs
+
+
+def test_a_stored_picture_that_is_gone_is_named(dataset: Dataset) -> None:
+    """A picture that vanishes during a training is named, not passed over."""
+    gone = replace(dataset.samples[0], sha256="0" * 64)
+    pictures = StoredPictures(dataset, [gone], *SIZE)
+    with pytest.raises(DataError, match=r"no longer holds the picture"):
+        pictures[0]
