@@ -36,16 +36,20 @@ class TrainConfig:
         1024.0, "MiB for decoded pictures; those of larger sets are read when they are needed"
     )
     learning_rate: float = setting(0.001, "of Adam")
-    cosine: bool = setting(False, "lower the learning rate along a half cosine")
+    schedule: str = setting(
+        "constant", "how the learning rate falls", ("constant", "cosine", "plateau")
+    )
+    warmup_steps: int = setting(0, "steps in which the learning rate first rises from 0")
+    plateau_patience: int = setting(5, "epochs without a lower figure after which plateau lowers")
+    plateau_factor: float = setting(0.5, "by which plateau then multiplies the learning rate")
     dropout: float = setting(0.2, "share of features dropped: after dense1, or in every block")
     lstm_dropout: float = setting(0.25, "share of the LSTMs' inputs dropped")
     average: float = setting(
         0.0, "momentum of a running average of the weights, which is validated and kept; 0: none"
     )
-    patience: int = setting(10, "stop after this many epochs without a lower validation loss")
-    keep_last: bool = setting(
-        False, "keep the last epoch rather than the one with the lowest validation loss"
-    )
+    monitor: str = setting("val_loss", "the figure that is to fall", ("val_loss", "val_cer"))
+    patience: int = setting(10, "stop after this many epochs without a lower figure")
+    keep_last: bool = setting(False, "keep the last epoch rather than that of the lowest figure")
     labels: int = setting(0, "labelled pictures to use, drawn by the seed; 0: all that train")
     repeats: int = setting(1, "times that an epoch has every labelled picture")
     fold: int = setting(10, "which tenth of the pictures is the test split, 1 to 10")
@@ -60,6 +64,11 @@ class TrainConfig:
     ramp_epochs: int = setting(15, "epochs in which the strength then rises from 0")
     generated: int = setting(0, "generated pictures that join the distorted ones")
     backgrounds: int = setting(0, "pictures without text that join them, new ones every epoch")
+    precision: str = setting(
+        "auto", "of the layers; auto: mixed on a GPU", ("auto", "float32", "mixed")
+    )
+    xla: str = setting("auto", "compile the step by XLA; auto: on a GPU", ("auto", "on", "off"))
+    export: bool = setting(True, "export the run to ONNX, into its folder, when it is finished")
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
@@ -71,7 +80,7 @@ class TrainConfig:
                 raise ConfigError(
                     f"{key} is {getattr(self, key)}; it must be at least 0 and below 1."
                 )
-        for key in ("strength", "clean_until"):
+        for key in ("strength", "clean_until", "plateau_factor"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
         if not 1 <= self.fold <= FOLDS:
@@ -111,6 +120,8 @@ _AT_LEAST = {
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,
+    "plateau_patience": 1,
+    "warmup_steps": 0,
     "ramp_epochs": 1,
 }
 
@@ -146,6 +157,10 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
         table = loaded.pop("augmentation", {})
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: augmentation is {table!r}; it must be a table.")
+        if isinstance(cosine := loaded.get("cosine"), bool):
+            # Runs from before there were other schedules.
+            del loaded["cosine"]
+            loaded.setdefault("schedule", "cosine" if cosine else "constant")
         values = loaded | {f"augmentation.{key}": value for key, value in table.items()}
         values = {key: _checked(path, key, value) for key, value in values.items()}
     values |= overrides

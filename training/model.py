@@ -39,7 +39,9 @@ def build_crnn(
     x = layers.Dropout(dropout, name="dropout")(x)
     x = _bidirectional_lstm(128, lstm_dropout, "bidirectional1")(x)
     x = _bidirectional_lstm(64, lstm_dropout, "bidirectional2")(x)
-    probabilities = layers.Dense(classes, activation="softmax", name=OUTPUT_LAYER)(x)
+    # In float32 whatever the precision of the other layers: the loss takes its logarithm.
+    softmax = layers.Dense(classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)
+    probabilities = softmax(x)
     return keras.Model(image, probabilities, name="crnn")
 
 

@@ -1,6 +1,7 @@
 """Where a training stands: what has to survive a kill, and what follows from it."""
 
 import csv
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -9,6 +10,20 @@ import keras
 from training.averaging import averaged
 from training.config import TrainConfig
 from training.runs import Run
+
+
+def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[bool]:
+    """Whether the watched figure became lower, for every epoch of which that can be asked.
+
+    A CTC model first emits nothing but blanks, for a number of epochs that depends on the data
+    and on chance; this plateau is no reason to give up, and its epochs are passed over.
+    """
+    lowest = float("inf")
+    for figures in history:
+        gained = figures[monitor] < lowest
+        if gained or figures["val_cer"] < 1:
+            yield gained
+        lowest = min(lowest, figures[monitor])
 
 
 @dataclass(slots=True)
@@ -29,15 +44,16 @@ class Progress:
         self.history.append({"epoch": self.epoch} | figures)
         if self.clean_epochs is None and figures["val_clean_exact_match"] >= config.clean_until:
             self.clean_epochs = self.epoch
-        keep_last = config.keep_last or config.train_on_validation
-        if figures["val_loss"] < self.best_loss or keep_last:
-            # Of pictures that were trained on, no loss says which epoch reads others best.
-            self.best_loss, self.best_epoch = figures["val_loss"], self.epoch
-            self.epochs_without_gain = 0
-        elif figures["val_cer"] < 1:
-            # A CTC model first emits nothing but blanks, for a number of epochs that depends on
-            # the data and on chance; this plateau is no reason to give up.
-            self.epochs_without_gain += 1
+        self.epochs_without_gain = 0
+        for gained in gains(self.history, config.monitor):
+            self.epochs_without_gain = 0 if gained else self.epochs_without_gain + 1
+        # Of epochs with equal CER, the one with the lowest loss is kept.
+        key = (config.monitor, "val_loss")
+        best = min(self.history, key=lambda row: [row[name] for name in key])
+        if config.keep_last or config.train_on_validation:
+            # Of pictures that were trained on, no figure says which epoch reads others best.
+            best, self.epochs_without_gain = self.history[-1], 0
+        self.best_epoch, self.best_loss = int(best["epoch"]), best["val_loss"]
 
     def strength(self, config: TrainConfig) -> float | None:
         """How strongly the next epoch's pictures are distorted; None: clean pictures alone.

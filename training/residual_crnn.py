@@ -43,7 +43,9 @@ def build_residual_crnn(
     x = layers.Reshape((time_steps_of(width), -1), name="reshape")(x)
     lstm = layers.LSTM(_LSTM_UNITS, return_sequences=True, dropout=lstm_dropout)
     x = layers.Bidirectional(lstm, name="bidirectional")(x)
-    probabilities = layers.Dense(classes, activation="softmax", name=OUTPUT_LAYER)(x)
+    # In float32 whatever the precision of the other layers: the loss takes its logarithm.
+    softmax = layers.Dense(classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)
+    probabilities = softmax(x)
     return keras.Model(image, probabilities, name="residual-crnn")
 
 

@@ -7,6 +7,9 @@ runs/<time>-<name>/
     history.csv           loss, CER and exact match of every epoch
     best.weights.h5       weights of the epoch with the lowest validation loss
     tensorboard/          the same history, for TensorBoard
+    curves.png, validation.png, confusions.png, worst.png
+                          pictures to look at, drawn at the end
+    model.onnx            the exported model
     evaluation/           what `make evaluate` found
     progress.json, epoch-<n>.weights.h5
                           where an interrupted run resumes; gone once it is finished
@@ -25,7 +28,7 @@ from typing import Any, Self
 
 from training.config import TrainConfig, load_config
 from training.dataset import Sample, read_samples, write_samples
-from training.exceptions import RunError
+from training.exceptions import ConfigError, RunError
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Run:
         for folder in sorted(runs.glob("*/"), reverse=True):
             run = cls(folder)
             # Of a folder that is no whole run nothing can be resumed.
-            with suppress(RunError):
+            with suppress(RunError, ConfigError):
                 same = run.config == config and run.facts == facts
                 if same and not run.finished and run.lock():
                     return run
@@ -127,6 +130,11 @@ class Run:
     def best_weights(self) -> Path:
         """Weights of the epoch with the lowest validation loss."""
         return self.folder / "best.weights.h5"
+
+    @property
+    def exported(self) -> Path:
+        """The run's own exported model."""
+        return self.folder / "model.onnx"
 
     @property
     def finished(self) -> bool:

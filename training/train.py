@@ -6,11 +6,13 @@ interrupted is resumed by the same command, and ends with the weights it would h
 
 import argparse
 import importlib.metadata
-import math
 import os
 import resource
+import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,11 +28,14 @@ from training.config import TrainConfig, add_config_options, config_of
 from training.dataset import Dataset, Sample, alphabet_of, digest_of, picture_size_of
 from training.exceptions import reported
 from training.feed import Examples, Feed
+from training.hardware import compilation_of, precision_of
 from training.loss import ctc_loss
 from training.material import gather
 from training.metrics import character_error_rate, exact_matches
 from training.progress import Progress
+from training.run_charts import draw_run
 from training.runs import Run, RunFacts
+from training.schedule import learning_rate, warm_up
 from training.split import split_by_content
 from training.starting_weights import StartingWeights, with_start_found
 
@@ -56,15 +61,16 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     material = gather(config, dataset, splits, size, codec)
 
     keras.utils.set_random_seed(config.seed)
-    model = build_model(
-        config.architecture, *size, codec.classes, config.dropout, config.lstm_dropout
-    )
+    with precision_of(config):
+        model = build_model(
+            config.architecture, *size, codec.classes, config.dropout, config.lstm_dropout
+        )
     if config.init_from:
         # Before compiling, so that the optimizer starts anew.
         anew = StartingWeights.find(config.init_from, runs).put_into(model, codec.alphabet)
         print(f"starting from {config.init_from}" + (f", {', '.join(anew)} anew" if anew else ""))
     optimizer = adam(config.learning_rate, config.average)
-    model.compile(optimizer, loss=ctc_loss(codec.blank_index))
+    model.compile(optimizer, loss=ctc_loss(codec.blank_index), jit_compile=compilation_of(config))
     model.optimizer.build(model.trainable_variables)
 
     run = None if fresh else Run.find_interrupted(runs, config, facts)
@@ -80,15 +86,18 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     while progress.epoch < config.epochs and progress.epochs_without_gain < config.patience:
         started = time.monotonic()
         strength = progress.strength(config)
-        model.optimizer.learning_rate = _learning_rate(config, progress)
-        figures = {"strength": strength or 0.0}
-        figures["loss"] = _train_epoch(model, material.feed, progress.epoch + 1, strength)
+        rate = learning_rate(config, progress)
+        rates = partial(warm_up, rate, warmup_steps=config.warmup_steps)
+        figures = {"strength": strength or 0.0, "learning_rate": rate}
+        figures["loss"] = _train_epoch(model, material.feed, progress.epoch + 1, strength, rates)
         with averaged(model):
             figures |= _validate(model, material.validation, material.clean, codec)
         figures["seconds"] = time.monotonic() - started
         progress.record(figures, config)
         progress.save(run, model)
         _show(config, progress, board)
+    model.load_weights(run.best_weights)
+    draw_run(run, model, material.validation, codec)
     run.finish()
     # ru_maxrss is in kilobytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -108,16 +117,14 @@ def _facts(config: TrainConfig, samples: Sequence[Sample]) -> RunFacts:
     )
 
 
-def _learning_rate(config: TrainConfig, progress: Progress) -> float:
-    """Constant while pictures are clean, then a half cosine down to a hundredth."""
-    if not config.cosine or progress.clean_epochs is None:
-        return config.learning_rate
-    done = (progress.epoch - progress.clean_epochs) / (config.epochs - progress.clean_epochs)
-    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
-
-
-def _train_epoch(model: keras.Model, feed: Feed, epoch: int, strength: float | None) -> float:
-    """One pass over the epoch's pictures; gives the mean loss."""
+def _train_epoch(
+    model: keras.Model,
+    feed: Feed,
+    epoch: int,
+    strength: float | None,
+    rates: Callable[[int], float],
+) -> float:
+    """One pass over the epoch's pictures, `rates` of every step; gives the mean loss."""
     # Everything random follows from seed and epoch, so that a resumed run goes on as it would
     # have. Keras keeps the state of dropout in variables that it does not save with weights.
     generator = np.random.default_rng((feed.seed, epoch, 0))
@@ -125,7 +132,10 @@ def _train_epoch(model: keras.Model, feed: Feed, epoch: int, strength: float | N
         if variable.path.endswith("seed_generator_state"):
             variable.assign(generator.integers(2**31, size=variable.shape))
     model.reset_metrics()
-    for pictures, labels in feed.batches(epoch, strength):
+    first, rate = int(model.optimizer.iterations), None
+    for step, (pictures, labels) in enumerate(feed.batches(epoch, strength), start=first):
+        if rates(step) != rate:
+            rate = model.optimizer.learning_rate = rates(step)
         loss = model.train_on_batch(pictures, labels)
     return float(loss)
 
@@ -172,7 +182,17 @@ def main() -> None:
     add_config_options(parser)
     arguments = parser.parse_args()
     with reported():
-        train(config_of(arguments), arguments.runs, arguments.fresh)
+        run = train(config_of(arguments), arguments.runs, arguments.fresh)
+    if run.config.export:
+        _export(run)
+
+
+def _export(run: Run) -> None:
+    """Exports the run into its own folder, in a process that sees no GPU."""
+    command = [sys.executable, "-m", "training.export", str(run.folder)]
+    done = subprocess.run([*command, "--out", str(run.exported)], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
 
 
 if __name__ == "__main__":

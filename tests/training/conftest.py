@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(data: Path) -> TrainConfig:
     """A short training on the small data set: one clean epoch, then two of rising strength."""
     return TrainConfig(
-        name="small", data=str(data), epochs=3, cosine=True,
+        name="small", data=str(data), epochs=3, schedule="cosine",
         strength=1.0, clean_until=0.0, ramp_epochs=2, generated=8, backgrounds=4,
     )  # fmt: skip
 

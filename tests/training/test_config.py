@@ -21,7 +21,7 @@ def test_the_seed_recipe_is_the_default() -> None:
     config = load_config(RECIPES / "seed.toml", {})
     assert config == TrainConfig()
     assert (config.epochs, config.batch_size, config.patience) == (100, 16, 10)
-    assert (config.learning_rate, config.dropout, config.cosine) == (0.001, 0.2, False)
+    assert (config.learning_rate, config.dropout, config.schedule) == (0.001, 0.2, "constant")
     assert (config.strength, config.generated, config.backgrounds) == (0, 0, 0)
 
 
@@ -33,16 +33,16 @@ def test_every_recipe_can_be_used(recipe: Path) -> None:
 
 def test_the_command_line_wins_over_the_file() -> None:
     """Every setting is an option; what is not passed stays as the file says."""
-    options = ("--epochs", "3", "--cosine", "false", "--augmentation.blur", "1.5")
+    options = ("--epochs", "3", "--schedule", "plateau", "--augmentation.blur", "1.5")
     config = parse("--config", str(RECIPES / "robust.toml"), *options)
-    assert (config.epochs, config.cosine, config.augmentation.blur) == (3, False, 1.5)
+    assert (config.epochs, config.schedule, config.augmentation.blur) == (3, "plateau", 1.5)
     assert (config.strength, config.generated) == (1.0, 416)
 
 
 def test_settings_survive_saving(tmp_path: Path) -> None:
     """What a run saved is what it was started with."""
     rough = Augmentation(rotation=3.5, jpeg=0.0)
-    config = TrainConfig(name='q"uote', learning_rate=1e-5, cosine=True, augmentation=rough)
+    config = TrainConfig(name='q"uote', learning_rate=1e-5, schedule="cosine", augmentation=rough)
     config.save(tmp_path / "config.toml")
     assert load_config(tmp_path / "config.toml", {}) == config
 
@@ -58,7 +58,13 @@ def test_settings_survive_saving(tmp_path: Path) -> None:
         ("epochs = 0", "epochs is 0; it must be at least 1"),
         ("dropout = 1", "dropout is 1.0; it must be at least 0 and below 1"),
         ("learning_rate = -1", "learning_rate is -1.0; it must be above 0"),
-        ("cosine = 1", "cosine is 1; it must be true or false"),
+        ("schedule = 1", "schedule is 1; it must be text"),
+        (
+            'schedule = "step"',
+            "schedule is 'step'; it must be constant or cosine or plateau",
+        ),
+        ('monitor = "loss"', "monitor is 'loss'; it must be val_loss or val_cer"),
+        ("warmup_steps = -1", "warmup_steps is -1; it must be at least 0"),
         ("strength = 2", "strength is 2.0; it must be 0 to 1"),
         ('architecture = "rcnn"', "architecture is 'rcnn'; it must be crnn or residual-crnn."),
         ("augmentation = 3", "augmentation is 3; it must be a table"),
@@ -76,3 +82,10 @@ def test_bad_settings(line: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load_config(tmp_path / "bad.toml", {})
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(("cosine", "schedule"), [("true", "cosine"), ("false", "constant")])
+def test_runs_of_before_there_were_schedules(cosine: str, schedule: str, tmp_path: Path) -> None:
+    """The settings of an old run, which had a truth value instead, are still understood."""
+    (tmp_path / "config.toml").write_text(f"cosine = {cosine}\n")
+    assert load_config(tmp_path / "config.toml", {}).schedule == schedule

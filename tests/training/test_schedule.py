@@ -1,0 +1,108 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from training import train as train_module
+from training.config import TrainConfig
+from training.progress import Progress
+from training.runs import Run
+from training.schedule import learning_rate, warm_up
+from training.train import train
+
+
+def after(config: TrainConfig, losses: list[float], cer: float = 0.1) -> list[float]:
+    """The rate of the first epoch, and of the next after each validation loss."""
+    progress = Progress()
+    rates = [learning_rate(config, progress)]
+    for loss in losses:
+        figures = {"val_loss": loss, "val_cer": cer, "val_clean_exact_match": 1 - cer}
+        progress.record(figures, config)
+        rates.append(learning_rate(config, progress))
+    return rates
+
+
+def test_constant() -> None:
+    """By default the rate stays as it is."""
+    assert set(after(TrainConfig(), [3.0] * 9)) == {0.001}
+
+
+def test_cosine_falls_once_pictures_are_read() -> None:
+    """Constant before; then along a half cosine, half way down in the middle."""
+    config = TrainConfig(schedule="cosine", epochs=5, clean_until=0.5)
+    assert after(config, [3.0] * 3, cer=0.9) == [0.001] * 4
+    rates = after(config, [3.0] * 5)
+    assert rates[:2] == [0.001, 0.001]
+    assert rates[3] == pytest.approx(0.000505)
+    assert rates[5] == pytest.approx(0.00001)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_plateau_lowers_after_patience() -> None:
+    """Each stretch without a lower loss halves the rate; a gain starts the count anew."""
+    config = TrainConfig(schedule="plateau", plateau_patience=2, plateau_factor=0.5)
+    shares = [rate / 0.001 for rate in after(config, [3, 3, 2, 2, 2, 2, 2, 1, 1])]
+    assert shares == [1, 1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_the_plateau_of_blanks_lowers_nothing() -> None:
+    """A model that does not read yet is not slowed down."""
+    config = TrainConfig(schedule="plateau", plateau_patience=2)
+    assert set(after(config, [16.0] * 9, cer=1.0)) == {0.001}
+
+
+def test_warm_up() -> None:
+    """The rate rises evenly over the steps, and nothing happens where there are none."""
+    assert [warm_up(1.0, step, 3) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert warm_up(1.0, 0, 0) == 1.0
+
+
+def test_stopping_can_watch_the_error_rate() -> None:
+    """With val_cer a falling loss is no gain, and of equal rates the lowest loss is kept."""
+    progress, config = Progress(), TrainConfig(monitor="val_cer")
+    for loss, cer in ((3.0, 0.5), (2.0, 0.2), (1.0, 0.2), (0.5, 0.3)):
+        figures = {"val_loss": loss, "val_cer": cer, "val_clean_exact_match": 0.0}
+        progress.record(figures, config)
+    assert (progress.best_epoch, progress.epochs_without_gain) == (3, 2)
+
+
+class StoppedError(Exception):
+    """Ends a training where a kill would."""
+
+
+def test_a_plateau_survives_an_interruption(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that stops half way goes on with the rates that follow from its history."""
+    figures = {"val_loss": 3.0, "val_cer": 0.5, "val_exact_match": 0.0}
+    figures["val_clean_exact_match"] = 0.0
+    monkeypatch.setattr(train_module, "_validate", lambda *_: dict(figures))
+    steady = replace(
+        config, epochs=4, schedule="plateau", plateau_patience=1, monitor="val_cer",
+        warmup_steps=3, strength=0.0,
+    )  # fmt: skip
+    whole = train(steady, tmp_path / "whole")
+
+    def stop_at_two(progress: Progress, run: Run, model: object) -> None:
+        save(progress, run, model)  # type: ignore[arg-type]
+        if progress.epoch == 2:
+            run.unlock()
+            raise StoppedError
+
+    save = Progress.save
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "save", stop_at_two)
+        with pytest.raises(StoppedError):
+            train(steady, tmp_path / "stopped")
+    figures["val_cer"] = 0.4
+    resumed = train(steady, tmp_path / "stopped")
+    assert len(list((tmp_path / "stopped").iterdir())) == 1
+    assert rates_of(whole) == [0.001, 0.001, 0.0005, 0.00025]
+    # The third epoch began where the second ended, and only then the figure became lower.
+    assert rates_of(resumed) == [0.001, 0.001, 0.0005, 0.0005]
+
+
+def rates_of(run: Run) -> list[float]:
+    with (run.folder / "history.csv").open() as file:
+        return [float(row["learning_rate"]) for row in csv.DictReader(file)]
