@@ -11,7 +11,7 @@ MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= robust
 SPLIT  ?= test
 
-.PHONY: help serve test lint data inspect preview train export-onnx evaluate evaluate-robustness evaluate-rejection label-curve cross-validate calibrate card bench-decoding screenshots bench bench-peers bench-overload bench-lifecycle lock clean
+.PHONY: help serve test lint data inspect preview train export-onnx evaluate compare evaluate-robustness evaluate-rejection label-curve cross-validate calibrate card bench-decoding screenshots bench bench-peers bench-overload bench-lifecycle lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -45,6 +45,9 @@ export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.on
 
 evaluate: $(TRAINING) ## read a split (SPLIT=test) through the exported model
 	$(PY) -m training.evaluate --model $(MODEL) --split $(SPLIT)
+
+compare: $(TRAINING) ## exported models side by side: MODELS="a.onnx b.onnx"
+	$(PY) -m training.compare $(or $(MODELS),$(MODEL))
 
 evaluate-robustness: $(TRAINING) ## read a split under fixed distortions; draws charts beside the model
 	$(PY) -m training.robustness --model $(MODEL) --split $(SPLIT) --charts $(dir $(MODEL))

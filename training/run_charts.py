@@ -88,7 +88,7 @@ def draw_curves(history: Path, path: Path) -> None:
     columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
     charts = {
         "loss in nats": ("loss", "val_loss"),
-        "error rates": ("val_cer", "val_exact_match", "val_clean_exact_match"),
+        "error rate and exact matches": ("val_cer", "val_exact_match", "val_clean_exact_match"),
         "learning rate": ("learning_rate",),
         "strength of distortions": ("strength",),
     }

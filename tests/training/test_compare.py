@@ -1,0 +1,63 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.ocr.recognizer import Recognizer
+from tests import stripes
+from training import compare
+from training.compare import contestant_of, table
+from training.dataset import Dataset
+from training.exceptions import DataError
+from training.prepare import prepare
+
+
+@pytest.fixture
+def striped(tmp_path: Path) -> Dataset:
+    """Pictures of stripes, one of them with a wrong label."""
+    (tmp_path / "pictures").mkdir()
+    for number, text in enumerate(("ab", "ba", "cd", "abcd", "dcba")):
+        label = "aa" if number == 0 else text
+        picture = stripes.picture(" ".join(text))
+        (tmp_path / "pictures" / f"{label}.png").write_bytes(picture)
+    prepare(tmp_path / "pictures", tmp_path / "data")
+    return Dataset(tmp_path / "data")
+
+
+def test_models_stand_side_by_side(
+    striped: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A row for each, with what was read of the same pictures; the first is the measure of time."""
+    first = stripes.write_model(tmp_path / "first.onnx")
+    second = stripes.write_model(tmp_path / "second.onnx", version="2")
+    arguments = ["compare", str(first), str(second), "--split", "all", "--rounds", "1"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--data", str(striped.folder)])
+    monkeypatch.setattr(compare, "CONDITIONS", compare.CONDITIONS[:3])
+    compare.main()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("|")
+    ][2:]
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert [row[5] for row in rows] == ["4/5", "4/5"]
+    assert rows[0][4] == "1.00"
+    # The stripes' sharpness and levels are the only numbers of the graph.
+    assert rows[0][2] == "6"
+
+
+def test_pictures_that_a_model_may_have_seen_are_refused(striped: Dataset, tmp_path: Path) -> None:
+    """A model whose run is gone is only compared on its own data or, if asked for, on all."""
+    path = stripes.write_model(tmp_path / "model.onnx")
+    with pytest.raises(DataError, match="nothing tells which"):
+        contestant_of(path, striped, tmp_path, "test")
+    assert contestant_of(path, striped, tmp_path, "all").architecture == "–"
+
+
+def test_a_row(recognizer: Recognizer) -> None:
+    """Figures are written with the precision that they have."""
+    one = compare.Contestant(Path("a"), "crnn", 432_596, recognizer, [])
+    row = compare.Row(one, 2.0, {"exact": 103, "pictures": 104}, {"mean": 0.98, "minimum": 0.85})
+    line = table([row, compare.Row(one, 3.0, row.clean, row.robust)]).splitlines()[-1]
+    assert line == "| 1 | crnn | 432,596 | 3.00 | 1.50 | 103/104 | 0.9800 | 0.8500 |"
