@@ -99,9 +99,10 @@ def test_the_softmax_stays_exact(architecture: str) -> None:
     assert model.layers[1].kernel.dtype == "float32"
 
 
-def test_mixed_precision_trains(config: TrainConfig, tmp_path: Path) -> None:
-    """A run in mixed precision goes through, with finite losses, and leaves the policy alone."""
-    run = train(replace(config, precision="mixed", epochs=2), tmp_path)
+def test_what_is_meant_for_gpus_trains_anywhere(config: TrainConfig, tmp_path: Path) -> None:
+    """Compiled and in mixed precision a run goes through, with finite and averaged weights."""
+    asked = replace(config, precision="mixed", xla="on", average=0.9, epochs=2)
+    run = train(asked, tmp_path)
     rows = (run.folder / "history.csv").read_text().splitlines()[1:]
     assert len(rows) == 2
     assert all(np.isfinite([float(value) for value in row.split(",")]).all() for row in rows)
