@@ -28,6 +28,9 @@ PADDING = -1
 PIXELS_PER_TIME_STEP = 4
 """Columns of the picture behind one time step: every architecture pools the width twice by 2."""
 
+_FEW = 256
+"""Pictures up to which starting threads costs more than they save."""
+
 
 def time_steps_of(width: int) -> int:
     """The time steps that a model gives for pictures of this width."""
@@ -106,6 +109,10 @@ class Dataset:
             except PictureError as error:
                 raise DataError(f"{samples[index].source}: {error}") from error
 
+        if len(samples) <= _FEW:
+            for index in range(len(samples)):
+                fill(index)
+            return tensors
         with ThreadPoolExecutor() as pool:
             list(pool.map(fill, range(len(samples))))
         return tensors
