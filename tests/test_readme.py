@@ -38,7 +38,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(ROOT / ".venv")
-    for drawing in generate(40, "AB7", (2, 3), 48, 16, seed=0):
+    for drawing in generate(200, "AB7", (2, 3), 48, 16, seed=0):
         (folder / "my-pictures").mkdir(exist_ok=True)
         (folder / "my-pictures" / f"{drawing.text}.png").write_bytes(drawing.png())
     return folder

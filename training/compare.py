@@ -65,10 +65,24 @@ def contestant_of(path: Path, dataset: Dataset, runs: Path, split: str) -> Conte
         architecture = run.config.architecture
     except RunError:
         architecture = "–"
-    weights = onnx.load(path).graph.initializer
-    parameters = sum(int(np.prod(w.dims)) for w in weights if w.data_type == onnx.TensorProto.FLOAT)
     samples = samples_of(split, dataset, recognizer, run)
-    return Contestant(path, architecture, parameters, recognizer, samples)
+    graph = onnx.load(path).graph
+    return Contestant(path, architecture, parameters_of(graph), recognizer, samples)
+
+
+def parameters_of(graph: onnx.GraphProto) -> int:
+    """The numbers that were trained, as far as a graph still has them.
+
+    Normalisations have become part of the convolutions before them.
+    """
+    sizes = {
+        weights.name: int(np.prod(weights.dims))
+        for weights in graph.initializer
+        if weights.data_type == onnx.TensorProto.FLOAT and weights.dims
+    }
+    # ONNX has two biases where Keras has one.
+    biases = sum(sizes[node.input[3]] // 2 for node in graph.node if node.op_type == "LSTM")
+    return sum(sizes.values()) - biases
 
 
 def time_of(contestants: Sequence[Contestant], dataset: Dataset, rounds: int) -> list[float]:

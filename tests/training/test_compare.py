@@ -1,11 +1,13 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from service.ocr.recognizer import Recognizer
 from tests import stripes
 from training import compare
+from training.architectures import build_model
 from training.compare import contestant_of, table
 from training.dataset import Dataset
 from training.exceptions import DataError
@@ -43,8 +45,7 @@ def test_models_stand_side_by_side(
     assert [row[0] for row in rows] == ["1", "2"]
     assert [row[5] for row in rows] == ["4/5", "4/5"]
     assert rows[0][4] == "1.00"
-    # The stripes' sharpness and levels are the only numbers of the graph.
-    assert rows[0][2] == "6"
+    assert rows[0][2] == "5", "the stripes' levels are the only weights of the graph"
 
 
 def test_pictures_that_a_model_may_have_seen_are_refused(striped: Dataset, tmp_path: Path) -> None:
@@ -61,3 +62,14 @@ def test_a_row(recognizer: Recognizer) -> None:
     row = compare.Row(one, 2.0, {"exact": 103, "pictures": 104}, {"mean": 0.98, "minimum": 0.85})
     line = table([row, compare.Row(one, 3.0, row.clean, row.robust)]).splitlines()[-1]
     assert line == "| 1 | crnn | 432,596 | 3.00 | 1.50 | 103/104 | 0.9800 | 0.8500 |"
+
+
+def test_parameters_are_those_of_keras() -> None:
+    """Of the tutorial's model they are counted as Keras counts them."""
+    from training.export import convert
+
+    model = build_model("crnn", 48, 16, 4)
+    # Biases that are still zero would not be written, nor equal ones twice.
+    generator = np.random.default_rng(0)
+    model.set_weights([generator.normal(size=w.shape) for w in model.get_weights()])
+    assert compare.parameters_of(convert(model).graph) == model.count_params()
