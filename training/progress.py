@@ -73,7 +73,8 @@ class Progress:
             with averaged(model):
                 model.save_weights(run.best_weights)
         with (run.folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(self.history[0]))
+            # A run that an older version began has fewer figures in its first rows.
+            writer = csv.DictWriter(file, list(self.history[-1]))
             writer.writeheader()
             writer.writerows(self.history)
         run.save_progress(asdict(self))

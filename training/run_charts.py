@@ -85,7 +85,7 @@ def draw_curves(history: Path, path: Path) -> None:
     """Draws the columns of a history over the epochs."""
     with history.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
+    columns = {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
     charts = {
         "loss in nats": ("loss", "val_loss"),
         "error rate and exact matches": ("val_cer", "val_exact_match", "val_clean_exact_match"),
@@ -95,11 +95,11 @@ def draw_curves(history: Path, path: Path) -> None:
     plt = _pyplot()
     figure, axes = plt.subplots(2, 2, figsize=(10, 6), layout="constrained", sharex=True)
     for chart, (title, names) in zip(axes.flat, charts.items(), strict=True):
-        for name in names:
+        for name in (name for name in names if name in columns):
             chart.plot(columns["epoch"], columns[name], label=name, marker=".", markersize=3)
         chart.set_title(title, size=10, loc="left")
         chart.set_ylim(bottom=0)
-        if len(names) > 1:
+        if len(chart.lines) > 1:
             chart.legend(fontsize=8)
     for chart in axes[-1]:
         chart.set_xlabel("epoch")

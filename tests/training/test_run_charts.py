@@ -33,9 +33,9 @@ def test_what_was_misread_is_red(run: Run) -> None:
 
 
 def test_curves_of_a_single_epoch(tmp_path: Path) -> None:
-    """A run of one epoch has curves, too."""
+    """A run of one epoch has curves, too, and one that an older version began."""
     columns = "epoch,strength,learning_rate,loss,val_loss,val_cer,val_exact_match"
-    values = "1,0,0.001,16.3,16.4,1.0,0.0,0.0,5.2"
+    values = "1,0,,16.3,16.4,1.0,0.0,0.0,5.2"
     path = tmp_path / "history.csv"
     path.write_text(f"{columns},val_clean_exact_match,seconds\n{values}\n")
     draw_curves(path, tmp_path / "curves.png")

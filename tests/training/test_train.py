@@ -148,3 +148,14 @@ def test_the_seed_recipe_never_distorts() -> None:
     progress = Progress()
     progress.record(figures(1.0, exact=1.0), TrainConfig())
     assert progress.strength(TrainConfig()) is None
+
+
+def test_a_run_of_an_older_version_goes_on(run: Run, config: TrainConfig, tmp_path: Path) -> None:
+    """Figures that its first epochs lack stay empty in the table."""
+    splits = {split: run.split(split) for split in ("train", "validation", "test")}
+    resumed = Run.create(tmp_path, config, run.facts, splits)
+    progress = Progress(epoch=1, history=[{"epoch": 1, **figures(2.0)}])
+    progress.record({**figures(1.0), "learning_rate": 0.001}, config)
+    progress.save(resumed, build_crnn(48, 16, 4))
+    with (resumed.folder / "history.csv").open() as file:
+        assert [row["learning_rate"] for row in csv.DictReader(file)] == ["", "0.001"]
