@@ -11,7 +11,7 @@ MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= robust
 SPLIT  ?= test
 
-.PHONY: help serve test lint data inspect preview train export-onnx evaluate compare evaluate-robustness evaluate-rejection label-curve cross-validate calibrate card bench-decoding screenshots bench bench-peers bench-overload bench-lifecycle lock clean
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
