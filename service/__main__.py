@@ -1,24 +1,27 @@
 """`python -m service`: serves the model on the address that the settings name."""
 
-import copy
 import logging.config
+import os
 import sys
 from functools import partial
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
-from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
 
 from service.app import create_app
+from service.logs import log_config
+from service.metrics import FOLDER
 from service.ocr.exceptions import ModelError
 from service.ocr.recognizer import Recognizer
 from service.problems import ProblemError
 from service.protocol import BoundedProtocol, Bounds
 from service.reader import Reader, load_recognizer
 from service.settings import Settings
+from service.supervisor import Supervisor
 
 
 def main() -> int:
@@ -29,7 +32,7 @@ def main() -> int:
     """
     try:
         settings = Settings()
-        logging.config.dictConfig(_log_config(settings))
+        logging.config.dictConfig(log_config(settings))
         # Before any socket is bound or worker started, so that a bad model is one sentence.
         recognizer = load_recognizer(settings)
         Reader.of(recognizer, settings)
@@ -55,17 +58,13 @@ def _serve(settings: Settings, recognizer: Recognizer) -> int:
 
 def _supervise(settings: Settings) -> int:
     config = _config(settings, "service.app:create_app")
-    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
-    supervisor.run()
+    with TemporaryDirectory(prefix="captcha-ocr-metrics-") as folder:
+        os.environ[FOLDER] = folder  # before the workers start, whose metrics are shared there
+        supervisor = Supervisor(config, [config.bind_socket()], Path(folder))
+        supervisor.run()
     # uvicorn itself would exit with 0 where its workers could not start.
     failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
     return STARTUP_FAILURE if failed else 0
-
-
-def _log_config(settings: Settings) -> dict[str, Any]:
-    config = copy.deepcopy(LOGGING_CONFIG)
-    config["loggers"]["service"] = {"handlers": ["default"], "level": settings.log_level.upper()}
-    return config
 
 
 def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
@@ -78,7 +77,8 @@ def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
         port=settings.port,
         workers=settings.workers,
         log_level=settings.log_level,
-        log_config=_log_config(settings),
+        log_config=log_config(settings),
+        access_log=False,  # `observed` writes it
         server_header=False,
         headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")],
         ws="none",

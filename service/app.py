@@ -12,6 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 from service import __version__, drain, problems
 from service.drain import Drain
 from service.engine import Engine
+from service.metrics import Metrics
+from service.observed import Observed
 from service.ocr.recognizer import Recognizer
 from service.page.routes import page_router
 from service.protocol import OVERLOADED_STATE
@@ -43,25 +45,27 @@ def create_app(
             name, which later models come from in any case.
     """
     settings = settings or Settings()
+    metrics = Metrics()
 
     def load_from_file() -> Recognizer:
         return load_recognizer(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        engine = app.state.engine = Engine((load or load_from_file)(), settings)
+        engine = app.state.engine = Engine((load or load_from_file)(), settings, metrics)
         ending = Drain()
-        watching = asyncio.create_task(
-            watch(engine, settings.model_path, settings.reload_seconds, load_from_file)
+        background = asyncio.gather(
+            watch(engine, settings.model_path, settings.reload_seconds, load_from_file),
+            metrics.follow(engine.pool),
         )
         sys.setswitchinterval(_SWITCH_SECONDS)
         with ending.before_stopping(settings.drain_seconds):
             yield {drain.STATE: ending, OVERLOADED_STATE: engine.overloaded}
         app.state.engine = None
         engine.pool.close()
-        watching.cancel()
+        background.cancel()
         with suppress(asyncio.CancelledError):
-            await watching
+            await background
 
     app = FastAPI(
         title="Captcha OCR", version=__version__, description=_DESCRIPTION, lifespan=lifespan
@@ -72,4 +76,5 @@ def create_app(
     app.add_middleware(Shortcut, endpoints=HOT)
     if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_headers=["X-API-Key"])
+    app.add_middleware(Observed, metrics=metrics, hot=HOT, logs=settings.access_log)
     return app

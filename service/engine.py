@@ -1,6 +1,7 @@
 """What the endpoints share while the application runs: model, threads, limits and keys."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from itertools import chain
@@ -10,6 +11,7 @@ from starlette.requests import Request
 
 from service.cpu import cpu_threads
 from service.keys import ApiKeys
+from service.metrics import Metrics
 from service.ocr.recognizer import Recognizer
 from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
@@ -24,18 +26,21 @@ class Engine:
 
     Args:
         recognizer: checked.
+        metrics: told of what is read, and with which model.
 
     Raises:
         ProblemError: the settings' defaults do not fit the model.
     """
 
-    def __init__(self, recognizer: Recognizer, settings: Settings) -> None:
+    def __init__(self, recognizer: Recognizer, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
-        self.reader = Reader.of(recognizer, settings)
+        self.metrics = metrics
+        self.reader = self._reader_of(recognizer)
         self.reloads = 0
         self.reload_error: str | None = None
         threads = settings.threads or cpu_threads(settings.workers)
-        self.pool = Pool(threads, settings.queue_requests, settings.queue_ms / 1000)
+        self.pool = Pool(threads, settings.queue_requests, settings.queue_ms / 1000, metrics.worked)
+        metrics.started(self.pool)
         self._keys = ApiKeys(settings.api_keys)
         self._refusal = lru_cache(maxsize=8)(_refusal)
 
@@ -45,7 +50,7 @@ class Engine:
         Raises:
             ProblemError: the settings' defaults do not fit the model.
         """
-        self.reader = Reader.of(recognizer, self.settings)
+        self.reader = self._reader_of(recognizer)
         self.reloads += 1
 
     def overloaded(self) -> bytes | None:
@@ -53,8 +58,14 @@ class Engine:
         try:
             self.pool.admit()
         except OverloadedError as error:
+            self.metrics.refused()
             return self._refusal(error.retry_seconds)
         return None
+
+    def _reader_of(self, recognizer: Recognizer) -> Reader:
+        reader = Reader.of(recognizer, self.settings, self.metrics.read)
+        self.metrics.serves(recognizer.metadata.name, recognizer.metadata.version)
+        return reader
 
     def admit(self, request: Request) -> None:
         """Refuses by the headers alone, before the body is read.
@@ -73,7 +84,9 @@ class Engine:
             ProblemError, PictureError, OverloadedError, ClientGoneError
         """
         self.admit(request)
+        began = time.perf_counter()
         picture = await read_picture(request, self.settings.max_upload_bytes)
+        self.metrics.received(time.perf_counter() - began)
         reader, query = self.reader, request.scope["query_string"]
         return await self.pool.run(lambda: reader.answer(picture, query), _gone(request))
 
@@ -87,9 +100,11 @@ class Engine:
         self.admit(request)
         settings, reader = self.settings, self.reader
         question, min_confidence = reader.questioner.ask(request.scope["query_string"])
+        began = time.perf_counter()
         pictures = await read_pictures(
             request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
         )
+        self.metrics.received(time.perf_counter() - began)
         self.pool.admit()
 
         def read(part: list[bytes | ProblemError]) -> Awaitable[list[dict[str, Any]]]:

@@ -88,12 +88,20 @@ class Pool:
         threads: pieces of work that run at the same time.
         most_waiting: pictures that wait for a thread at most.
         most_seconds: that one of them may have to wait.
+        observe: is given the seconds that work waited for a thread, and had it.
     """
 
-    def __init__(self, threads: int, most_waiting: int, most_seconds: float) -> None:
+    def __init__(
+        self,
+        threads: int,
+        most_waiting: int,
+        most_seconds: float,
+        observe: Callable[[float, float], None] = lambda wait, work: None,
+    ) -> None:
         self.threads = threads
         self._most_waiting = most_waiting
         self._most_seconds = most_seconds
+        self._observe = observe
         self.in_flight = 0
         """Pictures that wait or are being read."""
         self.mean_seconds = 0.0
@@ -168,11 +176,14 @@ class Pool:
                 failed = False
             except Exception as error:
                 outcome, failed = error, True
-            seconds = (time.monotonic() - started) / task.weight
+            took = time.monotonic() - started
+            seconds = took / task.weight
             try:
                 self._loop.call_soon_threadsafe(self._finish, task.future, outcome, failed, seconds)
             except RuntimeError:
                 return  # the event loop has ended, and whoever waited with it
+            if not failed:  # and after the answer is on its way
+                self._observe(started - task.submitted, took)
 
     def _finish(
         self, future: "asyncio.Future[Any]", outcome: Any, failed: bool, seconds: float

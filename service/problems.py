@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from service.ocr.exceptions import (
     OcrError,
@@ -58,7 +59,28 @@ DOMAIN_KINDS: Mapping[type[OcrError], Kind] = {
     PictureTooLargeError: Kind(413, "picture-too-large", "Picture too large"),
 }
 
+REQUEST_ID = "captcha_ocr.request_id"
+"""Where a request's scope holds the id that its answer and its line in the log bear."""
+
+REASON = "captcha_ocr.reason"
+"""Where a request's scope holds the name of the kind of problem it was answered with."""
+
 _HUNG_UP = (ClientDisconnect, ClientGoneError)
+
+
+class ProblemResponse(JSONResponse):
+    """The answer for one occurrence of a kind of problem, which it leaves in the scope."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(problem_of(kind, detail).model_dump(), kind.status, headers)
+        self._kind = kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follows the ASGI specification, version 3."""
+        scope[REASON] = self._kind.name
+        await super().__call__(scope, receive, send)
 
 
 class ProblemError(Exception):
@@ -78,33 +100,21 @@ def problem_of(kind: Kind, detail: str) -> Problem:
     )
 
 
-def problem_response(
-    kind: Kind, detail: str, headers: Mapping[str, str] | None = None
-) -> JSONResponse:
-    """The answer for one occurrence of a kind of problem."""
-    return JSONResponse(
-        problem_of(kind, detail).model_dump(),
-        kind.status,
-        headers,
-        media_type="application/problem+json",
-    )
-
-
-def response_to(error: Exception) -> JSONResponse | None:
+def response_to(error: Exception) -> ProblemResponse | None:
     """The answer to an exception that a request was refused with; None to any other."""
     if isinstance(error, ProblemError):
-        return problem_response(error.kind, error.detail, error.headers)
+        return ProblemResponse(error.kind, error.detail, error.headers)
     if isinstance(error, OverloadedError):
-        return problem_response(
+        return ProblemResponse(
             OVERLOADED,
             "More pictures arrive than can be read in time; send this one again later.",
             {"Retry-After": str(error.retry_seconds)},
         )
     if isinstance(error, _HUNG_UP):
         # Nobody hears this; but hanging up is no failure of the service, to be logged as one.
-        return problem_response(INVALID_UPLOAD, "The connection was closed during the upload.")
+        return ProblemResponse(INVALID_UPLOAD, "The connection was closed during the upload.")
     if isinstance(error, OcrError) and type(error) in DOMAIN_KINDS:
-        return problem_response(DOMAIN_KINDS[type(error)], str(error))
+        return ProblemResponse(DOMAIN_KINDS[type(error)], str(error))
     return None
 
 
@@ -136,26 +146,27 @@ def _described(error: Mapping[str, Any]) -> str:
 def install(app: FastAPI) -> None:
     """Answers every exception of the application with a problem."""
 
-    async def on_known(_: Request, error: Exception) -> JSONResponse:
+    async def on_known(_: Request, error: Exception) -> ProblemResponse:
         response = response_to(error)
         assert response is not None
         return response
 
-    async def on_invalid_parameter(_: Request, error: Exception) -> JSONResponse:
+    async def on_invalid_parameter(_: Request, error: Exception) -> ProblemResponse:
         assert isinstance(error, RequestValidationError)
         refused = invalid_parameters(error.errors())
-        return problem_response(refused.kind, refused.detail)
+        return ProblemResponse(refused.kind, refused.detail)
 
-    async def on_http_error(request: Request, error: Exception) -> JSONResponse:
+    async def on_http_error(request: Request, error: Exception) -> ProblemResponse:
         assert isinstance(error, HTTPException)
         status = HTTPStatus(error.status_code)
         kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
         detail = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is."
-        return problem_response(kind, detail, error.headers)
+        return ProblemResponse(kind, detail, error.headers)
 
-    async def on_unforeseen(_: Request, __: Exception) -> JSONResponse:
+    async def on_unforeseen(request: Request, _: Exception) -> ProblemResponse:
         # The server logs the traceback; the answer holds nothing of it.
-        return problem_response(INTERNAL_ERROR, "The service failed; its log says why.")
+        headers = {"X-Request-ID": request.scope[REQUEST_ID]}  # nothing further out adds it
+        return ProblemResponse(INTERNAL_ERROR, "The service failed; its log says why.", headers)
 
     def openapi() -> dict[str, Any]:
         document = describe()

@@ -15,7 +15,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.drain import STATE, Drain
-from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, problem_response
+from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, ProblemResponse
 
 _LINGER_SECONDS = 0.25
 """How long a connection without a request stays open at the end: one may be on its way."""
@@ -214,7 +214,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # The application, if it waits for the rest of the request, learns that there is none.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(written(problem_response(kind, detail, {"Connection": "close"})))
+        self.transport.write(written(ProblemResponse(kind, detail, {"Connection": "close"})))
         self.transport.close()
         self._abort_later()
 

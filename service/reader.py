@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from service import answers
-from service.ocr.decoder import Question
+from service.ocr.decoder import Question, Reading
 from service.ocr.exceptions import OcrError
 from service.ocr.recognizer import Recognizer
 from service.problems import DOMAIN_KINDS, ProblemError, problem_of
@@ -27,11 +27,20 @@ class Reader:
 
     recognizer: Recognizer
     questioner: Questioner
+    observe: Callable[[int, Reading], None]
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @classmethod
-    def of(cls, recognizer: Recognizer, settings: Settings) -> Self:
+    def of(
+        cls,
+        recognizer: Recognizer,
+        settings: Settings,
+        observe: Callable[[int, Reading], None] = lambda size, reading: None,
+    ) -> Self:
         """A reader with the defaults of the settings.
+
+        Args:
+            observe: is given the bytes of every picture that is read, and the reading.
 
         Raises:
             ProblemError: the defaults do not fit the model.
@@ -43,7 +52,7 @@ class Reader:
             pattern=settings.pattern,
             min_confidence=settings.min_confidence,
         )
-        return cls(recognizer, Questioner(recognizer.metadata.alphabet, defaults))
+        return cls(recognizer, Questioner(recognizer.metadata.alphabet, defaults), observe)
 
     def answer(self, picture: bytes, query: bytes) -> bytes:
         """The JSON of the answer to one picture; for a thread of its own.
@@ -54,6 +63,7 @@ class Reader:
         """
         question, min_confidence = self.questioner.ask(query)
         reading = self.recognizer.read(picture, question)
+        self.observe(len(picture), reading)
         return answers.encoded(
             answers.prediction(reading, self.recognizer.metadata, min_confidence)
         )
@@ -67,7 +77,11 @@ class Reader:
             pictures: or why there is none.
         """
         given = [picture for picture in pictures if isinstance(picture, bytes)]
-        readings = iter(self.recognizer.read_all(given, question))
+        outcomes = self.recognizer.read_all(given, question)
+        for picture, outcome in zip(given, outcomes, strict=True):
+            if isinstance(outcome, Reading):
+                self.observe(len(picture), outcome)
+        readings = iter(outcomes)
         return [
             _item(next(readings) if isinstance(picture, bytes) else picture, self, min_confidence)
             for picture in pictures

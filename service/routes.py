@@ -10,6 +10,7 @@ from service import __version__, answers, problems
 from service.cpu import cpu_budget
 from service.drain import STATE, Drain
 from service.engine import Engine, engine_of
+from service.metrics import CONTENT_TYPE
 from service.problems import ProblemError, documented
 from service.questions import QuestionParameters
 from service.schemas import Batch, Health, Info, ModelCard, ModelReference, Prediction
@@ -147,6 +148,19 @@ async def info(engine: RunningEngine) -> Info:
         in_flight=engine.pool.in_flight,
         **{name: getattr(settings, name) for name in Info.SETTINGS},
     )
+
+
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **documented(problems.NOT_READY)},
+)
+async def metrics(engine: RunningEngine) -> Response:
+    """Those of all workers together, in Prometheus' text format."""
+    engine.metrics.sample(engine.pool)
+    return Response(engine.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
 @router.get("/health/live", operation_id="live", summary="Whether the process answers")

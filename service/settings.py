@@ -100,3 +100,8 @@ class Settings(BaseSettings):
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="The least severity that is logged."
     )
+    log_format: Literal["auto", "json", "text"] = Field(
+        default="auto",
+        description="How lines are written; auto: text on a terminal, JSON anywhere else.",
+    )
+    access_log: bool = Field(default=True, description="Whether every request is logged.")

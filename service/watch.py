@@ -37,6 +37,7 @@ async def watch(engine: Engine, path: Path, seconds: float, load: Callable[[], R
             engine.reload_error = None
         except (ModelError, ProblemError) as error:
             engine.reload_error = str(error)
+            engine.metrics.reload_failed()
             logger.error("the new model is not served, the old one still is: %s", error)
 
 

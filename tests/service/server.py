@@ -18,6 +18,8 @@ START_SECONDS = 60
 def start(code: str | None = None, **settings: object) -> subprocess.Popen[str]:
     """Starts `python -m service`, or other code, with these settings."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OCR_")}
+    # Nobody reads it while the service runs, and a full pipe would hold the service up.
+    environment["OCR_ACCESS_LOG"] = "false"
     environment |= {f"OCR_{key.upper()}": str(value) for key, value in settings.items()}
     return subprocess.Popen(
         [sys.executable, *(["-m", "service"] if code is None else ["-c", code])],

@@ -1,0 +1,133 @@
+"""What is written about a request, and what never is."""
+
+import json
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.logs import JsonFormatter, log_config
+from service.ocr.recognizer import Recognizer
+from service.settings import Settings
+from tests import stripes
+from tests.service.server import ROOT, address_of, start, wait
+from tests.service.test_predict import post
+
+
+def fields(log: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [record.fields for record in log.records if hasattr(record, "fields")]  # type: ignore[attr-defined]
+
+
+def test_a_request_is_one_line(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    """It says what was asked, how it went and by which model; all of it under the request's id."""
+    caplog.set_level(logging.INFO, "service.access")
+    answers = [post(client, stripes.picture("ab")), post(client, b"no"), client.get("/nothing?a")]
+    lines = fields(caplog)
+    assert [(line["route"], line["status"], line["reason"]) for line in lines] == [
+        ("/predict", 200, ""),
+        ("/predict", 415, "unsupported-format"),
+        ("other", 404, "not-found"),
+    ]
+    assert [line["request_id"] for line in lines] == [a.headers["x-request-id"] for a in answers]
+    assert len({line["request_id"] for line in lines}) == 3
+    for line in lines:
+        assert line["model_version"] == "1"
+        assert isinstance(line["ms"], float)
+
+
+@pytest.mark.parametrize("given", ["a", "Root=1-67-ab/c:d@e.f_g", "x" * 128])
+def test_a_sound_request_id_is_kept(given: str, client: TestClient) -> None:
+    """A client finds its own id in the answer."""
+    assert client.get("/model", headers={"X-Request-ID": given}).headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "a\tb", "é".encode("latin-1")])
+def test_an_unsound_request_id_is_replaced(given: str | bytes, client: TestClient) -> None:
+    """What could break a log, or fill it, gets into none."""
+    answer = client.get("/model", headers={"X-Request-ID": given})  # type: ignore[dict-item]
+    assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
+
+
+def test_a_failure_has_an_id_too(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Also the answer to an internal error names the line in the log."""
+    caplog.set_level(logging.INFO, "service.access")
+    with patch.object(Recognizer, "read", side_effect=RuntimeError("secret")):
+        answer = post(client, stripes.picture("a"), headers={"X-Request-ID": "mine"})
+    assert answer.status_code == 500
+    assert answer.headers.get_list("x-request-id") == ["mine"]
+    (line,) = fields(caplog)
+    assert (line["request_id"], line["status"], line["reason"]) == ("mine", 500, "internal-error")
+
+
+def test_nothing_private_is_logged(stripe_model: Path) -> None:
+    """Not the picture, its file's name, the query, the path of what there is not, or the key."""
+    process = start(port=0, model_path=stripe_model, api_keys="key-s3cret", access_log=True)
+    try:
+        address = address_of(process)
+        wait(address)
+        httpx2.post(
+            f"{address}/predict?alphabet=abcd",
+            files={"file": ("name-s3cret.png", stripes.picture("ab"))},
+            headers={"X-API-Key": "key-s3cret"},
+        )
+        httpx2.get(f"{address}/s3cret?s3cret=s3cret")
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    lines = [json.loads(line) for line in output.splitlines()]
+    requests = [line for line in lines if line["logger"] == "service.access"]
+    assert ("/predict", 200) in [(line["route"], line["status"]) for line in requests]
+    assert ("other", 404) in [(line["route"], line["status"]) for line in requests]
+    assert "s3cret" not in output
+    assert "alphabet" not in output
+
+
+def test_requests_are_logged_only_where_it_is_wanted(
+    stripe_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without the log there is still an id."""
+    caplog.set_level(logging.INFO, "service.access")
+    with TestClient(create_app(Settings(model_path=stripe_model, access_log=False))) as client:
+        assert client.get("/model").headers["x-request-id"]
+    assert fields(caplog) == []
+
+
+def test_an_exception_is_one_line_of_json() -> None:
+    """What collects logs by line gets the traceback as a member."""
+    try:
+        raise ValueError("why")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "it %s", ("failed",), sys.exc_info())
+    line = JsonFormatter().format(record)
+    assert "\n" not in line
+    assert json.loads(line)["message"] == "it failed"
+    assert json.loads(line)["exception"].endswith("ValueError: why")
+
+
+def test_a_terminal_gets_text() -> None:
+    """People read lines, programs JSON; either can be had anywhere."""
+    show = (
+        "import logging.config as c; from service.logs import log_config; "
+        "from service.settings import Settings; c.dictConfig(log_config(Settings())); "
+        "c.logging.getLogger('service').info('hello')"
+    )
+    ours, theirs = pty.openpty()
+    subprocess.run([sys.executable, "-c", show], cwd=ROOT, stderr=theirs, check=True)
+    assert "hello" in (text := os.read(ours, 1000).decode())
+    assert "{" not in text
+    os.close(ours)
+    os.close(theirs)
+    piped = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, check=True)
+    assert json.loads(piped.stderr)["message"] == "hello"
+    text_anywhere = log_config(Settings(log_format="text"))["formatters"]["default"]
+    assert text_anywhere != log_config(Settings(log_format="json"))["formatters"]["default"]

@@ -1,0 +1,168 @@
+"""What Prometheus is told, by one process and by several."""
+
+import os
+import re
+import signal
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.app import create_app
+from service.metrics import Metrics
+from service.settings import Settings
+from tests import stripes
+from tests.service.server import serving
+from tests.service.test_lifecycle import replace, until
+from tests.service.test_predict import post
+
+ROOT = Path(__file__).parents[2]
+PNG = {"content-type": "image/png"}
+
+
+def families(text: str) -> list[Metric]:
+    return list(text_string_to_metric_families(text))
+
+
+def value(text: str, metric: str, /, **labels: str) -> float:
+    """The sum of the samples of that name with at least these labels."""
+    return sum(
+        sample.value
+        for family in families(text)
+        for sample in family.samples
+        if sample.name == f"captcha_ocr_{metric}" and labels.items() <= sample.labels.items()
+    )
+
+
+def scrape(client: TestClient) -> str:
+    return client.get("/metrics").text
+
+
+def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> None:
+    """Each answer is one, whoever gave it; what the client made up is never a label."""
+    post(client, stripes.picture("ab"))
+    post(client, b"no picture", params={"alternatives": 1})
+    post(client, stripes.picture("ab"), params={"alternatives": 99})
+    client.get("/nothing?secret")
+    client.get("/predict")
+    client.get("/model")
+    text = scrape(client)
+    for route, status, reason in (
+        ("/predict", "200", ""),
+        ("/predict", "415", "unsupported-format"),
+        ("/predict", "422", "invalid-parameter"),
+        ("/predict", "405", "method-not-allowed"),
+        ("other", "404", "not-found"),
+        ("/model", "200", ""),
+    ):
+        labels = {"route": route, "status": status, "reason": reason}
+        assert value(text, "requests_total", **labels) == 1, labels
+    assert value(text, "requests_total") == 6
+    assert value(text, "request_seconds_count", route="/predict") == 4
+    assert "secret" not in text
+
+
+def test_early_refusals_are_counted(client: TestClient, settings: Settings) -> None:
+    """Also those that the server gives before the application sees the request."""
+    engine = client.app.state.engine  # type: ignore[attr-defined]
+    assert engine.overloaded() is None
+    assert value(scrape(client), "requests_total", reason="overloaded") == 0
+    engine.pool.in_flight = engine.pool.threads + settings.queue_requests
+    assert engine.overloaded() is not None
+    engine.pool.in_flight = 0
+    text = scrape(client)
+    assert value(text, "requests_total", route="any", status="503", reason="overloaded") == 1
+
+
+def test_readings_are_measured(client: TestClient) -> None:
+    """Size, confidence, length and parts of the time, of single pictures and of batches."""
+    picture = stripes.picture("abc")
+    post(client, picture)
+    answer = client.post("/predict/batch", files=[("files", ("x", d)) for d in (picture, b"no")])
+    assert answer.status_code == 200
+    text = scrape(client)
+    assert value(text, "picture_bytes_sum") == 2 * len(picture)
+    assert value(text, "confidence_count") == 2
+    assert value(text, "confidence_sum") == pytest.approx(2, abs=0.02)
+    assert value(text, "text_length_bucket", le="2.0") == 0
+    assert value(text, "text_length_bucket", le="3.0") == 2
+    for part in ("receive", "wait", "read"):
+        assert value(text, "request_part_seconds_count", part=part) == 2
+    assert value(text, "in_flight") == value(text, "queue_depth") == 0
+    assert value(text, "workers") == value(text, "worker_starts_total") == 1
+
+
+def test_reloads_are_counted(tmp_path: Path) -> None:
+    """The model that is served is named, and one that fails its check is counted and flagged."""
+    model = stripes.write_model(tmp_path / "model.onnx")
+    settings = Settings(model_path=model, reload_seconds=0.05)
+    with TestClient(create_app(settings)) as client:
+        assert value(scrape(client), "model_info", name="stripes", version="1") == 1
+        replace(model, version="2")
+        until(lambda: value(scrape(client), "model_info", version="2") == 1, "switched")
+        assert value(scrape(client), "model_info", version="1") == 0
+        assert value(scrape(client), "reloads_total") == 1
+        model.write_bytes(b"broken")
+        until(lambda: value(scrape(client), "reload_failures_total") == 1, "failed")
+        assert value(scrape(client), "reload_failed") == 1
+        replace(model, version="3")
+        until(lambda: value(scrape(client), "reload_failed") == 0, "healed")
+
+
+def test_applications_count_for_themselves(settings: Settings) -> None:
+    """Two applications in one process share no counts."""
+    with TestClient(create_app(settings)) as one, TestClient(create_app(settings)) as other:
+        post(one, stripes.picture("ab"))
+        assert value(scrape(one), "confidence_count") == 1
+        assert value(scrape(other), "confidence_count") == 0
+
+
+def test_workers_are_counted_together(stripe_model: Path) -> None:
+    """Whichever of two workers is asked, it tells of both; one that is killed leaves its counts
+    and takes with it what it was busy with.
+    """
+    with serving(model_path=stripe_model, workers=2) as address:
+
+        def told() -> str:
+            try:
+                return httpx2.get(f"{address}/metrics").text
+            except httpx2.TransportError:
+                return ""  # in the hands of the worker that is killed
+
+        until(lambda: value(told(), "workers") == 2, "two workers")
+        assert value(told(), "model_info", version="1") == 2
+        for _ in range(20):
+            httpx2.post(f"{address}/predict", content=stripes.picture("ab"), headers=PNG)
+        assert {value(told(), "confidence_count") for _ in range(10)} == {20}
+        os.kill(int(httpx2.get(f"{address}/info").json()["process"]), signal.SIGKILL)
+        until(lambda: value(told(), "worker_starts_total") == 3, "a third")
+        until(lambda: value(told(), "workers") == 2, "two again")
+        assert value(told(), "confidence_count") == 20
+
+
+def test_nothing_is_left_behind(
+    stripe_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that workers share goes when the service does."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    with serving(model_path=stripe_model, workers=2):
+        assert any(path.suffix == ".db" for path in folder.rglob("*"))
+    assert list(folder.iterdir()) == []
+
+
+def test_every_metric_is_in_the_table() -> None:
+    """The table of docs/operations.md has each metric with its type, and no other."""
+    document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `captcha_ocr_(\w+)` \| (\w+) \|", document, re.MULTILINE)
+    described = [
+        (family.name.removeprefix("captcha_ocr_") + "_total" * (family.type == "counter"),
+         family.type)
+        for family in families(Metrics().exposition().decode())
+        if not family.name.endswith("_created")
+    ]  # fmt: skip
+    assert sorted(rows) == sorted(described)
