@@ -75,6 +75,11 @@ def create_app(
     app.include_router(page_router())
     app.add_middleware(Shortcut, endpoints=HOT)
     if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_headers=["X-API-Key"])
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_headers=["X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID"],
+        )
     app.add_middleware(Observed, metrics=metrics, hot=HOT, logs=settings.access_log)
     return app

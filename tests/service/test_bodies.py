@@ -189,3 +189,5 @@ def test_origins(stripe_model: object) -> None:
             headers = {"Origin": "https://a.example", **PNG}
             response = client.post("/predict", content=stripes.picture("a"), headers=headers)
             assert response.headers.get("access-control-allow-origin") == allowed
+            exposed = response.headers.get("access-control-expose-headers")
+            assert exposed == (allowed and "X-Request-ID")
