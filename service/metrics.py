@@ -24,6 +24,7 @@ SAMPLE_SECONDS = 1.0
 _MS = (1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1000, 2500, 10000)
 _SECONDS = tuple(ms / 1000 for ms in _MS)
 _BYTES = tuple(1 << exponent for exponent in range(10, 24))
+_PIXELS = tuple(1000 * 2**exponent for exponent in range(13))
 _CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 _LENGTHS = tuple(range(13))
 _UNROUTED = "any"
@@ -63,6 +64,7 @@ class Metrics:
         )
         self._receive, self._wait, self._read = (parts.labels(part) for part in _PARTS)
         self._bytes = histogram("picture_bytes", "Sizes of the pictures read.", _BYTES)
+        self._pixels = histogram("picture_pixels", "Width × height of the pictures.", _PIXELS)
         self._confidence = histogram("confidence", "Confidences of the texts.", _CONFIDENCES)
         self._length = histogram("text_length", "Characters of the texts.", _LENGTHS)
         self._in_flight = gauge("in_flight", "Pictures that wait or are being read.", "livesum")
@@ -118,6 +120,7 @@ class Metrics:
     def read(self, size: int, reading: Reading) -> None:
         """Counts a picture of `size` bytes, and what was read in it."""
         self._bytes.observe(size)
+        self._pixels.observe(reading.pixels)
         self._confidence.observe(reading.confidence)
         self._length.observe(len(reading.text))
 

@@ -47,6 +47,7 @@ class Reading:
     (Graves et al. 2006) and calibrated: among many readings of confidence 0.9, nine in ten are
     right. `satisfied` is false where a constraint left no text at all. `matrix` is what the text
     was read from, where it was asked for: the tempered class probabilities of every time step.
+    `pixels` is the picture's width × height, once `scaled` to it.
     """
 
     text: str
@@ -55,13 +56,14 @@ class Reading:
     alternatives: tuple[Alternative, ...] = ()
     satisfied: bool = True
     matrix: list[list[float]] | None = None
+    pixels: int = 0
 
-    def scaled(self, width: int) -> Self:
-        """The same with spans in pixels of a picture of that width."""
+    def scaled(self, width: int, height: int) -> Self:
+        """The same with spans in pixels of a picture of that size."""
         characters = tuple(
             replace(c, span=(c.span[0] * width, c.span[1] * width)) for c in self.characters
         )
-        return replace(self, characters=characters)
+        return replace(self, characters=characters, pixels=width * height)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Recognizer:
         gray = decode_gray(picture, self._max_pixels)
         tensor = fitted(gray, self.metadata.width, self.metadata.height)
         reading = self.decoder.decode(self.infer(tensor[np.newaxis])[0], question)
-        return reading.scaled(gray.shape[1])
+        return reading.scaled(*gray.shape[::-1])
 
     def read_all(
         self, pictures: Sequence[bytes], question: Question = PLAIN
@@ -89,7 +89,7 @@ class Recognizer:
         return [
             gray
             if isinstance(gray, PictureError)
-            else self.decoder.decode(next(probabilities), question).scaled(gray.shape[1])
+            else self.decoder.decode(next(probabilities), question).scaled(*gray.shape[::-1])
             for gray in grays
         ]
 

@@ -48,7 +48,7 @@ def test_spans_reach_half_way_to_the_neighbours() -> None:
     (a0, a1), (b0, b1) = (character.span for character in reading.characters)
     # The centres are at 2.5 and 7 of 10 steps.
     assert (a0, a1, b0, b1) == pytest.approx((0.025, 0.475, 0.475, 0.925))
-    widened = reading.scaled(400).characters[0].span
+    widened = reading.scaled(400, 100).characters[0].span
     assert widened == pytest.approx((10, 190))
 
 

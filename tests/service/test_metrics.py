@@ -85,6 +85,8 @@ def test_readings_are_measured(client: TestClient) -> None:
     assert answer.status_code == 200
     text = scrape(client)
     assert value(text, "picture_bytes_sum") == 2 * len(picture)
+    pixels = stripes.draw("abc").width * stripes.HEIGHT
+    assert value(text, "picture_pixels_sum") == 2 * pixels
     assert value(text, "confidence_count") == 2
     assert value(text, "confidence_sum") == pytest.approx(2, abs=0.02)
     assert value(text, "text_length_bucket", le="2.0") == 0
