@@ -14,6 +14,8 @@ from service.drain import Drain
 from service.engine import Engine
 from service.metrics import Metrics
 from service.observed import Observed
+from service.inference import errors
+from service.inference.routes import router as inference_router
 from service.ocr.recognizer import Recognizer
 from service.page.routes import page_router
 from service.protocol import OVERLOADED_STATE
@@ -71,7 +73,9 @@ def create_app(
         title="Captcha OCR", version=__version__, description=_DESCRIPTION, lifespan=lifespan
     )
     problems.install(app)
+    errors.install(app)
     app.include_router(router)
+    app.include_router(inference_router)
     app.include_router(page_router())
     app.add_middleware(Shortcut, endpoints=HOT)
     if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -19,6 +19,9 @@ from service.protocol import GONE, written
 from service.reader import AT_ONCE, Reader
 from service.settings import Settings
 from service.uploads import read_picture, read_pictures
+
+P = TypeVar("P")
+A = TypeVar("A")
 
 
 class Engine:
@@ -105,21 +108,32 @@ class Engine:
             request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
         )
         self.metrics.received(time.perf_counter() - began)
+        return await self.in_parts(
+            request,
+            pictures,
+            lambda part: reader.answer_batch(part, question, min_confidence),
+        )
+
+    async def in_parts(
+        self, request: Request, pictures: Sequence[P], read: Callable[[Sequence[P]], Sequence[A]]
+    ) -> list[A]:
+        """The answers of `read`, which is given a few of the pictures at a time, in a thread.
+
+        Raises:
+            OverloadedError, ClientGoneError
+        """
         self.pool.admit()
 
-        def read(part: list[bytes | ProblemError]) -> Awaitable[list[dict[str, Any]]]:
+        def run(part: Sequence[P]) -> Awaitable[Sequence[A]]:
             return self.pool.run(
-                lambda: reader.answer_batch(part, question, min_confidence),
-                _gone(request),
-                pictures=len(part),
-                admitted=True,
+                lambda: read(part), _gone(request), pictures=len(part), admitted=True
             )
 
         parts = [pictures[i : i + AT_ONCE] for i in range(0, len(pictures), AT_ONCE)]
-        answers: list[dict[str, Any]] = []
+        answers: list[A] = []
         for i in range(0, len(parts), self.pool.threads):
             together = parts[i : i + self.pool.threads]
-            answers += chain.from_iterable(await asyncio.gather(*map(read, together)))
+            answers += chain.from_iterable(await asyncio.gather(*map(run, together)))
         return answers
 
 

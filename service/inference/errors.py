@@ -1,0 +1,52 @@
+"""Errors in the protocol's shape, for whatever is asked for below `/v2`."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse, Response
+
+from service.inference.schemas import InferenceError
+from service.problems import HEADERS_TOO_LARGE, TIMEOUT, documented
+
+PREFIX = "/v2"
+
+
+def install(app: FastAPI) -> None:
+    """Puts what `problems.install` answers with into the protocol's shape; call it after that."""
+    for exception, handler in app.exception_handlers.items():
+        app.add_exception_handler(exception, _translating(handler))
+
+
+def documented_errors(**titles: str) -> dict[int | str, dict[str, Any]]:
+    """The entries of a route's `responses`.
+
+    Args:
+        titles: by the status after an underscore; what comes before a route, from the server
+            itself, is always among them, and a problem.
+    """
+    return {
+        **{int(status[1:]): {"model": InferenceError, "description": title}
+           for status, title in titles.items()},
+        **documented(TIMEOUT, HEADERS_TOO_LARGE),
+    }  # fmt: skip
+
+
+def _translating(
+    handler: Callable[..., Any],
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def translated(request: Request, error: Exception) -> Response:
+        response: Response = await handler(request, error)
+        path = request.url.path
+        if path != PREFIX and not path.startswith(f"{PREFIX}/"):
+            return response
+        kept = {
+            name: value
+            for name, value in response.headers.items()
+            if name not in ("content-type", "content-length")
+        }
+        problem = json.loads(bytes(response.body))
+        return JSONResponse({"error": problem["detail"]}, response.status_code, kept)
+
+    return translated

@@ -1,0 +1,166 @@
+"""Inference requests and responses: a JSON object, and after it the tensors sent as binary data."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from service.inference.tensors import (
+    MalformedTensorError,
+    Tensor,
+    checked_shape,
+    echo,
+    from_binary,
+    from_json,
+    to_binary,
+    to_json,
+)
+
+LENGTH_HEADER = "inference-header-content-length"
+"""The HTTP header that tells how many bytes of a body are JSON, if not all of them."""
+
+_SIZE = "binary_data_size"
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What is to be inferred.
+
+    Args:
+        identity: given back with the answer.
+        inputs: in the order in which they were sent.
+        outputs: the names of those that are wanted, and whether as binary data; empty: all.
+        binary: whether outputs that do not say are wanted as binary data.
+    """
+
+    identity: str | None
+    inputs: tuple[Tensor, ...]
+    outputs: Mapping[str, bool]
+    binary: bool
+
+    @classmethod
+    def parse(cls, body: bytes, length: str | None = None) -> Self:
+        """Takes a body apart.
+
+        Args:
+            length: the value of `LENGTH_HEADER`, where there is one.
+
+        Raises:
+            MalformedTensorError: the body is no inference request; nothing else is raised.
+        """
+        end = _end(length, len(body))
+        document = _object(body[:end])
+        identity = document.get("id")
+        if not isinstance(identity, str | None):
+            raise MalformedTensorError(f"id is {echo(identity)}; give a string.")
+        binary = _flag(document, "the request", "binary_data_output", False)
+        inputs = _inputs(_list(document, "inputs"), memoryview(body)[end:])
+        outputs: dict[str, bool] = {}
+        for output in _list(document, "outputs") if document.get("outputs") is not None else []:
+            name = _name(output, "output")
+            if name in outputs:
+                raise MalformedTensorError(f"the output {echo(name)} is asked for twice.")
+            outputs[name] = _flag(output, name, "binary_data", binary)
+        return cls(identity, inputs, outputs, binary)
+
+
+def encoded(head: Mapping[str, Any], tensors: Sequence[tuple[Tensor, bool]]) -> tuple[bytes, int]:
+    """The body of a response.
+
+    Args:
+        head: its other members.
+        tensors: each with whether it goes as binary data.
+
+    Returns:
+        The body, and how many bytes of it are JSON.
+    """
+    outputs: list[dict[str, Any]] = []
+    buffers: list[bytes] = []
+    for tensor, binary in tensors:
+        output: dict[str, Any] = {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": tensor.shape,
+        }
+        if binary:
+            buffers.append(to_binary(tensor))
+            outputs.append(output | {"parameters": {_SIZE: len(buffers[-1])}})
+        else:
+            outputs.append(output | {"data": to_json(tensor)})
+    document = json.dumps({**head, "outputs": outputs}, separators=(",", ":")).encode()
+    return b"".join([document, *buffers]), len(document)
+
+
+def _end(length: str | None, size: int) -> int:
+    """Where the JSON ends."""
+    if length is None:
+        return size
+    # No body has as many bytes as a number of ten digits.
+    if not (length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= size):
+        raise MalformedTensorError(
+            f"the header {LENGTH_HEADER} is {echo(length)}; give the bytes of the JSON, at most "
+            f"the {size} of the body."
+        )
+    return int(length)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedTensorError("the body does not begin with an object in JSON.") from error
+    if not isinstance(document, dict):
+        raise MalformedTensorError("the JSON is no object.")
+    return document
+
+
+def _list(document: dict[str, Any], member: str) -> list[Any]:
+    members = document.get(member)
+    if not isinstance(members, list):
+        raise MalformedTensorError(f"{member} is {echo(members)}; give an array of objects.")
+    return members
+
+
+def _name(tensor: object, kind: str) -> str:
+    if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+        raise MalformedTensorError(f"an {kind} is {echo(tensor)}; give an object with a name.")
+    name: str = tensor["name"]
+    return name
+
+
+def _parameters(owner: dict[str, Any], name: str) -> dict[str, Any]:
+    parameters = owner.get("parameters")
+    if not isinstance(parameters, dict | None):
+        raise MalformedTensorError(
+            f"the parameters of {echo(name)} are {echo(parameters)}; give an object."
+        )
+    return parameters or {}
+
+
+def _flag(owner: dict[str, Any], name: str, parameter: str, default: bool) -> bool:
+    value = _parameters(owner, name).get(parameter, default)
+    if not isinstance(value, bool):
+        raise MalformedTensorError(f"{parameter} is {echo(value)}; give true or false.")
+    return value
+
+
+def _inputs(members: list[Any], rest: memoryview) -> tuple[Tensor, ...]:
+    tensors = []
+    at = 0
+    for member in members:
+        name = echo(_name(member, "input"))
+        shape = checked_shape(name, member.get("shape"))
+        size = _parameters(member, name).get(_SIZE)
+        if size is None:
+            tensor = from_json(name, member.get("datatype"), shape, member.get("data"))
+        else:
+            if type(size) is not int or not 0 <= size <= len(rest) - at:
+                raise MalformedTensorError(
+                    f"{name}: {_SIZE} is {echo(size)}; {len(rest) - at} bytes were sent for it."
+                )
+            tensor = from_binary(name, member.get("datatype"), shape, bytes(rest[at : at + size]))
+            at += size
+        tensors.append(Tensor(member["name"], tensor.datatype, tensor.values))
+    if at != len(rest):
+        raise MalformedTensorError(f"{len(rest) - at} bytes were sent that belong to no input.")
+    return tuple(tensors)

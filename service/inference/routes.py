@@ -1,0 +1,224 @@
+"""The endpoints of the Open Inference Protocol."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Request, Response
+
+from service import __version__, problems, routes
+from service.engine import engine_of
+from service.inference import offer
+from service.inference.errors import PREFIX, documented_errors
+from service.inference.messages import LENGTH_HEADER, InferenceRequest, encoded
+from service.inference.schemas import (
+    Inference,
+    InferenceBody,
+    ModelReady,
+    ServedModel,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+)
+from service.inference.tensors import BYTES, MalformedTensorError, Tensor
+from service.problems import Kind, ProblemError
+from service.reader import Reader
+from service.routes import RunningEngine
+from service.uploads import read_body
+
+router = APIRouter(prefix=PREFIX, tags=["Open Inference Protocol"])
+
+_NO_SUCH_MODEL = Kind(404, "no-such-model", "No such model, or version of it")
+_MALFORMED = Kind(400, "malformed-inference", "Malformed request, or a picture that is none")
+_ENCODED = Kind(415, "encoded-inference", "A content encoding")
+_QUICK_BYTES = 1 << 16
+"""Of JSON, that are parsed in less than the time that handing them to a thread and back takes."""
+
+_MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
+_NOT_READY = {"_503": "No model is ready"}
+_OF_A_MODEL = {"_404": _NO_SUCH_MODEL.title} | _NOT_READY
+_NAME = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "Of the model; `/versions/{version}` may follow.",
+    "schema": {"type": "string", "examples": ["captcha"]},
+}
+
+
+def served(request: Request, engine: RunningEngine) -> Reader:
+    """The reader of the model that the path names.
+
+    Raises:
+        ProblemError: it names another.
+    """
+    model = engine.reader.recognizer.metadata
+    name, version = request.path_params["name"], request.path_params.get("version", model.version)
+    if (name, version) != (model.name, model.version):
+        raise ProblemError(
+            _NO_SUCH_MODEL,
+            f"the model served is {model.name}, version {model.version}; others are not.",
+        )
+    return engine.reader
+
+
+Served = Annotated[Reader, Depends(served)]
+
+
+@router.get("", operation_id="v2_server", summary="The server")
+async def server() -> ServerMetadata:
+    """Its name and version, and the extension that it has."""
+    return ServerMetadata(
+        name="captcha-ocr", version=__version__, extensions=["binary_tensor_data"]
+    )
+
+
+@router.get("/health/live", operation_id="v2_live", summary="Whether the process answers")
+async def live() -> ServerLive:
+    """As `/health/live`."""
+    return ServerLive(live=True)
+
+
+@router.get(
+    "/health/ready",
+    operation_id="v2_ready",
+    summary="Whether the model can infer",
+    responses=documented_errors(**_NOT_READY),
+)
+async def ready(request: Request, engine: RunningEngine) -> ServerReady:
+    """As `/health/ready`."""
+    await routes.ready(request, engine)
+    return ServerReady(ready=True)
+
+
+@router.get(_VERSION, include_in_schema=False)
+@router.get(
+    _MODEL,
+    operation_id="v2_model",
+    summary="What a model takes and gives",
+    responses=documented_errors(**_OF_A_MODEL),
+    openapi_extra={"parameters": [_NAME]},
+)
+async def model(reader: Served) -> ServedModel:
+    """The inputs are alternatives: from the image tensor come the class probabilities, and from
+    encoded pictures their texts and confidences.
+    """
+    return ServedModel(**offer.described(reader.recognizer.metadata))
+
+
+@router.get(f"{_VERSION}/ready", include_in_schema=False)
+@router.get(
+    f"{_MODEL}/ready",
+    operation_id="v2_model_ready",
+    summary="Whether a model can infer",
+    responses=documented_errors(**_OF_A_MODEL),
+    openapi_extra={"parameters": [_NAME]},
+)
+async def model_ready(request: Request, engine: RunningEngine, reader: Served) -> ModelReady:
+    """As `/health/ready`, for the model that is served; 404 for every other."""
+    await routes.ready(request, engine)
+    return ModelReady(name=reader.recognizer.metadata.name, ready=True)
+
+
+_INFER: dict[str, Any] = {
+    "parameters": [
+        _NAME,
+        {
+            "name": "Inference-Header-Content-Length",
+            "in": "header",
+            "required": False,
+            "description": "The bytes of the JSON, where binary data follows it.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": InferenceBody.model_json_schema()},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+}
+
+
+@router.post(f"{_VERSION}/infer", include_in_schema=False)
+@router.post(
+    f"{_MODEL}/infer",
+    operation_id="v2_infer",
+    summary="Infer",
+    response_model=Inference,
+    responses=documented_errors(
+        _400=_MALFORMED.title,
+        _401=problems.UNAUTHORIZED.title,
+        _404=_NO_SUCH_MODEL.title,
+        _413=problems.UPLOAD_TOO_LARGE.title,
+        _415=_ENCODED.title,
+        _422=problems.INVALID_PARAMETER.title,
+        _500=problems.INTERNAL_ERROR.title,
+        _503="Too many requests at the moment, or no model is ready",
+    ),
+    openapi_extra=_INFER,
+)
+async def infer(request: Request) -> Response:
+    """Gives class probabilities for image tensors, or texts and confidences for pictures.
+
+    Pictures (PNG, JPEG, WebP, BMP or GIF) are elements of BYTES: as they are in binary data, in
+    base64 in JSON. What `/predict` takes as `length`, `alphabet` and `pattern` can be asked of
+    them in the query, too.
+    """
+    engine = engine_of(request)
+    engine.admit(request)
+    reader = served(request, engine)
+    try:
+        question, _ = reader.questioner.ask(request.scope["query_string"])
+        inference = await _received(request)
+        settings, recognizer = engine.settings, reader.recognizer
+        tensor = offer.checked(
+            inference, recognizer.metadata, settings.max_batch, settings.max_upload_bytes
+        )
+        if tensor.datatype == BYTES:
+            readings = await engine.in_parts(
+                request, tensor.values, lambda part: recognizer.read_all(part, question)
+            )
+            outputs = offer.from_readings(readings)
+        else:
+            rows = await engine.in_parts(
+                request, tensor.values, lambda part: list(recognizer.infer(np.asarray(part)))
+            )
+            outputs = offer.from_probabilities(rows, recognizer.metadata)
+    except MalformedTensorError as error:
+        raise ProblemError(_MALFORMED, str(error)) from error
+    return _answer(inference, outputs, reader)
+
+
+async def _received(request: Request) -> InferenceRequest:
+    """The request in a body.
+
+    Raises:
+        MalformedTensorError: there is none.
+        ProblemError: it is too large, or encoded.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise ProblemError(_ENCODED, f"the body is sent as {encoding[:100]}; send it as it is.")
+    engine = engine_of(request)
+    body = await read_body(request, engine.settings.max_batch_bytes)
+    length = request.headers.get(LENGTH_HEADER)
+    binary = length is not None and length.isdecimal() and len(length) < 10
+    if (int(length) if binary else len(body)) <= _QUICK_BYTES:  # type: ignore[arg-type]
+        return InferenceRequest.parse(body, length)
+    return await engine.pool.run(lambda: InferenceRequest.parse(body, length), admitted=True)
+
+
+def _answer(inference: InferenceRequest, tensors: list[Tensor], reader: Reader) -> Response:
+    model = reader.recognizer.metadata
+    head = {"model_name": model.name, "model_version": model.version}
+    if inference.identity is not None:
+        head["id"] = inference.identity
+    by_name = {tensor.name: tensor for tensor in tensors}
+    wanted = inference.outputs or dict.fromkeys(by_name, inference.binary)
+    body, length = encoded(head, [(by_name[name], binary) for name, binary in wanted.items()])
+    if not any(wanted.values()):
+        return Response(body, media_type="application/json")
+    return Response(
+        body, headers={LENGTH_HEADER: str(length)}, media_type="application/octet-stream"
+    )

@@ -1,0 +1,130 @@
+"""The bodies of the protocol, as the OpenAPI document describes them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_NO_NAMESPACE = ConfigDict(protected_namespaces=())
+_VALUES = "In row-major order, flat or nested as the shape says; elements of BYTES in base64."
+
+
+class InferenceError(BaseModel):
+    """What went wrong, as the protocol says it."""
+
+    error: str
+
+
+class ServerMetadata(BaseModel):
+    """The server."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ServerLive(BaseModel):
+    """Whether the process answers."""
+
+    live: bool
+
+
+class ServerReady(BaseModel):
+    """Whether the models can infer."""
+
+    ready: bool
+
+
+class ModelReady(BaseModel):
+    """Whether a model can infer."""
+
+    name: str
+    ready: bool
+
+
+class TensorMetadata(BaseModel):
+    """An input or output of a model."""
+
+    name: str
+    datatype: str
+    shape: list[int] = Field(description="-1 is a length that varies.")
+
+
+class ServedModel(BaseModel):
+    """What a model takes and gives."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class RequestInput(BaseModel):
+    """A tensor that is sent."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="`binary_data_size`: its bytes, after the JSON."
+    )
+    data: list[Any] | None = Field(default=None, description=_VALUES)
+
+
+class RequestedOutput(BaseModel):
+    """A tensor that is wanted."""
+
+    name: str
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="`binary_data`: whether it is wanted as binary data."
+    )
+
+
+class InferenceBody(BaseModel):
+    """What is to be inferred."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "1",
+                "inputs": [
+                    {
+                        "name": "picture",
+                        "datatype": "BYTES",
+                        "shape": [1],
+                        "data": ["R0lGODlhAQABAAAAACwAAAAAAQABAAACAkQBADs="],
+                    }
+                ],
+            }
+        }
+    )
+
+    id: str | None = Field(default=None, description="Given back with the answer.")
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="`binary_data_output`: whether outputs are wanted as binary data."
+    )
+    inputs: list[RequestInput] = Field(description="One: the image tensor, or `picture`.")
+    outputs: list[RequestedOutput] | None = Field(default=None, description="Default: all.")
+
+
+class ResponseOutput(BaseModel):
+    """A tensor that was inferred."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Any] | None = Field(
+        default=None, description="`binary_data_size`: its bytes, after the JSON."
+    )
+    data: list[Any] | None = Field(default=None, description="In row-major order, flat.")
+
+
+class Inference(BaseModel):
+    """What was inferred."""
+
+    model_config = _NO_NAMESPACE
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[ResponseOutput]

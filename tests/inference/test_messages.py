@@ -1,0 +1,154 @@
+import base64
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.inference.messages import InferenceRequest, encoded
+from service.inference.tensors import BYTES, FP32, MalformedTensorError, Tensor
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+SHAPES = st.lists(st.integers(-1, 3), max_size=9) | ANY_JSON
+PARAMETERS = ANY_JSON | st.fixed_dictionaries(
+    {}, optional={"binary_data_size": st.integers(-1, 20), "binary_data": ANY_JSON}
+)
+TENSORS = st.fixed_dictionaries(
+    {"name": st.text() | ANY_JSON},
+    optional={
+        "datatype": st.sampled_from([FP32, BYTES]) | ANY_JSON,
+        "shape": SHAPES,
+        "data": st.lists(ANY_JSON) | ANY_JSON,
+        "parameters": PARAMETERS,
+    },
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {"inputs": st.lists(TENSORS) | ANY_JSON},
+    optional={"id": ANY_JSON, "outputs": st.lists(TENSORS) | ANY_JSON, "parameters": PARAMETERS},
+)
+
+
+def body(**changes: Any) -> bytes:
+    """A request for one number, with these members of its input changed."""
+    tensor = {"name": "x", "datatype": FP32, "shape": [1], "data": [1]} | changes
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+@settings(max_examples=300, deadline=None)
+@given(document=DOCUMENTS | ANY_JSON, rest=st.binary(max_size=40), cut=st.integers(-1, 3))
+def test_nothing_but_its_own_error_is_raised(document: object, rest: bytes, cut: int) -> None:
+    """Whatever is sent is a request, or refused with a message that can be sent back."""
+    head = json.dumps(document).encode()
+    length = str(len(head) - cut)
+    for sent, header in ((head + rest, length), (head, None), (rest, None), (rest, rest.hex())):
+        try:
+            request = InferenceRequest.parse(sent, header)
+            said = ""
+        except MalformedTensorError as refused:
+            request, said = None, str(refused)
+        assert said.isascii()
+        assert len(said) < 500
+        for tensor in request.inputs if request else ():
+            assert tensor.datatype == BYTES or np.isfinite(tensor.values).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    numbers=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    strings=st.lists(st.binary()),
+    binary=st.booleans(),
+)
+def test_what_is_encoded_is_parsed_again(
+    numbers: list[float], strings: list[bytes], binary: bool
+) -> None:
+    """Tensors keep every bit, as JSON and as binary data."""
+    tensors = [
+        Tensor("x", FP32, np.array([numbers], np.float32)),
+        # In JSON, a response holds text, and a request base64.
+        Tensor("y", BYTES, strings if binary else [base64.b64encode(s) for s in strings]),
+    ]
+    sent, length = encoded({"id": "é"}, [(tensor, binary) for tensor in tensors])
+    document = json.loads(sent[:length])
+    document["inputs"] = document.pop("outputs")
+    head = json.dumps(document).encode()
+    request = InferenceRequest.parse(head + sent[length:], str(len(head)))
+    first, second = request.inputs
+    assert request.identity == "é"
+    assert (first.name, first.shape) == ("x", [1, len(numbers)])
+    assert first.values.tobytes() == tensors[0].values.tobytes()
+    assert second.values == strings
+
+
+def test_nested_data_is_the_same_as_flat() -> None:
+    """JSON data may be nested as the shape says, or flat in row-major order."""
+    flat = InferenceRequest.parse(body(shape=[2, 3], data=[0, 1, 2, 3, 4, 5.5]))
+    nested = InferenceRequest.parse(body(shape=[2, 3], data=[[0, 1, 2], [3, 4, 5.5]]))
+    assert flat.inputs[0].values.tolist() == [[0, 1, 2], [3, 4, 5.5]]
+    assert nested.inputs[0].values.tolist() == flat.inputs[0].values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (b"", "does not begin with an object in JSON"),
+        (b"[" * 100_000, "does not begin with an object in JSON"),
+        (b"[]", "no object"),
+        (b"{}", "inputs is None"),
+        (b'{"inputs": [1]}', "an input is 1"),
+        (b'{"inputs": [], "id": 1}', "id is 1"),
+        (b'{"inputs": [], "parameters": {"binary_data_output": 1}}', "binary_data_output is 1"),
+        (b'{"inputs": [], "outputs": [{"name": "a"}, {"name": "a"}]}', "asked for twice"),
+        (body(shape=[-1]), "its shape is [-1]"),
+        (body(shape=[2]), "1 elements were sent"),
+        (body(shape=[0, 2**31, 2**31, 2**31], data=[]), "no tensor has the shape"),
+        (body(shape=[2, 1], data=[[1], 2]), "not nested as its shape"),
+        (body(datatype="INT8"), "FP32 and BYTES are read"),
+        (body(data=[True]), "no number"),
+        (body(data=["1"]), "no number"),
+        (body(data=[float("nan")]), "infinite, too large for FP32, or no number"),
+        (body(data=[10**39]), "infinite, too large for FP32, or no number"),
+        (body(data=[10**999]), "infinite, too large for FP32, or no number"),
+        (body(datatype=BYTES, data=["é"]), "element 0 is no base64"),
+        (body(data=[[[1]]]), "no number"),
+        (body(parameters={"binary_data_size": 4}), "binary_data_size is 4; 0 bytes were sent"),
+    ],
+)
+def test_refusals(sent: bytes, said: str) -> None:
+    """What cannot be is refused with what was wrong."""
+    with pytest.raises(MalformedTensorError) as refused:
+        InferenceRequest.parse(sent)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "shape", "data", "said"),
+    [
+        (FP32, [2], b"1234", "4 bytes were sent; the shape [2] of FP32 takes 8"),
+        (FP32, [1], struct.pack("<f", float("inf")), "infinite"),
+        (BYTES, [1], b"\1\0\0", "ends within element 0"),
+        (BYTES, [2], b"\0\0\0\0\2\0\0\0a", "ends within element 1"),
+        (BYTES, [3], b"\0\0\0\0", "1 elements were sent"),
+    ],
+)
+def test_refusals_of_binary_data(datatype: str, shape: list[int], data: bytes, said: str) -> None:
+    """Binary data must be as long as the tensor is."""
+    parameters = {"binary_data_size": len(data)}
+    head = body(datatype=datatype, shape=shape, parameters=parameters)
+    with pytest.raises(MalformedTensorError) as refused:
+        InferenceRequest.parse(head + data, str(len(head)))
+    assert said in str(refused.value)
+    with pytest.raises(MalformedTensorError, match="belong to no input"):
+        InferenceRequest.parse(body() + data, str(len(body())))
+
+
+@pytest.mark.parametrize("length", ["", "-1", "1e3", "²", "9" * 5000])
+def test_a_length_that_cannot_be(length: str) -> None:
+    """The header must hold a number of bytes that the body has."""
+    with pytest.raises(MalformedTensorError, match="give the bytes of the JSON"):
+        InferenceRequest.parse(body(), length)

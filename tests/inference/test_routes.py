@@ -1,0 +1,158 @@
+import base64
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.inference.messages import LENGTH_HEADER
+from service.ocr.recognizer import Recognizer
+from service.pool import OverloadedError, Pool
+from service.settings import Settings
+from tests import stripes
+
+INFER = "/v2/models/stripes/infer"
+PICTURE = stripes.picture("ab")
+
+
+def served(model: Path, **settings: Any) -> TestClient:
+    app = create_app(Settings(model_path=model, **settings))
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def pictures(*given: bytes, name: str = "picture", **members: Any) -> dict[str, Any]:
+    data = [base64.b64encode(picture).decode() for picture in given]
+    tensor = {"name": name, "datatype": "BYTES", "shape": [len(given)], "data": data}
+    return {"inputs": [tensor], **members}
+
+
+def assert_refused(response: httpx2.Response, status: int, word: str) -> None:
+    """An error of the protocol: an object with the one member `error`."""
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
+    document = response.json()
+    assert set(document) == {"error"}
+    assert word in document["error"]
+
+
+@pytest.fixture
+def client(stripe_model: Path):  # type: ignore[no-untyped-def]
+    """A client of the running application."""
+    with served(stripe_model) as client:
+        yield client
+
+
+def test_texts(client: TestClient) -> None:
+    """More pictures than are read at once keep their order."""
+    texts = [f"{first} {second}" for first in "abcd" for second in "abcd"]
+    answer = client.post(INFER, json=pictures(*map(stripes.picture, texts))).json()
+    text, confidence = answer["outputs"]
+    assert text["data"] == [text.replace(" ", "") for text in texts]
+    assert (text["datatype"], text["shape"]) == ("BYTES", [16])
+    assert len(confidence["data"]) == 16
+    assert "id" not in answer
+
+
+def test_constraints(client: TestClient) -> None:
+    """The query asks of pictures what it does at `/predict`, and nothing else."""
+    answer = client.post(f"{INFER}?alphabet=cd", json=pictures(PICTURE)).json()
+    assert set(answer["outputs"][0]["data"][0]) <= set("cd")
+    assert_refused(client.post(f"{INFER}?no=1", json=pictures(PICTURE)), 422, "no such parameter")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_probabilities(client: TestClient, nested: bool) -> None:
+    """An image tensor in JSON gives the model's rows; a large one, too."""
+    columns = [[[stripes.level_of("b")]] * stripes.HEIGHT] * stripes.WIDTH
+    flat = [value[0] for column in columns for value in column]
+    tensor = {
+        "name": "image",
+        "datatype": "FP32",
+        "shape": [60, stripes.WIDTH, stripes.HEIGHT, 1],
+        "data": [columns] * 60 if nested else flat * 60,
+    }
+    assert len(json.dumps(tensor)) > 1 << 16
+    (rows,) = client.post(INFER, json={"inputs": [tensor]}).json()["outputs"]
+    assert rows["shape"] == [60, stripes.TIME_STEPS, len(stripes.ALPHABET) + 1]
+    assert all(p > 0.99 for p in rows["data"][1 :: len(stripes.ALPHABET) + 1])
+    tensor["data"] = [*flat * 60][:-1]
+    assert_refused(client.post(INFER, json={"inputs": [tensor]}), 400, "does not fit the shape")
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        ({"inputs": []}, "the inputs are []; send 'image'"),
+        (pictures(PICTURE, name="file"), "the inputs are ['file']"),
+        (pictures(PICTURE, name="image"), "image is BYTES"),
+        (pictures(), "has 0 pictures; send 1 to 3"),
+        (pictures(*[PICTURE] * 4), "has 4 pictures; send 1 to 3"),
+        (pictures(PICTURE, b"0" * 3000), "element 1 has 3000 bytes; send at most 2000"),
+        (pictures(PICTURE, b"no"), "picture: element 1: "),
+        (pictures(PICTURE, outputs=[{"name": "\ud800"}]), "there is no output '\\ud800'"),
+    ],
+)
+def test_refusals(document: dict[str, Any], word: str, stripe_model: Path) -> None:
+    """What the model cannot answer is refused, and the message says what it can."""
+    with served(stripe_model, max_batch=3, max_upload_bytes=2000) as client:
+        body = json.dumps(document)  # httpx2 would refuse half of a surrogate pair
+        assert_refused(client.post(INFER, content=body), 400, word)
+
+
+def test_a_large_body_is_not_read(stripe_model: Path) -> None:
+    """By its declared length alone, whatever it holds."""
+    with served(stripe_model, max_batch_bytes=100) as client:
+        assert_refused(client.post(INFER, content=b"0" * 101), 413, "at most 100 bytes")
+        assert_refused(client.post(INFER, content=b"[]".ljust(100)), 400, "no object")
+
+
+def test_keys(stripe_model: Path) -> None:
+    """A key is needed to infer, as everywhere; not to ask what there is."""
+    with served(stripe_model, api_keys="secret") as client:
+        assert_refused(client.post(INFER, json=pictures(PICTURE)), 401, "X-API-Key")
+        keyed = client.post(INFER, json=pictures(PICTURE), headers={"x-api-key": "secret"})
+        assert keyed.status_code == 200
+        assert client.get("/v2/models/stripes").status_code == 200
+
+
+def test_overload(client: TestClient) -> None:
+    """Overload is told in the protocol's shape, and when to come back in HTTP's."""
+    with patch.object(Pool, "admit", side_effect=OverloadedError(7)):
+        response = client.post(INFER, json=pictures(PICTURE))
+    assert_refused(response, 503, "later")
+    assert response.headers["retry-after"] == "7"
+
+
+def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
+    """An internal error is one of the protocol, without a word of what happened inside."""
+    with patch.object(Recognizer, "read_all", side_effect=RuntimeError("secret")):
+        assert_refused(client.post(INFER, json=pictures(PICTURE)), 500, "log says why")
+
+
+def test_not_ready(stripe_model: Path) -> None:
+    """Before the start the server lives, and neither it nor a model is ready."""
+    client = served(stripe_model)
+    assert client.get("/v2/health/live").json() == {"live": True}
+    for path in ("/v2/health/ready", "/v2/models/stripes", "/v2/models/stripes/ready"):
+        assert_refused(client.get(path), 503, "No model")
+    with client:
+        assert client.get("/v2/health/ready").json() == {"ready": True}
+        assert client.get("/v2/models/stripes/versions/1/ready").json()["ready"]
+
+
+def test_errors_of_routing(client: TestClient) -> None:
+    """What no endpoint below `/v2` answers is an error of the protocol, and elsewhere a problem."""
+    assert_refused(client.get("/v2/nothing"), 404, "GET /v2/nothing")
+    assert_refused(client.get(INFER), 405, "GET")
+    assert client.get("/v2nothing").headers["content-type"] == "application/problem+json"
+
+
+def test_a_length_that_is_too_long(client: TestClient) -> None:
+    """The header may not reach behind the body."""
+    body = json.dumps(pictures(PICTURE)).encode()
+    for length in (str(len(body) + 1), "x", "9" * 5000):
+        answer = client.post(INFER, content=body, headers={LENGTH_HEADER: length})
+        assert_refused(answer, 400, LENGTH_HEADER)
