@@ -73,6 +73,9 @@ bench-decoding: $(TRAINING) ## what decoding costs beside the model
 screenshots: $(VENV)/.dev ## the page's pictures in docs/; needs chromium
 	$(PY) -m tests.browser.screenshots docs
 
+openapi: $(VENV)/.dev ## write docs/openapi.json anew, which a test compares
+	$(PY) -m tests.service.openapi
+
 bench: $(TRAINING) ## what serving costs beside the model, and latency under load; ARGS=--pin
 	$(PY) -m benchmarks.serving --model $(MODEL) $(ARGS)
 	$(PY) -m benchmarks.report

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import __version__, drain, problems
+from service import __version__, document, drain, problems
 from service.drain import Drain
 from service.engine import Engine
 from service.metrics import Metrics
@@ -72,6 +72,7 @@ def create_app(
     app = FastAPI(
         title="Captcha OCR", version=__version__, description=_DESCRIPTION, lifespan=lifespan
     )
+    document.install(app)
     problems.install(app)
     errors.install(app)
     app.include_router(router)

@@ -168,13 +168,6 @@ def install(app: FastAPI) -> None:
         headers = {"X-Request-ID": request.scope[REQUEST_ID]}  # nothing further out adds it
         return ProblemResponse(INTERNAL_ERROR, "The service failed; its log says why.", headers)
 
-    def openapi() -> dict[str, Any]:
-        document = describe()
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        return document
-
-    # FastAPI would describe a response's model as application/json, which a problem is not.
-    describe, app.openapi = app.openapi, openapi  # type: ignore[method-assign]
     for known in (ProblemError, OverloadedError, *_HUNG_UP, *DOMAIN_KINDS):
         app.add_exception_handler(known, on_known)
     app.add_exception_handler(RequestValidationError, on_invalid_parameter)

@@ -6,6 +6,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 
 from service import __version__, problems, routes
+from service.document import reference
 from service.engine import engine_of
 from service.inference import offer
 from service.inference.errors import PREFIX, documented_errors
@@ -133,7 +134,7 @@ _INFER: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": InferenceBody.model_json_schema()},
+            "application/json": {"schema": reference(InferenceBody)},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },

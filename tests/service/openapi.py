@@ -1,0 +1,19 @@
+"""Writes the committed OpenAPI document, or gives its text: `python -m tests.service.openapi`."""
+
+import json
+
+from service.app import create_app
+from service.settings import Settings
+from tests.service.server import ROOT
+
+PATH = ROOT / "docs" / "openapi.json"
+
+
+def text() -> str:
+    """The document of the application, as it is committed."""
+    document = create_app(Settings()).openapi()
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    PATH.write_text(text(), encoding="utf-8")

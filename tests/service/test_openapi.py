@@ -1,0 +1,92 @@
+"""The OpenAPI document: the committed one is the served one, and the service keeps to it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.service import openapi
+from tests.service.server import serving
+
+# What a schema cannot say: that bytes are a picture, or that a pattern fits the model's alphabet.
+CONFIGURATION = """
+[parameters]
+"path.name" = "captcha"
+
+[checks]
+positive_data_acceptance.enabled = false
+"""
+
+
+def references(part: Any) -> Iterator[str]:
+    """Every `$ref` in a document."""
+    if isinstance(part, dict):
+        yield from (value for key, value in part.items() if key == "$ref")
+        part = list(part.values())
+    if isinstance(part, list):
+        for member in part:
+            yield from references(member)
+
+
+def test_the_committed_document_is_that_of_the_application() -> None:
+    """`make openapi` writes it anew when the interface has changed."""
+    assert openapi.PATH.read_text(encoding="utf-8") == openapi.text()
+
+
+def test_generators_can_use_it() -> None:
+    """Operations have names of their own, every reference leads somewhere, errors are described."""
+    document = json.loads(openapi.text())
+    operations = [
+        operation for methods in document["paths"].values() for operation in methods.values()
+    ]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    for reference in references(document):
+        found = document
+        assert reference.startswith("#/")
+        for step in reference[2:].split("/"):
+            found = found[step]
+    for operation in operations:
+        assert operation["summary"]
+        for status, response in operation["responses"].items():
+            assert response["content"], (operation["operationId"], status)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A service with the bundled model."""
+    with serving() as address:
+        yield address
+
+
+def test_the_service_keeps_to_it(address: str, tmp_path: Path) -> None:
+    """Hundreds of requests made from it, sound and unsound, get only answers that it describes."""
+    assert httpx2.get(f"{address}/openapi.json").json() == json.loads(openapi.text())
+    configuration = tmp_path / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION)
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("schemathesis"), "--config-file", configuration),
+            *("run", f"{address}/openapi.json", "--phases", "examples,coverage,fuzzing"),
+            *("--max-examples", "40", "--continue-on-failure", "--seed", "1"),
+        ],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "Unresolvable" not in done.stdout
+    assert f"Tested: {len(json.loads(openapi.text())['paths'])}" in done.stdout
+
+
+def test_the_example_of_inference_is_answered(address: str) -> None:
+    """What the document shows can be sent."""
+    schemas = json.loads(openapi.text())["components"]["schemas"]
+    answer = httpx2.post(
+        f"{address}/v2/models/captcha/infer", json=schemas["InferenceBody"]["example"]
+    )
+    assert answer.status_code == 200, answer.text
+    assert [output["name"] for output in answer.json()["outputs"]] == ["text", "confidence"]
