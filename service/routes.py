@@ -48,12 +48,10 @@ def _described(content: dict[str, Any]) -> dict[str, Any]:
 
 _ERRORS = documented(
     problems.UNAUTHORIZED,
-    problems.TIMEOUT,
     problems.UNSUPPORTED_MEDIA_TYPE,
     problems.INVALID_UPLOAD,
     problems.INVALID_PARAMETER,
     problems.UPLOAD_TOO_LARGE,
-    problems.HEADERS_TOO_LARGE,
     problems.OVERLOADED,
     problems.NOT_READY,
     problems.INTERNAL_ERROR,

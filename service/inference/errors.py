@@ -8,7 +8,6 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from service.inference.schemas import InferenceError
-from service.problems import HEADERS_TOO_LARGE, TIMEOUT, documented
 
 PREFIX = "/v2"
 
@@ -23,14 +22,12 @@ def documented_errors(**titles: str) -> dict[int | str, dict[str, Any]]:
     """The entries of a route's `responses`.
 
     Args:
-        titles: by the status after an underscore; what comes before a route, from the server
-            itself, is always among them, and a problem.
+        titles: by the status after an underscore.
     """
     return {
-        **{int(status[1:]): {"model": InferenceError, "description": title}
-           for status, title in titles.items()},
-        **documented(TIMEOUT, HEADERS_TOO_LARGE),
-    }  # fmt: skip
+        int(status[1:]): {"model": InferenceError, "description": title}
+        for status, title in titles.items()
+    }
 
 
 def _translating(

@@ -53,8 +53,20 @@ def test_generators_can_use_it() -> None:
             found = found[step]
     for operation in operations:
         assert operation["summary"]
+        # Before any route comes the server, which refuses what arrives too late or too large.
+        assert {"408", "431"} <= set(operation["responses"])
         for status, response in operation["responses"].items():
             assert response["content"], (operation["operationId"], status)
+
+
+def test_keys_are_described() -> None:
+    """A POST may need a key, and a GET never does."""
+    document = json.loads(openapi.text())
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["ApiKey"]["name"] == "X-API-Key"
+    for methods in document["paths"].values():
+        for method, operation in methods.items():
+            assert operation.get("security") == ([{}, {"ApiKey": []}] if method == "post" else None)
 
 
 @pytest.fixture(scope="module")
