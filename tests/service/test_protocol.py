@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 
 from tests import stripes
@@ -219,3 +220,15 @@ def test_refusals_under_overload(stripe_model: Path) -> None:
     assert heads == [b"503 Service Unavailable", b"200 OK"] * 2
     assert received.lower().count(b"retry-after: 3\r\n") == 2
     assert received.count(b'"type":"/problems/overloaded"') == 2
+
+
+def test_inference_is_refused_in_its_own_words(stripe_model: Path) -> None:
+    """Under overload, clients of the Open Inference Protocol get an error of its shape."""
+    process = start(_ALWAYS_FULL, port=0, model_path=stripe_model)
+    try:
+        answer = httpx2.post(f"{address_of(process)}/v2/models/stripes/infer", json={})
+    finally:
+        process.kill()
+        process.communicate()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    assert set(answer.json()) == {"error"}
