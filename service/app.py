@@ -12,10 +12,10 @@ from starlette.middleware.cors import CORSMiddleware
 from service import __version__, document, drain, problems
 from service.drain import Drain
 from service.engine import Engine
-from service.metrics import Metrics
-from service.observed import Observed
 from service.inference import errors
 from service.inference.routes import router as inference_router
+from service.metrics import Metrics
+from service.observed import Observed
 from service.ocr.recognizer import Recognizer
 from service.page.routes import page_router
 from service.protocol import OVERLOADED_STATE
