@@ -10,6 +10,8 @@ PORT   ?= $(or $(OCR_PORT),8000)
 MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= robust
 SPLIT  ?= test
+HOSTILE_SHARE ?= 1
+SOAK_MINUTES ?= 30
 
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' $(MAKEFILE_LIST))
 
@@ -22,6 +24,15 @@ serve: $(VENV)/.service ## serve models/captcha.onnx on PORT (8000)
 
 test: $(VENV)/.dev ## run every test; ARGS= goes to pytest
 	$(PY) -m pytest $(ARGS)
+
+test-hostile: $(VENV)/.dev ## attack a running service; HOSTILE_SHARE=0.02 for a fiftieth of the requests
+	HOSTILE_SHARE=$(HOSTILE_SHARE) $(PY) -m pytest -m hostile tests/hostile $(ARGS)
+
+test-soak: $(VENV)/.dev ## SOAK_MINUTES (30) of mixed load, in which nothing may leak
+	SOAK_MINUTES=$(SOAK_MINUTES) $(PY) -m pytest -m soak tests/hostile $(ARGS)
+
+reliability: $(VENV)/.dev ## write docs/reliability.md from what these two have measured
+	$(PY) -m tests.hostile.report
 
 lint: $(VENV)/.dev ## format check, lint and types
 	$(PY) -m ruff format --check .

@@ -1,0 +1,100 @@
+"""A service in a process of its own, and what it holds: memory, time, descriptors, threads."""
+
+import http.client
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.servers import Recipe, Server, parse_stat, running
+
+PNG = {"Content-Type": "image/png"}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the process has at one moment; of memory, what is resident."""
+
+    cpu_seconds: float
+    bytes: int
+    descriptors: int
+    threads: int
+    temporary_files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A running service of one process."""
+
+    server: Server
+    temporary: Path
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return self.server.address[0]
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.server.address[1]
+
+    @property
+    def _proc(self) -> Path:
+        return Path("/proc") / str(self.server.process.pid)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still the process that was started, and ready."""
+        return self.server.process.poll() is None and self.server.status_of("/health/ready") == 200
+
+    def usage(self) -> Usage:
+        """What it uses now."""
+        stat = parse_stat((self._proc / "stat").read_text())
+        return Usage(
+            stat.cpu_seconds,
+            stat.resident_bytes,
+            sum(1 for _ in (self._proc / "fd").iterdir()),
+            sum(1 for _ in (self._proc / "task").iterdir()),
+            sum(1 for _ in self.temporary.iterdir()),
+        )
+
+    def forget_peak(self) -> None:
+        """From now on `peak_bytes` counts anew (proc(5), clear_refs)."""
+        (self._proc / "clear_refs").write_text("5")
+
+    def peak_bytes(self) -> int:
+        """The most memory that was resident."""
+        lines = (self._proc / "status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+
+    @contextmanager
+    def connected(self) -> Iterator[http.client.HTTPConnection]:
+        """A connection for requests one after the other; opens itself again where closed."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def watched(module: str = "service", **settings: object) -> Iterator[Watched]:
+    """A service with the bundled model, ready; it is ended afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {f"OCR_{name.upper()}": str(value) for name, value in settings.items()}
+        environment |= {"OCR_PORT": "{port}", "OCR_LOG_LEVEL": "warning", "TMPDIR": folder}
+        command: Sequence[str] = (sys.executable, "-m", module)
+        with running(Recipe(module, command, environment)) as server:
+            yield Watched(server, Path(folder))
+
+
+def post(
+    connection: http.client.HTTPConnection, picture: bytes, headers: dict[str, str] = PNG
+) -> tuple[int, bytes]:
+    """Status and body of the answer to a picture."""
+    connection.request("POST", "/predict", picture, headers)
+    response = connection.getresponse()
+    return response.status, response.read()
