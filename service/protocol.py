@@ -20,6 +20,9 @@ from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, ProblemResponse
 _LINGER_SECONDS = 0.25
 """How long a connection without a request stays open at the end: one may be on its way."""
 
+_MOST_PIPELINED = 64
+"""Requests of one connection that wait for the answers to those before them."""
+
 
 GONE = "captcha_ocr.gone"
 """The ASGI extension that tells whether the client has hung up."""
@@ -63,6 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._refused = False
         """Whether the request that is arriving has been answered already."""
+        self._data_bytes = self._others_bytes = 0
+        """What has just arrived, and how much of it may belong to requests before this one."""
         self._due: asyncio.TimerHandle | None = None
         """When the request that is arriving must have arrived."""
         self._unread: asyncio.TimerHandle | None = None
@@ -83,6 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._due is None:
             self._expect_request()
+        self._data_bytes, self._others_bytes = len(data), 0
         super().data_received(data)
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
@@ -93,7 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = -self._others_bytes
         self.scope["extensions"] = {GONE: self.transport.is_closing}  # type: ignore[dict-item]
 
     @override
@@ -105,6 +111,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if size > self._bounds.max_header_bytes:
             self._head_bytes = size
             raise ValueError("too large")  # stops the parser, which has the answer be sent
+        if len(self.pipeline) >= _MOST_PIPELINED:
+            # uvicorn reads on after each answer, however many requests wait.
+            raise ValueError("too many requests at once")
         super().on_headers_complete()
         ending: Drain | None = self.app_state.get(STATE)
         if ending is not None and ending.begun:
@@ -118,6 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         self._expect_nothing()
+        self._others_bytes = self._data_bytes
         if self._refused:
             self._refused = False
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -130,8 +140,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         if self._head_bytes > self._bounds.max_header_bytes:
             self._refuse_headers()
+        elif len(self.pipeline) >= _MOST_PIPELINED:
+            self._end()  # an answer now would be taken for that to the first which waits
         else:
             super().send_400_response(msg)
+            self._abort_later()
 
     @override
     def pause_writing(self) -> None:
@@ -177,8 +190,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
-            self._abort_later()
+            self._end()
 
     def _expect_request(self) -> None:
         self._due = self.loop.call_later(self._bounds.request_seconds, self._too_late)
@@ -200,8 +212,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._in_head or arriving:
             self._refuse(TIMEOUT, f"It did not arrive within {self._bounds.request_seconds:g} s.")
         else:
-            self.transport.close()
-            self._abort_later()
+            self._end()
 
     def _refuse_headers(self) -> None:
         limit = self._bounds.max_header_bytes
@@ -217,6 +228,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(written(ProblemResponse(kind, detail, {"Connection": "close"})))
+        self._end()
+
+    def _end(self) -> None:
         self.transport.close()
         self._abort_later()
 

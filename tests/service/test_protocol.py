@@ -119,6 +119,15 @@ def test_headers_within_the_bound(address: tuple[str, int]) -> None:
     assert [status for status, _ in talk(address, request)] == [200]
 
 
+def test_requests_before_it_do_not_count_as_headers(address: tuple[str, int]) -> None:
+    """Requests that arrive together with the beginning of another one are not its headers."""
+    last = READY[:-2] + b"Connection: close\r\n\r\n"
+    together = picture() * 30 + last[:20]
+    assert len(together) > 2 * 2048
+    received = talk(address, together, last[20:], pause=SECONDS / 4)
+    assert [status for status, _ in received] == [200] * 31
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -165,6 +174,12 @@ def test_answers_that_nobody_takes(address: tuple[str, int]) -> None:
             while chunk := connection.recv(1 << 20):
                 received += chunk
     assert 0 < received.count(b"HTTP/1.1 200") < sent
+
+
+def test_requests_that_wait_behind_others_are_bounded(address: tuple[str, int]) -> None:
+    """Who sends requests by the hundred without waiting for answers is cut off, not stored."""
+    received = talk(address, READY * 1000)
+    assert len(received) < 100
 
 
 def test_security_headers(address: tuple[str, int]) -> None:
