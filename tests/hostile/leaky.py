@@ -1,0 +1,30 @@
+"""The service with a leak of 1 kB a request, which the soak has to find: `python -m` this."""
+
+import sys
+from typing import Any
+
+from starlette.requests import Request
+
+import service.app
+from service.__main__ import main
+from service.engine import Engine
+
+LEAK = 1024
+
+
+class LeakyEngine(Engine):
+    """Forgets to forget."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._kept: list[bytes] = []
+
+    async def answer(self, request: Request) -> bytes:
+        """As it should be, but for the memory."""
+        self._kept.append(b"x" * (LEAK - sys.getsizeof(b"")) + b"")
+        return await super().answer(request)
+
+
+if __name__ == "__main__":
+    service.app.Engine = LeakyEngine  # type: ignore[misc]
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Mixed load for a time, at a share of what the service can carry, and what it uses meanwhile."""
+
+import http.client
+import itertools
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event
+
+from tests.hostile import slow
+from tests.hostile.mutation import Mutator
+from tests.hostile.pictures import of_sides
+from tests.hostile.process import Usage, Watched, post
+from tests.hostile.trend import Trend, trend
+
+LOAD = 0.7
+_CLIENTS = 2
+
+
+@dataclass
+class Soaked:
+    """What was seen: at each time in seconds, the requests so far and what the service used."""
+
+    seconds: list[float] = field(default_factory=list)
+    requests: list[float] = field(default_factory=list)
+    usage: list[Usage] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    def bytes_per_hour(self) -> Trend:
+        """The trend of the resident memory in time."""
+        return trend([t / 3600 for t in self.seconds], [usage.bytes for usage in self.usage])
+
+    def bytes_per_request(self) -> Trend:
+        """The trend of the resident memory, for each request."""
+        return trend(self.requests, [usage.bytes for usage in self.usage])
+
+
+def _pictures(normal: bytes, seed: int) -> Iterator[bytes | None]:
+    """Two good ones for each that is not; None: hang up in mid-upload."""
+    mutants = Mutator(seed)
+    bad = itertools.cycle([b"no picture", of_sides(10_000, 5_000), bytes(1_100_000), None])
+    for number in itertools.count():
+        yield from (normal, normal, mutants.mutant(number), normal, normal, next(bad))
+
+
+def _hang_up(service: Watched) -> None:
+    with socket.create_connection((service.host, service.port)) as connection:
+        connection.sendall(slow.POST + b"Content-Length: 1000\r\n\r\nabc")
+
+
+def _status(service: Watched, connection: http.client.HTTPConnection, picture: bytes) -> int:
+    try:
+        return post(connection, picture)[0]
+    except ConnectionError:
+        if len(picture) < 1 << 20:
+            raise
+        connection.close()  # sent on after it had been refused, and the answer was lost
+        return 413
+
+
+def soak(
+    service: Watched, normal: bytes, seconds: float, every: float, load: float = LOAD
+) -> Soaked:
+    """Sends for so long, and looks every so often.
+
+    Args:
+        load: the share of the time that each client waits for an answer; the rest it rests.
+    """
+    seen = Soaked()
+    end = Event()
+
+    def send(seed: int) -> None:
+        with service.connected() as connection:
+            for picture in _pictures(normal, seed):
+                if end.is_set():
+                    return
+                begin = time.perf_counter()
+                if picture is None:
+                    _hang_up(service)
+                else:
+                    seen.statuses[_status(service, connection, picture)] += 1
+                end.wait((time.perf_counter() - begin) * (1 / load - 1))
+
+    with ThreadPoolExecutor(_CLIENTS) as clients:
+        sending = [clients.submit(send, seed) for seed in range(_CLIENTS)]
+        begin = time.monotonic()
+        try:
+            while (now := time.monotonic() - begin) < seconds and not any(
+                client.done() for client in sending
+            ):
+                seen.seconds.append(now)
+                seen.requests.append(seen.statuses.total())
+                seen.usage.append(service.usage())
+                time.sleep(every)
+        finally:
+            end.set()
+        for client in sending:
+            client.result()
+    return seen

@@ -1,0 +1,217 @@
+"""What clients may do to the service with connections instead of pictures."""
+
+import itertools
+import json
+import multiprocessing
+import resource
+import select
+import socket
+import statistics
+import struct
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.hostile import slow
+from tests.hostile.process import Usage, Watched, post, watched
+from tests.hostile.record import record
+
+pytestmark = pytest.mark.hostile
+
+DEADLINE = 2.0
+MEBI = 1 << 20
+CHUNKED = slow.POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _descriptors() -> None:
+    """Enough for every client, here and in the service."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+
+
+@pytest.fixture
+def service() -> Iterator[Watched]:
+    """One that waits long."""
+    with watched(queue_ms=60_000, request_seconds=120) as service:
+        yield service
+
+
+def until_answered(service: Watched, pieces: Iterator[bytes]) -> tuple[bytes, bytes, int]:
+    """Head and body of the answer, and how many bytes were sent before there was one."""
+    sent = 0
+    with socket.create_connection((service.host, service.port), timeout=60) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            sent += len(piece)
+            # Who sends on after the answer may find it lost with the connection (RFC 9112, 9.6).
+            if select.select([connection], [], [], 0.05)[0]:
+                break
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
+    return head.lower(), body, sent
+
+
+def test_bodies_of_five_megabytes(service: Watched) -> None:
+    """Declared or in chunks, they get the same answer, which is the last on the connection."""
+    declared = iter([slow.POST + b"Content-Length: 5000000\r\n\r\n"])
+    pieces = [b"10000\r\n" + bytes(65536) + b"\r\n"] * 77
+    first = until_answered(service, declared)
+    second = until_answered(service, itertools.chain([CHUNKED], pieces))
+    for head, body, _ in (first, second):
+        assert head.startswith(b"http/1.1 413 ")
+        assert b"content-type: application/problem+json" in head
+        assert b"connection: close" in head
+        assert json.loads(body)["type"] == "/problems/upload-too-large"
+    assert first[1] == second[1]
+    record("bodies", declared_sent=first[2], chunked_sent=second[2])
+
+
+def test_one_byte_a_chunk(service: Watched, normal: bytes, some: Callable[[int, int], int]) -> None:
+    """A megabyte in chunks of a byte each is read like any other, and leaves no memory behind."""
+    body = normal.ljust(1_000_000, b"\0")
+    request = CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+
+    def send() -> None:
+        with socket.create_connection((service.host, service.port), timeout=120) as connection:
+            connection.sendall(request)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+    count = some(100, 3)
+    for _ in range(max(8, count // 10)):
+        send()
+    before = service.usage().bytes
+    for _ in range(count):
+        send()
+    growth = settled(service, lambda now: now.bytes - before < MEBI).bytes - before
+    record("bodies", one_byte_chunks=count, growth_bytes=growth)
+    assert growth < MEBI
+
+
+def settled(service: Watched, done: Callable[[Usage], bool]) -> Usage:
+    """What the service uses when that is true, or at last."""
+    for _ in range(100):
+        if done(usage := service.usage()):
+            break
+        time.sleep(0.1)
+    return usage
+
+
+def latencies(
+    host: str, port: int, picture: bytes, stop: "multiprocessing.synchronize.Event", out: object
+) -> None:
+    """Asks until told to stop, and puts what each request took, in seconds, and the failures."""
+    import http.client
+
+    connection = http.client.HTTPConnection(host, port, timeout=60)
+    seconds, failures = [], 0
+    while not stop.is_set():
+        begin = time.perf_counter()
+        failures += post(connection, picture)[0] != 200
+        seconds.append(time.perf_counter() - begin)
+    connection.close()
+    out.put((seconds, failures))  # type: ignore[attr-defined]
+
+
+def meanwhile(service: Watched, picture: bytes, work: Callable[[], None]) -> list[float]:
+    """What a good client's requests take, sorted, while something else is done.
+
+    It has a process of its own, so that it does not wait for this one's clients.
+    """
+    context = multiprocessing.get_context("spawn")
+    stop, out = context.Event(), context.Queue()
+    client = context.Process(
+        target=latencies, args=(service.host, service.port, picture, stop, out)
+    )
+    client.start()
+    work()
+    stop.set()
+    seconds, failures = out.get(timeout=120)
+    client.join()
+    assert failures == 0
+    return sorted(seconds)
+
+
+def test_slow_clients(normal: bytes, some: Callable[[int, int], int]) -> None:
+    """All who hold connections are cut off, and meanwhile good clients are served as ever."""
+    counts = {
+        slow.silent: some(500, 20),
+        slow.slow_headers: some(500, 20),
+        slow.slow_body: some(200, 20),
+        slow.large_headers: some(20, 2),
+        slow.flood: some(50, 5),
+        slow.never_read: some(20, 2),
+    }
+    held: dict[str, list[float | None]] = {}
+    with watched(queue_ms=60_000, request_seconds=DEADLINE) as service:
+        before = service.usage()
+
+        def attack() -> None:
+            held.update(slow.hold((service.host, service.port), counts, 30 * DEADLINE))
+
+        base = meanwhile(service, normal, lambda: time.sleep(4 * DEADLINE))
+        during = meanwhile(service, normal, attack)
+        after = settled(service, lambda now: now.descriptors <= before.descriptors)
+    record(
+        "connections",
+        deadline_seconds=DEADLINE,
+        clients={way: len(seconds) for way, seconds in held.items()},
+        longest_seconds={way: max(s or 1e9 for s in seconds) for way, seconds in held.items()},
+        p99_ratio=during[int(0.99 * len(during))] / base[int(0.99 * len(base))],
+        median_ratio=statistics.median(during) / statistics.median(base),
+        good_requests=len(during),
+    )
+    assert [way for way, seconds in held.items() if None in seconds] == []
+    assert after.descriptors <= before.descriptors
+    assert statistics.median(during) < 5 * statistics.median(base)
+
+
+def test_disconnects_in_mid_upload(
+    service: Watched, normal: bytes, some: Callable[[int, int], int]
+) -> None:
+    """Clients that hang up leave no descriptor, no thread and no file behind."""
+    form = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    length = b"Content-Length: 900000\r\n\r\n"
+    begun = [
+        slow.POST + length + normal,
+        form + length + part + bytes(300_000),
+        CHUNKED + b"9\r\nx",
+    ]
+
+    def hang_up(number: int) -> None:
+        with socket.create_connection((service.host, service.port)) as connection:
+            connection.sendall(begun[number % len(begun)])
+            if number % 2:  # with a reset, not a goodbye
+                now = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+
+    for number in range(20):
+        hang_up(number)
+    with service.connected() as connection:
+        assert post(connection, normal)[0] == 200
+    time.sleep(1)
+    before = service.usage()
+    count = some(1000, 100)
+    for number in range(count):
+        hang_up(number)
+
+    def as_before(now: Usage) -> bool:
+        left = (now.descriptors, now.threads, now.temporary_files)
+        return left <= (before.descriptors, before.threads, before.temporary_files)
+
+    after = settled(service, as_before)
+    record(
+        "disconnects",
+        disconnects=count,
+        descriptors=[before.descriptors, after.descriptors],
+        threads=[before.threads, after.threads],
+        temporary_files=[before.temporary_files, after.temporary_files],
+    )
+    assert after.descriptors <= before.descriptors
+    assert after.threads <= before.threads
+    assert after.temporary_files == before.temporary_files
+    assert service.alive

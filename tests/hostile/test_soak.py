@@ -1,0 +1,62 @@
+"""Whether anything grows while the service is used, and whether that would be seen."""
+
+import os
+
+import pytest
+
+from tests.hostile.leaky import LEAK
+from tests.hostile.process import watched
+from tests.hostile.record import record
+from tests.hostile.soak import Soaked, soak
+
+LEAST_GROWTH = LEAK / 2
+"""Bytes a request above which a short run, too, calls it a leak."""
+
+SHORT_SECONDS = 40
+MOST_PER_HOUR = 1_000_000
+
+
+def assert_flat(seen: Soaked) -> None:
+    """Descriptors and threads at the end are no more than after warm-up."""
+    later = seen.usage[len(seen.usage) // 5 :]
+    half = len(later) // 2
+    for name in ("descriptors", "threads", "temporary_files"):
+        first, last = (
+            max(getattr(usage, name) for usage in part) for part in (later[:half], later[half:])
+        )
+        assert last <= first + 2, name  # a connection or two may be open when it is looked
+
+
+@pytest.mark.hostile
+@pytest.mark.parametrize("module", ["service", "tests.hostile.leaky"])
+def test_a_leak_would_be_found(module: str, normal: bytes) -> None:
+    """A service that keeps 1 kB of each request is found out in a short run; this one is not."""
+    with watched(module, queue_ms=60_000) as service:
+        soak(service, normal, SHORT_SECONDS / 2, every=1, load=1)
+        seen = soak(service, normal, SHORT_SECONDS, every=0.25, load=1)
+    growth = seen.bytes_per_request()
+    record("leak", **{module: [growth.slope, growth.error, seen.statuses.total()]})
+    assert (growth.slope > LEAST_GROWTH) is (module != "service"), growth
+    assert_flat(seen)
+
+
+@pytest.mark.soak
+def test_nothing_grows(normal: bytes) -> None:
+    """Good, bad and hostile requests together leave nothing behind, memory included."""
+    minutes = float(os.environ.get("SOAK_MINUTES") or 30)
+    with watched(queue_ms=60_000) as service:
+        seen = soak(service, normal, 60 * minutes, every=1)
+        assert service.alive
+    growth = seen.bytes_per_hour()
+    record(
+        "soak",
+        minutes=minutes,
+        requests=seen.statuses.total(),
+        statuses={str(status): number for status, number in sorted(seen.statuses.items())},
+        bytes_per_hour=[growth.slope, growth.error],
+        descriptors=[seen.usage[0].descriptors, seen.usage[-1].descriptors],
+        threads=[seen.usage[0].threads, seen.usage[-1].threads],
+    )
+    assert not [status for status in seen.statuses if status != 200 and not 400 <= status < 500]
+    assert_flat(seen)
+    assert growth.slope - 2 * growth.error < MOST_PER_HOUR

@@ -1,0 +1,34 @@
+"""Whether something grows: a straight line through measurements, by least squares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WARM_UP = 0.2
+"""The share of the measurements, the first ones, that the line does not go through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A slope and its standard error, which takes the residuals to be independent."""
+
+    slope: float
+    error: float
+
+
+def trend(x: Sequence[float], y: Sequence[float]) -> Trend:
+    """How much `y` grows for each unit of `x`, after warm-up.
+
+    Raises:
+        ValueError: after warm-up there are fewer than 3 measurements.
+    """
+    skipped = int(WARM_UP * len(x))
+    across, up = np.asarray(x[skipped:], float), np.asarray(y[skipped:], float)
+    if len(across) < 3:
+        raise ValueError(f"{len(x)} measurements are too few for a trend")
+    across -= across.mean()
+    spread = float((across**2).sum())
+    slope = float((across * up).sum()) / spread
+    residuals = up - up.mean() - slope * across
+    return Trend(slope, float((residuals**2).sum() / (len(across) - 2) / spread) ** 0.5)
