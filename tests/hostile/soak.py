@@ -5,7 +5,7 @@ import itertools
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Event
@@ -38,12 +38,17 @@ class Soaked:
         return trend(self.requests, [usage.bytes for usage in self.usage])
 
 
-def _pictures(normal: bytes, seed: int) -> Iterator[bytes | None]:
+def mixed(normal: bytes, seed: int) -> Iterator[bytes | None]:
     """Two good ones for each that is not; None: hang up in mid-upload."""
     mutants = Mutator(seed)
     bad = itertools.cycle([b"no picture", of_sides(10_000, 5_000), bytes(1_100_000), None])
     for number in itertools.count():
         yield from (normal, normal, mutants.mutant(number), normal, normal, next(bad))
+
+
+def plain(normal: bytes, _: int) -> Iterator[bytes | None]:
+    """A good one, and one that is none: with them alone memory is level after seconds."""
+    return itertools.cycle((normal, b"no picture"))
 
 
 def _hang_up(service: Watched) -> None:
@@ -62,19 +67,25 @@ def _status(service: Watched, connection: http.client.HTTPConnection, picture: b
 
 
 def soak(
-    service: Watched, normal: bytes, seconds: float, every: float, load: float = LOAD
+    service: Watched,
+    normal: bytes,
+    seconds: float,
+    every: float,
+    load: float = LOAD,
+    pictures: Callable[[bytes, int], Iterator[bytes | None]] = mixed,
 ) -> Soaked:
     """Sends for so long, and looks every so often.
 
     Args:
         load: the share of the time that each client waits for an answer; the rest it rests.
+        pictures: gives what each client sends, from a good picture and a seed.
     """
     seen = Soaked()
     end = Event()
 
     def send(seed: int) -> None:
         with service.connected() as connection:
-            for picture in _pictures(normal, seed):
+            for picture in pictures(normal, seed):
                 if end.is_set():
                     return
                 begin = time.perf_counter()

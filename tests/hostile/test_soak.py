@@ -7,12 +7,12 @@ import pytest
 from tests.hostile.leaky import LEAK
 from tests.hostile.process import watched
 from tests.hostile.record import record
-from tests.hostile.soak import Soaked, soak
+from tests.hostile.soak import Soaked, plain, soak
 
 LEAST_GROWTH = LEAK / 2
 """Bytes a request above which a short run, too, calls it a leak."""
 
-SHORT_SECONDS = 40
+SHORT_SECONDS = 20
 MOST_PER_HOUR = 1_000_000
 
 
@@ -32,8 +32,8 @@ def assert_flat(seen: Soaked) -> None:
 def test_a_leak_would_be_found(module: str, normal: bytes) -> None:
     """A service that keeps 1 kB of each request is found out in a short run; this one is not."""
     with watched(module, queue_ms=60_000) as service:
-        soak(service, normal, SHORT_SECONDS / 2, every=1, load=1)
-        seen = soak(service, normal, SHORT_SECONDS, every=0.25, load=1)
+        soak(service, normal, SHORT_SECONDS / 4, every=1, load=1, pictures=plain)
+        seen = soak(service, normal, SHORT_SECONDS, every=0.25, load=1, pictures=plain)
     growth = seen.bytes_per_request()
     record("leak", **{module: [growth.slope, growth.error, seen.statuses.total()]})
     assert (growth.slope > LEAST_GROWTH) is (module != "service"), growth
