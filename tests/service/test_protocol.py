@@ -173,7 +173,8 @@ def test_answers_that_nobody_takes(address: tuple[str, int]) -> None:
         with suppress(ConnectionResetError):
             while chunk := connection.recv(1 << 20):
                 received += chunk
-    assert 0 < received.count(b"HTTP/1.1 200") < sent
+    # Being cut off may take with it what had been answered.
+    assert received.count(b"HTTP/1.1 200") < sent
 
 
 def test_requests_that_wait_behind_others_are_bounded(address: tuple[str, int]) -> None:
