@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
-from tests.service.server import serving
+from service.ocr.recognizer import Recognizer
+from tests.service.server import ROOT, serving
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (
@@ -114,3 +115,9 @@ def page(context: BrowserContext, address: str, log: Log) -> Iterator[Page]:
     yield page
     assert log.errors == []
     assert log.outside == []
+
+
+@pytest.fixture(scope="session")
+def recognizer() -> Recognizer:
+    """The bundled model, asked without the service."""
+    return Recognizer.load(ROOT / "models" / "captcha.onnx")

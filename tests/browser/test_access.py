@@ -4,6 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from service.ocr.recognizer import Recognizer
 from tests.browser.hand import choose, example, payload, sees
 from tests.browser.test_trouble import PREDICT, problem
 
@@ -36,12 +37,12 @@ def assert_accessible(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_keyboard_alone(page: Page) -> None:
+def test_keyboard_alone(page: Page, recognizer: Recognizer) -> None:
     """Tab, Enter and arrows reach an example, its time steps and its buttons."""
     page.get_by_role("button", name="Example 1").wait_for()
     press_until(page, "Tab", "Example 1")
     page.keyboard.press("Enter")
-    sees(page, "mw862")
+    sees(page, recognizer.metadata.golden[0].text)
     press_until(page, "Tab", "Time step")
     steps = page.get_by_role("slider", name="Time step")
     page.keyboard.press("Home")
