@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,4 +79,6 @@ def printing() -> Iterator[None]:
         if error.errno == errno.EPIPE:
             raise  # the reader has seen enough, as `head` has, and Typer ends without a word
         typer.echo(f"error: the results cannot be written: {error.strerror}", err=True)
+        # What is still buffered would be written, and fail, once more when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from error

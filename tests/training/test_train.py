@@ -156,6 +156,8 @@ def test_a_run_of_an_older_version_goes_on(run: Run, config: TrainConfig, tmp_pa
     resumed = Run.create(tmp_path, config, run.facts, splits)
     progress = Progress(epoch=1, history=[{"epoch": 1, **figures(2.0)}])
     progress.record({**figures(1.0), "learning_rate": 0.001}, config)
-    progress.save(resumed, build_crnn(48, 16, 4))
+    model = build_crnn(48, 16, 4)
+    model.compile("adam")
+    progress.save(resumed, model)
     with (resumed.folder / "history.csv").open() as file:
         assert [row["learning_rate"] for row in csv.DictReader(file)] == ["", "0.001"]
