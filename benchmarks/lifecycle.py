@@ -8,7 +8,6 @@ docs/performance.md.
 
 import argparse
 import gc
-import json
 import os
 import signal
 import threading
@@ -18,15 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import payloads
+from benchmarks import measurement, payloads
 from benchmarks.bars import Bar
 from benchmarks.conditions import conditions, server_processors
 from benchmarks.contenders import service
 from benchmarks.latency import Summary
 from benchmarks.load import UNANSWERED, LoadGenerator, Outcome
-from benchmarks.servers import Recipe, Server, ServerError, running
+from benchmarks.servers import Recipe, Server, running
 from benchmarks.serving import capacity_of, progress
-from service.ocr.exceptions import ModelError
 
 RESULTS = Path("benchmarks/results/lifecycle.json")
 
@@ -195,12 +193,8 @@ def main() -> None:
     for number in (signal.SIGKILL, signal.SIGSTOP):
         progress(f"{number.name} to one of two workers")
         figures["struck"].append(strike(two, requests, _WORKER_SHARE * capacity, number, cpus))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+    measurement.write(figures, arguments.out)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ServerError, ModelError) as failure:
-        raise SystemExit(f"error: {failure}") from None
+    measurement.run(main)

@@ -8,7 +8,6 @@ benchmarks/results/overload.json, of which `benchmarks.report` makes docs/perfor
 
 import argparse
 import gc
-import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,16 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import payloads
+from benchmarks import measurement, payloads
 from benchmarks.bars import Bar
 from benchmarks.conditions import conditions, server_processors
 from benchmarks.connection import Address
 from benchmarks.contenders import service
 from benchmarks.latency import Summary, recovery_seconds, windows_p99
 from benchmarks.load import LoadGenerator, Outcome
-from benchmarks.servers import Server, ServerError, running
+from benchmarks.servers import Server, running
 from benchmarks.serving import capacity_of, progress, reads
-from service.ocr.exceptions import ModelError
 
 RESULTS = Path("benchmarks/results/overload.json")
 MULTIPLES = (1.0, 2.0, 5.0, 10.0)
@@ -143,12 +141,8 @@ def main() -> None:
             progress(f"{multiple:g} × {peak:.0f} requests/s")
             load_figures = overload(server, requests, peak, multiple, arguments.seconds, bound_ms)
             figures["loads"].append(load_figures)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+    measurement.write(figures, arguments.out)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ServerError, ModelError) as failure:
-        raise SystemExit(f"error: {failure}") from None
+    measurement.run(main)

@@ -9,7 +9,6 @@ of the capacity then show the latency. The figures go to benchmarks/results/serv
 
 import argparse
 import gc
-import json
 import statistics
 import sys
 import time
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import payloads
+from benchmarks import measurement, payloads
 from benchmarks.conditions import conditions, server_processors
 from benchmarks.connection import exchange
 from benchmarks.contenders import SERVICE, Contender, fast_peers, service, slow_peers
@@ -27,7 +26,6 @@ from benchmarks.load import LoadGenerator, Outcome
 from benchmarks.payloads import Payload
 from benchmarks.reference import BareSession, start_times
 from benchmarks.servers import Server, ServerError, running
-from service.ocr.exceptions import ModelError
 
 RESULTS = Path("benchmarks/results/serving.json")
 SHARES = (0.25, 0.5, 0.8, 0.95)
@@ -207,12 +205,8 @@ def main() -> None:
     figures |= compare(contenders, arguments.model, effort, cpus)
     if not arguments.peers:
         figures["skipped"].append("LitServe, BentoML and Keras: `make bench-peers` has them")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(figures, indent=1) + "\n")
+    measurement.write(figures, arguments.out)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ServerError, ModelError) as failure:
-        raise SystemExit(f"error: {failure}") from None
+    measurement.run(main)

@@ -13,7 +13,7 @@ from random import Random
 
 from service.ocr.png import SIGNATURE
 from tests.hostile.pictures import boundaries, valid
-from tests.ocr.test_png import chunk
+from tests.pngs import chunk
 
 Chunks = list[tuple[bytes, bytes]]
 """Kinds and bodies."""

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 
 from service.ocr.png import SIGNATURE
-from tests.ocr.test_png import behind_header, chunk
+from tests.pngs import behind_header, chunk, header
 from tests.stripes import draw, encode
 
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -22,12 +22,6 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
           (0, 1, 1, 2))  # fmt: skip
 """First column and row, and the steps to the next, of each pass."""
-
-
-def header(width: int, height: int, depth: int = 8, colour: int = 0, interlace: int = 0) -> bytes:
-    """An IHDR."""
-    body = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
-    return chunk(b"IHDR", body)
 
 
 def png(width: int, height: int, depth: int, colour: int, interlaced: bool, *more: bytes) -> bytes:

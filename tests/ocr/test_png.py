@@ -10,17 +10,8 @@ from PIL import Image
 from service.ocr.exceptions import UndecodableError
 from service.ocr.png import SIGNATURE, without_metadata
 from service.ocr.preprocessing import decode_gray
+from tests.pngs import behind_header, chunk
 from tests.stripes import picture
-
-
-def chunk(kind: bytes, body: bytes = b"") -> bytes:
-    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def behind_header(*chunks: bytes, png: bytes = picture("ab")) -> bytes:
-    """The picture with more chunks between its IHDR and its IDAT."""
-    first = len(SIGNATURE) + 25
-    return png[:first] + b"".join(chunks) + png[first:]
 
 
 def kinds(png: bytes) -> Sequence[bytes]:

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
+from service.ocr.preprocessing import MAX_SIDE, decode_gray
+from tests.pngs import png
+from tests.stripes import draw, encode
+
+
+def test_jpeg_of_endless_scans() -> None:
+    """A progressive JPEG may repeat its last scan in 14 bytes, each time through all pixels."""
+    data = encode(draw("abc").resize((400, 80)), "JPEG", progressive=True)
+    assert decode_gray(data).shape == (80, 400)
+    scan = data.rindex(b"\xff\xda")
+    with pytest.raises(UndecodableError, match="64 scans"):
+        decode_gray(data[:-2] + data[scan:-2] * 100 + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"II*\0" + bytes(40), b"<svg/>"])
+def test_other_formats_are_refused(data: bytes) -> None:
+    """What is no picture of a known format is told so."""
+    with pytest.raises(UnsupportedFormatError, match="PNG, JPEG, WEBP, BMP, GIF"):
+        decode_gray(data)
+
+
+def test_empty_file() -> None:
+    """No bytes are no picture."""
+    with pytest.raises(UndecodableError, match="empty"):
+        decode_gray(b"")
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_truncated_pictures_are_refused(format: str, share: float) -> None:
+    """A picture that was cut short is an error, not half a picture."""
+    noise = np.random.default_rng(0).integers(0, 255, (50, 200), np.uint8)
+    data = encode(Image.fromarray(noise), format)
+    with pytest.raises(UndecodableError):
+        decode_gray(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 10), (10, 0)])
+def test_sides_of_zero(width: int, height: int) -> None:
+    """A picture without a pixel is refused."""
+    with pytest.raises(UndecodableError):
+        decode_gray(png(width, height, 8, 0, b""))
+
+
+@pytest.mark.parametrize("side", [2001, 20_000, 2**31 - 1])
+def test_too_many_pixels_are_refused_by_the_header(side: int) -> None:
+    """The header decides: the pixels of these pictures do not exist."""
+    with pytest.raises(PictureTooLargeError, match="4000000"):
+        decode_gray(png(side, side, 8, 0, b""), max_pixels=4_000_000)
+
+
+def test_the_cap_itself_is_allowed() -> None:
+    """Width × height may equal the cap."""
+    assert decode_gray(encode(Image.new("L", (20, 5))), max_pixels=100).shape == (5, 20)
+    with pytest.raises(PictureTooLargeError, match="20×5"):
+        decode_gray(encode(Image.new("L", (20, 5))), max_pixels=99)
+
+
+def test_a_side_that_is_too_long() -> None:
+    """A line of a few pixels' height may be as long as the cap, and no longer."""
+    line = Image.new("L", (MAX_SIDE, 1), 255)
+    assert decode_gray(encode(line)).shape == (1, MAX_SIDE)
+    with pytest.raises(PictureTooLargeError, match="a side"):
+        decode_gray(encode(Image.new("L", (MAX_SIDE + 1, 1), 255)))
