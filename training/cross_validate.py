@@ -2,7 +2,8 @@
 
 The pictures are cut into ten folds by their content; each fold is read by a model that was
 trained on the other nine, the last epoch of which is kept, so that nothing of the fold chooses.
-A command that was interrupted goes on where it was when called again.
+A command that was interrupted goes on where it was when called again. The table of all readings
+lets `make inspect` look for wrong labels.
 """
 
 import argparse
@@ -13,53 +14,58 @@ from pathlib import Path
 from typing import Any
 
 from training.config import TrainConfig, add_config_options, config_of
-from training.dataset import Dataset, Sample, digest_of
+from training.dataset import Dataset, digest_of
+from training.evaluate import Result, write_results
 from training.exceptions import reported
 from training.metrics import character_error_rate, exact_matches, wilson_interval
-from training.series import pairs_of, read_held_out, trained
+from training.series import read_held_out, trained
 from training.series_tables import fold_table
 from training.split import FOLDS
 from training.starting_weights import with_start_found
 
-Reading = tuple[Sample, str]
-
 
 def read_folds(
     config: TrainConfig, runs: Path, folds: Sequence[int] = range(1, FOLDS + 1)
-) -> Iterator[list[Reading]]:
-    """The samples of one fold after the other, and what was read in them."""
+) -> Iterator[list[Result]]:
+    """What was read in the samples of one fold after the other."""
     dataset = Dataset(Path(config.data))
     for fold in folds:
         settings = replace(config, name=f"fold-{fold}", fold=fold, train_on_validation=True)
-        readings = read_held_out(trained(settings, runs), dataset)
-        print(f"fold {fold}: {exact_matches(pairs_of(readings))}/{len(readings)}", flush=True)
-        yield readings
+        results = read_held_out(trained(settings, runs), dataset)
+        print(f"fold {fold}: {_exact(results)}/{len(results)}", flush=True)
+        yield results
 
 
-def summarize(folds: Sequence[Sequence[Reading]]) -> dict[str, Any]:
+def _exact(results: Sequence[Result]) -> int:
+    return exact_matches(result.pair for result in results)
+
+
+def summarize(folds: Sequence[Sequence[Result]]) -> dict[str, Any]:
     """Exact match over all folds with its 95 % Wilson interval, CER, each fold and each error."""
-    readings = [reading for fold in folds for reading in fold]
-    pairs = pairs_of(readings)
-    exact = exact_matches(pairs)
+    results = [result for fold in folds for result in fold]
+    pairs = [result.pair for result in results]
+    exact = _exact(results)
     return {
         "pictures": len(pairs),
         "exact": exact,
         "exact_match": exact / len(pairs),
         "exact_match_interval": list(wilson_interval(exact, len(pairs))),
         "cer": character_error_rate(pairs),
-        "digest": digest_of(sample for sample, _ in readings),
-        "folds": [
-            {"pictures": len(fold), "exact": exact_matches(pairs_of(fold))} for fold in folds
-        ],
+        "digest": digest_of(result.sample for result in results),
+        "folds": [{"pictures": len(fold), "exact": _exact(fold)} for fold in folds],
         "errors": [
-            {"source": sample.source, "label": sample.label, "read": text}
-            for sample, text in readings
-            if sample.label != text
+            {"source": error.sample.source, "label": error.sample.label, "read": error.reading.text}
+            for error in errors_in(results)
         ],
     }
 
 
-def draw_errors(errors: Sequence[Reading], dataset: Dataset, path: Path) -> None:
+def errors_in(results: Sequence[Result]) -> list[Result]:
+    """Those that were misread."""
+    return [result for result in results if result.sample.label != result.reading.text]
+
+
+def draw_errors(errors: Sequence[Result], dataset: Dataset, path: Path) -> None:
     """One sheet of the pictures that were misread, each with its label and what was read."""
     import io
 
@@ -76,9 +82,9 @@ def draw_errors(errors: Sequence[Reading], dataset: Dataset, path: Path) -> None
     )
     for axes in grid.flat:
         axes.axis("off")
-    for axes, (sample, text) in zip(grid.flat, errors, strict=False):
-        axes.imshow(Image.open(io.BytesIO(dataset.read(sample))).convert("L"), "gray")
-        axes.set_title(f"{sample.label} read as {text or 'nothing'}", size=9)
+    for axes, error in zip(grid.flat, errors, strict=False):
+        axes.imshow(Image.open(io.BytesIO(dataset.read(error.sample))).convert("L"), "gray")
+        axes.set_title(f"{error.sample.label} read as {error.reading.text or 'nothing'}", size=9)
     figure.suptitle(f"{len(errors)} misread", size=9)
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -93,15 +99,17 @@ def main() -> None:
     with reported():
         config = with_start_found(config_of(arguments), arguments.runs.parent)
         folds = list(read_folds(config, arguments.runs))
-        errors = [(s, text) for fold in folds for s, text in fold if s.label != text]
+        results = [result for fold in folds for result in fold]
+        write_results(arguments.runs, "all", results)
         sheet = arguments.runs / "errors.png"
-        draw_errors(errors, Dataset(Path(config.data)), sheet)
+        draw_errors(errors_in(results), Dataset(Path(config.data)), sheet)
     summary = {"started_from": config.init_from} | summarize(folds)
     (arguments.out / "cross-validation.json").write_text(
         json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     print(fold_table(summary))
-    print(f"written to {arguments.out}/cross-validation.json; the pictures are in {sheet}")
+    print(f"written to {arguments.out}/cross-validation.json; the misread ones are in {sheet}")
+    print(f"wrong labels: make inspect READINGS={arguments.runs}/all.csv")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from training.config import TrainConfig, add_config_options, config_of
 from training.dataset import Dataset, digest_of
 from training.exceptions import reported
 from training.metrics import exact_matches, wilson_interval
-from training.series import pairs_of, read_held_out, trained
+from training.series import read_held_out, trained
 from training.series_tables import label_table
 from training.starting_weights import with_start_found
 
@@ -48,9 +48,9 @@ def measure(
         exact, pictures = [], 0
         for seed in range(1, seeds + 1):
             run = trained(settings_at(config, count, seed), runs)
-            pairs = pairs_of(read_held_out(run, dataset))
-            exact.append(exact_matches(pairs))
-            pictures = len(pairs)
+            results = read_held_out(run, dataset)
+            exact.append(exact_matches(result.pair for result in results))
+            pictures = len(results)
             print(f"{count} labels, seed {seed}: {exact[-1]}/{pictures}", flush=True)
         low, high = wilson_interval(sum(exact), pictures * seeds)
         rows.append(

@@ -1,17 +1,17 @@
 """Runs that belong together: trains those of a series that are missing, and reads with each."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import keras
 
 from service.ocr.ctc import CtcCodec
+from service.ocr.decoder import Decoder
 from training.architectures import build_model
 from training.config import TrainConfig
-from training.dataset import Dataset, Sample, digest_of
+from training.dataset import Dataset, digest_of
+from training.evaluate import Result
 from training.exceptions import RunError
-from training.metrics import Pair
 from training.runs import Run
 from training.train import train
 
@@ -32,8 +32,8 @@ def trained(config: TrainConfig, runs: Path) -> Run:
     return train(config, runs)
 
 
-def read_held_out(run: Run, dataset: Dataset) -> list[tuple[Sample, str]]:
-    """The samples of a run's own test split, and what its kept weights read in them."""
+def read_held_out(run: Run, dataset: Dataset) -> list[Result]:
+    """The samples of a run's own test split, as its kept weights read them, not calibrated."""
     facts = run.facts
     codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
     model = build_model(run.config.architecture, facts.width, facts.height, codec.classes)
@@ -42,9 +42,5 @@ def read_held_out(run: Run, dataset: Dataset) -> list[tuple[Sample, str]]:
     probabilities = model.predict(
         dataset.tensors(samples, facts.width, facts.height), batch_size=64, verbose=0
     )
-    return [(s, codec.decode(p)) for s, p in zip(samples, probabilities, strict=True)]
-
-
-def pairs_of(readings: Sequence[tuple[Sample, str]]) -> list[Pair]:
-    """Labels, and what was read."""
-    return [(sample.label, text) for sample, text in readings]
+    readings = map(Decoder(codec).decode, probabilities)
+    return [Result(*both) for both in zip(samples, readings, strict=True)]

@@ -8,9 +8,11 @@ from PIL import Image
 from training import cross_validate, label_curve
 from training.config import TrainConfig
 from training.dataset import Dataset
+from training.evaluate import write_results
 from training.runs import Run
 from training.series import read_held_out, trained
 from training.series_tables import fold_table, label_table, series_section
+from training.suspicion import read_opinions
 
 
 def test_a_finished_run_of_the_series_is_found_again(run: Run, config: TrainConfig) -> None:
@@ -18,7 +20,7 @@ def test_a_finished_run_of_the_series_is_found_again(run: Run, config: TrainConf
     dataset = Dataset(Path(config.data))
     again = trained(config, run.folder.parent)
     assert again.folder == run.folder
-    assert [sample for sample, _ in read_held_out(again, dataset)] == run.split("test")
+    assert [result.sample for result in read_held_out(again, dataset)] == run.split("test")
 
 
 def test_folds_are_read_by_models_that_have_not_seen_them(
@@ -40,7 +42,13 @@ def test_folds_are_read_by_models_that_have_not_seen_them(
     assert list(cross_validate.read_folds(quick, tmp_path, folds=(3, 10))) == folds
     assert sorted(tmp_path.iterdir()) == before, "a second call trained again"
 
-    errors = [reading for fold in folds for reading in fold][:4]
+    results = [result for fold in folds for result in fold]
+    write_results(tmp_path, "all", results)
+    opinions = read_opinions(tmp_path / "all.csv")
+    assert {digest: one.text for digest, one in opinions.items()} == {
+        result.sample.sha256: result.reading.text for result in results
+    }
+    errors = results[:4]
     cross_validate.draw_errors(errors, dataset, tmp_path / "errors.png")
     assert np.asarray(Image.open(tmp_path / "errors.png")).std() > 0
 
