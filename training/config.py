@@ -59,6 +59,9 @@ class TrainConfig:
     train_on_validation: bool = setting(
         False, "train on the validation split too; the last epoch is then kept, not the best"
     )
+    aligned_epochs: int = setting(
+        0, "first epochs, which are taught where the characters of generated pictures are"
+    )
     strength: float = setting(0.0, "of distortions, 0 to 1; 0 leaves pictures as they are")
     clean_until: float = setting(0.5, "pictures stay clean until this share is read exactly")
     ramp_epochs: int = setting(15, "epochs in which the strength then rises from 0")
@@ -111,6 +114,7 @@ class TrainConfig:
 _AT_LEAST = {
     "width": 0,
     "height": 0,
+    "aligned_epochs": 0,
     "generated": 0,
     "backgrounds": 0,
     "labels": 0,

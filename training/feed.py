@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.ocr.ctc import CtcCodec
 from service.ocr.preprocessing import FloatArray
+from training.alignment import frames_of
 from training.augmentation import Augmentation
 from training.background import draw_background
 from training.dataset import PADDING, Dataset, Sample, encode_labels, time_steps_of
@@ -101,17 +102,32 @@ def labelled_examples(
     return Examples(pictures, labels, [sample.label for sample in samples])
 
 
-def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -> Examples:
+@dataclass(frozen=True, slots=True)
+class GeneratedExamples(Examples):
+    """Examples of which is known where every character stands."""
+
+    frames: NDArray[np.int32]
+    """The class of every time step, `(n, time steps)`."""
+
+    def aligned(self) -> Examples:
+        """The same pictures, labelled by their frames."""
+        return Examples(self.pictures, self.frames, self.texts)
+
+
+def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -> GeneratedExamples:
     """Draws pictures with the alphabet, the size, the lengths and the manner of others."""
     _, width, height, _ = like.pictures.shape
     lengths = [len(text) for text in like.texts]
     shown = like.pictures[:_MEASURED]
     manner = manner_of(shown[:, :, :, 0].transpose(0, 2, 1), like.texts[:_MEASURED])
-    pictures, texts = generated_tensors(count, codec.alphabet, lengths, width, height, seed, manner)
+    pictures, drawings = generated_tensors(
+        count, codec.alphabet, lengths, width, height, seed, manner
+    )
     labels = np.full((count, like.labels.shape[1]), PADDING, np.int32)
-    for row, text in zip(labels, texts, strict=True):
-        row[: len(text)] = codec.encode(text, time_steps_of(width))
-    return Examples(pictures, labels, texts)
+    for row, drawing in zip(labels, drawings, strict=True):
+        row[: len(drawing.text)] = codec.encode(drawing.text, time_steps_of(width))
+    frames = np.stack([frames_of(drawing, width, codec) for drawing in drawings])
+    return GeneratedExamples(pictures, labels, [drawing.text for drawing in drawings], frames)
 
 
 class Feed:

@@ -1,4 +1,4 @@
-"""The CTC loss over the softmax that the model serves."""
+"""The losses over the softmax that the model serves."""
 
 from collections.abc import Callable
 
@@ -35,3 +35,14 @@ def ctc_loss(blank_index: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         )
 
     return loss
+
+
+def frame_loss(frames: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+    """The cross-entropy of every picture, summed over its time steps, `(n,)`, in nats.
+
+    Args:
+        frames: int32 `(n, time steps)`, the class of each.
+        probabilities: float32 `(n, time steps, classes)`.
+    """
+    likely = tf.gather(probabilities, tf.cast(frames, tf.int32), batch_dims=2)
+    return -tf.reduce_sum(tf.math.log(likely + EPSILON), axis=1)

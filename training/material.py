@@ -23,6 +23,8 @@ class Material:
     """The feed of the epochs, and what is validated: `clean` pictures, then distorted copies."""
 
     feed: Feed
+    aligned: Feed | None
+    """Of the first epochs, if those are taught where characters are."""
     validation: Examples
     clean: int
 
@@ -45,27 +47,36 @@ def gather(
     """
     chosen = labelled_samples(config, splits)
     labelled = labelled_examples(dataset, chosen, *size, codec, config.memory)
-    if config.pretrain:
-        if not config.generated:
-            raise ConfigError("pretrain is true and generated 0; how many are to be generated?")
+    generated = None
+    if config.generated:
+        generated = generated_examples(labelled, config.generated, codec, config.seed)
+    elif config.pretrain or config.aligned_epochs:
+        raise ConfigError("generated is 0; how many pictures are to be generated and trained on?")
+    if config.pretrain and generated:
         # The labelled pictures show the manner, and are not trained on.
-        training = generated_examples(labelled, config.generated, codec, config.seed)
-        validation = generated_examples(labelled, _PRETRAINING_VALIDATION, codec, config.seed + 1)
-        rough = training
+        training: Examples = generated
+        rough: Examples = generated
+        validation: Examples = generated_examples(
+            labelled, _PRETRAINING_VALIDATION, codec, config.seed + 1
+        )
     else:
         training = labelled.repeated(config.repeats)
+        rough = training + generated if generated else training
         validation = labelled_examples(dataset, splits["validation"], *size, codec, config.memory)
-        rough = training
-        if config.generated:
-            rough = training + generated_examples(labelled, config.generated, codec, config.seed)
     clean = len(validation.texts)
     if config.strength:
         validation += validation.distorted(config.augmentation, _DISTORTED_COPIES, config.seed)
-    feed = Feed(
-        training, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed,
-        config.steps_per_epoch,
-    )  # fmt: skip
-    return Material(feed, validation, clean)
+
+    def feed(clean: Examples, rough: Examples) -> Feed:
+        return Feed(
+            clean, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed,
+            config.steps_per_epoch,
+        )  # fmt: skip
+
+    aligned = None
+    if config.aligned_epochs and generated:
+        aligned = feed(generated.aligned(), generated.aligned())
+    return Material(feed(training, rough), aligned, validation, clean)
 
 
 def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:

@@ -55,13 +55,17 @@ class Progress:
             best, self.epochs_without_gain = self.history[-1], 0
         self.best_epoch, self.best_loss = int(best["epoch"]), best["val_loss"]
 
+    def aligned(self, config: TrainConfig) -> bool:
+        """Whether the next epoch is taught where characters are."""
+        return self.epoch < config.aligned_epochs
+
     def strength(self, config: TrainConfig) -> float | None:
         """How strongly the next epoch's pictures are distorted; None: clean pictures alone.
 
         Distortions from the first step would keep CTC on its plateau of blanks; so pictures
         stay clean until they are read, and then the strength rises.
         """
-        if self.clean_epochs is None or not config.strength:
+        if self.clean_epochs is None or not config.strength or self.aligned(config):
             return None
         rise = (self.epoch + 1 - self.clean_epochs) / config.ramp_epochs
         return config.strength * min(1.0, rise)

@@ -70,11 +70,11 @@ def generated_tensors(
     height: int,
     seed: int,
     manner: Manner | None = None,
-) -> tuple[FloatArray, list[str]]:
-    """What `generate` draws, as tensors `(count, width, height, 1)`, 0 to 1, and texts."""
+) -> tuple[FloatArray, list[Drawing]]:
+    """What `generate` draws, also as tensors `(count, width, height, 1)`, 0 to 1."""
     drawings = list(generate(count, alphabet, lengths, width, height, seed, manner=manner))
     tensors = np.stack([preprocess(drawing.png(), width, height) for drawing in drawings])
-    return tensors, [drawing.text for drawing in drawings]
+    return tensors, drawings
 
 
 def draw(

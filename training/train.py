@@ -29,7 +29,7 @@ from training.dataset import Dataset, Sample, alphabet_of, digest_of, picture_si
 from training.exceptions import reported
 from training.feed import Examples, Feed
 from training.hardware import compilation_of, precision_of
-from training.loss import ctc_loss
+from training.loss import ctc_loss, frame_loss
 from training.material import gather
 from training.metrics import character_error_rate, exact_matches
 from training.progress import Progress
@@ -69,8 +69,9 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         # Before compiling, so that the optimizer starts anew.
         anew = StartingWeights.find(config.init_from, runs).put_into(model, codec.alphabet)
         print(f"starting from {config.init_from}" + (f", {', '.join(anew)} anew" if anew else ""))
+    losses = {True: frame_loss, False: ctc_loss(codec.blank_index)}
     optimizer = adam(config.learning_rate, config.average)
-    model.compile(optimizer, loss=ctc_loss(codec.blank_index), jit_compile=compilation_of(config))
+    model.compile(optimizer, loss=losses[False], jit_compile=compilation_of(config))
     model.optimizer.build(model.trainable_variables)
 
     run = None if fresh else Run.find_interrupted(runs, config, facts)
@@ -85,11 +86,15 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     board = tf.summary.create_file_writer(str(run.folder / "tensorboard"))
     while progress.epoch < config.epochs and progress.epochs_without_gain < config.patience:
         started = time.monotonic()
+        aligned = progress.aligned(config)
+        if model.loss is not losses[aligned]:
+            model.compile(model.optimizer, losses[aligned], jit_compile=compilation_of(config))
+        feed = material.aligned if aligned and material.aligned else material.feed
         strength = progress.strength(config)
         rate = learning_rate(config, progress)
         rates = partial(warm_up, rate, warmup_steps=config.warmup_steps)
         figures = {"strength": strength or 0.0, "learning_rate": rate}
-        figures["loss"] = _train_epoch(model, material.feed, progress.epoch + 1, strength, rates)
+        figures["loss"] = _train_epoch(model, feed, progress.epoch + 1, strength, rates)
         with averaged(model):
             figures |= _validate(model, material.validation, material.clean, codec)
         figures["seconds"] = time.monotonic() - started

@@ -5,7 +5,7 @@ import pytest
 
 from service.ocr.ctc import CtcCodec
 from training.dataset import PADDING
-from training.loss import ctc_loss
+from training.loss import ctc_loss, frame_loss
 
 
 def by_brute_force(probabilities: np.ndarray, text: str, codec: CtcCodec) -> float:
@@ -32,3 +32,10 @@ def test_loss_is_the_sum_over_all_alignments(blank_index: int) -> None:
     found = ctc_loss(blank_index)(labels, probabilities)
     expected = [by_brute_force(p, t, codec) for p, t in zip(probabilities, texts, strict=True)]
     assert np.asarray(found) == pytest.approx(expected, abs=1e-4)
+
+
+def test_frame_loss_is_the_cross_entropy_of_every_time_step() -> None:
+    """Summed over the time steps of each picture, and near 0 for what is certain."""
+    probabilities = np.array([[[0.5, 0.5], [0.25, 0.75]], [[1, 0], [0, 1]]], np.float32)
+    found = frame_loss(np.array([[0, 0], [0, 1]], np.int32), probabilities)
+    assert np.asarray(found) == pytest.approx([np.log(2) + np.log(4), 0], abs=1e-5)

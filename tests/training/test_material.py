@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,17 @@ def test_pretraining_sees_no_labelled_picture(config: TrainConfig) -> None:
     assert len(material.feed.clean.texts) == 20
 
 
-def test_pretraining_needs_generated_pictures(config: TrainConfig) -> None:
+def test_aligned_epochs_show_the_generated_pictures(config: TrainConfig) -> None:
+    """Each with a class for every time step, and none of the labelled ones."""
+    material = gathered(replace(config, aligned_epochs=1))
+    assert material.aligned is not None
+    assert material.aligned.clean.labels.shape == (config.generated, 48 // 4)
+    pictures = np.asarray(material.aligned.clean.pictures)
+    assert np.array_equal(pictures, np.asarray(material.feed.rough.pictures)[-config.generated :])
+
+
+@pytest.mark.parametrize("wish", [{"pretrain": True}, {"aligned_epochs": 1}])
+def test_some_settings_need_generated_pictures(config: TrainConfig, wish: dict[str, Any]) -> None:
     """Otherwise there is nothing to train on."""
-    with pytest.raises(ConfigError, match="how many are to be generated"):
-        gathered(replace(config, pretrain=True, generated=0))
+    with pytest.raises(ConfigError, match="how many pictures are to be generated"):
+        gathered(replace(config, generated=0, **wish))

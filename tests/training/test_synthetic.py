@@ -56,8 +56,8 @@ def test_a_space_takes_room() -> None:
 
 def test_tensors() -> None:
     """Tensors come through the service's preprocessing, with the texts beside them."""
-    tensors, texts = generated_tensors(3, "ab", (2,), 60, 20, seed=0)
+    tensors, drawings = generated_tensors(3, "ab", (2,), 60, 20, seed=0)
     assert tensors.shape == (3, 60, 20, 1)
-    assert [len(text) for text in texts] == [2, 2, 2]
+    assert [len(drawing.text) for drawing in drawings] == [2, 2, 2]
     assert tensors.min() >= 0
     assert tensors.max() <= 1

@@ -64,10 +64,12 @@ def test_the_same_seed_gives_the_same_model(run: Run, config: TrainConfig, tmp_p
 
 def test_a_killed_run_resumes(data: Path, tmp_path: Path) -> None:
     """After kill -9 the same command goes on, and ends with the weights it would have had."""
-    config = TrainConfig(name="killed", data=str(data), epochs=4, average=0.9)
+    config = TrainConfig(
+        name="killed", data=str(data), epochs=4, average=0.9, generated=8, aligned_epochs=3
+    )
     command = [sys.executable, "-m", "training.train", "--runs", str(tmp_path / "runs")]
-    command += ["--name", config.name, "--data", config.data, "--epochs", str(config.epochs)]
-    command += ["--average", str(config.average)]
+    for name in ("name", "data", "epochs", "average", "generated", "aligned_epochs"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -141,6 +143,28 @@ def test_distortions_begin_when_clean_pictures_are_read() -> None:
         progress.record(figures(1.0, exact=exact), config)
     assert strengths == [None, None, None, *map(pytest.approx, (0.2, 0.4, 0.6, 0.8))]
     assert progress.strength(config) == pytest.approx(0.8)
+
+
+def test_epochs_that_are_taught_places_are_not_distorted() -> None:
+    """A distortion would move the characters away from where they are said to be."""
+    config = TrainConfig(strength=0.8, clean_until=0.5, ramp_epochs=2, aligned_epochs=2)
+    progress = Progress()
+    strengths = []
+    for _ in range(4):
+        strengths.append(progress.strength(config))
+        progress.record(figures(1.0, exact=0.9), config)
+    assert strengths == pytest.approx([None, None, 0.8, 0.8])
+
+
+def test_places_teach_faster_than_texts(config: TrainConfig, tmp_path: Path) -> None:
+    """From the same generated pictures, one model begins to read while the other's CTC waits."""
+    generated = replace(config, pretrain=True, generated=400, epochs=3, strength=0.0, backgrounds=0)
+    rates = []
+    for taught in (3, 0):
+        run = train(replace(generated, aligned_epochs=taught), tmp_path)
+        with (run.folder / "history.csv").open() as file:
+            rates.append(float([*csv.DictReader(file)][-1]["val_cer"]))
+    assert rates[0] < 0.8 < rates[1]
 
 
 def test_the_seed_recipe_never_distorts() -> None:
