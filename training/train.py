@@ -136,13 +136,14 @@ def _train_epoch(
     for variable in model.variables:
         if variable.path.endswith("seed_generator_state"):
             variable.assign(generator.integers(2**31, size=variable.shape))
-    model.reset_metrics()
+    total, pictures_seen = 0.0, 0
     first, rate = int(model.optimizer.iterations), None
     for step, (pictures, labels) in enumerate(feed.batches(epoch, strength), start=first):
         if rates(step) != rate:
             rate = model.optimizer.learning_rate = rates(step)
-        loss = model.train_on_batch(pictures, labels)
-    return float(loss)
+        total += len(pictures) * float(model.train_on_batch(pictures, labels))
+        pictures_seen += len(pictures)
+    return total / pictures_seen
 
 
 def _validate(

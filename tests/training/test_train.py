@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.ocr.ctc import CtcCodec
 from training.config import TrainConfig
 from training.dataset import Dataset
+from training.feed import labelled_examples
+from training.loss import ctc_loss
 from training.model import build_crnn
 from training.progress import Progress
 from training.runs import Run
@@ -60,6 +63,22 @@ def test_the_same_seed_gives_the_same_model(run: Run, config: TrainConfig, tmp_p
     other = train(replace(config, seed=1), tmp_path)
     assert all(map(np.array_equal, weights_of(run), weights_of(again)))
     assert not all(map(np.array_equal, weights_of(run), weights_of(other)))
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_pictures(
+    config: TrainConfig, data: Path, tmp_path: Path
+) -> None:
+    """That of all batches, the smaller last one included, where hardly a weight is moved."""
+    still = replace(config, epochs=1, strength=0.0, learning_rate=1e-12, batch_size=15)
+    run = train(replace(still, dropout=0.0, lstm_dropout=0.0), tmp_path)
+    codec = CtcCodec(run.facts.alphabet, len(run.facts.alphabet))
+    model = build_crnn(run.facts.width, run.facts.height, codec.classes)
+    model.load_weights(run.best_weights)
+    taught = labelled_examples(Dataset(data), run.split("train"), 48, 16, codec, memory=100)
+    losses = ctc_loss(codec.blank_index)(taught.labels, model.predict(taught.pictures))
+    with (run.folder / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["loss"]) == pytest.approx(float(np.mean(losses)), rel=1e-4)
 
 
 def test_a_killed_run_resumes(data: Path, tmp_path: Path) -> None:
