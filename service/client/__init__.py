@@ -1,6 +1,13 @@
 """A client of the service: `pip install .[client]`; it needs nothing that the service needs."""
 
-from service.client.answers import Alternative, Character, Model, ModelReference, Prediction
+from service.client.answers import (
+    Alternative,
+    Character,
+    Model,
+    ModelReference,
+    Prediction,
+    Problem,
+)
 from service.client.clients import AsyncClient, Client
 from service.client.exceptions import (
     ClientError,
@@ -19,6 +26,7 @@ __all__ = [
     "Model",
     "ModelReference",
     "Prediction",
+    "Problem",
     "ProblemError",
     "Retry",
     "UnexpectedAnswerError",

@@ -74,6 +74,32 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What was wrong (RFC 9457).
+
+    Args:
+        type: names the kind of problem; the same for every occurrence.
+        title: the kind of problem in words.
+        status: the HTTP status code.
+        detail: what was wrong this time, and what would be right.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> Self:
+        """The problem of a JSON object.
+
+        Raises:
+            KeyError, TypeError: it is none.
+        """
+        return cls(answer["type"], answer["title"], answer["status"], answer["detail"])
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """The model that is served; see `GET /model` in the service's `/docs`."""
 

@@ -1,6 +1,6 @@
 """What is asked of the service, and what its answers mean; sends nothing itself."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 
 from httpx2 import RequestError, Response
 
-from service.client.answers import Model, Prediction
+from service.client.answers import Model, Prediction, Problem
 from service.client.exceptions import ProblemError, UnexpectedAnswerError, UnreachableError
 from service.client.retry import UNAVAILABLE
 
@@ -38,17 +38,46 @@ class Call(Generic[T]):
     path: str
     read: Callable[[Mapping[str, Any]], T]
     params: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, tuple[str, bytes]] | None = None
+    files: Sequence[tuple[str, tuple[str, bytes]]] | None = None
     unavailable: T | None = None
     """The answer that a 503 is; None where it is an error."""
 
 
 def predict_call(picture: Picture, question: Question) -> Call[Prediction]:
     """Reads a picture."""
-    data = picture.read_bytes() if isinstance(picture, Path) else picture
-    given = {name: value for name, value in question.items() if value is not None}
-    # Under a name of no meaning: that of a file may be nobody's business.
-    return Call("POST", "/predict", Prediction.from_json, given, {"file": ("picture", data)})
+    files = _form("file", [picture])
+    return Call("POST", "/predict", Prediction.from_json, _given(question), files)
+
+
+def batch_call(pictures: Sequence[Picture], question: Question) -> Call[list[Prediction | Problem]]:
+    """Reads several pictures; the answer has what became of each, in their order."""
+
+    def read(answer: Mapping[str, Any]) -> list[Prediction | Problem]:
+        outcomes = [_outcome(item) for item in answer["answers"]]
+        if len(outcomes) != len(pictures):
+            raise ValueError(f"{len(outcomes)} answers to {len(pictures)} pictures")
+        return outcomes
+
+    files = _form("files", pictures)
+    return Call("POST", "/predict/batch", read, _given(question), files)
+
+
+def _outcome(item: Mapping[str, Any]) -> Prediction | Problem:
+    if item["problem"] is not None:
+        return Problem.from_json(item["problem"])
+    return Prediction.from_json(item["prediction"])
+
+
+def _given(question: Question) -> Mapping[str, Any]:
+    return {name: value for name, value in question.items() if value is not None}
+
+
+def _form(field: str, pictures: Sequence[Picture]) -> Sequence[tuple[str, tuple[str, bytes]]]:
+    """Under a name of no meaning: that of a file may be nobody's business."""
+    return [
+        (field, ("picture", picture.read_bytes() if isinstance(picture, Path) else picture))
+        for picture in pictures
+    ]
 
 
 def model_call() -> Call[Model]:
@@ -72,10 +101,8 @@ def answer_of(call: Call[T], response: Response) -> T:
             return call.read(response.json())
         if response.status_code == UNAVAILABLE and call.unavailable is not None:
             return call.unavailable
-        problem = response.json()
-        error = ProblemError(
-            problem["type"], problem["title"], response.status_code, problem["detail"]
-        )
+        problem = Problem.from_json({**response.json(), "status": response.status_code})
+        error = ProblemError(problem.type, problem.title, problem.status, problem.detail)
     except (KeyError, IndexError, TypeError, ValueError) as reason:
         raise UnexpectedAnswerError(
             f"{call.method} {response.url} was answered with {response.status_code} and "

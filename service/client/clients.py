@@ -3,16 +3,18 @@
 import asyncio
 import itertools
 import time
+from collections.abc import Iterable
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
-from service.client.answers import Model, Prediction
+from service.client.answers import Model, Prediction, Problem
 from service.client.calls import (
     Call,
     Picture,
     Question,
     answer_of,
+    batch_call,
     health_call,
     model_call,
     predict_call,
@@ -83,6 +85,22 @@ class Client(_Caller):
         """
         return self._send(predict_call(picture, question), self._retry)
 
+    def predict_batch(
+        self, pictures: Iterable[Picture], **question: Unpack[Question]
+    ) -> list[Prediction | Problem]:
+        """Reads several pictures with one request; what became of each, in their order.
+
+        Args:
+            pictures: at most as many as the service's `OCR_MAX_BATCH`.
+            question: as of `predict`, the same for all of them.
+
+        Raises:
+            ProblemError: the request as a whole is refused.
+            Others: as of `predict`.
+        """
+        given = list(pictures)
+        return self._send(batch_call(given, question), self._retry) if given else []
+
     def model(self) -> Model:
         """The model that is served; errors are those of `predict`."""
         return self._send(model_call(), self._retry)
@@ -128,6 +146,13 @@ class AsyncClient(_Caller):
     async def predict(self, picture: Picture, **question: Unpack[Question]) -> Prediction:
         """As `Client.predict`."""
         return await self._send(predict_call(picture, question), self._retry)
+
+    async def predict_batch(
+        self, pictures: Iterable[Picture], **question: Unpack[Question]
+    ) -> list[Prediction | Problem]:
+        """As `Client.predict_batch`."""
+        given = list(pictures)
+        return await self._send(batch_call(given, question), self._retry) if given else []
 
     async def model(self) -> Model:
         """As `Client.model`."""

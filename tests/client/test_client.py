@@ -8,6 +8,7 @@ import pytest
 
 from service.client import (
     ClientError,
+    Problem,
     ProblemError,
     UnexpectedAnswerError,
     UnreachableError,
@@ -39,6 +40,42 @@ def test_reads_pictures_with_a_real_service(use: Call, address: str, tmp_path: P
     spans = [character.span for character in prediction.characters]
     assert spans == [tuple(character["span"]) for character in answer["characters"]]
     assert prediction.model.version == answer["model"]["version"]
+
+
+@both
+def test_a_batch_has_an_answer_for_every_picture(use: Call, address: str, tmp_path: Path) -> None:
+    """In their order, files and bytes; one that cannot be read has its problem as a value."""
+    file = tmp_path / "picture.png"
+    file.write_bytes(stripes.picture("abcd"))
+    pictures = [stripes.picture("ab"), b"no picture", file, stripes.picture("c")[:40]]
+    first, second, third, fourth = use(address, lambda c: c.predict_batch(pictures, alternatives=1))
+    assert (first.text, third.text) == ("ab", "abcd")
+    assert first == use(address, lambda c: c.predict(pictures[0], alternatives=1))
+    assert isinstance(second, Problem)
+    assert (second.status, second.type) == (415, "/problems/unsupported-format")
+    assert (second.title, "PNG" in second.detail) == ("Not a supported picture", True)
+    assert fourth.type == "/problems/undecodable-picture"
+
+
+@both
+def test_a_batch_may_be_empty_and_not_too_large(use: Call, address: str) -> None:
+    """Nothing is asked about no pictures; what is wrong with the whole request is raised."""
+    assert use("http://127.0.0.1:1", lambda c: c.predict_batch(iter([]))) == []
+    with pytest.raises(ProblemError, match="64"):
+        use(address, lambda c: c.predict_batch(stripes.picture("ab") for _ in range(65)))
+    with pytest.raises(ProblemError, match="length"):
+        use(address, lambda c: c.predict_batch([stripes.picture("ab")], length="0"))
+
+
+@both
+@pytest.mark.parametrize("answers", [[], [{"prediction": None}], [{"problem": {}}] * 2])
+def test_a_batch_of_another_shape_is_told_apart(
+    use: Call, scripted: Call, answers: list[object]
+) -> None:
+    """Also one that has fewer answers than there were pictures."""
+    address, _ = scripted((200, {}, {"answers": answers}))
+    with pytest.raises(UnexpectedAnswerError, match="200"):
+        use(address, lambda c: c.predict_batch([b"picture"]))
 
 
 @both
@@ -126,4 +163,5 @@ def test_the_documents_are_right() -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("bndyp 0.99")
     assert lines[6].startswith("415 /problems/unsupported-format")
-    assert lines[7] == str(sorted(path.stem for path in (ROOT / "examples").glob("*.png")))
+    assert lines[7:9] == ["bndyp", "Not a supported picture"]
+    assert lines[9] == str(sorted(path.stem for path in (ROOT / "examples").glob("*.png")))
