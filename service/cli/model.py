@@ -14,13 +14,18 @@ MODEL_VARIABLE = "OCR_MODEL_PATH"
 ModelOption = Annotated[Path, typer.Option(envvar=MODEL_VARIABLE, help="The exported model.")]
 
 
-def load_model(path: Path) -> "Recognizer":
-    """Opens and checks a model, or ends the command with a sentence on what is wrong with it."""
+def load_model(path: Path, max_pixels: int | None = None) -> "Recognizer":
+    """Opens and checks a model, or ends the command with a sentence on what is wrong with it.
+
+    Args:
+        max_pixels: width × height above which it refuses a picture; None: the recognizer's default.
+    """
     from service.ocr.exceptions import ModelError, ModelFileError
     from service.ocr.recognizer import Recognizer
 
     try:
-        recognizer = Recognizer.load(path)
+        bounds = {} if max_pixels is None else {"max_pixels": max_pixels}
+        recognizer = Recognizer.load(path, **bounds)
         recognizer.verify()
     except ModelError as error:
         typer.echo(f"error: {error}", err=True)

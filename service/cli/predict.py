@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from service.ocr.recognizer import Recognizer
 
 _MOST_ALTERNATIVES = 10
+_MAX_PIXELS = 4_000_000  # as where it is defined, whose import takes too long for a help text
 
 
 def predict(
@@ -56,6 +57,14 @@ def predict(
         str | None,
         typer.Option(envvar="OCR_PATTERN", help="A regular expression of the whole text."),
     ] = None,
+    max_pixels: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            envvar="OCR_MAX_PIXELS",
+            help="Width × height above which a picture is not read.",
+        ),
+    ] = _MAX_PIXELS,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
     """Read pictures on all cores, without a server.
@@ -69,7 +78,7 @@ def predict(
         pictures = named_pictures(files)
     except NoPicturesError as error:
         raise typer.BadParameter(str(error), param_hint="FILE") from error
-    recognizer = load_model(model)
+    recognizer = load_model(model, max_pixels)
     question = question_of(recognizer.metadata.alphabet, alternatives, length, alphabet, pattern)
     with printing():
         writer = JsonWriter() if as_json else CsvWriter(alternatives) if as_csv else TextWriter()

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.cli.reading import read_pictures
 from service.ocr.decoder import PLAIN
+from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
 from tests import stripes
@@ -111,6 +112,25 @@ def test_constraints_are_those_of_the_service(folder: Path, stripe_model: Path) 
     assert len(text) == 2
     assert set(text) <= set("ab")
     assert remark == "not accepted"
+
+
+def test_pictures_are_bounded_as_the_service_bounds_them(folder: Path, stripe_model: Path) -> None:
+    """By the variable, and by an option over it, to the last pixel; in the service's words."""
+    pixels = stripes.WIDTH * (stripes.HEIGHT + 1)
+    file = folder / "b.png"
+    file.write_bytes(stripes.encode(stripes.draw("abcd", height=stripes.HEIGHT + 1)))
+    arguments = ("predict", file, "--json", "--model", stripe_model)
+    done = run(*arguments, OCR_MAX_PIXELS=str(pixels - 1))
+    assert (done.returncode, done.stdout) == (1, b"")
+    settings = Settings(model_path=stripe_model, max_pixels=pixels - 1)
+    with TestClient(create_app(settings)) as client:
+        problem = client.post("/predict", files={"file": file.read_bytes()}).json()
+    assert problem["type"] == "/problems/picture-too-large"
+    assert done.stderr.decode().startswith(f"error: {file}: {problem['detail']}\n")
+    done = run(*arguments, "--max-pixels", pixels, OCR_MAX_PIXELS="1")
+    assert [reading["text"] for reading in readings(done.stdout)] == ["abcd"]
+    shown = " ".join(run("predict", "--help").stdout.decode().split())
+    assert f"[env var: OCR_MAX_PIXELS; default: {DEFAULT_MAX_PIXELS}; x>=1]" in shown
 
 
 @pytest.mark.parametrize(
