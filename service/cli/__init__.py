@@ -1,31 +1,22 @@
-"""The command `captcha-ocr`; every other module here is one of its commands, or serves them.
+"""The command `captcha-ocr`: `commands` puts it together, of a module for each command.
 
-What takes long to import is imported where a command needs it, so that `--help` and shell
-completion answer at once.
+This module imports nothing that has to be installed: with the extra `client`, the command is there
+without what it needs, and says so.
 """
 
-import typer
-
-from service.cli.bench import bench
-from service.cli.info import info
-from service.cli.predict import predict
-from service.cli.serve import serve
-
-
-def create_cli() -> typer.Typer:
-    """The command and its subcommands."""
-    # Plain help texts, which read the same in a terminal, a pipe and the documents.
-    cli = typer.Typer(
-        help="Read small pictures with a few characters on them.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-    )
-    for command in (predict, serve, info, bench):
-        cli.command()(command)
-    return cli
+import sys
 
 
 def main() -> None:
     """Runs the command line and exits."""
-    create_cli()(prog_name="captcha-ocr")
+    try:
+        from service.cli.commands import create_cli
+
+        create_cli()(prog_name="captcha-ocr")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "service":
+            raise  # that would be a mistake of ours
+        sys.exit(
+            f"error: {error.name} is not installed; captcha-ocr needs the extra `service`: "
+            "pip install .[service] in the repository."
+        )
