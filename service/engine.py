@@ -1,7 +1,6 @@
 """What the endpoints share while the application runs: model, threads, limits and keys."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -18,6 +17,7 @@ from service.problems import NOT_READY, ProblemError, response_to
 from service.protocol import GONE, written
 from service.reader import AT_ONCE, Reader
 from service.settings import Settings
+from service.timeline import Timeline
 from service.uploads import read_picture, read_pictures
 
 P = TypeVar("P")
@@ -87,11 +87,13 @@ class Engine:
             ProblemError, PictureError, OverloadedError, ClientGoneError
         """
         self.admit(request)
-        began = time.perf_counter()
+        timeline = Timeline.of(request.scope)
+        timeline.receiving()
         picture = await read_picture(request, self.settings.max_upload_bytes)
-        self.metrics.received(time.perf_counter() - began)
+        self.metrics.received(timeline.received())
         reader, query = self.reader, request.scope["query_string"]
-        return await self.pool.run(lambda: reader.answer(picture, query), _gone(request))
+        work = timeline.timed(reader.recognizer, lambda: reader.answer(picture, query))
+        return await self.pool.run(work, _gone(request))
 
     async def answer_batch(self, request: Request) -> list[dict[str, Any]]:
         """The members of `schemas.BatchItem` for every picture of a request.
@@ -103,31 +105,40 @@ class Engine:
         self.admit(request)
         settings, reader = self.settings, self.reader
         question, min_confidence = reader.questioner.ask(request.scope["query_string"])
-        began = time.perf_counter()
+        timeline = Timeline.of(request.scope)
+        timeline.receiving()
         pictures = await read_pictures(
             request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
         )
-        self.metrics.received(time.perf_counter() - began)
+        self.metrics.received(timeline.received())
         return await self.in_parts(
             request,
+            reader.recognizer,
             pictures,
             lambda part: reader.answer_batch(part, question, min_confidence),
         )
 
     async def in_parts(
-        self, request: Request, pictures: Sequence[P], read: Callable[[Sequence[P]], Sequence[A]]
+        self,
+        request: Request,
+        recognizer: Recognizer,
+        pictures: Sequence[P],
+        read: Callable[[Sequence[P]], Sequence[A]],
     ) -> list[A]:
         """The answers of `read`, which is given a few of the pictures at a time, in a thread.
+
+        Args:
+            recognizer: that it reads with.
 
         Raises:
             OverloadedError, ClientGoneError
         """
         self.pool.admit()
+        timeline = Timeline.of(request.scope)
 
         def run(part: Sequence[P]) -> Awaitable[Sequence[A]]:
-            return self.pool.run(
-                lambda: read(part), _gone(request), pictures=len(part), admitted=True
-            )
+            work = timeline.timed(recognizer, lambda: read(part))
+            return self.pool.run(work, _gone(request), pictures=len(part), admitted=True)
 
         parts = [pictures[i : i + AT_ONCE] for i in range(0, len(pictures), AT_ONCE)]
         answers: list[A] = []

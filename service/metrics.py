@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from service.ocr.decoder import Reading
 from service.pool import Pool
 from service.problems import OVERLOADED
+from service.timeline import Timeline
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which prometheus-client shares values between processes; it reads it
@@ -28,7 +29,7 @@ _PIXELS = tuple(1000 * 2**exponent for exponent in range(13))
 _CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 _LENGTHS = tuple(range(13))
 _UNROUTED = "any"
-_PARTS = ("receive", "wait", "read")
+_PARTS = ("receive", "wait", "read", "decode", "infer", "respond")
 
 
 class Metrics:
@@ -60,9 +61,11 @@ class Metrics:
             "request_seconds", "From a request's headers to its answer.", _SECONDS, "route"
         )
         parts = histogram(
-            "request_part_seconds", "Parts of that: receive, wait, read.", _SECONDS, "part"
+            "request_part_seconds", f"Parts of that: {', '.join(_PARTS)}.", _SECONDS, "part"
         )
-        self._receive, self._wait, self._read = (parts.labels(part) for part in _PARTS)
+        self._receive, self._wait, self._read, self._decode, self._infer, self._respond = (
+            parts.labels(part) for part in _PARTS
+        )
         self._bytes = histogram("picture_bytes", "Sizes of the pictures read.", _BYTES)
         self._pixels = histogram("picture_pixels", "Width × height of the pictures.", _PIXELS)
         self._confidence = histogram("confidence", "Confidences of the texts.", _CONFIDENCES)
@@ -116,6 +119,18 @@ class Metrics:
         """Counts the seconds that work waited for its thread, and had it."""
         self._wait.observe(wait)
         self._read.observe(read)
+
+    def went_by(self, timeline: Timeline, ended: float) -> None:
+        """Counts the parts of a request in which pictures were read.
+
+        Args:
+            ended: when it was answered, as the marks of the timeline.
+        """
+        for read in timeline.reads:
+            self._decode.observe(read.infer_began - read.began)
+            self._infer.observe(read.infer_ended - read.infer_began)
+        if timeline.reads:
+            self._respond.observe(ended - timeline.inferred)
 
     def read(self, size: int, reading: Reading) -> None:
         """Counts a picture of `size` bytes, and what was read in it."""

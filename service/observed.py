@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
 from service.problems import INTERNAL_ERROR, REASON, REQUEST_ID
+from service.timeline import TIMELINE, Timeline
 
 HEADER = b"x-request-id"
 _SOUND = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -43,7 +44,7 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        timeline = scope[TIMELINE] = Timeline()
         given = next((value for name, value in scope["headers"] if name == HEADER), b"")
         request_id = given if _SOUND.fullmatch(given) else secrets.token_hex(8).encode()
         scope[REQUEST_ID] = request_id.decode()
@@ -64,16 +65,18 @@ class Observed:
             scope[REASON] = INTERNAL_ERROR.name
             raise
         finally:
-            self._observe(scope, status, time.perf_counter() - started)
+            self._observe(scope, status, timeline, time.perf_counter())
 
-    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+    def _observe(self, scope: Scope, status: int, timeline: Timeline, ended: float) -> None:
         path = scope["path"]
         if path not in self._hot:
             path = getattr(scope.get("route"), "path", _ELSEWHERE)
         reason = scope.get(REASON, "")
         if not reason and status >= HTTPStatus.BAD_REQUEST:
             reason = HTTPStatus(status).phrase.lower().replace(" ", "-")
+        seconds = ended - timeline.began
         self._metrics.answered(path, status, reason, seconds)
+        self._metrics.went_by(timeline, ended)
         if self._logs:
             logger.info(
                 "%s %s %d %.1f ms",

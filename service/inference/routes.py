@@ -24,6 +24,7 @@ from service.inference.tensors import BYTES, MalformedTensorError, Tensor
 from service.problems import Kind, ProblemError
 from service.reader import Reader
 from service.routes import RunningEngine
+from service.timeline import Timeline
 from service.uploads import read_body
 
 router = APIRouter(prefix=PREFIX, tags=["Open Inference Protocol"])
@@ -171,19 +172,25 @@ async def infer(request: Request) -> Response:
     reader = served(request, engine)
     try:
         question, _ = reader.questioner.ask(request.scope["query_string"])
+        timeline = Timeline.of(request.scope)
+        timeline.receiving()
         inference = await _received(request)
+        engine.metrics.received(timeline.received())
         settings, recognizer = engine.settings, reader.recognizer
         tensor = offer.checked(
             inference, recognizer.metadata, settings.max_batch, settings.max_upload_bytes
         )
         if tensor.datatype == BYTES:
             readings = await engine.in_parts(
-                request, tensor.values, lambda part: recognizer.read_all(part, question)
+                request, recognizer, tensor.values, lambda part: recognizer.read_all(part, question)
             )
             outputs = offer.from_readings(readings)
         else:
             rows = await engine.in_parts(
-                request, tensor.values, lambda part: list(recognizer.infer(np.asarray(part)))
+                request,
+                recognizer,
+                tensor.values,
+                lambda part: list(recognizer.infer(np.asarray(part))),
             )
             outputs = offer.from_probabilities(rows, recognizer.metadata)
     except MalformedTensorError as error:

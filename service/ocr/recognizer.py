@@ -1,5 +1,7 @@
 """Reads pictures with a model: an ONNX session, its metadata and the CTC codec."""
 
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -42,6 +44,7 @@ class Recognizer:
         self.codec = CtcCodec(metadata.alphabet, metadata.blank_index)
         self.decoder = Decoder(self.codec, metadata.calibration)
         self._max_pixels = max_pixels
+        self._of_thread = threading.local()
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS) -> Self:
@@ -102,10 +105,17 @@ class Recognizer:
     def infer(self, tensors: FloatArray) -> FloatArray:
         """Class probabilities `(n, time steps, classes)` of tensors `(n, width, height, 1)`."""
         probabilities: FloatArray
+        began = time.perf_counter()
         (probabilities,) = self._session.run(
             [self.metadata.output_name], {self.metadata.input_name: tensors}
         )
+        self._of_thread.inferred = (began, time.perf_counter())
         return probabilities
+
+    @property
+    def inferred(self) -> tuple[float, float]:
+        """When this thread's last `infer` began and ended, by `time.perf_counter`; 0: never."""
+        return getattr(self._of_thread, "inferred", (0.0, 0.0))
 
     def verify(self, largest_batch: int = 1) -> None:
         """Warms the session up and reads the golden pictures.

@@ -56,6 +56,14 @@ def test_texts(client: TestClient) -> None:
     assert "id" not in answer
 
 
+def test_parts_of_the_time_are_counted(client: TestClient) -> None:
+    """As for the other routes, once for every few pictures that are read together."""
+    client.post(INFER, json=pictures(*[PICTURE] * 6))
+    text = client.get("/metrics").text
+    for part, count in {"receive": 1, "wait": 2, "decode": 2, "infer": 2, "respond": 1}.items():
+        assert f'captcha_ocr_request_part_seconds_count{{part="{part}"}} {count}.0' in text
+
+
 def test_constraints(client: TestClient) -> None:
     """The query asks of pictures what it does at `/predict`, and nothing else."""
     answer = client.post(f"{INFER}?alphabet=cd", json=pictures(PICTURE)).json()

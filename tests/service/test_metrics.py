@@ -1,8 +1,10 @@
 """What Prometheus is told, by one process and by several."""
 
 import os
+import pkgutil
 import re
 import signal
+import time
 from pathlib import Path
 
 import httpx2
@@ -91,10 +93,55 @@ def test_readings_are_measured(client: TestClient) -> None:
     assert value(text, "confidence_sum") == pytest.approx(2, abs=0.02)
     assert value(text, "text_length_bucket", le="2.0") == 0
     assert value(text, "text_length_bucket", le="3.0") == 2
-    for part in ("receive", "wait", "read"):
+    for part in ("receive", "wait", "read", "decode", "infer", "respond"):
         assert value(text, "request_part_seconds_count", part=part) == 2
     assert value(text, "in_flight") == value(text, "queue_depth") == 0
     assert value(text, "workers") == value(text, "worker_starts_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("slow", "part"),
+    [
+        ("service.engine.read_picture", "receive"),
+        ("service.ocr.recognizer.fitted", "decode"),
+        ("service.ocr.decoder.Decoder.decode", "respond"),
+    ],
+)
+def test_time_is_counted_where_it_goes(
+    slow: str, part: str, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes long shows in its part alone; the parts make up the whole request."""
+    owner, _, name = slow.rpartition(".")
+    right = pkgutil.resolve_name(owner)
+    function = getattr(right, name)
+
+    def slowly(*arguments: object) -> object:
+        time.sleep(0.2)
+        return function(*arguments)
+
+    monkeypatch.setattr(right, name, slowly)
+    post(client, stripes.picture("ab"))
+    text = scrape(client)
+    seconds = {
+        each: value(text, "request_part_seconds_sum", part=each)
+        for each in ("receive", "wait", "decode", "infer", "respond")
+    }
+    assert max(seconds, key=lambda each: seconds[each]) == part
+    assert 0.2 <= seconds[part] < 0.3
+    whole = value(text, "request_seconds_sum", route="/predict")
+    assert whole - 0.1 < sum(seconds.values()) < whole
+
+
+def test_a_refused_picture_has_no_parts_of_its_own(client: TestClient) -> None:
+    """Neither in place of what it lacks, nor with the marks of the picture before it."""
+    post(client, stripes.picture("ab"))
+    for picture in (b"no picture", stripes.picture("ab")[:40]):
+        post(client, picture)
+        client.post("/predict/batch", files=[("files", ("x", picture))])
+    text = scrape(client)
+    for part in ("decode", "infer", "respond"):
+        assert value(text, "request_part_seconds_count", part=part) == 1
+    assert value(text, "request_part_seconds_count", part="receive") == 5
 
 
 def test_reloads_are_counted(tmp_path: Path) -> None:

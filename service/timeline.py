@@ -1,0 +1,73 @@
+"""Where the time of one request goes.
+
+Whoever does a part of the work leaves marks here; what observes the request makes metrics and
+traces of them when it has been answered.
+"""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from starlette.types import Scope
+
+from service.ocr.recognizer import Recognizer
+
+TIMELINE = "captcha_ocr.timeline"
+"""Where a request's scope holds its `Timeline`."""
+
+T = TypeVar("T")
+
+
+class Read(NamedTuple):
+    """When some pictures waited for a thread and went through the model in it."""
+
+    submitted: float
+    began: float
+    infer_began: float
+    infer_ended: float
+
+
+class Timeline:
+    """Marks of one request, in seconds of `time.perf_counter`."""
+
+    __slots__ = ("began", "reads", "receive_began", "receive_ended")
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.receive_began = self.receive_ended = 0.0
+        """When its body began to be read, and had been taken apart; 0: never."""
+        self.reads: list[Read] = []
+        """Of pictures that were read, not of those that were refused; added to by any thread."""
+
+    @classmethod
+    def of(cls, scope: Scope) -> "Timeline":
+        """That of a request; one that nobody looks at, if the request has none."""
+        return scope.get(TIMELINE) or cls()
+
+    @property
+    def inferred(self) -> float:
+        """When the model had seen the last of its pictures; 0: never."""
+        return max((read.infer_ended for read in self.reads), default=0.0)
+
+    def receiving(self) -> None:
+        """Marks that the body is read from now on."""
+        self.receive_began = time.perf_counter()
+
+    def received(self) -> float:
+        """Marks that the body is there; gives the seconds that it took."""
+        self.receive_ended = time.perf_counter()
+        return self.receive_ended - self.receive_began
+
+    def timed(self, recognizer: Recognizer, work: Callable[[], T]) -> Callable[[], T]:
+        """The same work for a thread, with marks of when it waited and called the model."""
+        submitted = time.perf_counter()
+
+        def run() -> T:
+            began = time.perf_counter()
+            result = work()
+            infer_began, infer_ended = recognizer.inferred
+            if infer_began >= began:  # and not by earlier work of this thread
+                self.reads.append(Read(submitted, began, infer_began, infer_ended))
+            return result
+
+        return run
