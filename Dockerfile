@@ -2,10 +2,12 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 # Build stage: the service's locked dependencies, and nothing else, in a virtual environment.
 FROM ${PYTHON_IMAGE} AS build
+# The extra to install: `traces` is the service, and what exports its traces.
+ARG EXTRA=service
 RUN python3 -m venv /opt/venv
-COPY requirements/service.txt /tmp/service.txt
+COPY requirements/${EXTRA}.txt /tmp/requirements.txt
 RUN /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
-      --no-compile --require-hashes -r /tmp/service.txt \
+      --no-compile --require-hashes -r /tmp/requirements.txt \
  && /opt/venv/bin/python -m pip uninstall --yes --quiet pip setuptools \
  && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 

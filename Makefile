@@ -106,7 +106,7 @@ bench-lifecycle: $(TRAINING) ## what is lost when the service, or one of its wor
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	@# All of them end up in one environment, so the largest binds the others.
 	$(LOCK) pyproject.toml --extra dev --output-file requirements/dev.txt
-	for extra in service training; do \
+	for extra in service traces training; do \
 	  $(LOCK) pyproject.toml --extra $$extra --constraint requirements/dev.txt \
 	    --output-file requirements/$$extra.txt || exit 1; \
 	done

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 
+from service import traces
 from service.app import create_app
 from service.logs import log_config
 from service.metrics import FOLDER
@@ -22,6 +23,7 @@ from service.protocol import BoundedProtocol, Bounds
 from service.reader import Reader, load_recognizer
 from service.settings import Settings
 from service.supervisor import Supervisor
+from service.traces import TracesError
 
 
 def main() -> int:
@@ -33,6 +35,7 @@ def main() -> int:
     try:
         settings = Settings()
         logging.config.dictConfig(log_config(settings))
+        traces.asked_for(os.environ)
         # Before any socket is bound or worker started, so that a bad model is one sentence.
         recognizer = load_recognizer(settings)
         Reader.of(recognizer, settings)
@@ -41,7 +44,7 @@ def main() -> int:
             name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
             print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
         return 1
-    except ModelError as error:
+    except (ModelError, TracesError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ProblemError as error:

@@ -1,6 +1,7 @@
 """Builds the application: `create_app` is the composition root."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +24,7 @@ from service.reader import load_recognizer
 from service.routes import HOT, router
 from service.settings import Settings
 from service.shortcut import Shortcut
+from service.traces import Traces, asked_for
 from service.watch import watch
 
 _SWITCH_SECONDS = 0.0005
@@ -48,6 +50,7 @@ def create_app(
     """
     settings = settings or Settings()
     metrics = Metrics()
+    traces = Traces() if asked_for(os.environ) else None
 
     def load_from_file() -> Recognizer:
         return load_recognizer(settings)
@@ -68,9 +71,15 @@ def create_app(
         background.cancel()
         with suppress(asyncio.CancelledError):
             await background
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
     app = FastAPI(
-        title="Captcha OCR", version=__version__, description=_DESCRIPTION, lifespan=lifespan
+        title="Captcha OCR",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # see `service.traces`
     )
     document.install(app)
     problems.install(app)
@@ -86,5 +95,5 @@ def create_app(
             allow_headers=["X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID"],
         )
-    app.add_middleware(Observed, metrics=metrics, hot=HOT, logs=settings.access_log)
+    app.add_middleware(Observed, metrics=metrics, hot=HOT, logs=settings.access_log, traces=traces)
     return app

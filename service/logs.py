@@ -55,4 +55,6 @@ def log_config(settings: Settings) -> dict[str, Any]:
         else {"()": TextFormatter, "fmt": "%(levelprefix)s %(message)s", "use_colors": None}
     )
     config["loggers"]["service"] = {"handlers": ["default"], "level": settings.log_level.upper()}
+    # What it has to say is that traces could not be exported.
+    config["loggers"]["opentelemetry"] = {"handlers": ["default"], "level": "WARNING"}
     return config

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.metrics import Metrics
 from service.problems import INTERNAL_ERROR, REASON, REQUEST_ID
 from service.timeline import TIMELINE, Timeline
+from service.traces import Answered, Traces
 
 HEADER = b"x-request-id"
 _SOUND = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -31,13 +32,22 @@ class Observed:
     Args:
         hot: paths that are routes, without a search for it.
         logs: whether there is a line.
+        traces: where there are any; the line then has the trace's id.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, hot: Container[str], logs: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        hot: Container[str],
+        logs: bool,
+        traces: Traces | None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._hot = hot
         self._logs = logs
+        self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
@@ -77,6 +87,11 @@ class Observed:
         seconds = ended - timeline.began
         self._metrics.answered(path, status, reason, seconds)
         self._metrics.went_by(timeline, ended)
+        traced = {}
+        if self._traces is not None:
+            route = "" if path == _ELSEWHERE else path
+            answer = Answered(route, status, reason, _model_version(scope))
+            traced["trace_id"] = self._traces.answered(scope, timeline, ended, answer)
         if self._logs:
             logger.info(
                 "%s %s %d %.1f ms",
@@ -87,6 +102,7 @@ class Observed:
                 extra={
                     "fields": {
                         "request_id": scope[REQUEST_ID],
+                        **traced,
                         "method": scope["method"],
                         "route": path,
                         "status": status,

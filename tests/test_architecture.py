@@ -71,11 +71,12 @@ def test_the_running_application_loads_no_training_library() -> None:
 
 def test_locks_are_whole() -> None:
     """Every package is pinned by version and hash, no host is named, and the service is slim."""
-    for extra in ("service", "training", "dev"):
+    for extra in ("service", "traces", "training", "dev"):
         text = (ROOT / "requirements" / f"{extra}.txt").read_text()
         assert "://" not in text
         pins = [line for line in text.splitlines() if line[:1].isalnum()]
         assert all("==" in line for line in pins)
         assert text.count("--hash=sha256:") >= len(pins)
         names = {line.partition("==")[0] for line in pins}
-        assert ("tensorflow" in names) is (extra != "service")
+        assert ("tensorflow" in names) is (extra in ("training", "dev"))
+        assert ("opentelemetry-sdk" in names) is (extra in ("traces", "dev"))

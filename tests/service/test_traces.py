@@ -1,0 +1,232 @@
+"""What a collector of traces is told, and that nobody pays for traces that nobody wants."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from service.app import create_app
+from service.ocr.recognizer import Recognizer
+from service.settings import Settings
+from service.traces import asked_for
+from tests import stripes
+from tests.service.collector import Collector, attributes, collecting
+from tests.service.server import ROOT, address_of, fails_to_start, serving, start, wait
+from tests.service.test_predict import post
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+PARTS = ["receive", "wait", "decode", "infer", "respond"]
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    """A collector that the environment names."""
+    with collecting() as collector:
+        monkeypatch.setenv(ENDPOINT, collector.address)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        yield collector
+
+
+@pytest.fixture
+def client(collector: Collector, stripe_model: Path) -> Iterator[TestClient]:
+    """A client of an application that traces."""
+    app = create_app(Settings(model_path=stripe_model))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_a_request_to_a_real_service_is_traced(collector: Collector, stripe_model: Path) -> None:
+    """Below the client's span, with its parts in their order; the log names the trace."""
+    process = start(port=0, model_path=stripe_model, access_log=True)
+    try:
+        address = address_of(process)
+        wait(address)
+        answer = httpx2.post(
+            f"{address}/predict?alphabet=abcd",
+            files={"file": ("name-s3cret.png", stripes.picture("ab"))},
+            headers=TRACEPARENT,
+        )
+        assert answer.json()["text"] == "ab"
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    (root,) = [span for span in collector.roots(1) if span.name == "POST /predict"]
+    assert (root.trace_id.hex(), root.parent_span_id.hex()) == (TRACE, PARENT)
+    assert attributes(root) == {
+        "http.request.method": "POST",
+        "http.route": "/predict",
+        "http.response.status_code": 200,
+        "url.scheme": "http",
+        "captcha_ocr.model_version": "1",
+    }
+    parts = collector.parts(root)
+    assert [part.name for part in parts] == PARTS
+    moments = [moment for p in parts for moment in (p.start_time_unix_nano, p.end_time_unix_nano)]
+    assert moments == sorted(moments)
+    assert root.start_time_unix_nano < moments[0] < moments[-1] == root.end_time_unix_nano
+    assert abs(root.end_time_unix_nano / 1e9 - time.time()) < 60
+    assert all(part.trace_id == root.trace_id for part in parts)
+    assert collector.paths == {"/v1/traces"}
+    assert collector.resources[0]["service.name"] == "captcha-ocr"
+    assert not any(word in body for body in collector.bodies for word in (b"s3cret", b"alphabet"))
+    lines = [json.loads(line) for line in output.splitlines()]
+    (line,) = [line for line in lines if line.get("route") == "/predict"]
+    assert line["trace_id"] == TRACE
+
+
+def test_the_command_of_the_documents(collector: Collector) -> None:
+    """It serves, and traces to the collector that it names."""
+    document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^```sh\n(OTEL_.*)\n```", document, re.MULTILINE)
+    command = command.replace("http://localhost:4318", collector.address)
+    arguments = command.replace("captcha-ocr", f"{sys.executable} -m service.cli").split()
+    process = start(f"import os; os.execvp('env', {['env', *arguments]!r})", port=0)
+    try:
+        wait(address_of(process))
+        assert collector.roots(1)[0].name == "GET /health/ready"
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def test_every_worker_traces(
+    collector: Collector, stripe_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each by itself, under the name that the variables give the service."""
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "codes")
+    with serving(model_path=stripe_model, workers=2) as address:
+        picture, headers = stripes.picture("ab"), {"content-type": "image/png"}
+        for _ in range(40):
+            assert httpx2.post(f"{address}/predict", content=picture, headers=headers).is_success
+    traced = [span for span in collector.roots(40) if span.name == "POST /predict"]
+    assert len(traced) == len({span.trace_id for span in traced}) == 40
+    assert {resource["service.name"] for resource in collector.resources} == {"codes"}
+    assert all(len(collector.parts(span)) == len(PARTS) for span in traced)
+
+
+def test_all_that_is_read_of_a_batch_is_told(client: TestClient, collector: Collector) -> None:
+    """The model is called for a few pictures at a time, and each of these waits."""
+    client.post("/predict/batch", files=[("files", ("x", stripes.picture("ab")))] * 6)
+    (root,) = collector.roots(1)
+    names = [part.name for part in collector.parts(root)]
+    assert sorted(names) == sorted(["receive", *["wait", "decode", "infer"] * 2, "respond"])
+
+
+def test_problems_are_told(client: TestClient, collector: Collector) -> None:
+    """By their names; only a failure of the service is one of the span. No client makes names."""
+    client.get("/s3cret?s3cret=s3cret")
+    post(client, b"no picture")
+    with patch.object(Recognizer, "read", side_effect=RuntimeError("s3cret")):
+        post(client, stripes.picture("a"))
+    missing, refused, failed = collector.roots(3)
+    assert (missing.name, attributes(missing)["http.response.status_code"]) == ("GET", 404)
+    assert attributes(refused)["captcha_ocr.reason"] == "unsupported-format"
+    assert [part.name for part in collector.parts(refused)] == ["receive"]
+    assert "error.type" not in attributes(refused)
+    assert attributes(failed)["error.type"] == "internal-error"
+    codes = [span.status.code for span in (missing, refused, failed)]
+    assert codes == [Status.STATUS_CODE_UNSET] * 2 + [Status.STATUS_CODE_ERROR]
+    assert not any(b"s3cret" in body for body in collector.bodies)
+
+
+@pytest.mark.parametrize("given", ["", "00-xyz-1-01", "00-" + "0" * 32 + f"-{PARENT}-01", "é"])
+def test_an_unsound_parent_is_none(given: str, client: TestClient, collector: Collector) -> None:
+    """The request begins a trace of its own."""
+    client.get("/model", headers={"traceparent": given.encode("latin-1")})  # type: ignore[dict-item]
+    (root,) = collector.roots(1)
+    assert root.parent_span_id == b""
+
+
+def test_the_client_decides_what_is_sampled(client: TestClient, collector: Collector) -> None:
+    """A parent that is not recorded has no children, as OpenTelemetry's default has it."""
+    client.get("/model", headers={"traceparent": f"00-{TRACE}-{PARENT}-00"})
+    client.get("/info")
+    (root,) = collector.roots(1)
+    assert root.name == "GET /info"
+
+
+def test_a_lost_collector_holds_nothing_up(
+    stripe_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests are answered, the log says what is wrong, and the service ends in good time."""
+    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    process = start(port=0, model_path=stripe_model)
+    try:
+        address = address_of(process)
+        wait(address)
+        time.sleep(1)
+        assert httpx2.get(f"{address}/model", timeout=1).is_success
+        process.terminate()
+        began = time.monotonic()
+        output, _ = process.communicate(timeout=60)
+        assert time.monotonic() - began < 8
+    finally:
+        process.kill()
+    told = [json.loads(line) for line in output.splitlines()]
+    assert any(line["logger"].startswith("opentelemetry.exporter") for line in told)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {ENDPOINT: ""},
+        {ENDPOINT: "http://x", "OTEL_SDK_DISABLED": "true"},
+        {ENDPOINT: "http://x", "OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+def test_traces_are_off_unless_asked_for(environment: dict[str, str]) -> None:
+    """Then nothing of what exports them is imported, let alone run."""
+    assert not asked_for(environment)
+    code = "import sys, service.__main__; service.__main__.create_app(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert "service.traces" in loaded
+    assert not any(name.startswith(("opentelemetry.sdk", "opentelemetry.exp")) for name in loaded)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_TRACES_EXPORTER", "console")],
+)
+def test_what_cannot_be_exported_is_refused(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, in one sentence with the variable, its value, and what would be right."""
+    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
+    monkeypatch.setenv(variable, value)
+    status, output = fails_to_start()
+    assert status == 1
+    assert output.startswith(f"error: {variable} is '{value}'; traces are exported by ")
+    assert len(output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("missing", ["opentelemetry.exporter", "opentelemetry.exporter.otlp"])
+def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for traces without what exports them is told how to get it."""
+    monkeypatch.setenv(ENDPOINT, "http://x")
+    process = start(
+        f"import sys; sys.modules[{missing!r}] = None; from service.__main__ import main; "
+        "sys.exit(main())"
+    )
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output.startswith(f"error: {ENDPOINT} is set, but what exports traces is not installed")
+    assert "pip install .[traces]" in output
+    assert len(output.splitlines()) == 1
