@@ -1,6 +1,7 @@
 """Which room may know which: `training → service.ocr ← service`, and nothing else."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -80,3 +81,19 @@ def test_locks_are_whole() -> None:
         names = {line.partition("==")[0] for line in pins}
         assert ("tensorflow" in names) is (extra in ("training", "dev"))
         assert ("opentelemetry-sdk" in names) is (extra in ("traces", "dev"))
+
+
+def test_the_document_names_every_module() -> None:
+    """Each in the section of its folder, and no other; the drawing has no other, either."""
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawing = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    every: set[str] = set()
+    for folder in ("service/ocr", "service", "training"):
+        section = document.partition(f"## {folder}/\n")[2].partition("\n## ")[0]
+        there = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+        packages = {f"{path.parent.name}/" for path in (ROOT / folder).glob("*/__init__.py")}
+        named = set(re.findall(r"`([\w/]+)`", section))
+        assert named == there | packages - {"ocr/"}, folder
+        every |= there | packages
+    drawn = re.findall(r'class="name".*?>(.*?)<', drawing)
+    assert set(drawn) - {"captcha.onnx"} <= every
