@@ -1,5 +1,6 @@
 // The page: takes pictures in, and keeps list, progress and messages as the queue tells of them.
 
+import { knownOf, queryOf } from "./question.js";
 import { Queue } from "./queue.js";
 import { refusalOf, resultOf, percent } from "./result.js";
 import { asCsv, asJson, asText, copied, download, recordOf } from "./save.js";
@@ -8,9 +9,11 @@ const $ = (id) => document.getElementById(id);
 const list = $("results");
 const banner = $("banner");
 const form = banner.querySelector("form");
+const question = $("question");
 
 // In the order in which they were handed over; one that has a record is through.
 let jobs = [];
+let handedOver = [];
 let before = 0;
 let places = null;
 
@@ -59,7 +62,8 @@ function take(files) {
     places.hidden = true;
     list.prepend(places);
   }
-  queue.add([...files]);
+  handedOver.push(...files);
+  queue.add([...files], queryOf(question));
   progress();
 }
 
@@ -68,7 +72,7 @@ function progress() {
   const done = records.length;
   const all = done + queue.length;
   const bar = $("bar");
-  bar.hidden = all === 0;
+  bar.hidden = $("again").hidden = all === 0;
   const refused = records.filter((record) => record.problem).length;
   const counted = done === all ? plural(done, "picture") : `${done} of ${plural(all, "picture")}`;
   $("progress").textContent = counted + (refused ? `, ${refused} not read` : "");
@@ -109,14 +113,20 @@ async function copy(text, button) {
   }, 1200);
 }
 
-function clear() {
+function forget() {
   jobs = [];
+  handedOver = [];
   before = 0;
   places = null;
   queue.clear();
   list.replaceChildren();
   progress();
-  $("files").focus();
+}
+
+function readAgain() {
+  const files = handedOver;
+  forget();
+  take(files);
 }
 
 async function offerExamples() {
@@ -172,6 +182,14 @@ $("save-json").addEventListener("click", () =>
   download("readings.json", "application/json", asJson(recordsOf(jobs))));
 $("save-csv").addEventListener("click", () =>
   download("readings.csv", "text/csv", asCsv(recordsOf(jobs))));
-$("clear").addEventListener("click", clear);
+$("clear").addEventListener("click", () => {
+  forget();
+  $("files").focus();
+});
+question.addEventListener("input", () => ($("known").textContent = knownOf(question)));
+question.addEventListener("submit", (event) => {
+  event.preventDefault();
+  readAgain();
+});
 $("here").textContent = new URL(".", location.href).href;
 offerExamples();

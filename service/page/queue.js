@@ -7,7 +7,7 @@ const SENDS = 2;
 const LONGEST_WAIT = 15;
 
 /**
- * Gives every picture to the service, in order.
+ * Gives every picture to the service, in order, with the query that it was added with.
  *
  * on.begin(job), on.end(job, outcome), on.pause(Unavailable, seconds) and on.resume() tell of it;
  * an outcome is {prediction, milliseconds} or {problem}.
@@ -27,8 +27,9 @@ export class Queue {
     return this.#waiting.length + this.#running.size;
   }
 
-  add(files) {
-    this.#waiting.push(...files.map((file) => ({ file, lost: 0, abort: new AbortController() })));
+  add(files, query) {
+    const jobs = files.map((file) => ({ file, query, lost: 0, abort: new AbortController() }));
+    this.#waiting.push(...jobs);
     this.#fill();
   }
 
@@ -59,7 +60,8 @@ export class Queue {
 
   async #read(job) {
     try {
-      const outcome = await read(job.file, { key: this.key, signal: job.abort.signal });
+      const { file, query, abort: { signal } } = job;
+      const outcome = await read(file, { query, key: this.key, signal });
       this.#failures = 0;
       this.#end(job, outcome);
     } catch (error) {

@@ -1,6 +1,5 @@
 // Puts one picture to the service; it is read or refused, or the service is unavailable.
 
-const WHAT = "predict?alternatives=3&matrix=true";
 const LATER = new Set([429, 502, 503, 504]);
 
 /** The service will not read this picture; trying again would change nothing. */
@@ -21,13 +20,14 @@ export class Unavailable extends Error {
 }
 
 /** The prediction for a picture, and the time from question to answer. */
-export async function read(file, { key, signal }) {
+export async function read(file, { query, key, signal }) {
   await readable(file);
   const body = new FormData();
   body.append("file", file, file.name);
   const headers = key ? { "X-API-Key": key } : {};
   const started = performance.now();
-  const response = await fetch(WHAT, { method: "POST", body, headers, signal }).catch((error) => {
+  const asked = fetch(`predict?${query}`, { method: "POST", body, headers, signal });
+  const response = await asked.catch((error) => {
     throw signal.aborted ? error : new Unavailable("lost");
   });
   const milliseconds = performance.now() - started;

@@ -19,9 +19,18 @@ LOOKS = [
     "look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}"
 )
 def test_axe_finds_nothing(page: Page) -> None:
-    """Empty, with results and a refusal, and with a message; and nothing is wider than a phone."""
+    """Empty, with what is asked, with results and a refusal, and with a message; and nothing is
+    wider than a phone.
+    """
     page.get_by_role("button", name="Example 1").wait_for()
     assert_accessible(page)
+    page.locator("summary").click()
+    page.get_by_label("Pattern").fill("[a-z0-9]" * 20)
+    assert_accessible(page)
+    page.locator("summary").click()
+    assert_accessible(page)
+    page.locator("summary").click()
+    page.get_by_label("Pattern").fill("")
     choose(page, example("bndyp"), payload("notes.txt", b"no picture"))
     sees(page, "bndyp", "Not a supported picture")
     assert_accessible(page)
