@@ -1,0 +1,48 @@
+"""What docs/api.md says of the API holds for the running service."""
+
+import json
+import re
+import subprocess
+
+from service import problems
+from service.problems import DOMAIN_KINDS, Kind
+from service.schemas import Prediction
+from tests.service.server import ROOT, serving
+
+DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+def test_its_commands_are_answered_as_it_says() -> None:
+    """The three ways to send a picture alike; of several pictures each has what became of it."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    with serving(model_path=ROOT / "models" / "captcha.onnx") as address:
+        scripts = [command.replace("http://localhost:8000", address) for command in commands]
+        answers = [
+            subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", script],
+                cwd=ROOT, capture_output=True, check=True,
+            ).stdout
+            for script in scripts
+        ]  # fmt: skip
+    *single, batch = map(json.loads, answers)
+    assert len(single) == 3
+    assert all(answer == single[0] for answer in single)
+    assert single[0]["text"] == "bndyp"
+    first, second = batch["answers"]
+    assert (first["prediction"]["text"], first["problem"]) == ("bndyp", None)
+    assert (second["prediction"], second["problem"]["status"]) == (None, 415)
+
+
+def test_every_member_of_an_answer_is_in_the_table() -> None:
+    """And no other."""
+    section = DOCUMENT.partition("| member |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(Prediction.model_fields)
+
+
+def test_every_kind_of_problem_is_in_the_table() -> None:
+    """With its status, and no other."""
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", DOCUMENT, re.MULTILINE)
+    kinds = [kind for kind in vars(problems).values() if isinstance(kind, Kind)]
+    known = [(kind.name, str(kind.status)) for kind in [*kinds, *DOMAIN_KINDS.values()]]
+    assert sorted(rows) == sorted(known)
