@@ -57,8 +57,8 @@ export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.on
 evaluate: $(TRAINING) ## read a split (SPLIT=test) through the exported model
 	$(PY) -m training.evaluate --model $(MODEL) --split $(SPLIT)
 
-compare: $(TRAINING) ## exported models side by side: MODELS="a.onnx b.onnx"
-	$(PY) -m training.compare $(or $(MODELS),$(MODEL))
+compare: $(TRAINING) ## exported models side by side on a SPLIT: MODELS="a.onnx b.onnx"
+	$(PY) -m training.compare --split $(SPLIT) $(or $(MODELS),$(MODEL))
 
 evaluate-robustness: $(TRAINING) ## read a split under fixed distortions; draws charts beside the model
 	$(PY) -m training.robustness --model $(MODEL) --split $(SPLIT) --charts $(dir $(MODEL))

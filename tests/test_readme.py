@@ -71,9 +71,20 @@ def port(clone: Path) -> Iterator[int]:
         urllib.request.urlopen(f"http://127.0.0.1:{number}/health/live")
 
 
-def commands() -> list[str]:
-    lines = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+def commands(document: str = README) -> list[str]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
+    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def run(command: str, clone: Path, port: int) -> str:
+    """What a command prints, which must succeed."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=clone, env=environment(port), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def rounded(answer: dict[str, Any]) -> dict[str, Any]:
@@ -99,17 +110,29 @@ def test_the_commands_of_the_readme(clone: Path, port: int) -> None:
     for command in commands():
         if command in RUN_ELSEWHERE or command.startswith("git clone"):
             continue
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command.replace("localhost:8000", served)],
-            cwd=clone, env=environment(port), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        ran.append((command, done.stdout))
+        ran.append((command, run(command.replace("localhost:8000", served), clone, port)))
     shown = json.loads(re.search(r"^```json\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[1])  # type: ignore[index]
     answered = json.loads(next(output for command, output in ran if command.startswith("curl")))
     assert rounded(answered) == rounded(shown)
     names = {command.split()[1] for command, _ in ran if command.startswith("make")}
     assert {"data", "train", "export-onnx", "evaluate"} <= names
+
+
+SHORTENED = {"--count 200000": "--count 200", "--steps-per-epoch 300": "--steps-per-epoch 3"}
+
+
+def test_the_commands_of_the_training_guide(clone: Path) -> None:
+    """Every command succeeds, in order, with the run that the guide has trained until then."""
+    guide = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for command in commands(guide):
+        for long, short in SHORTENED.items():
+            command = command.replace(long, short)
+        if "<" in command:
+            newest = max((clone / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime)
+            command = re.sub("<run>|<other>", newest.name, command)
+        run(command, clone, port=0)
+    assert (clone / "report" / "data" / "report.txt").exists()
+    assert (clone / "report" / "preview.png").exists()
 
 
 def test_every_setting_is_in_the_table() -> None:
