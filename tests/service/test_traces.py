@@ -128,7 +128,7 @@ def test_problems_are_told(client: TestClient, collector: Collector) -> None:
     """By their names; only a failure of the service is one of the span. No client makes names."""
     client.get("/s3cret?s3cret=s3cret")
     post(client, b"no picture")
-    with patch.object(Recognizer, "read", side_effect=RuntimeError("s3cret")):
+    with patch.object(Recognizer, "infer", side_effect=RuntimeError("s3cret")):
         post(client, stripes.picture("a"))
     missing, refused, failed = collector.roots(3)
     assert (missing.name, attributes(missing)["http.response.status_code"]) == ("GET", 404)
