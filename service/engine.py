@@ -42,7 +42,9 @@ class Engine:
         self.reloads = 0
         self.reload_error: str | None = None
         threads = settings.threads or cpu_threads(settings.workers)
-        self.pool = Pool(threads, settings.queue_requests, settings.queue_ms / 1000, metrics.worked)
+        self.pool = Pool(
+            threads, settings.queue_requests, settings.queue_ms / 1000, AT_ONCE, metrics.worked
+        )
         metrics.started(self.pool)
         self._keys = ApiKeys(settings.api_keys)
         self._refusal = lru_cache(maxsize=8)(_refusal)
@@ -90,8 +92,9 @@ class Engine:
         began = time.perf_counter()
         picture = await read_picture(request, self.settings.max_upload_bytes)
         self.metrics.received(time.perf_counter() - began)
-        reader, query = self.reader, request.scope["query_string"]
-        return await self.pool.run(lambda: reader.answer(picture, query), _gone(request))
+        return await self.pool.run_together(
+            self.reader.answer_each, (picture, request.scope["query_string"]), _gone(request)
+        )
 
     async def answer_batch(self, request: Request) -> list[dict[str, Any]]:
         """The members of `schemas.BatchItem` for every picture of a request.

@@ -9,14 +9,15 @@ from typing import Any, Self
 
 from service import answers
 from service.ocr.decoder import Question, Reading
-from service.ocr.exceptions import OcrError
+from service.ocr.exceptions import OcrError, PictureError
 from service.ocr.recognizer import Recognizer
 from service.problems import DOMAIN_KINDS, ProblemError, problem_of
 from service.questions import Questioner, QuestionParameters
 from service.settings import Settings
 
 AT_ONCE = 4
-"""Pictures of a batch that one thread reads before others have their turn."""
+"""Pictures that one thread reads together: of a batch, before others have their turn, or of
+requests that wait. Of more than four at once, each costs the model as much (`make bench`)."""
 
 logger = logging.getLogger("service")
 
@@ -54,18 +55,37 @@ class Reader:
         )
         return cls(recognizer, Questioner(recognizer.metadata.alphabet, defaults), observe)
 
-    def answer(self, picture: bytes, query: bytes) -> bytes:
-        """The JSON of the answer to one picture; for a thread of its own.
+    def answer_each(self, requests: Sequence[tuple[bytes, bytes]]) -> list[bytes | Exception]:
+        """The JSON of the answers to requests of one picture each, read together.
 
-        Raises:
-            ProblemError: the parameters cannot be.
-            PictureError: the picture cannot be read.
+        Args:
+            requests: picture and query of each.
+
+        Returns:
+            For each its answer, or the ProblemError or PictureError that stands in its place.
         """
-        question, min_confidence = self.questioner.ask(query)
-        reading = self.recognizer.read(picture, question)
-        self.observe(len(picture), reading)
+        asked = [self.questioner.asked(query) for _, query in requests]
+        together = [
+            (picture, question[0])
+            for (picture, _), question in zip(requests, asked, strict=True)
+            if not isinstance(question, ProblemError)
+        ]
+        readings = iter(self.recognizer.read_each(together))
+        return [
+            question
+            if isinstance(question, ProblemError)
+            else self._answer(len(picture), next(readings), question[1])
+            for (picture, _), question in zip(requests, asked, strict=True)
+        ]
+
+    def _answer(
+        self, size: int, outcome: Reading | PictureError, min_confidence: float
+    ) -> bytes | PictureError:
+        if isinstance(outcome, PictureError):
+            return outcome
+        self.observe(size, outcome)
         return answers.encoded(
-            answers.prediction(reading, self.recognizer.metadata, min_confidence)
+            answers.prediction(outcome, self.recognizer.metadata, min_confidence)
         )
 
     def answer_batch(
