@@ -65,6 +65,7 @@ class Engine:
         except OverloadedError as error:
             self.metrics.refused()
             return self._refusal(error.retry_seconds)
+        self.pool.expect()
         return None
 
     def _reader_of(self, recognizer: Recognizer) -> Reader:

@@ -65,6 +65,7 @@ class Pool:
         """Pictures that wait or are being read."""
         self.mean_seconds = 0.0
         """A recent picture's time in its thread."""
+        self._expected = 0
         self._loop = asyncio.get_running_loop()
         self._tasks = Handover(threads, at_once)
         for number in range(threads):
@@ -81,13 +82,25 @@ class Pool:
         Raises:
             OverloadedError: so many pictures more would wait too long, or be too many.
         """
-        waiting = self._tasks.backlog
+        waiting = self._tasks.backlog + self._expected
         # Whoever finds an idle thread is served, however long the work.
         if waiting < 0:
             return
         seconds = (waiting + 1) * self.mean_seconds / self.threads
         if waiting + pictures > self._most_waiting or seconds > self._most_seconds:
             raise OverloadedError(max(1, math.ceil(seconds)))
+
+    def expect(self) -> None:
+        """Counts a picture that has been admitted as waiting, until the loop's next turn.
+
+        Of the many requests that may arrive in one turn, none is handed over before the next.
+        """
+        if not self._expected:
+            self._loop.call_soon(self._expect_nothing)
+        self._expected += 1
+
+    def _expect_nothing(self) -> None:
+        self._expected = 0
 
     async def run(
         self,

@@ -83,6 +83,22 @@ def test_a_slow_queue_refuses() -> None:
     run(test)
 
 
+def test_what_arrives_together_is_counted() -> None:
+    """Of requests in one turn of the loop, no more are admitted than there are places."""
+
+    async def test() -> None:
+        pool = Pool(1, 2, 60.0)
+        for _ in range(3):  # one for the thread, and two that wait
+            pool.admit()
+            pool.expect()
+        with pytest.raises(OverloadedError):
+            pool.admit()
+        await asyncio.sleep(0)
+        pool.admit()
+
+    run(test)
+
+
 def test_an_idle_thread_takes_any_batch() -> None:
     """A batch larger than the queue is read where nobody else waits."""
 
