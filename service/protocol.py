@@ -140,7 +140,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         if self._head_bytes > self._bounds.max_header_bytes:
             self._refuse_headers()
-        elif len(self.pipeline) >= _MOST_PIPELINED:
+        elif len(self.pipeline) >= _MOST_PIPELINED or self.flow.write_paused:
             self._end()  # an answer now would be taken for that to the first which waits
         else:
             super().send_400_response(msg)
@@ -184,6 +184,8 @@ class BoundedProtocol(HttpToolsProtocol):
         answer = overloaded()
         if answer is None:
             return False
+        if self.flow.write_paused:
+            raise ValueError("refusals that nobody takes")
         self._refused = True
         self.transport.write(answer)
         return True

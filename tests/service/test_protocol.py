@@ -238,6 +238,25 @@ def test_refusals_under_overload(stripe_model: Path) -> None:
     assert received.count(b'"type":"/problems/overloaded"') == 2
 
 
+def test_refusals_that_nobody_takes(stripe_model: Path) -> None:
+    """A client that is refused on and on and never reads is cut off, its answers not kept."""
+    process = start(_ALWAYS_FULL, port=0, model_path=stripe_model, request_seconds=20)
+    request = HEAD + b"A: " + b"b" * 1000 + b"\r\nContent-Length: 0\r\n\r\n"
+    sent = 0
+    try:
+        url = urlsplit(address_of(process))
+        with socket.create_connection((url.hostname or "", url.port or 0)) as client:
+            client.settimeout(1)
+            with suppress(OSError):
+                while sent < 60_000:
+                    client.sendall(request * 100)
+                    sent += 100
+    finally:
+        process.kill()
+        process.communicate()
+    assert sent < 60_000
+
+
 def test_inference_is_refused_in_its_own_words(stripe_model: Path) -> None:
     """Under overload, clients of the Open Inference Protocol get an error of its shape."""
     process = start(_ALWAYS_FULL, port=0, model_path=stripe_model)
