@@ -5,10 +5,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 
+from service import answers
 from service.cpu import cpu_threads
 from service.keys import ApiKeys
 from service.metrics import Metrics
@@ -97,8 +98,8 @@ class Engine:
             self.reader.answer_each, (picture, request.scope["query_string"]), _gone(request)
         )
 
-    async def answer_batch(self, request: Request) -> list[dict[str, Any]]:
-        """The members of `schemas.BatchItem` for every picture of a request.
+    async def answer_batch(self, request: Request) -> bytes:
+        """The JSON of `schemas.Batch` for the pictures of a request.
 
         Raises:
             ProblemError: the request as a whole is at fault.
@@ -112,11 +113,12 @@ class Engine:
             request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
         )
         self.metrics.received(time.perf_counter() - began)
-        return await self.in_parts(
+        items = await self.in_parts(
             request,
             pictures,
             lambda part: reader.answer_batch(part, question, min_confidence),
         )
+        return answers.listed("answers", items)
 
     async def in_parts(
         self, request: Request, pictures: Sequence[P], read: Callable[[Sequence[P]], Sequence[A]]
@@ -134,11 +136,11 @@ class Engine:
             )
 
         parts = [pictures[i : i + AT_ONCE] for i in range(0, len(pictures), AT_ONCE)]
-        answers: list[A] = []
+        outcomes: list[A] = []
         for i in range(0, len(parts), self.pool.threads):
             together = parts[i : i + self.pool.threads]
-            answers += chain.from_iterable(await asyncio.gather(*map(run, together)))
-        return answers
+            outcomes += chain.from_iterable(await asyncio.gather(*map(run, together)))
+        return outcomes
 
 
 def _refusal(seconds: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from service import answers
 from service.ocr.decoder import Question, Reading
-from service.ocr.exceptions import OcrError, PictureError
+from service.ocr.exceptions import PictureError
 from service.ocr.recognizer import Recognizer
 from service.problems import DOMAIN_KINDS, ProblemError, problem_of
 from service.questions import Questioner, QuestionParameters
@@ -90,8 +90,8 @@ class Reader:
 
     def answer_batch(
         self, pictures: Sequence[bytes | ProblemError], question: Question, min_confidence: float
-    ) -> list[dict[str, Any]]:
-        """The members of `schemas.BatchItem` for every picture, in their order.
+    ) -> list[bytes]:
+        """The JSON of `schemas.BatchItem` for every picture, in their order.
 
         Args:
             pictures: or why there is none.
@@ -103,23 +103,25 @@ class Reader:
                 self.observe(len(picture), outcome)
         readings = iter(outcomes)
         return [
-            _item(next(readings) if isinstance(picture, bytes) else picture, self, min_confidence)
+            answers.encoded(
+                self._item(
+                    next(readings) if isinstance(picture, bytes) else picture, min_confidence
+                )
+            )
             for picture in pictures
         ]
 
-
-def _item(outcome: Any, reader: Reader, min_confidence: float) -> dict[str, Any]:
-    if isinstance(outcome, ProblemError):
-        problem = problem_of(outcome.kind, outcome.detail).model_dump()
-        return {"prediction": None, "problem": problem}
-    if isinstance(outcome, OcrError):
-        problem = problem_of(DOMAIN_KINDS[type(outcome)], str(outcome)).model_dump()
-        return {"prediction": None, "problem": problem}
-    metadata = reader.recognizer.metadata
-    return {
-        "prediction": answers.prediction(outcome, metadata, min_confidence),
-        "problem": None,
-    }
+    def _item(
+        self, outcome: Reading | PictureError | ProblemError, min_confidence: float
+    ) -> dict[str, Any]:
+        if isinstance(outcome, Reading):
+            prediction = answers.prediction(outcome, self.recognizer.metadata, min_confidence)
+            return {"prediction": prediction, "problem": None}
+        if isinstance(outcome, ProblemError):
+            problem = problem_of(outcome.kind, outcome.detail)
+        else:
+            problem = problem_of(DOMAIN_KINDS[type(outcome)], str(outcome))
+        return {"prediction": None, "problem": problem.model_dump()}
 
 
 def load_recognizer(settings: Settings) -> Recognizer:

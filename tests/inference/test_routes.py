@@ -1,15 +1,18 @@
 import base64
 import json
+import threading
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import httpx2
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.inference.messages import LENGTH_HEADER
+from service.inference import routes
+from service.inference.messages import LENGTH_HEADER, encoded
 from service.ocr.recognizer import Recognizer
 from service.pool import OverloadedError, Pool
 from service.settings import Settings
@@ -54,6 +57,23 @@ def test_texts(client: TestClient) -> None:
     assert (text["datatype"], text["shape"]) == ("BYTES", [16])
     assert len(confidence["data"]) == 16
     assert "id" not in answer
+
+
+def test_large_tensors_are_written_in_a_thread(client: TestClient) -> None:
+    """Meanwhile the event loop answers others."""
+    writers = []
+
+    def written(*arguments: Any) -> Any:
+        writers.append(threading.current_thread().name)
+        return encoded(*arguments)
+
+    rows = np.zeros((30, stripes.WIDTH, stripes.HEIGHT, 1), np.float32)
+    tensor = {"name": "image", "datatype": "FP32", "shape": list(rows.shape)}
+    with patch.object(routes, "encoded", written):
+        sent = {"inputs": [tensor | {"data": rows.ravel().tolist()}]}
+        (output,) = client.post(INFER, json=sent).json()["outputs"]
+    assert output["shape"] == [30, stripes.TIME_STEPS, len(stripes.ALPHABET) + 1]
+    assert [name.partition("-")[0] for name in writers] == ["reader"]
 
 
 def test_constraints(client: TestClient) -> None:

@@ -49,6 +49,15 @@ def test_one_that_is_wrong_harms_no_other(reader: Reader) -> None:
     assert len(reader.answer_each([broken, impossible])) == 2
 
 
+def test_a_batch_comes_as_json(reader: Reader) -> None:
+    """Written by the thread that reads it, so that a large answer does not hold up the others."""
+    question, _ = reader.questioner.ask(b"matrix=true")
+    items = reader.answer_batch([stripes.picture("ab"), b"nothing"], question, 0.0)
+    read, refused = map(decoded, items)
+    assert len(read["prediction"]["matrix"]["probabilities"]) == stripes.TIME_STEPS
+    assert refused["problem"]["type"] == "/problems/unsupported-format"
+
+
 def test_readings_are_observed(recognizer: Recognizer, settings: Settings) -> None:
     """Each with the size of its own picture; what could not be read is not."""
     seen: list[tuple[int, str]] = []
