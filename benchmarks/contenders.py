@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.payloads import BATCH, MULTIPART, RAW, Payload
+from benchmarks.payloads import ALONE, BATCH, MULTIPART, RAW, Payload
 from benchmarks.servers import HOST, Recipe
 
 PEERS_PYTHON = Path(".venv-peers/bin/python")
@@ -38,7 +38,9 @@ def service(model: Path, workers: int = 1) -> Contender:
         "OCR_WORKERS": str(workers),
     }
     recipe = Recipe(SERVICE, [sys.executable, "-m", "service"], environment)
-    return Contender(recipe, workers, (MULTIPART, RAW, BATCH) if workers == 1 else (MULTIPART,))
+    return Contender(
+        recipe, workers, (MULTIPART, RAW, ALONE, BATCH) if workers == 1 else (MULTIPART,)
+    )
 
 
 def fast_peers(model: Path) -> list[Contender]:

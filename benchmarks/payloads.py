@@ -69,5 +69,6 @@ class Payload:
 
 
 RAW = Payload("raw body", 1, 8, raw)
+ALONE = Payload("raw body, one at a time", 1, 1, raw)
 MULTIPART = Payload("multipart", 1, 8, multipart)
 BATCH = Payload(f"batch of {_BATCH}", _BATCH, 2, batch)

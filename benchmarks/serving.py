@@ -141,7 +141,7 @@ def measure(
                 continue
             figures = cost(server, requests, payload, bare, effort.rounds)
             loads = []
-            if payload.pictures == 1:
+            if payload.pictures == 1 and payload.connections > 1:
                 capacity = figures["requests_per_second"]
                 loads = under_load(server, requests, capacity, effort.seconds)
             sizes = [process.resident_bytes / 2**20 for process in server.family()]

@@ -5,7 +5,7 @@ parsing the request.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from service.ocr.ctc import CtcCodec
@@ -56,3 +56,8 @@ def _matrix(rows: list[list[float]], model: ModelMetadata) -> dict[str, Any]:
 def encoded(document: Mapping[str, Any]) -> bytes:
     """The document as JSON."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def listed(member: str, items: Iterable[bytes]) -> bytes:
+    """An object with one member, a list of what is JSON already."""
+    return b'{"%b":[%b]}' % (member.encode(), b",".join(items))

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 
+from service import answers
 from service.cpu import cpu_threads
 from service.keys import ApiKeys
 from service.metrics import Metrics
@@ -42,7 +43,9 @@ class Engine:
         self.reloads = 0
         self.reload_error: str | None = None
         threads = settings.threads or cpu_threads(settings.workers)
-        self.pool = Pool(threads, settings.queue_requests, settings.queue_ms / 1000, metrics.worked)
+        self.pool = Pool(
+            threads, settings.queue_requests, settings.queue_ms / 1000, AT_ONCE, metrics.worked
+        )
         metrics.started(self.pool)
         self._keys = ApiKeys(settings.api_keys)
         self._refusal = lru_cache(maxsize=8)(_refusal)
@@ -63,6 +66,7 @@ class Engine:
         except OverloadedError as error:
             self.metrics.refused()
             return self._refusal(error.retry_seconds)
+        self.pool.expect()
         return None
 
     def _reader_of(self, recognizer: Recognizer) -> Reader:
@@ -91,12 +95,11 @@ class Engine:
         timeline.receiving()
         picture = await read_picture(request, self.settings.max_upload_bytes)
         self.metrics.received(timeline.received())
-        reader, query = self.reader, request.scope["query_string"]
-        work = timeline.timed(reader.recognizer, lambda: reader.answer(picture, query))
-        return await self.pool.run(work, _gone(request))
+        item = (picture, request.scope["query_string"], timeline)
+        return await self.pool.run_together(self.reader.answer_each, item, _gone(request))
 
-    async def answer_batch(self, request: Request) -> list[dict[str, Any]]:
-        """The members of `schemas.BatchItem` for every picture of a request.
+    async def answer_batch(self, request: Request) -> bytes:
+        """The JSON of `schemas.Batch` for the pictures of a request.
 
         Raises:
             ProblemError: the request as a whole is at fault.
@@ -111,12 +114,13 @@ class Engine:
             request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
         )
         self.metrics.received(timeline.received())
-        return await self.in_parts(
+        items = await self.in_parts(
             request,
             reader.recognizer,
             pictures,
             lambda part: reader.answer_batch(part, question, min_confidence),
         )
+        return answers.listed("answers", items)
 
     async def in_parts(
         self,
@@ -141,11 +145,11 @@ class Engine:
             return self.pool.run(work, _gone(request), pictures=len(part), admitted=True)
 
         parts = [pictures[i : i + AT_ONCE] for i in range(0, len(pictures), AT_ONCE)]
-        answers: list[A] = []
+        outcomes: list[A] = []
         for i in range(0, len(parts), self.pool.threads):
             together = parts[i : i + self.pool.threads]
-            answers += chain.from_iterable(await asyncio.gather(*map(run, together)))
-        return answers
+            outcomes += chain.from_iterable(await asyncio.gather(*map(run, together)))
+        return outcomes
 
 
 def _refusal(seconds: int) -> bytes:

@@ -5,6 +5,7 @@ Names follow https://prometheus.io/docs/practices/naming/; docs/operations.md sa
 
 import asyncio
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -27,6 +28,7 @@ _SECONDS = tuple(ms / 1000 for ms in _MS)
 _BYTES = tuple(1 << exponent for exponent in range(10, 24))
 _PIXELS = tuple(1000 * 2**exponent for exponent in range(13))
 _CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
+_AT_ONCE = (1, 2, 3, 4)
 _LENGTHS = tuple(range(13))
 _UNROUTED = "any"
 _PARTS = ("receive", "wait", "read", "decode", "infer", "respond")
@@ -66,6 +68,7 @@ class Metrics:
         self._receive, self._wait, self._read, self._decode, self._infer, self._respond = (
             parts.labels(part) for part in _PARTS
         )
+        self._together = histogram("pictures_at_once", "Pictures read together.", _AT_ONCE)
         self._bytes = histogram("picture_bytes", "Sizes of the pictures read.", _BYTES)
         self._pixels = histogram("picture_pixels", "Width × height of the pictures.", _PIXELS)
         self._confidence = histogram("confidence", "Confidences of the texts.", _CONFIDENCES)
@@ -115,10 +118,16 @@ class Metrics:
         """Counts the time that a body took to arrive and be parsed."""
         self._receive.observe(seconds)
 
-    def worked(self, wait: float, read: float) -> None:
-        """Counts the seconds that work waited for its thread, and had it."""
-        self._wait.observe(wait)
-        self._read.observe(read)
+    def worked(self, waits: Sequence[float], read: float, pictures: int) -> None:
+        """Counts the seconds that pieces of work waited for a thread, and together had it.
+
+        Args:
+            pictures: that they were of.
+        """
+        for wait in waits:
+            self._wait.observe(wait)
+            self._read.observe(read)
+        self._together.observe(pictures)
 
     def went_by(self, timeline: Timeline, ended: float) -> None:
         """Counts the parts of a request in which pictures were read.

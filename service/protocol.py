@@ -15,6 +15,7 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.drain import STATE, Drain
+from service.lingering import Lingering
 from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, ProblemResponse
 
 _LINGER_SECONDS = 0.25
@@ -22,7 +23,6 @@ _LINGER_SECONDS = 0.25
 
 _MOST_PIPELINED = 64
 """Requests of one connection that wait for the answers to those before them."""
-
 
 GONE = "captcha_ocr.gone"
 """The ASGI extension that tells whether the client has hung up."""
@@ -76,6 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._answers_to = Lingering(transport, self._sends_on)
         self._expect_request()
 
     @override
@@ -86,6 +87,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._answers_to.begun:
+            self._answers_to.discard(data)
+            return
         if self._due is None:
             self._expect_request()
         self._data_bytes, self._others_bytes = len(data), 0
@@ -115,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # uvicorn reads on after each answer, however many requests wait.
             raise ValueError("too many requests at once")
         super().on_headers_complete()
+        self.cycle.transport = self._answers_to  # type: ignore[assignment]  # as far as it uses it
         ending: Drain | None = self.app_state.get(STATE)
         if ending is not None and ending.begun:
             self.cycle.keep_alive = False
@@ -140,7 +145,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         if self._head_bytes > self._bounds.max_header_bytes:
             self._refuse_headers()
-        elif len(self.pipeline) >= _MOST_PIPELINED:
+        elif len(self.pipeline) >= _MOST_PIPELINED or self.flow.write_paused:
             self._end()  # an answer now would be taken for that to the first which waits
         else:
             super().send_400_response(msg)
@@ -184,9 +189,15 @@ class BoundedProtocol(HttpToolsProtocol):
         answer = overloaded()
         if answer is None:
             return False
+        if self.flow.write_paused:
+            raise ValueError("refusals that nobody takes")
         self._refused = True
         self.transport.write(answer)
         return True
+
+    def _sends_on(self) -> bool:
+        """Whether the request that has just been answered has not arrived as a whole."""
+        return bool(self.cycle.response_complete and self.cycle.more_body)
 
     def _close_if_idle(self) -> None:
         if self.cycle is None or self.cycle.response_complete:

@@ -119,9 +119,17 @@ class Questioner:
         Raises:
             ProblemError: names the parameter, what was given and what is allowed.
         """
-        asked = self._remembered(query)
+        asked = self.asked(query)
         if isinstance(asked, ProblemError):
             raise asked
+        return asked
+
+    def asked(self, query: bytes) -> tuple[Question, float] | ProblemError:
+        """As `ask`, but an error is returned."""
+        asked = self._remembered(query)
+        if isinstance(asked, ProblemError):
+            # A new one, since an exception holds on to every frame that it was ever raised in.
+            return ProblemError(asked.kind, asked.detail)
         return asked
 
     def _asked_or_refused(self, query: bytes) -> tuple[Question, float] | ProblemError:

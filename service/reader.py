@@ -9,14 +9,16 @@ from typing import Any, Self
 
 from service import answers
 from service.ocr.decoder import Question, Reading
-from service.ocr.exceptions import OcrError
+from service.ocr.exceptions import PictureError
 from service.ocr.recognizer import Recognizer
 from service.problems import DOMAIN_KINDS, ProblemError, problem_of
 from service.questions import Questioner, QuestionParameters
 from service.settings import Settings
+from service.timeline import Timeline
 
 AT_ONCE = 4
-"""Pictures of a batch that one thread reads before others have their turn."""
+"""Pictures that one thread reads together: of a batch, before others have their turn, or of
+requests that wait. Of more than four at once, each costs the model as much (`make bench`)."""
 
 logger = logging.getLogger("service")
 
@@ -54,24 +56,50 @@ class Reader:
         )
         return cls(recognizer, Questioner(recognizer.metadata.alphabet, defaults), observe)
 
-    def answer(self, picture: bytes, query: bytes) -> bytes:
-        """The JSON of the answer to one picture; for a thread of its own.
+    def answer_each(
+        self, requests: Sequence[tuple[bytes, bytes, Timeline]]
+    ) -> list[bytes | Exception]:
+        """The JSON of the answers to requests of one picture each, read together.
 
-        Raises:
-            ProblemError: the parameters cannot be.
-            PictureError: the picture cannot be read.
+        Args:
+            requests: picture and query of each, and the timeline to mark.
+
+        Returns:
+            For each its answer, or the ProblemError or PictureError that stands in its place.
         """
-        question, min_confidence = self.questioner.ask(query)
-        reading = self.recognizer.read(picture, question)
-        self.observe(len(picture), reading)
+        began = time.perf_counter()
+        asked = [self.questioner.asked(query) for _, query, _ in requests]
+        together = [
+            (picture, question[0])
+            for (picture, _, _), question in zip(requests, asked, strict=True)
+            if not isinstance(question, ProblemError)
+        ]
+        readings = iter(self.recognizer.read_each(together))
+        given: list[bytes | Exception] = []
+        for (picture, _, timeline), question in zip(requests, asked, strict=True):
+            if isinstance(question, ProblemError):
+                given.append(question)
+                continue
+            reading = next(readings)
+            if isinstance(reading, Reading):
+                timeline.note(timeline.receive_ended, began, self.recognizer)
+            given.append(self._answer(len(picture), reading, question[1]))
+        return given
+
+    def _answer(
+        self, size: int, outcome: Reading | PictureError, min_confidence: float
+    ) -> bytes | PictureError:
+        if isinstance(outcome, PictureError):
+            return outcome
+        self.observe(size, outcome)
         return answers.encoded(
-            answers.prediction(reading, self.recognizer.metadata, min_confidence)
+            answers.prediction(outcome, self.recognizer.metadata, min_confidence)
         )
 
     def answer_batch(
         self, pictures: Sequence[bytes | ProblemError], question: Question, min_confidence: float
-    ) -> list[dict[str, Any]]:
-        """The members of `schemas.BatchItem` for every picture, in their order.
+    ) -> list[bytes]:
+        """The JSON of `schemas.BatchItem` for every picture, in their order.
 
         Args:
             pictures: or why there is none.
@@ -83,23 +111,25 @@ class Reader:
                 self.observe(len(picture), outcome)
         readings = iter(outcomes)
         return [
-            _item(next(readings) if isinstance(picture, bytes) else picture, self, min_confidence)
+            answers.encoded(
+                self._item(
+                    next(readings) if isinstance(picture, bytes) else picture, min_confidence
+                )
+            )
             for picture in pictures
         ]
 
-
-def _item(outcome: Any, reader: Reader, min_confidence: float) -> dict[str, Any]:
-    if isinstance(outcome, ProblemError):
-        problem = problem_of(outcome.kind, outcome.detail).model_dump()
-        return {"prediction": None, "problem": problem}
-    if isinstance(outcome, OcrError):
-        problem = problem_of(DOMAIN_KINDS[type(outcome)], str(outcome)).model_dump()
-        return {"prediction": None, "problem": problem}
-    metadata = reader.recognizer.metadata
-    return {
-        "prediction": answers.prediction(outcome, metadata, min_confidence),
-        "problem": None,
-    }
+    def _item(
+        self, outcome: Reading | PictureError | ProblemError, min_confidence: float
+    ) -> dict[str, Any]:
+        if isinstance(outcome, Reading):
+            prediction = answers.prediction(outcome, self.recognizer.metadata, min_confidence)
+            return {"prediction": prediction, "problem": None}
+        if isinstance(outcome, ProblemError):
+            problem = problem_of(outcome.kind, outcome.detail)
+        else:
+            problem = problem_of(DOMAIN_KINDS[type(outcome)], str(outcome))
+        return {"prediction": None, "problem": problem.model_dump()}
 
 
 def load_recognizer(settings: Settings) -> Recognizer:

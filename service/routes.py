@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service import __version__, answers, problems
+from service import __version__, problems
 from service.cpu import cpu_budget
 from service.drain import STATE, Drain
 from service.engine import Engine, engine_of
@@ -97,7 +97,7 @@ async def predict_batch(request: Request) -> Response:
     """Gives an answer for every picture, in their order; one that cannot be read has a problem in
     place of a prediction.
     """
-    return _json(answers.encoded({"answers": await engine_of(request).answer_batch(request)}))
+    return _json(await engine_of(request).answer_batch(request))
 
 
 HOT: Mapping[str, Callable[[Request], Awaitable[Response]]] = {

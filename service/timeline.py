@@ -65,9 +65,13 @@ class Timeline:
         def run() -> T:
             began = time.perf_counter()
             result = work()
-            infer_began, infer_ended = recognizer.inferred
-            if infer_began >= began:  # and not by earlier work of this thread
-                self.reads.append(Read(submitted, began, infer_began, infer_ended))
+            self.note(submitted, began, recognizer)
             return result
 
         return run
+
+    def note(self, submitted: float, began: float, recognizer: Recognizer) -> None:
+        """Marks what this thread has had the model read since it began, if it has."""
+        infer_began, infer_ended = recognizer.inferred
+        if infer_began >= began:  # and not by earlier work of this thread
+            self.reads.append(Read(submitted, began, infer_began, infer_ended))

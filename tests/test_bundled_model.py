@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from service.ocr.decoder import Reading
 from service.ocr.likelihood import log_likelihood
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
@@ -41,6 +42,18 @@ def test_there_are_examples() -> None:
 def test_examples_are_read(example: Path, bundled: Recognizer) -> None:
     """Every example is read right; its name is its text."""
     assert bundled.read(example.read_bytes()).text == example.stem
+
+
+def test_company_changes_no_answer(bundled: Recognizer) -> None:
+    """Read together, pictures give the same texts and, but for rounding, the same confidences."""
+    pictures = [example.read_bytes() for example in EXAMPLES]
+    for count in (2, 3, 4):
+        together = bundled.read_all(pictures[:count])
+        for picture, found in zip(pictures, together, strict=False):
+            assert isinstance(found, Reading)
+            alone = bundled.read(picture)
+            assert found.text == alone.text
+            assert found.confidence == pytest.approx(alone.confidence, abs=1e-5)
 
 
 def test_it_answers_as_at_its_export(bundled: Recognizer) -> None:

@@ -1,5 +1,6 @@
 """The endpoints of the Open Inference Protocol."""
 
+import math
 from typing import Annotated, Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from service import __version__, problems, routes
 from service.document import reference
-from service.engine import engine_of
+from service.engine import Engine, engine_of
 from service.inference import offer
 from service.inference.errors import PREFIX, documented_errors
 from service.inference.messages import LENGTH_HEADER, InferenceRequest, encoded
@@ -34,6 +35,9 @@ _MALFORMED = Kind(400, "malformed-inference", "Malformed request, or a picture t
 _ENCODED = Kind(415, "encoded-inference", "A content encoding")
 _QUICK_BYTES = 1 << 16
 """Of JSON, that are parsed in less than the time that handing them to a thread and back takes."""
+
+_QUICK_ELEMENTS = 500
+"""Of tensors, that become JSON in that time."""
 
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 _NOT_READY = {"_503": "No model is ready"}
@@ -195,7 +199,7 @@ async def infer(request: Request) -> Response:
             outputs = offer.from_probabilities(rows, recognizer.metadata)
     except MalformedTensorError as error:
         raise ProblemError(_MALFORMED, str(error)) from error
-    return _answer(inference, outputs, reader)
+    return await _answer(engine, inference, outputs, reader)
 
 
 async def _received(request: Request) -> InferenceRequest:
@@ -217,14 +221,20 @@ async def _received(request: Request) -> InferenceRequest:
     return await engine.pool.run(lambda: InferenceRequest.parse(body, length), admitted=True)
 
 
-def _answer(inference: InferenceRequest, tensors: list[Tensor], reader: Reader) -> Response:
+async def _answer(
+    engine: Engine, inference: InferenceRequest, tensors: list[Tensor], reader: Reader
+) -> Response:
     model = reader.recognizer.metadata
     head = {"model_name": model.name, "model_version": model.version}
     if inference.identity is not None:
         head["id"] = inference.identity
     by_name = {tensor.name: tensor for tensor in tensors}
     wanted = inference.outputs or dict.fromkeys(by_name, inference.binary)
-    body, length = encoded(head, [(by_name[name], binary) for name, binary in wanted.items()])
+    given = [(by_name[name], binary) for name, binary in wanted.items()]
+    if any(math.prod(tensor.shape) > _QUICK_ELEMENTS and not binary for tensor, binary in given):
+        body, length = await engine.pool.run(lambda: encoded(head, given), admitted=True)
+    else:
+        body, length = encoded(head, given)
     if not any(wanted.values()):
         return Response(body, media_type="application/json")
     return Response(

@@ -1,5 +1,6 @@
 """Reads pictures with a model: an ONNX session, its metadata and the CTC codec."""
 
+import itertools
 import threading
 import time
 from collections.abc import Sequence
@@ -78,12 +79,21 @@ class Recognizer:
     def read_all(
         self, pictures: Sequence[bytes], question: Question = PLAIN
     ) -> list[Reading | PictureError]:
+        """`read_each` with the same question about all of them."""
+        return self.read_each([(picture, question) for picture in pictures])
+
+    def read_each(
+        self, questions: Sequence[tuple[bytes, Question]]
+    ) -> list[Reading | PictureError]:
         """`read` of several pictures with one call of the model, in their order.
+
+        Args:
+            questions: each picture and what is asked about it.
 
         Returns:
             For each its reading, or what is wrong with it.
         """
-        grays = [self._gray_or_error(picture) for picture in pictures]
+        grays = [self._gray_or_error(picture) for picture, _ in questions]
         sound = [gray for gray in grays if not isinstance(gray, PictureError)]
         if not sound:
             return [gray for gray in grays if isinstance(gray, PictureError)]
@@ -93,7 +103,7 @@ class Recognizer:
             gray
             if isinstance(gray, PictureError)
             else self.decoder.decode(next(probabilities), question).scaled(*gray.shape[::-1])
-            for gray in grays
+            for gray, (_, question) in zip(grays, questions, strict=True)
         ]
 
     def _gray_or_error(self, picture: bytes) -> FloatArray | PictureError:
@@ -121,26 +131,33 @@ class Recognizer:
         """Warms the session up and reads the golden pictures.
 
         Args:
-            largest_batch: pictures that `read_all` will be given; the session's memory then grows
-                here, and no more later.
+            largest_batch: pictures that `read_all` will be given at most; for batches of every
+                size up to it the session's memory grows here, and no more later.
 
         Raises:
             ModelCheckError: one of them is read otherwise than at the export.
         """
-        for picture in self.metadata.golden:
+        golden = itertools.cycle(self.metadata.golden)
+        batches = [[picture] for picture in self.metadata.golden]
+        batches += [list(itertools.islice(golden, n)) for n in range(2, largest_batch + 1)]
+        for batch in batches:
             try:
-                self.read_all([picture.data] * largest_batch)
-                text = self.read(picture.data).text
-            except PictureError as error:
-                raise ModelCheckError(f"a golden picture cannot be decoded: {error}") from error
+                readings = self.read_all([picture.data for picture in batch])
             except Exception as error:
                 # Whatever a damaged graph makes the runtime raise.
                 raise ModelCheckError(f"the model cannot be run: {error}") from error
-            if text != picture.text:
-                raise ModelCheckError(
-                    f"the model reads a golden picture as {text!r} and not {picture.text!r}; "
-                    "export it again with `make export-onnx`."
-                )
+            for picture, reading in zip(batch, readings, strict=True):
+                _check_reading(reading, picture.text)
+
+
+def _check_reading(reading: Reading | PictureError, text: str) -> None:
+    if isinstance(reading, PictureError):
+        raise ModelCheckError(f"a golden picture cannot be decoded: {reading}") from reading
+    if reading.text != text:
+        raise ModelCheckError(
+            f"the model reads a golden picture as {reading.text!r} and not {text!r}; "
+            "export it again with `make export-onnx`."
+        )
 
 
 def _check_shapes(session: Session, metadata: ModelMetadata) -> None:

@@ -1,15 +1,18 @@
 import base64
 import json
+import threading
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import httpx2
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.inference.messages import LENGTH_HEADER
+from service.inference import routes
+from service.inference.messages import LENGTH_HEADER, encoded
 from service.ocr.recognizer import Recognizer
 from service.pool import OverloadedError, Pool
 from service.settings import Settings
@@ -62,6 +65,23 @@ def test_parts_of_the_time_are_counted(client: TestClient) -> None:
     text = client.get("/metrics").text
     for part, count in {"receive": 1, "wait": 2, "decode": 2, "infer": 2, "respond": 1}.items():
         assert f'captcha_ocr_request_part_seconds_count{{part="{part}"}} {count}.0' in text
+
+
+def test_large_tensors_are_written_in_a_thread(client: TestClient) -> None:
+    """Meanwhile the event loop answers others."""
+    writers = []
+
+    def written(*arguments: Any) -> Any:
+        writers.append(threading.current_thread().name)
+        return encoded(*arguments)
+
+    rows = np.zeros((30, stripes.WIDTH, stripes.HEIGHT, 1), np.float32)
+    tensor = {"name": "image", "datatype": "FP32", "shape": list(rows.shape)}
+    with patch.object(routes, "encoded", written):
+        sent = {"inputs": [tensor | {"data": rows.ravel().tolist()}]}
+        (output,) = client.post(INFER, json=sent).json()["outputs"]
+    assert output["shape"] == [30, stripes.TIME_STEPS, len(stripes.ALPHABET) + 1]
+    assert [name.partition("-")[0] for name in writers] == ["reader"]
 
 
 def test_constraints(client: TestClient) -> None:

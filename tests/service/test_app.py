@@ -55,7 +55,7 @@ def test_model(client: TestClient) -> None:
 
 def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
     """An internal error is a problem without a word of what happened inside."""
-    with patch.object(Recognizer, "read", side_effect=RuntimeError("secret")):
+    with patch.object(Recognizer, "infer", side_effect=RuntimeError("secret")):
         response = post(client, stripes.picture("a"))
     assert_problem(response, 500, "internal-error", "log")
     assert "secret" not in response.text

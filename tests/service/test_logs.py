@@ -60,7 +60,7 @@ def test_an_unsound_request_id_is_replaced(given: str | bytes, client: TestClien
 def test_a_failure_has_an_id_too(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     """Also the answer to an internal error names the line in the log."""
     caplog.set_level(logging.INFO, "service.access")
-    with patch.object(Recognizer, "read", side_effect=RuntimeError("secret")):
+    with patch.object(Recognizer, "infer", side_effect=RuntimeError("secret")):
         answer = post(client, stripes.picture("a"), headers={"X-Request-ID": "mine"})
     assert answer.status_code == 500
     assert answer.headers.get_list("x-request-id") == ["mine"]

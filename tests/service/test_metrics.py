@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.metrics import Metrics
+from service.pool import OverloadedError, Pool
 from service.settings import Settings
 from tests import stripes
 from tests.service.server import serving
@@ -67,14 +69,13 @@ def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> N
     assert "secret" not in text
 
 
-def test_early_refusals_are_counted(client: TestClient, settings: Settings) -> None:
+def test_early_refusals_are_counted(client: TestClient) -> None:
     """Also those that the server gives before the application sees the request."""
     engine = client.app.state.engine  # type: ignore[attr-defined]
     assert engine.overloaded() is None
     assert value(scrape(client), "requests_total", reason="overloaded") == 0
-    engine.pool.in_flight = engine.pool.threads + settings.queue_requests
-    assert engine.overloaded() is not None
-    engine.pool.in_flight = 0
+    with patch.object(Pool, "admit", side_effect=OverloadedError(1)):
+        assert engine.overloaded() is not None
     text = scrape(client)
     assert value(text, "requests_total", route="any", status="503", reason="overloaded") == 1
 

@@ -3,8 +3,10 @@
 import json
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -94,6 +96,27 @@ def test_a_byte_after_a_refusal_changes_nothing(address: tuple[str, int]) -> Non
     begun = HEAD + b"X-API-Key: secret\r\nContent-Length: 99999999\r\n\r\n"
     received = talk(address, begun, *[b"x"] * 5, pause=SECONDS / 5)
     assert [status for status, _ in received] in ([413], [])
+
+
+def test_who_sends_too_much_hears_of_it(address: tuple[str, int]) -> None:
+    """The refusal reaches a client that first sends all it has, in chunks."""
+    begun = HEAD + b"X-API-Key: secret\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"10000\r\n" + bytes(65536) + b"\r\n"
+    for _ in range(5):
+        with socket.create_connection(address, timeout=20) as connection:
+            connection.sendall(begun + 48 * chunks + b"0\r\n\r\n")
+            ((status, _),) = answers(connection)
+        assert status == 413
+
+
+def test_too_much_is_not_listened_to_for_ever(address: tuple[str, int]) -> None:
+    """A client that sends on and on after its refusal is cut off."""
+    begun = HEAD + b"X-API-Key: secret\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"10000\r\n" + bytes(65536) + b"\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(begun)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            deque(map(connection.sendall, repeat(chunks, 10_000)), maxlen=0)
 
 
 def test_keys_are_checked_before_the_body(address: tuple[str, int]) -> None:
@@ -236,6 +259,25 @@ def test_refusals_under_overload(stripe_model: Path) -> None:
     assert heads == [b"503 Service Unavailable", b"200 OK"] * 2
     assert received.lower().count(b"retry-after: 3\r\n") == 2
     assert received.count(b'"type":"/problems/overloaded"') == 2
+
+
+def test_refusals_that_nobody_takes(stripe_model: Path) -> None:
+    """A client that is refused on and on and never reads is cut off, its answers not kept."""
+    process = start(_ALWAYS_FULL, port=0, model_path=stripe_model, request_seconds=20)
+    request = HEAD + b"A: " + b"b" * 1000 + b"\r\nContent-Length: 0\r\n\r\n"
+    sent = 0
+    try:
+        url = urlsplit(address_of(process))
+        with socket.create_connection((url.hostname or "", url.port or 0)) as client:
+            client.settimeout(1)
+            with suppress(OSError):
+                while sent < 60_000:
+                    client.sendall(request * 100)
+                    sent += 100
+    finally:
+        process.kill()
+        process.communicate()
+    assert sent < 60_000
 
 
 def test_inference_is_refused_in_its_own_words(stripe_model: Path) -> None:

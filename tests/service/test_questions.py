@@ -7,6 +7,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.app import create_app
+from service.problems import ProblemError
+from service.questions import Questioner, QuestionParameters
 from service.settings import Settings
 from tests import stripes
 from tests.service.test_predict import assert_problem, post
@@ -112,6 +114,17 @@ def test_a_refused_pattern_is_refused_again(client: TestClient) -> None:
     ]
     assert answers[0] == answers[1]
     assert answers[0]["status"] == 422
+
+
+def test_a_refusal_that_is_repeated_holds_on_to_nothing() -> None:
+    """However often it is asked for, it does not gather the frames that it was raised in."""
+    questioner = Questioner(stripes.ALPHABET, QuestionParameters())
+    frames = []
+    for _ in range(5):
+        with pytest.raises(ProblemError) as refused:
+            questioner.ask(b"length=0")
+        frames.append(len(refused.traceback))
+    assert len(set(frames)) == 1
 
 
 def test_accepted_agrees_with_what_is_shown(client: TestClient) -> None:
