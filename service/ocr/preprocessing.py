@@ -6,15 +6,18 @@ nor where the bytes came from.
 """
 
 import io
+from collections.abc import Callable
+from contextlib import nullcontext
+from threading import Lock
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
+from service.ocr.gray import FloatArray as FloatArray
+from service.ocr.gray import gray, stretched
 from service.ocr.png import SIGNATURE, without_metadata
-
-FloatArray = NDArray[np.float32]
 
 DEFAULT_MAX_PIXELS = 4_000_000
 """Width × height above which a picture is refused unread."""
@@ -30,8 +33,13 @@ _MOST_SCANS = 64
 
 _BIT_DEPTH_OFFSET = 24
 """Where a PNG states how many bits a sample has (W3C PNG, third edition, section 11.2.1)."""
-_WHITE = np.float32(1)
-_FULL = np.float32(255)
+
+_LARGE_PIXELS = 500_000
+_LARGE = Lock()
+"""Held while a large picture is decoded: as many at once as there are threads would need memory for
+all of them, which is had for little while pictures are small."""
+
+T = TypeVar("T")
 
 
 def sniff_format(data: bytes) -> str | None:
@@ -67,15 +75,25 @@ def preprocess(
     Raises:
         UnsupportedFormatError, UndecodableError, PictureTooLargeError
     """
-    return fitted(decode_gray(data, max_pixels), width, height)
+    return fit(data, width, height, max_pixels).tensor
 
 
-def fitted(gray: FloatArray, width: int, height: int) -> FloatArray:
-    """Stretches a decoded picture `(height, width)` to the tensor `(width, height, 1)`."""
-    if gray.shape != (height, width):
-        resized = Image.fromarray(gray).resize((width, height), Image.Resampling.BILINEAR)
-        gray = np.asarray(resized)
-    return np.ascontiguousarray(gray.T)[:, :, np.newaxis]
+class Fitted(NamedTuple):
+    """A picture as the model takes it, and its own size."""
+
+    tensor: FloatArray
+    width: int
+    height: int
+
+
+def fit(data: bytes, width: int, height: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> Fitted:
+    """What `preprocess` gives, and how large the picture was; arguments and errors are the same."""
+
+    def fitted(image: Image.Image) -> Fitted:
+        tensor = np.ascontiguousarray(stretched(image, width, height).T)[:, :, np.newaxis]
+        return Fitted(tensor, *image.size)
+
+    return _decoded(data, max_pixels, fitted)
 
 
 def decode_gray(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
@@ -83,6 +101,11 @@ def decode_gray(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray
 
     Arguments and errors are those of `preprocess`.
     """
+    return _decoded(data, max_pixels, gray)
+
+
+def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T:
+    """What is made of a decoded picture, which is upright by then."""
     if not data:
         raise UndecodableError("The picture is empty: 0 bytes were sent.")
     picture_format = sniff_format(data)
@@ -110,13 +133,18 @@ def decode_gray(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray
         )
     if image.width == 0 or image.height == 0:
         raise UndecodableError(f"The picture has {image.width}×{image.height} pixels: none.")
+    large = image.width * image.height > _LARGE_PIXELS
     try:
-        image.load()
-        if picture_format == "PNG":
-            _scale_transparent_key(image, data[_BIT_DEPTH_OFFSET])
-        if _is_turned(image):
-            image = ImageOps.exif_transpose(image)
-        return _to_gray(image)
+        with _LARGE if large else nullcontext():
+            image.load()
+            if picture_format == "PNG":
+                _scale_transparent_key(image, data[_BIT_DEPTH_OFFSET])
+            if _is_turned(image):
+                image = ImageOps.exif_transpose(image)
+            try:
+                return use(image)
+            finally:
+                del image  # before the next one is decoded
     except Exception as error:
         raise UndecodableError(f"The {picture_format} data are broken or cut short.") from error
 
@@ -136,30 +164,3 @@ def _scale_transparent_key(image: Image.Image, bit_depth: int) -> None:
         image.info["transparency"] = key * 255 // ((1 << bit_depth) - 1)
     elif image.mode == "RGB" and isinstance(key, tuple) and bit_depth == 16:
         image.info["transparency"] = tuple(sample >> 8 for sample in key)
-
-
-def _to_gray(image: Image.Image) -> FloatArray:
-    """A decoded picture of any mode as float32 `(height, width)`, 0 to 1, on white."""
-    if image.mode.startswith("I"):
-        return _sixteen_bit_to_gray(image)
-    if image.has_transparency_data and not _is_opaque(image):
-        luma_alpha = np.asarray(image.convert("RGBA").convert("LA"), np.float32) / _FULL
-        luma, alpha = luma_alpha[:, :, 0], luma_alpha[:, :, 1]
-        return _WHITE - alpha * (_WHITE - luma)
-    if image.mode == "CMYK":
-        # Straight to L would skip Pillow's colour conversion and read the inks as RGB.
-        image = image.convert("RGB")
-    return np.asarray(image.convert("L"), np.float32) / _FULL
-
-
-def _is_opaque(image: Image.Image) -> bool:
-    """Whether an alpha channel hides nothing, as in most pictures that have one."""
-    return image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema() == (255, 255)
-
-
-def _sixteen_bit_to_gray(image: Image.Image) -> FloatArray:
-    """16-bit gray, which `Image.convert("L")` would clip at 255, scaled to 0–1."""
-    samples = np.asarray(image, np.float32)
-    gray = samples / np.float32(65535)
-    key = image.info.get("transparency")
-    return gray if key is None else np.where(samples == key, _WHITE, gray)

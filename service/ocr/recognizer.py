@@ -16,8 +16,9 @@ from service.ocr.exceptions import (
     ModelMetadataError,
     PictureError,
 )
+from service.ocr.gray import FloatArray
 from service.ocr.metadata import ModelMetadata
-from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, FloatArray, decode_gray, fitted
+from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, Fitted, fit
 from service.ocr.session import Node, Session, open_session
 
 
@@ -71,10 +72,9 @@ class Recognizer:
         Raises:
             PictureError: the picture cannot be read; see `preprocess`.
         """
-        gray = decode_gray(picture, self._max_pixels)
-        tensor = fitted(gray, self.metadata.width, self.metadata.height)
+        tensor, width, height = self._fit(picture)
         reading = self.decoder.decode(self.infer(tensor[np.newaxis])[0], question)
-        return reading.scaled(*gray.shape[::-1])
+        return reading.scaled(width, height)
 
     def read_all(
         self, pictures: Sequence[bytes], question: Question = PLAIN
@@ -93,22 +93,24 @@ class Recognizer:
         Returns:
             For each its reading, or what is wrong with it.
         """
-        grays = [self._gray_or_error(picture) for picture, _ in questions]
-        sound = [gray for gray in grays if not isinstance(gray, PictureError)]
+        fitted = [self._fit_or_error(picture) for picture, _ in questions]
+        sound = [one.tensor for one in fitted if isinstance(one, Fitted)]
         if not sound:
-            return [gray for gray in grays if isinstance(gray, PictureError)]
-        size = (self.metadata.width, self.metadata.height)
-        probabilities = iter(self.infer(np.stack([fitted(gray, *size) for gray in sound])))
+            return [one for one in fitted if isinstance(one, PictureError)]
+        probabilities = iter(self.infer(np.stack(sound)))
         return [
-            gray
-            if isinstance(gray, PictureError)
-            else self.decoder.decode(next(probabilities), question).scaled(*gray.shape[::-1])
-            for gray, (_, question) in zip(grays, questions, strict=True)
+            one
+            if isinstance(one, PictureError)
+            else self.decoder.decode(next(probabilities), question).scaled(one.width, one.height)
+            for one, (_, question) in zip(fitted, questions, strict=True)
         ]
 
-    def _gray_or_error(self, picture: bytes) -> FloatArray | PictureError:
+    def _fit(self, picture: bytes) -> Fitted:
+        return fit(picture, self.metadata.width, self.metadata.height, self._max_pixels)
+
+    def _fit_or_error(self, picture: bytes) -> Fitted | PictureError:
         try:
-            return decode_gray(picture, self._max_pixels)
+            return self._fit(picture)
         except PictureError as error:
             return error.with_traceback(None)
 
