@@ -21,6 +21,9 @@ from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, ProblemResponse
 _LINGER_SECONDS = 0.25
 """How long a connection without a request stays open at the end: one may be on its way."""
 
+_LINE_BYTES = len(b": \r\n")
+"""Of a header, beside its name and value."""
+
 _MOST_PIPELINED = 64
 """Requests of one connection that wait for the answers to those before them."""
 
@@ -49,7 +52,7 @@ class Bounds:
     Args:
         request_seconds: for a request to arrive, counted from its first byte, or, of the first
             one, from the beginning of the connection; and for an answer to be taken.
-        max_header_bytes: names and values of one request's headers, and its address.
+        max_header_bytes: lines of one request's headers, and its address.
     """
 
     request_seconds: float
@@ -63,7 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._bounds = bounds
         self._in_head = False
-        self._head_bytes = 0
+        self._head_bytes = self._field_bytes = 0
+        """What has arrived since the headers began, and what has been found in them."""
         self._refused = False
         """Whether the request that is arriving has been answered already."""
         self._data_bytes = self._others_bytes = 0
@@ -104,17 +108,23 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = -self._others_bytes
+        self._field_bytes = 0
         self.scope["extensions"] = {GONE: self.transport.is_closing}  # type: ignore[dict-item]
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # As lines, for a thousand without a value take memory, too; and while they are parsed,
+        # for what arrives at once may be very many times the limit.
+        self._field_bytes += len(name) + len(value) + _LINE_BYTES
+        self._bound_head(self._field_bytes)
+        super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self._is_refused():
             return
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > self._bounds.max_header_bytes:
-            self._head_bytes = size
-            raise ValueError("too large")  # stops the parser, which has the answer be sent
+        self._bound_head(len(self.url) + self._field_bytes)
         if len(self.pipeline) >= _MOST_PIPELINED:
             # uvicorn reads on after each answer, however many requests wait.
             raise ValueError("too many requests at once")
@@ -173,6 +183,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
         else:
             self.cycle.keep_alive = False
+
+    def _bound_head(self, size: int) -> None:
+        if size > self._bounds.max_header_bytes:
+            self._head_bytes = size
+            raise ValueError("too large")  # stops the parser, which has the answer be sent
 
     def _is_refused(self) -> bool:
         """Answers a picture that would wait too long, before anything is made of the request.

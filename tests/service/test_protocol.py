@@ -1,5 +1,6 @@
 """Over real sockets: what a client may do to a connection."""
 
+import asyncio
 import json
 import socket
 import time
@@ -8,11 +9,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
+from service.protocol import BoundedProtocol, Bounds
 from tests import stripes
 from tests.service.server import address_of, serving, start
 
@@ -134,6 +139,27 @@ def test_headers_are_bounded(headers: bytes, end: bytes, address: tuple[str, int
     received = talk(address, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n" + headers + end)
     assert [status for status, _ in received] in ([431], [])
     assert received or len(headers) > 65536  # who sends on may miss the answer
+
+
+@pytest.mark.parametrize("line", [b"A:\r\n", b"A: bcdef\r\n"])
+def test_headers_beyond_the_bound_are_not_kept(line: bytes) -> None:
+    """However many arrive at once, there is never more of them in memory than the limit."""
+    kept = []
+
+    async def application(scope: object, receive: object, send: object) -> None:
+        """Is not come to."""
+
+    async def receive() -> None:
+        config = uvicorn.Config(application, lifespan="off")
+        config.load()
+        protocol = BoundedProtocol(config, ServerState(), {}, bounds=Bounds(1, 2048))
+        protocol.connection_made(Mock())
+        protocol.data_received(b"GET / HTTP/1.1\r\n" + line * 25_000)
+        kept.append(sum(len(name) + len(value) + 4 for name, value in protocol.headers))
+        protocol.connection_lost(None)
+
+    asyncio.run(receive())
+    assert 1000 < kept[0] <= 2048
 
 
 def test_headers_within_the_bound(address: tuple[str, int]) -> None:
