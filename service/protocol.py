@@ -76,6 +76,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """When the request that is arriving must have arrived."""
         self._unread: asyncio.TimerHandle | None = None
         """When the answers that are waiting must have been taken."""
+        self._abort: asyncio.TimerHandle | None = None
+        """When a connection that is being closed must be."""
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -88,6 +90,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect_nothing()
         self._drop_unread_timer()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        if self._abort is not None:
+            self._abort.cancel()
+        # What refers to itself waits for the garbage collector, which seldom looks among a service's
+        # many lasting objects: the memory of a thousand connections would stay.
+        self.pipeline.clear()
+        self.cycle = None  # type: ignore[assignment]
+        del self._answers_to
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -212,7 +222,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _sends_on(self) -> bool:
         """Whether the request that has just been answered has not arrived as a whole."""
-        return bool(self.cycle.response_complete and self.cycle.more_body)
+        cycle = self.cycle
+        return bool(cycle is not None and cycle.response_complete and cycle.more_body)
 
     def _close_if_idle(self) -> None:
         if self.cycle is None or self.cycle.response_complete:
@@ -262,4 +273,5 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _abort_later(self) -> None:
         """Closing waits until what was written has been taken, which may be never."""
-        self.loop.call_later(self._bounds.request_seconds, self.transport.abort)
+        if self._abort is None:
+            self._abort = self.loop.call_later(self._bounds.request_seconds, self.transport.abort)

@@ -1,9 +1,11 @@
 """Over real sockets: what a client may do to a connection."""
 
 import asyncio
+import gc
 import json
 import socket
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -53,6 +55,19 @@ def answers(connection: socket.socket) -> list[tuple[int, bytes]]:
         found.append((int(head.split()[1]), rest[:length]))
         received = rest[length:]
     return found
+
+
+def connection() -> BoundedProtocol:
+    """A connection without a socket, to an application that has no answers."""
+
+    async def application(scope: object, receive: object, send: object) -> None:
+        """Answers nothing."""
+
+    config = uvicorn.Config(application, lifespan="off")
+    config.load()
+    protocol = BoundedProtocol(config, ServerState(), {}, bounds=Bounds(9, 2048))
+    protocol.connection_made(Mock())
+    return protocol
 
 
 def talk(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[tuple[int, bytes]]:
@@ -144,22 +159,44 @@ def test_headers_are_bounded(headers: bytes, end: bytes, address: tuple[str, int
 @pytest.mark.parametrize("line", [b"A:\r\n", b"A: bcdef\r\n"])
 def test_headers_beyond_the_bound_are_not_kept(line: bytes) -> None:
     """However many arrive at once, there is never more of them in memory than the limit."""
-    kept = []
 
-    async def application(scope: object, receive: object, send: object) -> None:
-        """Is not come to."""
-
-    async def receive() -> None:
-        config = uvicorn.Config(application, lifespan="off")
-        config.load()
-        protocol = BoundedProtocol(config, ServerState(), {}, bounds=Bounds(1, 2048))
-        protocol.connection_made(Mock())
+    async def kept() -> int:
+        protocol = connection()
         protocol.data_received(b"GET / HTTP/1.1\r\n" + line * 25_000)
-        kept.append(sum(len(name) + len(value) + 4 for name, value in protocol.headers))
         protocol.connection_lost(None)
+        return sum(len(name) + len(value) + 4 for name, value in protocol.headers)
 
-    asyncio.run(receive())
-    assert 1000 < kept[0] <= 2048
+    assert 1000 < asyncio.run(kept()) <= 2048
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        READY[:-2],
+        b"A" * 5000,
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 1000,
+        READY * 5,
+        HEAD + b"\r\n",
+    ],
+)
+def test_a_lost_connection_leaves_nothing(sent: bytes) -> None:
+    """Its memory is free at once, and not when the garbage collector comes round."""
+
+    async def left() -> object:
+        protocol = connection()
+        protocol.data_received(sent)
+        protocol.connection_lost(ConnectionResetError())
+        await asyncio.sleep(0.01)  # the request ends, too
+        lost = weakref.ref(protocol)
+        del protocol
+        return lost()
+
+    gc.disable()
+    try:
+        assert asyncio.run(left()) is None
+    finally:
+        gc.enable()
 
 
 def test_headers_within_the_bound(address: tuple[str, int]) -> None:
