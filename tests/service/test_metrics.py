@@ -104,7 +104,7 @@ def test_readings_are_measured(client: TestClient) -> None:
     ("slow", "part"),
     [
         ("service.engine.read_picture", "receive"),
-        ("service.ocr.recognizer.fitted", "decode"),
+        ("service.ocr.recognizer.fit", "decode"),
         ("service.ocr.decoder.Decoder.decode", "respond"),
     ],
 )
