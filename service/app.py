@@ -1,6 +1,7 @@
 """Builds the application: `create_app` is the composition root."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -64,6 +65,10 @@ def create_app(
             metrics.follow(engine.pool),
         )
         sys.setswitchinterval(_SWITCH_SECONDS)
+        # What is there by now stays: the garbage collector, which looks the less often the more it
+        # would have to look at, is only to look at what requests leave.
+        gc.collect()
+        gc.freeze()
         with ending.before_stopping(settings.drain_seconds):
             yield {drain.STATE: ending, OVERLOADED_STATE: engine.overloaded}
         app.state.engine = None

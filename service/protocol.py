@@ -93,8 +93,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._abort is not None:
             self._abort.cancel()
-        # What refers to itself waits for the garbage collector, which seldom looks among a service's
-        # many lasting objects: the memory of a thousand connections would stay.
+        # What refers to itself waits for the garbage collector, which seldom looks among so many
+        # lasting objects: the memory of a thousand connections would stay.
         self.pipeline.clear()
         self.cycle = None  # type: ignore[assignment]
         del self._answers_to
