@@ -28,10 +28,13 @@ test: $(VENV)/.dev ## run every test; ARGS= goes to pytest
 test-hostile: $(VENV)/.dev ## attack a running service; HOSTILE_SHARE=0.02 for a fiftieth of the requests
 	HOSTILE_SHARE=$(HOSTILE_SHARE) $(PY) -m pytest -m hostile tests/hostile $(ARGS)
 
+test-container-hostile: $(VENV)/.dev ## the same attacks, all together on a container with little memory
+	HOSTILE_SHARE=$(HOSTILE_SHARE) $(PY) -m pytest -m container tests/hostile $(ARGS)
+
 test-soak: $(VENV)/.dev ## SOAK_MINUTES (30) of mixed load, in which nothing may leak
 	SOAK_MINUTES=$(SOAK_MINUTES) $(PY) -m pytest -m soak tests/hostile $(ARGS)
 
-reliability: $(VENV)/.dev ## write docs/reliability.md from what these two have measured
+reliability: $(VENV)/.dev ## write docs/reliability.md from what these three have measured
 	$(PY) -m tests.hostile.report
 
 lint: $(VENV)/.dev ## format check, lint and types

@@ -1,4 +1,5 @@
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,3 +27,10 @@ def some(share: float) -> Callable[[int, int], int]:
 def normal() -> bytes:
     """A picture as the service is meant to get them."""
     return min(EXAMPLES.glob("*.png")).read_bytes()
+
+
+@pytest.fixture
+def descriptors() -> None:
+    """Enough for every client, here and in the service."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))

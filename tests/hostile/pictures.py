@@ -103,6 +103,18 @@ def foreign() -> Iterator[tuple[str, bytes]]:
     yield "nothing but a signature's first half", SIGNATURE[:4]
 
 
+def corpus() -> Iterator[tuple[str, str, bytes, frozenset[int]]]:
+    """Group, name, file, and the statuses that it may be answered with."""
+    groups = (
+        ("valid", valid(), {200}),
+        ("broken", broken(), {415, 422}),
+        ("foreign", foreign(), {415}),
+    )
+    for group, members, expected in groups:
+        for name, picture in members:
+            yield group, name, picture, frozenset(expected)
+
+
 def of_sides(width: int, height: int) -> bytes:
     """A PNG whose header says so, with no more pixels than compress to 48 kB."""
     rows = zlib.compress(bytes(min((width + 1) * height, 50_000_000)), 9)

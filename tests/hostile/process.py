@@ -4,10 +4,11 @@ import http.client
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.connection import Address
 from benchmarks.servers import Recipe, Server, parse_stat, running
 
 PNG = {"Content-Type": "image/png"}
@@ -32,14 +33,9 @@ class Watched:
     temporary: Path
 
     @property
-    def host(self) -> str:
+    def address(self) -> Address:
         """Where it listens."""
-        return self.server.address[0]
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return self.server.address[1]
+        return self.server.address
 
     @property
     def _proc(self) -> Path:
@@ -70,14 +66,9 @@ class Watched:
         lines = (self._proc / "status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
-    @contextmanager
-    def connected(self) -> Iterator[http.client.HTTPConnection]:
-        """A connection for requests one after the other; opens itself again where closed."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
-        try:
-            yield connection
-        finally:
-            connection.close()
+    def connected(self) -> AbstractContextManager[http.client.HTTPConnection]:
+        """A connection to it."""
+        return connected(self.address)
 
 
 @contextmanager
@@ -89,6 +80,16 @@ def watched(module: str = "service", **settings: object) -> Iterator[Watched]:
         command: Sequence[str] = (sys.executable, "-m", module)
         with running(Recipe(module, command, environment)) as server:
             yield Watched(server, Path(folder))
+
+
+@contextmanager
+def connected(address: Address) -> Iterator[http.client.HTTPConnection]:
+    """A connection for requests one after the other; opens itself again where closed."""
+    connection = http.client.HTTPConnection(*address, timeout=60)
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 def post(

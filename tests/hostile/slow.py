@@ -69,6 +69,17 @@ async def never_read(connection: socket.socket) -> None:
         await asyncio.sleep(0.02)
 
 
+CLIENTS = {
+    silent: (500, 20),
+    slow_headers: (500, 20),
+    slow_body: (200, 20),
+    large_headers: (20, 2),
+    flood: (50, 5),
+    never_read: (20, 2),
+}
+"""How many of each come at once, and how many at the least where it is a share."""
+
+
 async def _held(address: tuple[str, int], way: Way, patience: float) -> float | None:
     """Seconds until the service closed; None where it did not."""
     begin = time.monotonic()

@@ -52,7 +52,7 @@ def plain(normal: bytes, _: int) -> Iterator[bytes | None]:
 
 
 def _hang_up(service: Watched) -> None:
-    with socket.create_connection((service.host, service.port)) as connection:
+    with socket.create_connection(service.address) as connection:
         connection.sendall(slow.POST + b"Content-Length: 1000\r\n\r\nabc")
 
 

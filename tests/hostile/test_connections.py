@@ -1,10 +1,7 @@
 """What clients may do to the service with connections instead of pictures."""
 
-import itertools
 import json
 import multiprocessing
-import resource
-import select
 import socket
 import statistics
 import struct
@@ -13,22 +10,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from benchmarks.connection import Address
 from tests.hostile import slow
-from tests.hostile.process import Usage, Watched, post, watched
+from tests.hostile.bodies import CHUNKED, DECLARED, IN_CHUNKS, in_one_byte_chunks, until_answered
+from tests.hostile.process import Usage, Watched, connected, post, watched
 from tests.hostile.record import record
 
-pytestmark = pytest.mark.hostile
+pytestmark = [pytest.mark.hostile, pytest.mark.usefixtures("descriptors")]
 
 DEADLINE = 2.0
 MEBI = 1 << 20
-CHUNKED = slow.POST + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-@pytest.fixture(autouse=True)
-def _descriptors() -> None:
-    """Enough for every client, here and in the service."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
 
 
 @pytest.fixture
@@ -38,29 +29,10 @@ def service() -> Iterator[Watched]:
         yield service
 
 
-def until_answered(service: Watched, pieces: Iterator[bytes]) -> tuple[bytes, bytes, int]:
-    """Head and body of the answer, and how many bytes were sent before there was one."""
-    sent = 0
-    with socket.create_connection((service.host, service.port), timeout=60) as connection:
-        for piece in pieces:
-            connection.sendall(piece)
-            sent += len(piece)
-            # Who sends on after the answer may find it lost with the connection (RFC 9112, 9.6).
-            if select.select([connection], [], [], 0.05)[0]:
-                break
-        received = b""
-        while chunk := connection.recv(65536):
-            received += chunk
-    head, _, body = received.partition(b"\r\n\r\n")
-    return head.lower(), body, sent
-
-
 def test_bodies_of_five_megabytes(service: Watched) -> None:
     """Declared or in chunks, they get the same answer, which is the last on the connection."""
-    declared = iter([slow.POST + b"Content-Length: 5000000\r\n\r\n"])
-    pieces = [b"10000\r\n" + bytes(65536) + b"\r\n"] * 77
-    first = until_answered(service, declared)
-    second = until_answered(service, itertools.chain([CHUNKED], pieces))
+    first = until_answered(service.address, DECLARED)
+    second = until_answered(service.address, IN_CHUNKS)
     for head, body, _ in (first, second):
         assert head.startswith(b"http/1.1 413 ")
         assert b"content-type: application/problem+json" in head
@@ -72,13 +44,11 @@ def test_bodies_of_five_megabytes(service: Watched) -> None:
 
 def test_one_byte_a_chunk(service: Watched, normal: bytes, some: Callable[[int, int], int]) -> None:
     """A megabyte in chunks of a byte each is read like any other, and leaves no memory behind."""
-    body = normal.ljust(1_000_000, b"\0")
-    request = CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    request = in_one_byte_chunks(normal)
 
     def send() -> None:
-        with socket.create_connection((service.host, service.port), timeout=120) as connection:
-            connection.sendall(request)
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        head, _, _ = until_answered(service.address, [request])
+        assert head.startswith(b"http/1.1 200 ")
 
     count = some(100, 3)
     for _ in range(max(8, count // 10)):
@@ -101,18 +71,15 @@ def settled(service: Watched, done: Callable[[Usage], bool]) -> Usage:
 
 
 def latencies(
-    host: str, port: int, picture: bytes, stop: "multiprocessing.synchronize.Event", out: object
+    address: Address, picture: bytes, stop: "multiprocessing.synchronize.Event", out: object
 ) -> None:
     """Asks until told to stop, and puts what each request took, in seconds, and the failures."""
-    import http.client
-
-    connection = http.client.HTTPConnection(host, port, timeout=60)
     seconds, failures = [], 0
-    while not stop.is_set():
-        begin = time.perf_counter()
-        failures += post(connection, picture)[0] != 200
-        seconds.append(time.perf_counter() - begin)
-    connection.close()
+    with connected(address) as connection:
+        while not stop.is_set():
+            begin = time.perf_counter()
+            failures += post(connection, picture)[0] != 200
+            seconds.append(time.perf_counter() - begin)
     out.put((seconds, failures))  # type: ignore[attr-defined]
 
 
@@ -123,9 +90,7 @@ def meanwhile(service: Watched, picture: bytes, work: Callable[[], None]) -> lis
     """
     context = multiprocessing.get_context("spawn")
     stop, out = context.Event(), context.Queue()
-    client = context.Process(
-        target=latencies, args=(service.host, service.port, picture, stop, out)
-    )
+    client = context.Process(target=latencies, args=(service.address, picture, stop, out))
     client.start()
     work()
     stop.set()
@@ -137,20 +102,13 @@ def meanwhile(service: Watched, picture: bytes, work: Callable[[], None]) -> lis
 
 def test_slow_clients(normal: bytes, some: Callable[[int, int], int]) -> None:
     """All who hold connections are cut off, and meanwhile good clients are served as ever."""
-    counts = {
-        slow.silent: some(500, 20),
-        slow.slow_headers: some(500, 20),
-        slow.slow_body: some(200, 20),
-        slow.large_headers: some(20, 2),
-        slow.flood: some(50, 5),
-        slow.never_read: some(20, 2),
-    }
+    counts = {way: some(full, least) for way, (full, least) in slow.CLIENTS.items()}
     held: dict[str, list[float | None]] = {}
     with watched(queue_ms=60_000, request_seconds=DEADLINE) as service:
         before = service.usage()
 
         def attack() -> None:
-            held.update(slow.hold((service.host, service.port), counts, 30 * DEADLINE))
+            held.update(slow.hold(service.address, counts, 30 * DEADLINE))
 
         base = meanwhile(service, normal, lambda: time.sleep(4 * DEADLINE))
         during = meanwhile(service, normal, attack)
@@ -183,7 +141,7 @@ def test_disconnects_in_mid_upload(
     ]
 
     def hang_up(number: int) -> None:
-        with socket.create_connection((service.host, service.port)) as connection:
+        with socket.create_connection(service.address) as connection:
             connection.sendall(begun[number % len(begun)])
             if number % 2:  # with a reset, not a goodbye
                 now = struct.pack("ii", 1, 0)

@@ -1,6 +1,7 @@
 """Pictures that were made to do harm, and their cost to the service."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -92,21 +93,14 @@ def test_the_largest_that_are_allowed(service: Watched) -> None:
 
 def test_a_corpus_of_pictures(service: Watched) -> None:
     """Every kind of PNG is read; broken ones, and other formats, are refused with a reason."""
-    groups = {
-        "valid": (pictures.valid(), {200}),
-        "broken": (pictures.broken(), {415, 422}),
-        "foreign": (pictures.foreign(), {415}),
-    }
-    counts = {}
+    counts: Counter[str] = Counter()
     wrong = []
     with service.connected() as connection:
-        for group, (members, expected) in groups.items():
-            counts[group] = 0
-            for name, picture in members:
-                status, answer = post(connection, picture)
-                counts[group] += 1
-                if status not in expected or (status != 200 and not json.loads(answer)["detail"]):
-                    wrong.append((group, name, status, answer))
+        for group, name, picture, expected in pictures.corpus():
+            status, answer = post(connection, picture)
+            counts[group] += 1
+            if status not in expected or (status != 200 and not json.loads(answer)["detail"]):
+                wrong.append((group, name, status, answer))
     record("corpus", **counts, wrong=len(wrong))
     assert wrong == []
     assert service.alive

@@ -1,0 +1,39 @@
+"""Bodies that are too large, or come in very many pieces, and what they are answered with."""
+
+import select
+import socket
+from collections.abc import Iterable
+
+from benchmarks.connection import Address, parse_answer
+from tests.hostile.slow import POST
+
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+
+DECLARED = [POST + b"Content-Length: 5000000\r\n\r\n"]
+"""5 MB, as far as the headers say."""
+
+IN_CHUNKS = [CHUNKED, *[b"10000\r\n" + bytes(65536) + b"\r\n"] * 77]
+"""5 MB, whose length is not told before."""
+
+
+def in_one_byte_chunks(picture: bytes) -> bytes:
+    """A request of a megabyte in chunks of a byte each, which begins with a picture."""
+    body = picture.ljust(1_000_000, b"\0")
+    return CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+
+
+def until_answered(address: Address, pieces: Iterable[bytes]) -> tuple[bytes, bytes, int]:
+    """Head and body of the answer, and how many bytes were sent before there was one."""
+    sent = 0
+    with socket.create_connection(address, timeout=120) as connection:
+        for piece in pieces:
+            connection.sendall(piece)
+            sent += len(piece)
+            # Who sends on after the answer may find it lost with the connection (RFC 9112, 9.6).
+            if select.select([connection], [], [], 0.05)[0]:
+                break
+        received = b""
+        while parse_answer(received) is None and (chunk := connection.recv(65536)):
+            received += chunk
+    head, _, body = received.partition(b"\r\n\r\n")
+    return head.lower(), body, sent
