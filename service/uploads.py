@@ -59,20 +59,24 @@ async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> byte
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > max_bytes + envelope:
         raise too_large(max_bytes)
-    chunks = []
-    received = 0
+    body: bytes | bytearray = b""
     more = True
     while more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk = message.get("body", b"")
-        received += len(chunk)
-        if received > max_bytes + envelope:
+        if len(body) + len(chunk) > max_bytes + envelope:
             raise too_large(max_bytes)
-        chunks.append(chunk)
+        if not body:
+            body = chunk
+        else:
+            # Joined at once: a list of tiny chunks would take many times their bytes.
+            if isinstance(body, bytes):
+                body = bytearray(body)
+            body += chunk
         more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return bytes(body)
 
 
 async def read_picture(request: Request, max_bytes: int) -> bytes:
