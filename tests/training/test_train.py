@@ -177,9 +177,17 @@ def test_epochs_that_are_taught_places_are_not_distorted() -> None:
 
 def test_places_teach_faster_than_texts(config: TrainConfig, tmp_path: Path) -> None:
     """From the same generated pictures, one model begins to read while the other's CTC waits."""
-    generated = replace(config, pretrain=True, generated=400, epochs=3, strength=0.0, backgrounds=0)
+    generated = replace(
+        config,
+        pretrain=True,
+        generated=400,
+        epochs=6,
+        strength=0.0,
+        backgrounds=0,
+        learning_rate=0.003,
+    )
     rates = []
-    for taught in (3, 0):
+    for taught in (6, 0):
         run = train(replace(generated, aligned_epochs=taught), tmp_path)
         with (run.folder / "history.csv").open() as file:
             rates.append(float([*csv.DictReader(file)][-1]["val_cer"]))
