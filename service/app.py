@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__, document, drain, problems
+from service.bodies import Bodies
 from service.drain import Drain
 from service.engine import Engine
 from service.inference import errors
@@ -100,5 +101,6 @@ def create_app(
             allow_headers=["X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID"],
         )
+    app.add_middleware(Bodies, most_bytes=settings.max_bodies_bytes)
     app.add_middleware(Observed, metrics=metrics, hot=HOT, logs=settings.access_log, traces=traces)
     return app

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
@@ -57,6 +57,12 @@ class Settings(BaseSettings):
     max_batch_bytes: int = Field(
         default=8 << 20, ge=1, description="Bytes of a request to `/predict/batch`."
     )
+    max_bodies_bytes: int = Field(
+        default=16 << 20,
+        validate_default=True,
+        description="Bytes of all requests of a process that are not answered yet; at least "
+        "`OCR_MAX_BATCH_BYTES`.",
+    )
     max_pixels: int = Field(
         default=DEFAULT_MAX_PIXELS,
         ge=1,
@@ -105,3 +111,11 @@ class Settings(BaseSettings):
         description="How lines are written; auto: text on a terminal, JSON anywhere else.",
     )
     access_log: bool = Field(default=True, description="Whether every request is logged.")
+
+    @field_validator("max_bodies_bytes")
+    @classmethod
+    def _has_room_for_a_batch(cls, value: int, info: ValidationInfo) -> int:
+        batch = info.data.get("max_batch_bytes", 0)
+        if value < batch:
+            raise ValueError(f"it must be at least OCR_MAX_BATCH_BYTES, which is {batch}")
+        return value

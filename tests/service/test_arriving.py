@@ -1,0 +1,85 @@
+import asyncio
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from pydantic import ValidationError
+from starlette.types import Message, Receive, Scope, Send
+
+from service.bodies import Bodies
+from service.pool import OverloadedError
+from service.settings import Settings
+from tests.service.server import serving
+
+_UPLOAD = (
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 16000\r\n\r\n"
+)
+
+
+class Reading:
+    """An application that receives once, and then waits for its `end`."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follows the ASGI specification, version 3."""
+        await receive()
+        await self.end.wait()
+
+
+async def unheard(message: Message) -> None:
+    """Sends nowhere."""
+
+
+def test_bodies_take_no_more_together_until_they_are_answered() -> None:
+    """What does not fit beside a request that waits is refused; once that has ended, it fits."""
+
+    async def body() -> Message:
+        return {"type": "http.request", "body": bytes(60), "more_body": False}
+
+    async def check() -> None:
+        app = Reading()
+        bodies = Bodies(app, most_bytes=100)
+        first = asyncio.create_task(bodies({"type": "http"}, body, unheard))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await bodies({"type": "http"}, body, unheard)
+        app.end.set()
+        await first
+        await bodies({"type": "http"}, body, unheard)
+
+    asyncio.run(check())
+
+
+def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) -> None:
+    """Wherever it is sent, 503 with Retry-After, as long as another's body is on its way."""
+    limits = dict.fromkeys(("max_upload_bytes", "max_batch_bytes", "max_bodies_bytes"), 20_000)
+    with serving(model_path=stripe_model, **limits) as address, httpx2.Client() as client:
+        where = urlsplit(address)
+        model = client.get(f"{address}/model").json()["name"]
+        with socket.create_connection((where.hostname, where.port)) as slow:
+            slow.sendall(_UPLOAD + bytes(15_000))
+            time.sleep(0.2)
+            for path in ("/predict", "/predict/batch", f"/v2/models/{model}/infer"):
+                kind = "image/png" if path == "/predict" else "application/json"
+                headers = {"content-type": kind}
+                answer = client.post(address + path, content=bytes(10_000), headers=headers)
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), path
+        for _ in range(100):
+            answer = client.post(f"{address}/predict", content=bytes(10_000), headers=headers)
+            if answer.status_code != 503:
+                break
+            time.sleep(0.1)
+        assert answer.status_code == 422, "the slow one has gone, and left its room"
+
+
+def test_the_bound_holds_a_batch() -> None:
+    """Less would refuse for ever what the limit of a batch allows."""
+    with pytest.raises(ValidationError, match="at least OCR_MAX_BATCH_BYTES, which is 2000"):
+        Settings(max_batch_bytes=2000, max_bodies_bytes=1999)
+    with pytest.raises(ValidationError, match="max_bodies_bytes"):
+        Settings(max_batch_bytes=1 << 30)
