@@ -7,19 +7,19 @@ lets `make inspect` look for wrong labels.
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from training.config import TrainConfig, add_config_options, config_of
+from training.data_charts import draw_misread
 from training.dataset import Dataset, digest_of
 from training.evaluate import Result, write_results
 from training.exceptions import reported
 from training.metrics import character_error_rate, exact_matches, wilson_interval
 from training.series import read_held_out, trained
-from training.series_tables import fold_table
+from training.series_tables import CROSS_VALIDATION, fold_table, write_summary
 from training.split import FOLDS
 from training.starting_weights import with_start_found
 
@@ -65,31 +65,6 @@ def errors_in(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if result.sample.label != result.reading.text]
 
 
-def draw_errors(errors: Sequence[Result], dataset: Dataset, path: Path) -> None:
-    """One sheet of the pictures that were misread, each with its label and what was read."""
-    import io
-
-    import matplotlib
-    from PIL import Image
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    columns = 3
-    rows = max(1, -(-len(errors) // columns))
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(9, 1.2 * rows + 0.3), squeeze=False, layout="constrained"
-    )
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, error in zip(grid.flat, errors, strict=False):
-        axes.imshow(Image.open(io.BytesIO(dataset.read(error.sample))).convert("L"), "gray")
-        axes.set_title(f"{error.sample.label} read as {error.reading.text or 'nothing'}", size=9)
-    figure.suptitle(f"{len(errors)} misread", size=9)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.cross_validate", description=__doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/cross-validation"))
@@ -102,13 +77,11 @@ def main() -> None:
         results = [result for fold in folds for result in fold]
         write_results(arguments.runs, "all", results)
         sheet = arguments.runs / "errors.png"
-        draw_errors(errors_in(results), Dataset(Path(config.data)), sheet)
+        draw_misread(Dataset(Path(config.data)), errors_in(results)).save(sheet)
     summary = {"started_from": config.init_from} | summarize(folds)
-    (arguments.out / "cross-validation.json").write_text(
-        json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    written = write_summary(arguments.out / CROSS_VALIDATION, summary)
     print(fold_table(summary))
-    print(f"written to {arguments.out}/cross-validation.json; the misread ones are in {sheet}")
+    print(f"written to {written}; the misread ones are in {sheet}")
     print(f"wrong labels: make inspect READINGS={arguments.runs}/all.csv")
 
 

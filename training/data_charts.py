@@ -1,4 +1,4 @@
-"""Draws what `make inspect` found: histograms and contact sheets."""
+"""Draws pictures of a data set, and what was found out about it: contact sheets and histograms."""
 
 import io
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from PIL import Image
 
 from training.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
 from training.dataset import Dataset, Sample
+from training.evaluate import Result
 from training.inspection import Inspection
 
 _SHOWN = 60
@@ -60,6 +61,20 @@ def draw_suspicions(dataset: Dataset, inspection: Inspection) -> Image.Image:
     return draw_sheet(cells, 5, *_space([one.sample for one in found]), title)
 
 
+def draw_misread(dataset: Dataset, results: Sequence[Result]) -> Image.Image:
+    """Pictures that were misread, each with its label and what was read."""
+    cells = [
+        Cell(
+            picture_of(dataset, one.sample),
+            f"{one.sample.label} → {one.reading.text or 'nothing'}",
+            WRONG,
+        )
+        for one in results
+    ]
+    space = _space([one.sample for one in results])
+    return draw_sheet(cells, 5, *space, f"{len(cells)} misread: label → what was read")
+
+
 def picture_of(dataset: Dataset, sample: Sample) -> Image.Image:
     """A sample's picture, transparent parts white."""
     image: Image.Image = Image.open(io.BytesIO(dataset.read(sample)))
@@ -71,8 +86,8 @@ def picture_of(dataset: Dataset, sample: Sample) -> Image.Image:
 
 def _space(samples: Sequence[Sample]) -> tuple[int, int]:
     """Room for the largest picture, within limits."""
-    widest = max(sample.width for sample in samples)
-    tallest = max(sample.height for sample in samples)
+    widest = max((sample.width for sample in samples), default=0)
+    tallest = max((sample.height for sample in samples), default=0)
     return (
         min(max(widest, _SMALLEST[0]), _LARGEST[0]),
         min(max(tallest, _SMALLEST[1]), _LARGEST[1]),

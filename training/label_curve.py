@@ -5,7 +5,6 @@ that was interrupted goes on where it was when called again.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from training.dataset import Dataset, digest_of
 from training.exceptions import reported
 from training.metrics import exact_matches, wilson_interval
 from training.series import read_held_out, trained
-from training.series_tables import label_table
+from training.series_tables import LABEL_CURVE, label_table, write_summary
 from training.starting_weights import with_start_found
 
 LABELS = (25, 50, 100, 200, 400, 832)
@@ -101,15 +100,16 @@ def main() -> None:
     with reported():
         config = with_start_found(config_of(arguments), arguments.runs.parent)
         rows = measure(config, arguments.counts, arguments.seeds, arguments.runs)
-        test = read_split(config, arguments.counts[0], arguments.runs)
+        test = _test_digest(config, arguments.counts[0], arguments.runs)
     summary = {"started_from": config.init_from, "test_digest": test, "rows": rows}
-    (arguments.charts / "label-curve.json").write_text(json.dumps(summary, indent=2) + "\n")
-    draw_curve(rows, arguments.charts / "label-curve.png")
+    written = write_summary(arguments.charts / LABEL_CURVE, summary)
+    chart = written.with_suffix(".png")
+    draw_curve(rows, chart)
     print(label_table(rows))
-    print(f"written to {arguments.charts}/label-curve.json and label-curve.png")
+    print(f"written to {written} and {chart.name}")
 
 
-def read_split(config: TrainConfig, labels: int, runs: Path) -> str:
+def _test_digest(config: TrainConfig, labels: int, runs: Path) -> str:
     """The digest of the pictures that were read."""
     return digest_of(trained(settings_at(config, labels, 1), runs).split("test"))
 

@@ -1,12 +1,18 @@
-"""What series of runs found, as Markdown: for the commands that print it, and the model card."""
+"""What series of runs found, as JSON, and as Markdown for their commands and the model card."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 LABEL_CURVE = "label-curve.json"
 CROSS_VALIDATION = "cross-validation.json"
+
+
+def write_summary(path: Path, summary: Mapping[str, Any]) -> Path:
+    """Writes what a series found, for the card; gives the path."""
+    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
 
 
 def label_table(rows: Sequence[dict[str, Any]]) -> str:

@@ -7,6 +7,7 @@ from PIL import Image
 
 from training import cross_validate, label_curve
 from training.config import TrainConfig
+from training.data_charts import draw_misread
 from training.dataset import Dataset
 from training.evaluate import write_results
 from training.runs import Run
@@ -48,9 +49,9 @@ def test_folds_are_read_by_models_that_have_not_seen_them(
     assert {digest: one.text for digest, one in opinions.items()} == {
         result.sample.sha256: result.reading.text for result in results
     }
-    errors = results[:4]
-    cross_validate.draw_errors(errors, dataset, tmp_path / "errors.png")
-    assert np.asarray(Image.open(tmp_path / "errors.png")).std() > 0
+    some, none = (draw_misread(dataset, chosen) for chosen in (results[:4], []))
+    assert np.asarray(some).std() > 0
+    assert some.height > none.height
 
 
 def test_few_labels_are_repeated() -> None:
