@@ -14,15 +14,14 @@ from starlette.responses import Response
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.deadline import Deadline
 from service.drain import STATE, Drain
+from service.head import Head
 from service.lingering import Lingering
 from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, ProblemResponse
 
 _LINGER_SECONDS = 0.25
 """How long a connection without a request stays open at the end: one may be on its way."""
-
-_LINE_BYTES = len(b": \r\n")
-"""Of a header, beside its name and value."""
 
 _MOST_PIPELINED = 64
 """Requests of one connection that wait for the answers to those before them."""
@@ -65,18 +64,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, bounds: Bounds, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._bounds = bounds
-        self._in_head = False
-        self._head_bytes = self._field_bytes = 0
-        """What has arrived since the headers began, and what has been found in them."""
+        self._head = Head(bounds.max_header_bytes)
         self._refused = False
         """Whether the request that is arriving has been answered already."""
-        self._data_bytes = self._others_bytes = 0
-        """What has just arrived, and how much of it may belong to requests before this one."""
-        self._due: asyncio.TimerHandle | None = None
+        self._due = Deadline()
         """When the request that is arriving must have arrived."""
-        self._unread: asyncio.TimerHandle | None = None
+        self._unread = Deadline()
         """When the answers that are waiting must have been taken."""
-        self._abort: asyncio.TimerHandle | None = None
+        self._abort = Deadline()
         """When a connection that is being closed must be."""
 
     @override
@@ -87,12 +82,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_nothing()
-        self._drop_unread_timer()
+        self._due.stop()
+        self._unread.stop()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        if self._abort is not None:
-            self._abort.cancel()
+        self._abort.stop()
         # What refers to itself waits for the garbage collector, which seldom looks among so many
         # lasting objects: the memory of a thousand connections would stay.
         self.pipeline.clear()
@@ -104,37 +98,32 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._answers_to.begun:
             self._answers_to.discard(data)
             return
-        if self._due is None:
+        if not self._due.runs:
             self._expect_request()
-        self._data_bytes, self._others_bytes = len(data), 0
+        self._head.received(len(data))
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > self._bounds.max_header_bytes:
+        if self._head.arriving and not self.transport.is_closing():
+            self._head.parsed()
+            if self._head.too_large:
                 self._refuse_headers()
 
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = True
-        self._head_bytes = -self._others_bytes
-        self._field_bytes = 0
+        self._head.begin()
         self.scope["extensions"] = {GONE: self.transport.is_closing}  # type: ignore[dict-item]
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
-        # As lines, for a thousand without a value take memory, too; and while they are parsed,
-        # for what arrives at once may be very many times the limit.
-        self._field_bytes += len(name) + len(value) + _LINE_BYTES
-        self._bound_head(self._field_bytes)
+        self._head.header(name, value)
         super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._head.arriving = False
         if self._is_refused():
             return
-        self._bound_head(len(self.url) + self._field_bytes)
+        self._head.bound(len(self.url))
         if len(self.pipeline) >= _MOST_PIPELINED:
             # uvicorn reads on after each answer, however many requests wait.
             raise ValueError("too many requests at once")
@@ -151,8 +140,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def on_message_complete(self) -> None:
-        self._expect_nothing()
-        self._others_bytes = self._data_bytes
+        self._due.stop()
+        self._head.end_of_request()
         if self._refused:
             self._refused = False
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -163,7 +152,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def send_400_response(self, msg: str) -> None:
-        if self._head_bytes > self._bounds.max_header_bytes:
+        if self._head.too_large:
             self._refuse_headers()
         elif len(self.pipeline) >= _MOST_PIPELINED or self.flow.write_paused:
             self._end()  # an answer now would be taken for that to the first which waits
@@ -174,11 +163,11 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unread = self.loop.call_later(self._bounds.request_seconds, self.transport.abort)
+        self._unread.start(self.loop, self._bounds.request_seconds, self.transport.abort)
 
     @override
     def resume_writing(self) -> None:
-        self._drop_unread_timer()
+        self._unread.stop()
         super().resume_writing()
 
     @override
@@ -193,11 +182,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
         else:
             self.cycle.keep_alive = False
-
-    def _bound_head(self, size: int) -> None:
-        if size > self._bounds.max_header_bytes:
-            self._head_bytes = size
-            raise ValueError("too large")  # stops the parser, which has the answer be sent
 
     def _is_refused(self) -> bool:
         """Answers a picture that would wait too long, before anything is made of the request.
@@ -230,23 +214,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end()
 
     def _expect_request(self) -> None:
-        self._due = self.loop.call_later(self._bounds.request_seconds, self._too_late)
-
-    def _expect_nothing(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-
-    def _drop_unread_timer(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+        self._due.start(self.loop, self._bounds.request_seconds, self._too_late)
 
     def _too_late(self) -> None:
         arriving = self.cycle is not None and not self.cycle.response_complete
         if arriving and self.cycle.response_started:
             self.transport.abort()
-        elif self._in_head or arriving:
+        elif self._head.arriving or arriving:
             self._refuse(TIMEOUT, f"It did not arrive within {self._bounds.request_seconds:g} s.")
         else:
             self._end()
@@ -259,7 +233,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, kind: Kind, detail: str) -> None:
         """Answers in place of the application, and closes."""
-        self._expect_nothing()
+        self._due.stop()
         if self.cycle is not None:
             # The application, if it waits for the rest of the request, learns that there is none.
             self.cycle.disconnected = True
@@ -273,5 +247,5 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _abort_later(self) -> None:
         """Closing waits until what was written has been taken, which may be never."""
-        if self._abort is None:
-            self._abort = self.loop.call_later(self._bounds.request_seconds, self.transport.abort)
+        if not self._abort.runs:
+            self._abort.start(self.loop, self._bounds.request_seconds, self.transport.abort)

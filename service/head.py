@@ -1,0 +1,68 @@
+"""Bounds the headers of requests while they arrive."""
+
+_LINE_BYTES = len(b": \r\n")
+"""Of a header, beside its name and value."""
+
+
+class HeadTooLargeError(ValueError):
+    """Raised in a callback of the parser, it stops it."""
+
+
+class Head:
+    """What the headers of the request that is arriving have taken.
+
+    Args:
+        most_bytes: lines of one request's headers, and its address.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._arrived = self._found = 0
+        """Bytes since the headers began, and those of the headers that were found in them."""
+        self._data = self._others = 0
+        """What has just arrived, and how much of it may belong to requests before this one."""
+        self.arriving = False
+
+    @property
+    def too_large(self) -> bool:
+        """Whether there have been more than allowed."""
+        return self._arrived > self._most
+
+    def received(self, size: int) -> None:
+        """So many bytes are about to be parsed."""
+        self._data, self._others = size, 0
+
+    def parsed(self) -> None:
+        """They have been: what began in them and is not at its end is counted as a whole."""
+        if self.arriving:
+            self._arrived += self._data
+
+    def begin(self) -> None:
+        """A request begins."""
+        self.arriving = True
+        self._arrived, self._found = -self._others, 0
+
+    def header(self, name: bytes, value: bytes) -> None:
+        """There is another header.
+
+        Raises:
+            HeadTooLargeError: it is one too many.
+        """
+        # As lines, for a thousand without a value take memory, too; and while they are parsed,
+        # for what arrives at once may be very many times the limit.
+        self._found += len(name) + len(value) + _LINE_BYTES
+        self.bound()
+
+    def bound(self, address: int = 0) -> None:
+        """Bounds the headers, and an address of so many bytes.
+
+        Raises:
+            HeadTooLargeError: there are too many.
+        """
+        if address + self._found > self._most:
+            self._arrived = address + self._found
+            raise HeadTooLargeError
+
+    def end_of_request(self) -> None:
+        """What arrives from now on belongs to the next one."""
+        self._others = self._data
