@@ -1,193 +1,116 @@
-import base64
-import json
+import asyncio
+import socket
+import time
+import tracemalloc
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
-from fastapi.testclient import TestClient
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
 
-from service.app import create_app
-from service.schemas import Batch, Prediction
+from service.bodies import Bodies
+from service.pool import OverloadedError
 from service.settings import Settings
-from tests import stripes
-from tests.service.test_predict import assert_problem
+from service.uploads import read_body
+from tests.service.server import serving
 
-PNG = {"content-type": "image/png"}
-
-
-def text_of(picture: bytes) -> str:
-    return base64.b64encode(picture).decode()
-
-
-@pytest.mark.parametrize("kind", ["image/png", "image/jpeg; q=1", "application/octet-stream"])
-def test_the_body_itself(kind: str, client: TestClient) -> None:
-    """A picture can be the whole body, whatever picture type it is called."""
-    response = client.post(
-        "/predict", content=stripes.picture("ab"), headers={"content-type": kind}
-    )
-    assert response.json()["text"] == "ab"
-
-
-@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
-def test_base64(prefix: str, client: TestClient) -> None:
-    """JSON holds a picture in base64, or as a data URL."""
-    response = client.post("/predict", json={"image": prefix + text_of(stripes.picture("ab"))})
-    assert response.json()["text"] == "ab"
-
-
-def test_every_way_gives_the_same_answer(client: TestClient) -> None:
-    """Form, body and base64 differ in nothing, and the answer is as documented."""
-    picture = stripes.picture("ab d")
-    answers = [
-        client.post("/predict", files={"file": picture}),
-        client.post("/predict", content=picture, headers=PNG),
-        client.post("/predict", json={"image": text_of(picture)}),
-    ]
-    assert len({answer.content for answer in answers}) == 1
-    Prediction.model_validate_json(answers[0].content, strict=False, extra="forbid")
-
-
-@pytest.mark.parametrize(
-    ("body", "detail"),
-    [
-        (b"{", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
-        (b"[]", "the one member 'image'"),
-        (b'{"picture": "aa"}', "the one member 'image'"),
-        (b'{"image": "aa", "more": 1}', "the one member 'image'"),
-        (b'{"image": 1}', "no string"),
-        (b'{"image": "\xc3\xa4"}', "no base64"),
-        (b'{"image": "a"}', "no base64"),
-    ],
+_UPLOAD = (
+    b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 16000\r\n\r\n"
 )
-def test_bad_json(body: bytes, detail: str, client: TestClient) -> None:
-    """What is wrong with the JSON is named."""
-    response = client.post("/predict", content=body, headers={"content-type": "application/json"})
-    assert_problem(response, 422, "invalid-upload", detail)
+_CHUNK = b"\x89P"
 
 
-@pytest.mark.parametrize("way", ["raw", "base64"])
-def test_the_largest_picture(way: str, client: TestClient, settings: Settings) -> None:
-    """A picture of exactly the allowed size is read, one byte more is refused."""
+class Reading:
+    """An application that receives once, and then waits for its `end`."""
 
-    def post(picture: bytes):  # type: ignore[no-untyped-def]
-        if way == "raw":
-            return client.post("/predict", content=picture, headers=PNG)
-        return client.post("/predict", json={"image": text_of(picture)})
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
 
-    padded = stripes.picture("ab").ljust(settings.max_upload_bytes, b"\0")
-    assert post(padded).json()["text"] == "ab"
-    assert_problem(post(padded + b"\0"), 413, "upload-too-large", "1048576 bytes")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follows the ASGI specification, version 3."""
+        await receive()
+        await self.end.wait()
 
 
-def batch_of(client: TestClient, *pictures: bytes):  # type: ignore[no-untyped-def]
-    return client.post("/predict/batch", files=[("files", picture) for picture in pictures])
+async def unheard(message: Message) -> None:
+    """Sends nowhere."""
 
 
-def test_a_batch_is_answered_in_order(client: TestClient) -> None:
-    """Every picture has its answer, the same as alone; one that is broken has its problem."""
-    texts = ["a", "ab", "", "dcba", "b", "c", "d", "ba", "ca", "da", "bcd"]
-    pictures = [stripes.picture(text) for text in texts]
-    pictures.insert(3, b"no picture")
-    response = batch_of(client, *pictures)
-    Batch.model_validate_json(response.content)
-    answers = response.json()["answers"]
-    broken = answers.pop(3)
-    assert [answer["prediction"]["text"] for answer in answers] == texts
-    assert broken["prediction"] is None
-    assert broken["problem"]["type"] == "/problems/unsupported-format"
-    alone = client.post("/predict", content=pictures[1], headers=PNG).json()
-    assert answers[1] == {"prediction": alone, "problem": None}
+def test_bodies_take_no_more_together_until_they_are_answered() -> None:
+    """What does not fit beside a request that waits is refused; once that has ended, it fits."""
+
+    async def body() -> Message:
+        return {"type": "http.request", "body": bytes(60), "more_body": False}
+
+    async def check() -> None:
+        app = Reading()
+        bodies = Bodies(app, most_bytes=100)
+        first = asyncio.create_task(bodies({"type": "http"}, body, unheard))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await bodies({"type": "http"}, body, unheard)
+        app.end.set()
+        await first
+        await bodies({"type": "http"}, body, unheard)
+
+    asyncio.run(check())
 
 
-def test_a_batch_in_base64(client: TestClient) -> None:
-    """A member that is no base64 spoils nothing but itself."""
-    response = client.post(
-        "/predict/batch", json={"images": [text_of(stripes.picture("ab")), "?", 1]}
-    )
-    first, second, third = response.json()["answers"]
-    assert first["prediction"]["text"] == "ab"
-    assert "no base64" in second["problem"]["detail"]
-    assert "no string" in third["problem"]["detail"]
+def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) -> None:
+    """Wherever it is sent, 503 with Retry-After, as long as another's body is on its way."""
+    limits = dict.fromkeys(("max_upload_bytes", "max_batch_bytes", "max_bodies_bytes"), 20_000)
+    with serving(model_path=stripe_model, **limits) as address, httpx2.Client() as client:
+        where = urlsplit(address)
+        model = client.get(f"{address}/model").json()["name"]
+        with socket.create_connection((where.hostname, where.port)) as slow:
+            slow.sendall(_UPLOAD + bytes(15_000))
+            time.sleep(0.2)
+            for path in ("/predict", "/predict/batch", f"/v2/models/{model}/infer"):
+                kind = "image/png" if path == "/predict" else "application/json"
+                headers = {"content-type": kind}
+                answer = client.post(address + path, content=bytes(10_000), headers=headers)
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), path
+        for _ in range(100):
+            answer = client.post(f"{address}/predict", content=bytes(10_000), headers=headers)
+            if answer.status_code != 503:
+                break
+            time.sleep(0.1)
+        assert answer.status_code == 422, "the slow one has gone, and left its room"
 
 
-def test_a_batch_with_a_question(client: TestClient) -> None:
-    """The parameters hold for every picture."""
-    response = client.post(
-        "/predict/batch?length=1&alternatives=1",
-        files=[("files", stripes.picture("ab")), ("files", stripes.picture("b"))],
-    )
-    answers = [answer["prediction"] for answer in response.json()["answers"]]
-    assert [len(answer["text"]) for answer in answers] == [1, 1]
-    assert all(answer["alternatives"] for answer in answers)
+def test_the_bound_holds_a_batch() -> None:
+    """Less would refuse for ever what the limit of a batch allows."""
+    with pytest.raises(ValidationError, match="at least OCR_MAX_BATCH_BYTES, which is 2000"):
+        Settings(max_batch_bytes=2000, max_bodies_bytes=1999)
+    with pytest.raises(ValidationError, match="max_bodies_bytes"):
+        Settings(max_batch_bytes=1 << 30)
 
 
-@pytest.mark.parametrize(
-    ("request_", "status", "detail"),
-    [
-        ({"json": {"images": []}}, 422, "empty"),
-        ({"json": {"images": "aa"}}, 422, "no list"),
-        ({"json": {"images": ["aa"] * 65}}, 422, "at most 64"),
-        ({"files": [("files", b"x")] * 65}, 422, "more than 64 parts"),
-        ({"files": [("file", b"x")]}, 422, "fields 'files'"),
-        ({"content": b"x", "headers": PNG}, 415, "the pictures as files"),
-        ({"json": {"images": ["aaaa" * (3 << 20)]}}, 413, "8388608 bytes"),
-        ({"json": {"images": ["aaaa"]}, "params": {"length": "x"}}, 422, "length"),
-    ],
-)
-def test_bad_batches(
-    request_: dict[str, object], status: int, detail: str, client: TestClient
-) -> None:
-    """What is wrong with a batch as a whole is named."""
-    response = client.post("/predict/batch", **request_)  # type: ignore[arg-type]
-    assert response.status_code == status, response.text
-    assert detail in response.json()["detail"]
+def trickled(chunks: int) -> Request:
+    """A request whose body comes in so many chunks of two bytes."""
+    left = chunks
+
+    async def receive() -> Message:
+        nonlocal left
+        left -= 1
+        # A new object each time, as a server makes them.
+        return {"type": "http.request", "body": bytes(bytearray(_CHUNK)), "more_body": left > 0}
+
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
 
-def test_a_picture_of_a_batch_that_is_too_large(stripe_model: object) -> None:
-    """The limit of a single picture holds in a batch, too."""
-    settings = Settings(model_path=stripe_model, max_upload_bytes=1000)
-    with TestClient(create_app(settings)) as client:
-        large, small = (stripes.picture("ab").ljust(n, b"\0") for n in (1001, 1000))
-        first, second = batch_of(client, large, small).json()["answers"]
-    assert "more than 1000 bytes" in first["problem"]["detail"]
-    assert second["prediction"]["text"] == "ab"
-
-
-def test_the_same_options_at_both_addresses(client: TestClient) -> None:
-    """The parameters of a question are documented where they are read."""
-    paths = client.get("/openapi.json").json()["paths"]
-    single, batch = (paths[path]["post"]["parameters"] for path in ("/predict", "/predict/batch"))
-    assert json.dumps(single) == json.dumps(batch)
-
-
-@pytest.mark.parametrize("way", ["/predict", "/predict/batch"])
-def test_api_keys(way: str, stripe_model: object) -> None:
-    """With keys set, a picture is read with one of them in either header, and not without."""
-    settings = Settings(model_path=stripe_model, api_keys="first, second")
-    body = {"image": text_of(stripes.picture("a"))}
-    if way.endswith("batch"):
-        body = {"images": [body["image"]]}  # type: ignore[dict-item]
-    with TestClient(create_app(settings)) as client:
-        for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second"}):
-            assert client.post(way, json=body, headers=headers).status_code == 200
-        for headers in ({}, {"X-API-Key": "third"}, {"X-API-Key": ""}, {"Authorization": "Bearer"}):
-            response = client.post(way, json=body, headers=headers)
-            assert_problem(response, 401, "unauthorized", "X-API-Key")
-            assert response.headers["www-authenticate"] == "Bearer"
-        assert client.get("/health/ready").status_code == 200
-
-
-def test_keys_are_not_shown() -> None:
-    """What prints the settings prints no key."""
-    assert "s3cret" not in repr(Settings(api_keys="s3cret"))
-
-
-def test_origins(stripe_model: object) -> None:
-    """Pages of other origins are let in only where the settings name them."""
-    for origins, allowed in (("", None), ("https://a.example", "https://a.example")):
-        settings = Settings(model_path=stripe_model, cors_origins=origins)
-        with TestClient(create_app(settings)) as client:
-            headers = {"Origin": "https://a.example", **PNG}
-            response = client.post("/predict", content=stripes.picture("a"), headers=headers)
-            assert response.headers.get("access-control-allow-origin") == allowed
-            exposed = response.headers.get("access-control-expose-headers")
-            assert exposed == (allowed and "X-Request-ID")
+def test_a_body_in_tiny_chunks_takes_little_more_than_its_bytes() -> None:
+    """Kept as they came, chunks of two bytes would take twenty times as much memory."""
+    chunks = 100_000
+    request = trickled(chunks)
+    tracemalloc.start()
+    try:
+        body = asyncio.run(read_body(request, max_bytes=1 << 20))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert body == _CHUNK * chunks
+    assert peak < 4 * len(body)

@@ -1,0 +1,44 @@
+import asyncio
+
+import pytest
+
+from tests.service.wire import READY, SECONDS, connection, picture, talk
+
+
+@pytest.mark.parametrize(
+    "headers", [b"A: b\r\n" * 2000, b"A: " + b"b" * 5000 + b"\r\n", b"A: b\r\n" * 100_000]
+)
+@pytest.mark.parametrize("end", [b"\r\n", b""], ids=["complete", "endless"])
+def test_headers_are_bounded(headers: bytes, end: bytes, address: tuple[str, int]) -> None:
+    """Too many or too long headers are refused, as soon as that is seen."""
+    received = talk(address, b"GET /health/ready HTTP/1.1\r\nHost: x\r\n" + headers + end)
+    assert [status for status, _ in received] in ([431], [])
+    assert received or len(headers) > 65536  # who sends on may miss the answer
+
+
+@pytest.mark.parametrize("line", [b"A:\r\n", b"A: bcdef\r\n"])
+def test_headers_beyond_the_bound_are_not_kept(line: bytes) -> None:
+    """However many arrive at once, there is never more of them in memory than the limit."""
+
+    async def kept() -> int:
+        protocol = connection()
+        protocol.data_received(b"GET / HTTP/1.1\r\n" + line * 25_000)
+        protocol.connection_lost(None)
+        return sum(len(name) + len(value) + 4 for name, value in protocol.headers)
+
+    assert 1000 < asyncio.run(kept()) <= 2048
+
+
+def test_headers_within_the_bound(address: tuple[str, int]) -> None:
+    """Just below the bound they are read."""
+    request = READY[:-2] + b"A: " + b"b" * 1900 + b"\r\nConnection: close\r\n\r\n"
+    assert [status for status, _ in talk(address, request)] == [200]
+
+
+def test_requests_before_it_do_not_count_as_headers(address: tuple[str, int]) -> None:
+    """Requests that arrive together with the beginning of another one are not its headers."""
+    last = READY[:-2] + b"Connection: close\r\n\r\n"
+    together = picture() * 30 + last[:20]
+    assert len(together) > 2 * 2048
+    received = talk(address, together, last[20:], pause=SECONDS / 4)
+    assert [status for status, _ in received] == [200] * 31

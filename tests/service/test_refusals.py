@@ -1,0 +1,76 @@
+"""Over real sockets: what becomes of pictures that would wait too long."""
+
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+
+from tests.service.server import address_of, start
+from tests.service.wire import HEAD, READY, picture
+
+_ALWAYS_FULL = """
+import sys
+from service import __main__, pool
+
+def admit(self, pictures=1):
+    raise pool.OverloadedError(3)
+
+pool.Pool.admit = admit
+sys.exit(__main__.main())
+"""
+
+
+def test_refusals_under_overload(stripe_model: Path) -> None:
+    """Pictures are refused in order and in full words, bodies unread; the connection goes on."""
+    process = start(_ALWAYS_FULL, port=0, model_path=stripe_model)
+    try:
+        url = urlsplit(address_of(process))
+        with socket.create_connection((url.hostname or "", url.port or 0), timeout=20) as client:
+            last = READY[:-2] + b"Connection: close\r\n\r\n"
+            client.sendall(picture() + READY + picture()[:-10])
+            time.sleep(0.2)
+            client.sendall(picture()[-10:] + last)
+            received = b""
+            while chunk := client.recv(65536):
+                received += chunk
+    finally:
+        process.kill()
+        process.communicate()
+    heads = [part.split(b"\r\n")[0] for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert heads == [b"503 Service Unavailable", b"200 OK"] * 2
+    assert received.lower().count(b"retry-after: 3\r\n") == 2
+    assert received.count(b'"type":"/problems/overloaded"') == 2
+
+
+def test_refusals_that_nobody_takes(stripe_model: Path) -> None:
+    """A client that is refused on and on and never reads is cut off, its answers not kept."""
+    process = start(_ALWAYS_FULL, port=0, model_path=stripe_model, request_seconds=20)
+    request = HEAD + b"A: " + b"b" * 1000 + b"\r\nContent-Length: 0\r\n\r\n"
+    sent = 0
+    try:
+        url = urlsplit(address_of(process))
+        with socket.create_connection((url.hostname or "", url.port or 0)) as client:
+            client.settimeout(1)
+            with suppress(OSError):
+                while sent < 60_000:
+                    client.sendall(request * 100)
+                    sent += 100
+    finally:
+        process.kill()
+        process.communicate()
+    assert sent < 60_000
+
+
+def test_inference_is_refused_in_its_own_words(stripe_model: Path) -> None:
+    """Under overload, clients of the Open Inference Protocol get an error of its shape."""
+    process = start(_ALWAYS_FULL, port=0, model_path=stripe_model)
+    try:
+        answer = httpx2.post(f"{address_of(process)}/v2/models/stripes/infer", json={})
+    finally:
+        process.kill()
+        process.communicate()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    assert set(answer.json()) == {"error"}

@@ -1,0 +1,153 @@
+"""Pictures that wait are done together."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from service.pool import ClientGoneError, Pool
+from tests.service.pools import blocked, run
+
+
+def doubled(items: Sequence[int]) -> Sequence[int | Exception]:
+    return [2 * item for item in items]
+
+
+def test_what_waits_is_done_together() -> None:
+    """A thread that becomes free takes so many at once as it may, in the order they came."""
+
+    async def test() -> None:
+        pool = Pool(1, 10, 60.0, at_once=4)
+        release, waiting = blocked(pool, 1)
+        calls: list[list[int]] = []
+
+        def work(items: Sequence[int]) -> Sequence[int | Exception]:
+            calls.append(list(items))
+            return doubled(items)
+
+        together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(6)]
+        await asyncio.sleep(0)
+        release.set()
+        assert await asyncio.gather(*together) == [0, 2, 4, 6, 8, 10]
+        await asyncio.gather(*waiting)
+        assert calls == [[0, 1, 2, 3], [4, 5]]
+
+    run(test)
+
+
+def test_a_free_thread_gets_its_share() -> None:
+    """Two that wait are not done by one thread while another is free."""
+
+    async def test() -> None:
+        pool = Pool(2, 10, 60.0, at_once=4)
+        barrier = threading.Barrier(2, timeout=20)
+
+        def meet(items: Sequence[int]) -> Sequence[int | Exception]:
+            barrier.wait()
+            return doubled(items)
+
+        for _ in range(100):
+            both = await asyncio.gather(*(pool.run_together(meet, i) for i in range(2)))
+            assert both == [0, 2]
+
+    run(test)
+
+
+def test_only_the_same_work_is_done_together() -> None:
+    """What waits while the model is exchanged is read with the one that it was meant for."""
+
+    async def test() -> None:
+        pool = Pool(1, 10, 60.0, at_once=4)
+        release, waiting = blocked(pool, 1)
+
+        def negated(items: Sequence[int]) -> Sequence[int | Exception]:
+            return [-item for item in items]
+
+        works = [doubled, doubled, negated, doubled]
+        mixed = [asyncio.ensure_future(pool.run_together(w, i)) for i, w in enumerate(works, 1)]
+        lone = asyncio.ensure_future(pool.run(lambda: "lone"))
+        await asyncio.sleep(0)
+        release.set()
+        assert await asyncio.gather(*mixed) == [2, 4, -3, 8]
+        assert await lone == "lone"
+        await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_a_failure_is_that_of_one() -> None:
+    """Neither an error given as an outcome nor one that is raised harms those done together."""
+
+    async def test() -> None:
+        pool = Pool(1, 10, 60.0, at_once=4)
+        release, waiting = blocked(pool, 1)
+
+        def work(items: Sequence[int]) -> Sequence[int | Exception]:
+            if 2 in items:
+                raise ZeroDivisionError
+            return [ValueError("one") if item == 1 else item for item in items]
+
+        together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(4)]
+        await asyncio.sleep(0)
+        release.set()
+        zero, one, two, three = await asyncio.gather(*together, return_exceptions=True)
+        assert (zero, three) == (0, 3)
+        assert isinstance(one, ValueError)
+        assert isinstance(two, ZeroDivisionError)
+        await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_who_hung_up_is_left_out() -> None:
+    """Of what waits together, only what somebody waits for is done."""
+
+    async def test() -> None:
+        pool = Pool(1, 10, 60.0, at_once=4)
+        release, waiting = blocked(pool, 1)
+        done: list[int] = []
+
+        def work(items: Sequence[int]) -> Sequence[int | Exception]:
+            done.extend(items)
+            return doubled(items)
+
+        gone = asyncio.ensure_future(pool.run_together(work, 1, gone=lambda: True))
+        there = asyncio.ensure_future(pool.run_together(work, 2))
+        await asyncio.sleep(0)
+        release.set()
+        with pytest.raises(ClientGoneError):
+            await gone
+        assert (await there, done) == (4, [2])
+        await asyncio.gather(*waiting)
+
+    run(test)
+
+
+def test_times_are_those_of_a_picture() -> None:
+    """Waiting times are foretold from a picture's share of what was done together."""
+
+    async def test() -> None:
+        observed: list[tuple[Sequence[float], float, int]] = []
+        pool = Pool(1, 10, 60.0, at_once=4, observe=lambda *times: observed.append(times))
+        release = threading.Event()
+
+        def fail() -> None:
+            release.wait(20)
+            raise ZeroDivisionError
+
+        first = asyncio.ensure_future(pool.run(fail))
+        together = [asyncio.ensure_future(pool.run_together(doubled, i)) for i in range(4)]
+        await asyncio.sleep(0)
+        release.set()
+        with pytest.raises(ZeroDivisionError):
+            await first
+        await asyncio.gather(*together)
+        pool.close()
+        while len(observed) < 2:
+            await asyncio.sleep(0.001)
+        waits, seconds, pictures = observed[1]
+        assert (len(waits), pictures) == (4, 4)
+        assert pool.mean_seconds == pytest.approx(seconds / 4)
+
+    run(test)
