@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from service.deadline import Deadline
 from service.drain import STATE, Drain
 from service.head import Head
+from service.joined import Joined
 from service.lingering import Lingering
 from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, ProblemResponse
 
@@ -76,8 +77,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._answers_to = Lingering(transport, self._sends_on)
+        super().connection_made(Joined(transport, self.loop))
+        self._answers_to = Lingering(self.transport, self._sends_on)
         self._expect_request()
 
     @override
