@@ -87,10 +87,11 @@ class Observed:
         seconds = ended - timeline.began
         self._metrics.answered(path, status, reason, seconds)
         self._metrics.went_by(timeline, ended)
+        version = timeline.model_version or _served_version(scope)
         traced = {}
         if self._traces is not None:
             route = "" if path == _ELSEWHERE else path
-            answer = Answered(route, status, reason, _model_version(scope))
+            answer = Answered(route, status, reason, version)
             traced["trace_id"] = self._traces.answered(scope, timeline, ended, answer)
         if self._logs:
             logger.info(
@@ -108,12 +109,12 @@ class Observed:
                         "status": status,
                         "reason": reason,
                         "ms": round(1000 * seconds, 1),
-                        "model_version": _model_version(scope),
+                        "model_version": version,
                     }
                 },
             )
 
 
-def _model_version(scope: Scope) -> str | None:
+def _served_version(scope: Scope) -> str | None:
     engine: Any = getattr(scope["app"].state, "engine", None)
     return engine.reader.recognizer.metadata.version if engine else None

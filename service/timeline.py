@@ -30,7 +30,7 @@ class Read(NamedTuple):
 class Timeline:
     """Marks of one request, in seconds of `time.perf_counter`."""
 
-    __slots__ = ("began", "reads", "receive_began", "receive_ended")
+    __slots__ = ("began", "model_version", "reads", "receive_began", "receive_ended")
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
@@ -38,6 +38,8 @@ class Timeline:
         """When its body began to be read, and had been taken apart; 0: never."""
         self.reads: list[Read] = []
         """Of pictures that were read, not of those that were refused; added to by any thread."""
+        self.model_version: str | None = None
+        """Of the model that has read them; None: none has."""
 
     @classmethod
     def of(cls, scope: Scope) -> "Timeline":
@@ -75,3 +77,4 @@ class Timeline:
         infer_began, infer_ended = recognizer.inferred
         if infer_began >= began:  # and not by earlier work of this thread
             self.reads.append(Read(submitted, began, infer_began, infer_ended))
+            self.model_version = recognizer.metadata.version

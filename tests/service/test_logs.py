@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.logs import JsonFormatter, log_config
+from service.ocr.gray import FloatArray
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
 from tests import stripes
@@ -42,6 +43,25 @@ def test_a_request_is_one_line(client: TestClient, caplog: pytest.LogCaptureFixt
     for line in lines:
         assert line["model_version"] == "1"
         assert isinstance(line["ms"], float)
+
+
+def test_the_model_that_answered_is_logged(
+    client: TestClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when another one has taken its place before the request ends."""
+    caplog.set_level(logging.INFO, "service.access")
+    newer = Recognizer.load(stripes.write_model(tmp_path / "newer.onnx", version="2"))
+    infer = Recognizer.infer
+
+    def switching(recognizer: Recognizer, tensors: FloatArray) -> FloatArray:
+        client.app.state.engine.switch(newer)  # type: ignore[attr-defined]
+        return infer(recognizer, tensors)
+
+    with patch.object(Recognizer, "infer", switching):
+        answer = post(client, stripes.picture("ab"))
+    later = post(client, stripes.picture("ab"))
+    answered = [one.json()["model"]["version"] for one in (answer, later)]
+    assert [line["model_version"] for line in fields(caplog)] == answered == ["1", "2"]
 
 
 @pytest.mark.parametrize("given", ["a", "Root=1-67-ab/c:d@e.f_g", "x" * 128])
