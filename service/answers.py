@@ -4,9 +4,10 @@ Written out as plain data, since checking what is right by construction would co
 parsing the request.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from pydantic_core import to_json
 
 from service.ocr.ctc import CtcCodec
 from service.ocr.decoder import Reading
@@ -55,7 +56,7 @@ def _matrix(rows: list[list[float]], model: ModelMetadata) -> dict[str, Any]:
 
 def encoded(document: Mapping[str, Any]) -> bytes:
     """The document as JSON."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json(document)
 
 
 def listed(member: str, items: Iterable[bytes]) -> bytes:

@@ -61,8 +61,8 @@ def forced_steps(
     return [(int(found[0]), int(found[-1]) + 1) for found in emitting]
 
 
-def spans(steps: Steps, time_steps: int) -> list[tuple[float, float]]:
-    """The horizontal extent of each character as shares of the picture's width, 0 to 1."""
+def spans(steps: Steps, time_steps: int, width: int = 1) -> list[tuple[float, float]]:
+    """The horizontal extent of each character in a picture of that width."""
     if not steps:
         return []
     centres = [(start + end) / 2 for start, end in steps]
@@ -71,5 +71,5 @@ def spans(steps: Steps, time_steps: int) -> list[tuple[float, float]]:
     first = middles[0] - centres[0] if middles else 1.0
     last = centres[-1] - middles[-1] if middles else 1.0
     edges = [centres[0] - first, *middles, centres[-1] + last]
-    shares = [min(max(edge / time_steps, 0.0), 1.0) for edge in edges]
-    return list(itertools.pairwise(shares))
+    places = [min(max(edge / time_steps, 0.0), 1.0) * width for edge in edges]
+    return list(itertools.pairwise(places))

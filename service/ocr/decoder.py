@@ -1,8 +1,8 @@
 """From class probabilities to a reading: the text, how sure it is, and where it stands."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,14 @@ from service.ocr.likelihood import log_likelihood
 from service.ocr.search import Label, most_probable
 
 
-@dataclass(frozen=True, slots=True)
-class Character:
+class Character(NamedTuple):
     """One character of a reading.
 
     Its confidence is the probability that this position holds this character, given that one
     stands there: the character's probability in the surest of the time steps that emit it,
     calibrated. CTC emits a character in one or two time steps (Graves et al. 2006), in which this
     is nearly the posterior of the forward-backward algorithm, and ranks as well. `span` is its
-    horizontal extent, in shares of the picture's width.
+    horizontal extent.
     """
 
     character: str
@@ -47,7 +46,7 @@ class Reading:
     (Graves et al. 2006) and calibrated: among many readings of confidence 0.9, nine in ten are
     right. `satisfied` is false where a constraint left no text at all. `matrix` is what the text
     was read from, where it was asked for: the tempered class probabilities of every time step.
-    `pixels` is the picture's width × height, once `scaled` to it.
+    `pixels` is the picture's width × height.
     """
 
     text: str
@@ -56,14 +55,7 @@ class Reading:
     alternatives: tuple[Alternative, ...] = ()
     satisfied: bool = True
     matrix: list[list[float]] | None = None
-    pixels: int = 0
-
-    def scaled(self, width: int, height: int) -> Self:
-        """The same with spans in pixels of a picture of that size."""
-        characters = tuple(
-            replace(c, span=(c.span[0] * width, c.span[1] * width)) for c in self.characters
-        )
-        return replace(self, characters=characters, pixels=width * height)
+    pixels: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +93,15 @@ class Decoder:
         self,
         probabilities: NDArray[np.floating],
         question: Question = PLAIN,
+        width: int = 1,
+        height: int = 1,
     ) -> Reading:
         """Decodes one picture.
 
         Args:
             probabilities: `(time steps, classes)`, the softmax output.
             question: without a constraint, the reading is the greedy best path's.
+            width, height: of the picture, in the unit that spans are to be in.
         """
         blank = self._codec.blank_index
         alternatives, constraint = question.alternatives, question.constraint
@@ -123,7 +118,7 @@ class Decoder:
             steps = forced_steps(tempered, label, blank)
         else:
             matrix = tempered.tolist() if question.matrix else None
-            return Reading("", 0.0, (), satisfied=False, matrix=matrix)
+            return Reading("", 0.0, (), satisfied=False, matrix=matrix, pixels=width * height)
         others = [(other, score) for other, score in found if other != label][:alternatives]
         score = dict(found).get(label)
         if score is None:
@@ -131,23 +126,24 @@ class Decoder:
         return Reading(
             self._codec.text(label),
             self._text_confidence(score),
-            self._characters(tempered, label, steps),
+            self._characters(tempered, label, steps, width),
             alternatives=tuple(
                 Alternative(self._codec.text(other), self._text_confidence(score))
                 for other, score in others
             ),
             matrix=tempered.tolist() if question.matrix else None,
+            pixels=width * height,
         )
 
     def _characters(
-        self, tempered: NDArray[np.float64], label: Label, steps: Steps
+        self, tempered: NDArray[np.float64], label: Label, steps: Steps, width: int
     ) -> tuple[Character, ...]:
         confidences = [
-            self._calibration.character(float(tempered[start:end, symbol].max()))
+            self._calibration.character(max(tempered[start:end, symbol].tolist()))
             for symbol, (start, end) in zip(label, steps, strict=True)
         ]
         symbols = self._codec.text(label)
-        return tuple(map(Character, symbols, confidences, spans(steps, len(tempered))))
+        return tuple(map(Character, symbols, confidences, spans(steps, len(tempered), width)))
 
     def _text_confidence(self, log_likelihood: float) -> float:
         return self._calibration.text(math.exp(log_likelihood))

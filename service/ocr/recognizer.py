@@ -73,8 +73,7 @@ class Recognizer:
             PictureError: the picture cannot be read; see `preprocess`.
         """
         tensor, width, height = self._fit(picture)
-        reading = self.decoder.decode(self.infer(tensor[np.newaxis])[0], question)
-        return reading.scaled(width, height)
+        return self.decoder.decode(self.infer(tensor[np.newaxis])[0], question, width, height)
 
     def read_all(
         self, pictures: Sequence[bytes], question: Question = PLAIN
@@ -101,7 +100,7 @@ class Recognizer:
         return [
             one
             if isinstance(one, PictureError)
-            else self.decoder.decode(next(probabilities), question).scaled(one.width, one.height)
+            else self.decoder.decode(next(probabilities), question, one.width, one.height)
             for one, (_, question) in zip(fitted, questions, strict=True)
         ]
 

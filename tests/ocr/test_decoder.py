@@ -44,12 +44,13 @@ def test_the_empty_text() -> None:
 def test_spans_reach_half_way_to_the_neighbours() -> None:
     """In shares of the width; beyond the first and last character as far as on its other side."""
     sure = {"_": {"_": 1.0}, "a": {"a": 1.0}, "b": {"b": 1.0}}
-    reading = DECODER.decode(rows(*(sure[s] for s in "__a___bb__")))
-    (a0, a1), (b0, b1) = (character.span for character in reading.characters)
+    probabilities = rows(*(sure[s] for s in "__a___bb__"))
+    (a0, a1), (b0, b1) = (one.span for one in DECODER.decode(probabilities).characters)
     # The centres are at 2.5 and 7 of 10 steps.
     assert (a0, a1, b0, b1) == pytest.approx((0.025, 0.475, 0.475, 0.925))
-    widened = reading.scaled(400, 100).characters[0].span
-    assert widened == pytest.approx((10, 190))
+    widened = DECODER.decode(probabilities, width=400, height=100)
+    assert widened.characters[0].span == pytest.approx((10, 190))
+    assert widened.pixels == 40_000
 
 
 def test_alternatives_are_other_texts() -> None:
