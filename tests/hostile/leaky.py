@@ -6,8 +6,8 @@ from typing import Any
 from starlette.requests import Request
 
 import service.app
-from service.__main__ import main
 from service.engine import Engine
+from service.serving import main
 
 LEAK = 1024
 

@@ -1,3 +1,4 @@
+import gc
 import json
 from pathlib import Path
 from unittest.mock import patch
@@ -17,6 +18,16 @@ def test_health(client: TestClient) -> None:
     """A running application with a checked model is live and ready."""
     assert client.get("/health/live").json() == {"status": "live"}
     assert client.get("/health/ready").json() == {"status": "ready"}
+
+
+def test_garbage_is_collected_while_serving(settings: Settings) -> None:
+    """The start leaves it off; what requests leave must not pile up."""
+    gc.disable()
+    try:
+        with TestClient(create_app(settings)):
+            assert gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_not_ready_before_the_model_is_checked(settings: Settings) -> None:

@@ -13,13 +13,13 @@ from tests.service.wire import HEAD, READY, picture
 
 _ALWAYS_FULL = """
 import sys
-from service import __main__, pool
+from service import pool, serving
 
 def admit(self, pictures=1):
     raise pool.OverloadedError(3)
 
 pool.Pool.admit = admit
-sys.exit(__main__.main())
+sys.exit(serving.main())
 """
 
 

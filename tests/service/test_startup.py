@@ -82,7 +82,7 @@ def test_a_worker_that_cannot_start_ends_the_service(stripe_model: Path) -> None
     """Where only the workers cannot load the model, the whole service still ends, not with 0."""
     # The model vanishes between the check before the start and the workers' own loading.
     code = (
-        "import sys, service.__main__ as main; check = main.load_recognizer;"
+        "import sys, service.serving as main; check = main.load_recognizer;"
         "main.load_recognizer = lambda s: (check(s), s.model_path.unlink())[0];"
         "sys.exit(main.main())"
     )

@@ -191,7 +191,7 @@ def test_a_lost_collector_holds_nothing_up(
 def test_traces_are_off_unless_asked_for(environment: dict[str, str]) -> None:
     """Then nothing of what exports them is imported, let alone run."""
     assert not asked_for(environment)
-    code = "import sys, service.__main__; service.__main__.create_app(); print(*sys.modules)"
+    code = "import sys, service.serving; service.serving.create_app(); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
@@ -222,7 +222,7 @@ def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch)
     """Whoever asks for traces without what exports them is told how to get it."""
     monkeypatch.setenv(ENDPOINT, "http://x")
     process = start(
-        f"import sys; sys.modules[{missing!r}] = None; from service.__main__ import main; "
+        f"import sys; sys.modules[{missing!r}] = None; from service.serving import main; "
         "sys.exit(main())"
     )
     output, _ = process.communicate(timeout=60)

@@ -1,0 +1,90 @@
+"""Starts the server, or one with several workers, as the settings say."""
+
+import logging.config
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from uvicorn.config import STARTUP_FAILURE
+
+from service import traces
+from service.app import create_app
+from service.logs import log_config
+from service.metrics import FOLDER
+from service.ocr.exceptions import ModelError
+from service.ocr.recognizer import Recognizer
+from service.problems import ProblemError
+from service.protocol import BoundedProtocol, Bounds
+from service.reader import Reader, load_recognizer
+from service.settings import Settings
+from service.supervisor import Supervisor
+from service.traces import TracesError
+
+
+def main() -> int:
+    """Serves until a signal ends it.
+
+    Returns:
+        The exit status: 0 after an orderly end, other than 0 where it could not start.
+    """
+    try:
+        settings = Settings()
+        logging.config.dictConfig(log_config(settings))
+        traces.asked_for(os.environ)
+        # Before any socket is bound or worker started, so that a bad model is one sentence.
+        recognizer = load_recognizer(settings)
+        Reader.of(recognizer, settings)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
+            print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
+        return 1
+    except (ModelError, TracesError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ProblemError as error:
+        print(f"error: OCR_ default of the parameter {error}", file=sys.stderr)
+        return 1
+    return _serve(settings, recognizer) if settings.workers == 1 else _supervise(settings)
+
+
+def _serve(settings: Settings, recognizer: Recognizer) -> int:
+    server = uvicorn.Server(_config(settings, create_app(settings, lambda: recognizer)))
+    server.run()
+    return 0 if server.started else STARTUP_FAILURE
+
+
+def _supervise(settings: Settings) -> int:
+    config = _config(settings, "service.app:create_app")
+    with TemporaryDirectory(prefix="captcha-ocr-metrics-") as folder:
+        os.environ[FOLDER] = folder  # before the workers start, whose metrics are shared there
+        supervisor = Supervisor(config, [config.bind_socket()], Path(folder))
+        supervisor.run()
+    # uvicorn itself would exit with 0 where its workers could not start.
+    failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
+    return STARTUP_FAILURE if failed else 0
+
+
+def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
+    bounds = Bounds(settings.request_seconds, settings.max_header_bytes)
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        http=partial(BoundedProtocol, bounds=bounds),  # type: ignore[arg-type]  # called like one
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_level=settings.log_level,
+        log_config=log_config(settings),
+        access_log=False,  # `observed` writes it
+        server_header=False,
+        headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")],
+        ws="none",
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+
