@@ -15,7 +15,7 @@ from service.metrics import Metrics
 from service.ocr.recognizer import Recognizer
 from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
-from service.protocol import GONE, written
+from service.protocol import GONE
 from service.reader import AT_ONCE, Reader
 from service.settings import Settings
 from service.timeline import Timeline
@@ -155,7 +155,7 @@ class Engine:
 def _refusal(seconds: int) -> bytes:
     response = response_to(OverloadedError(seconds))
     assert response is not None
-    return written(response)
+    return response.written()
 
 
 def engine_of(request: Request) -> Engine:

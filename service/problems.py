@@ -77,6 +77,12 @@ class ProblemResponse(JSONResponse):
         super().__init__(problem_of(kind, detail).model_dump(), kind.status, headers)
         self._kind = kind
 
+    def written(self) -> bytes:
+        """The answer as it stands on the wire (RFC 9112), for where there is no scope."""
+        head = f"HTTP/1.1 {self.status_code} {HTTPStatus(self.status_code).phrase}\r\n".encode()
+        headers = b"".join(b"%b: %b\r\n" % header for header in self.raw_headers)
+        return head + headers + b"\r\n" + bytes(self.body)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
         scope[REASON] = self._kind.name

@@ -7,19 +7,18 @@ headers of any size. Here requests have to arrive, and answers to be taken, with
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import Response
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.connections import Connections
 from service.deadline import Deadline
 from service.drain import STATE, Drain
 from service.head import Head
 from service.joined import Joined
 from service.lingering import Lingering
-from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Kind, ProblemResponse
+from service.problems import HEADERS_TOO_LARGE, OVERLOADED, TIMEOUT, Kind, ProblemResponse
 
 _LINGER_SECONDS = 0.25
 """How long a connection without a request stays open at the end: one may be on its way."""
@@ -35,14 +34,6 @@ OVERLOADED_STATE = "overloaded"
 
 Overloaded = Callable[[], bytes | None]
 """The whole answer, if pictures that arrive now have to be refused."""
-
-
-def written(response: Response) -> bytes:
-    """A response as it stands on the wire (RFC 9112)."""
-    phrase = HTTPStatus(response.status_code).phrase
-    head = f"HTTP/1.1 {response.status_code} {phrase}\r\n".encode()
-    headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-    return head + headers + b"\r\n" + bytes(response.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +53,10 @@ class Bounds:
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, *args: Any, bounds: Bounds, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, bounds: Bounds, others: Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._bounds = bounds
+        self._others = others
         self._head = Head(bounds.max_header_bytes)
         self._refused = False
         """Whether the request that is arriving has been answered already."""
@@ -80,9 +72,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(Joined(transport, self.loop))
         self._answers_to = Lingering(self.transport, self._sends_on)
         self._expect_request()
+        self._others.add(self)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._others.remove(self)
         self._due.stop()
         self._unread.stop()
         super().connection_lost(exc)
@@ -142,6 +136,7 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         self._due.stop()
+        self._others.used(self)
         self._head.end_of_request()
         if self._refused:
             self._refused = False
@@ -179,10 +174,29 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def shutdown(self) -> None:
         """Ends the connection after its request; without one, after a moment for one to come."""
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle():
             self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
         else:
             self.cycle.keep_alive = False
+
+    def give_way(self) -> bool:
+        """Closes for want of room, unless a request that has arrived is being answered."""
+        arriving = self._is_arriving()
+        if self.pipeline or self.flow.write_paused or not (arriving or self._is_idle()):
+            return False
+        if self._head.arriving or arriving:
+            self._refuse(OVERLOADED, "There are too many connections; send this again later.")
+        else:
+            self._end()
+        return True
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _is_arriving(self) -> bool:
+        """Whether the body of a request is expected that has not been answered yet."""
+        cycle = self.cycle
+        return bool(cycle is not None and cycle.more_body and not cycle.response_started)
 
     def _is_refused(self) -> bool:
         """Answers a picture that would wait too long, before anything is made of the request.
@@ -193,8 +207,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.url.startswith(b"/v2/"):  # which has errors of another shape
             return False
         overloaded: Overloaded | None = self.app_state.get(OVERLOADED_STATE)
-        idle = self.cycle is None or self.cycle.response_complete
-        if overloaded is None or not idle or self.parser.get_method() != b"POST":
+        if overloaded is None or not self._is_idle() or self.parser.get_method() != b"POST":
             return False
         answer = overloaded()
         if answer is None:
@@ -211,7 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return bool(cycle is not None and cycle.response_complete and cycle.more_body)
 
     def _close_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle():
             self._end()
 
     def _expect_request(self) -> None:
@@ -239,7 +252,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # The application, if it waits for the rest of the request, learns that there is none.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(written(ProblemResponse(kind, detail, {"Connection": "close"})))
+        self.transport.write(ProblemResponse(kind, detail, {"Connection": "close"}).written())
         self._end()
 
     def _end(self) -> None:

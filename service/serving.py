@@ -14,6 +14,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from service import traces
 from service.app import create_app
+from service.connections import Connections
 from service.logs import log_config
 from service.metrics import FOLDER
 from service.ocr.exceptions import ModelError
@@ -75,7 +76,9 @@ def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
-        http=partial(BoundedProtocol, bounds=bounds),  # type: ignore[arg-type]  # called like one
+        http=partial(  # type: ignore[arg-type]  # called like one
+            BoundedProtocol, bounds=bounds, others=Connections(settings.max_connections)
+        ),
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
@@ -87,4 +90,3 @@ def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
         ws="none",
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
-

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Time in which a request must have arrived, and an answer been taken.",
     )
+    max_connections: int = Field(
+        default=512,
+        ge=1,
+        description="Connections of a process; for one too many, one that is not being answered "
+        "is closed.",
+    )
     max_header_bytes: int = Field(
         default=16 << 10, ge=1024, description="Bytes of a request's headers."
     )

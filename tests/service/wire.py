@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import uvicorn
 from uvicorn.server import ServerState
 
+from service.connections import Connections
 from service.protocol import BoundedProtocol, Bounds
 from tests import stripes
 
@@ -42,7 +43,9 @@ def connection() -> BoundedProtocol:
 
     config = uvicorn.Config(application, lifespan="off")
     config.load()
-    protocol = BoundedProtocol(config, ServerState(), {}, bounds=Bounds(9, 2048))
+    protocol = BoundedProtocol(
+        config, ServerState(), {}, bounds=Bounds(9, 2048), others=Connections(9)
+    )
     protocol.connection_made(Mock())
     return protocol
 
