@@ -29,7 +29,7 @@ RESULTS = Path("benchmarks/results/overload.json")
 MULTIPLES = (1.0, 2.0, 5.0, 10.0)
 PROBED = ("/health/live", "/health/ready")
 
-_CONNECTIONS = 1000
+_CONNECTIONS = 500
 _BASE_SHARE = 0.5
 _PROBES_A_SECOND = 20.0
 _RECOVERY_SECONDS = 8.0
