@@ -73,7 +73,7 @@ label-curve: $(TRAINING) ## exact match by number of labels: FINETUNE=a run of R
 	$(PY) -m training.label_curve --config training/recipes/few.toml --charts $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 cross-validate: $(TRAINING) ## read each picture with a model that has not seen it; FINETUNE= as above; resumes
-	$(PY) -m training.cross_validate --config training/recipes/few.toml --repeats 1 --out $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
+	$(PY) -m training.cross_validate --config training/recipes/few.toml --out $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 calibrate: $(TRAINING) ## fit the exported model's confidences anew, as the export does
 	$(PY) -m training.calibrate --model $(MODEL)

@@ -1,13 +1,17 @@
 """Draws distortions for training: each operation with one strength, in a fixed order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from service.ocr.preprocessing import FloatArray
 from training import distortions
+from training.glyphs import curve
+from training.manner import Manner
 from training.settings import setting
+
+_CURVES = Manner().curves
 
 _SKEW = 0.6
 """Amounts are drawn as a uniform number to this power, so that large ones come more often."""
@@ -41,7 +45,8 @@ class Augmentation:
     inversion: float = setting(1.0, "1 allows it")
     shade: float = setting(0.6, "share of the light missing on one side")
     posterize: float = setting(1.0, "1 leaves as few as two levels")
-    strokes: float = setting(4.0, "lines")
+    strokes: float = setting(4.0, "straight lines")
+    curves: float = setting(3.0, "bent lines that thin out")
     occlusions: float = setting(4.0, "squares, of up to 9 pixels")
     thicken: float = setting(1.0, "1 allows it")
     thin: float = setting(1.0, "1 allows it")
@@ -178,6 +183,22 @@ def _strokes(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray
     return distortions.strokes(p, round(amount), width, _ink(g), g)
 
 
+def _curves(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    height, width = p.shape
+    level = np.float32(_ink(g))
+    for _ in range(round(amount)):
+        across: Sequence[float] = sorted(g.random(4), reverse=g.random() < 0.3)
+        between = (0.05, 0.95)
+        match g.integers(3):
+            case 0:  # as they are in generated pictures
+                across = _CURVES[g.integers(len(_CURVES))]
+            case 1:  # almost level, through the middle of the text, where a line makes a c an e
+                middle = g.uniform(0.3, 0.8)
+                between = (middle - 0.12, middle + 0.12)
+        p = p + (level - p) * curve(width, height, across, g, between)
+    return p
+
+
 def _occlusions(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
     return distortions.occlude(p, round(amount), int(g.integers(3, 10)), _ink(g), g)
 
@@ -199,6 +220,7 @@ OPERATIONS: dict[str, Operation] = {
     "thicken": lambda p, a, g: distortions.thicken(p) if a > 0.3 else p,
     "thin": lambda p, a, g: distortions.thin(p) if a > 0.3 else p,
     "strokes": _strokes,
+    "curves": _curves,
     "occlusions": _occlusions,
     "crop": _crop,
     "padding": _padding,
@@ -229,6 +251,7 @@ CHANCES = {
     "shift": 0.2,
     "perspective": 0.1,
     "thicken": 0.2,
+    "curves": 0.35,
     "padding": 0.15,
     "contrast": 0.1,
     "inversion": 0.3,

@@ -51,7 +51,9 @@ class TrainConfig:
     patience: int = setting(10, "stop after this many epochs without a lower figure")
     keep_last: bool = setting(False, "keep the last epoch rather than that of the lowest figure")
     labels: int = setting(0, "labelled pictures to use, drawn by the seed; 0: all that train")
-    repeats: int = setting(1, "times that an epoch has every labelled picture")
+    shown: int = setting(
+        0, "labelled pictures an epoch is to have; fewer are repeated to about so many"
+    )
     fold: int = setting(10, "which tenth of the pictures is the test split, 1 to 10")
     pretrain: bool = setting(
         False, "train on generated pictures alone; labelled ones show what to draw"
@@ -118,7 +120,7 @@ _AT_LEAST = {
     "generated": 0,
     "backgrounds": 0,
     "labels": 0,
-    "repeats": 1,
+    "shown": 0,
     "steps_per_epoch": 0,
     "memory": 0,
     "epochs": 1,

@@ -88,18 +88,23 @@ def stamp(ink: FloatArray, mask: FloatArray, left: int, top: int) -> Box:
 
 
 def curve(
-    width: int, height: int, across: Sequence[float], generator: np.random.Generator
+    width: int,
+    height: int,
+    across: Sequence[float],
+    generator: np.random.Generator,
+    between: tuple[float, float] = (0.05, 0.95),
 ) -> FloatArray:
     """A cubic Bézier curve through random heights that thins out from its first end.
 
     Args:
         across: where its four control points are, in shares of the width.
+        between: what they lie between, in shares of the height.
 
     Returns:
         float32 `(height, width)`.
     """
     size = np.array((width, height), float)
-    controls = np.column_stack([across, generator.uniform(0.05, 0.95, 4)]) * size
+    controls = np.column_stack([across, generator.uniform(*between, 4)]) * size
     controls[:, 0] += generator.normal(0, 0.01 * width, 4)
     t = np.linspace(0, 1, 6)[:, np.newaxis]
     basis = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)

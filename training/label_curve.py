@@ -21,16 +21,10 @@ from training.starting_weights import with_start_found
 LABELS = (25, 50, 100, 200, 400, 832)
 SEEDS = 3
 
-_AT_ONCE = 320
-"""Fewer labelled pictures are repeated to about so many an epoch."""
-
 
 def settings_at(config: TrainConfig, labels: int, seed: int) -> TrainConfig:
     """The settings of one run of the curve."""
-    repeats = max(1, round(_AT_ONCE / labels))
-    return replace(
-        config, name=f"{labels}-labels-{seed}", labels=labels, seed=seed, repeats=repeats
-    )
+    return replace(config, name=f"{labels}-labels-{seed}", labels=labels, seed=seed)
 
 
 def measure(

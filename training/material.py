@@ -60,7 +60,7 @@ def gather(
             labelled, _PRETRAINING_VALIDATION, codec, config.seed + 1
         )
     else:
-        training = labelled.repeated(config.repeats)
+        training = labelled.repeated(max(1, round(config.shown / len(chosen))))
         rough = training + generated if generated else training
         validation = labelled_examples(dataset, splits["validation"], *size, codec, config.memory)
     clean = len(validation.texts)

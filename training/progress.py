@@ -89,7 +89,7 @@ class Progress:
         """The progress of an interrupted run, its weights put into the model; else a new one."""
         saved = run.load_progress()
         if saved is None:
-            return cls()
+            return cls(clean_epochs=None if run.config.clean_until else 0)
         progress = cls(**saved)
         model.load_weights(run.epoch_weights(progress.epoch))
         return progress

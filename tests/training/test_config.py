@@ -36,7 +36,7 @@ def test_the_command_line_wins_over_the_file() -> None:
     options = ("--epochs", "3", "--schedule", "plateau", "--augmentation.blur", "1.5")
     config = parse("--config", str(RECIPES / "robust.toml"), *options)
     assert (config.epochs, config.schedule, config.augmentation.blur) == (3, "plateau", 1.5)
-    assert (config.strength, config.generated) == (1.0, 416)
+    assert (config.strength, config.generated) == (1.0, 4000)
 
 
 def test_settings_survive_saving(tmp_path: Path) -> None:

@@ -46,9 +46,9 @@ def test_the_validation_split_may_be_trained_on(dataset: Dataset) -> None:
     assert samples == splits["train"] + splits["validation"]
 
 
-def test_labelled_pictures_are_repeated_and_generated_ones_join(config: TrainConfig) -> None:
+def test_few_labelled_pictures_are_repeated_and_generated_ones_join(config: TrainConfig) -> None:
     """Four pictures three times over, and eight generated ones when pictures are rough."""
-    material = gathered(replace(config, labels=4, repeats=3, generated=8))
+    material = gathered(replace(config, labels=4, shown=11, generated=8))
     assert len(material.feed.clean.texts) == 12
     assert len(material.feed.rough.texts) == 20
     assert len(set(material.feed.clean.texts)) <= 4

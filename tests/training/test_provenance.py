@@ -1,8 +1,8 @@
-from dataclasses import replace
+import argparse
 from pathlib import Path
 
-from training.config import TrainConfig
-from training.provenance import commands_of, fitted_to
+from training.config import TrainConfig, add_config_options, config_of, load_config
+from training.provenance import RECIPES, commands_of, fitted_to
 from training.runs import Run
 
 
@@ -18,13 +18,32 @@ def test_what_a_model_saw() -> None:
 
 def test_the_commands_go_back_to_the_beginning(run: Run, tmp_path: Path) -> None:
     """Of a run that started from another, the other's command comes first."""
-    runs = run.folder.parent
-    assert commands_of(run, runs) == "`make data && make train RECIPE=robust`"
     splits = {split: run.split(split) for split in ("train", "validation", "test")}
-    next_config = replace(run.config, init_from=run.name)
-    second = Run.create(tmp_path, next_config, run.facts, splits)
-    assert commands_of(second, runs) == (
-        "`make data && make train RECIPE=robust`, then "
-        f"`make train RECIPE=refine FINETUNE={run.name}`"
+
+    def trained(recipe: str, **others: object) -> Run:
+        config = load_config(RECIPES / f"{recipe}.toml", others)
+        return Run.create(tmp_path, config, run.facts, splits)
+
+    first = trained("robust", name="first")
+    assert commands_of(first, tmp_path) == (
+        '`make data && make train RECIPE=robust ARGS="--name first"`'
     )
-    assert commands_of(second, tmp_path).startswith("`make train RECIPE=refine FINETUNE=")
+    second = trained("refine", init_from=first.name)
+    assert commands_of(second, tmp_path) == (
+        f"{commands_of(first, tmp_path)}, then `make train RECIPE=refine FINETUNE={first.name}`"
+    )
+    assert commands_of(second, run.folder) == f"`make train RECIPE=refine FINETUNE={first.name}`"
+
+
+def test_the_commands_name_what_the_recipe_does_not(run: Run, tmp_path: Path) -> None:
+    """So that they train the same again, as options that `make train` takes."""
+    splits = {split: run.split(split) for split in ("train", "validation", "test")}
+    others = {"train_on_validation": True, "epochs": 3, "augmentation.blur": 0.5}
+    config = load_config(RECIPES / "robust.toml", others)
+    command = commands_of(Run.create(tmp_path, config, run.facts, splits), tmp_path)
+    asked = command.removeprefix('`make data && make train RECIPE=robust ARGS="').removesuffix('"`')
+    assert asked == "--epochs 3 --train-on-validation true --augmentation.blur 0.5"
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    arguments = parser.parse_args(["--config", str(RECIPES / "robust.toml"), *asked.split()])
+    assert config_of(arguments) == config

@@ -54,14 +54,6 @@ def test_folds_are_read_by_models_that_have_not_seen_them(
     assert some.height > none.height
 
 
-def test_few_labels_are_repeated() -> None:
-    """Every point of the curve shows about as many labelled pictures an epoch, up to all."""
-    points = [label_curve.settings_at(TrainConfig(), count, 2) for count in (20, 80, 832)]
-    assert [point.labels * point.repeats for point in points[:2]] == [320, 320]
-    assert points[2].repeats == 1
-    assert {point.seed for point in points} == {2}
-
-
 def test_the_curve_has_a_row_for_each_number(config: TrainConfig, tmp_path: Path) -> None:
     """Each seed draws other labels; the row has their exact matches and an interval."""
     quick = replace(config, epochs=1, generated=0, backgrounds=0, strength=0.0)

@@ -164,6 +164,14 @@ def test_distortions_begin_when_clean_pictures_are_read() -> None:
     assert progress.strength(config) == pytest.approx(0.8)
 
 
+def test_distortions_begin_at_once_where_no_clean_picture_has_to_be_read(run: Run) -> None:
+    """With `clean_until` 0, as a run that goes on from another one has it."""
+    assert run.config.clean_until == 0
+    with (run.folder / "history.csv").open() as file:
+        strengths = [float(row["strength"]) for row in csv.DictReader(file)]
+    assert strengths == [0.5, 1.0, 1.0]
+
+
 def test_epochs_that_are_taught_places_are_not_distorted() -> None:
     """A distortion would move the characters away from where they are said to be."""
     config = TrainConfig(strength=0.8, clean_until=0.5, ramp_epochs=2, aligned_epochs=2)
