@@ -1,7 +1,8 @@
-"""From a decoded picture to gray, a band of its rows at a time.
+"""From a decoded picture to gray, a band at a time.
 
 A picture of four megapixels takes 16 MB as float32, and several times that while it becomes gray.
-Bands keep all of this small: of a picture as a whole there are only Pillow's own pixels.
+Bands, of rows or of columns, keep all of this small: of a picture as a whole there are only
+Pillow's own pixels.
 """
 
 from collections.abc import Iterator
@@ -19,11 +20,11 @@ _FULL = np.float32(255)
 
 def gray(image: Image.Image) -> FloatArray:
     """A picture of any mode as float32 `(height, width)`, 0 to 1, on white."""
-    if _rows(image) >= image.height:
-        return next(_bands(image))[1]
+    if _is_small(image):
+        return _gray(image, _is_transparent(image))
     whole = np.empty((image.height, image.width), np.float32)
-    for top, band in _bands(image):
-        whole[top : top + len(band)] = band
+    for (left, top, right, bottom), band in _bands(image, tall=False):
+        whole[top:bottom, left:right] = band
     return whole
 
 
@@ -31,19 +32,23 @@ def stretched(image: Image.Image, width: int, height: int) -> FloatArray:
     """What `gray` gives, stretched to `(height, width)`: bilinear, anti-aliased.
 
     Rows are stretched apart from columns, in whichever order Pillow finds cheaper. Of bands it is
-    rows first, which at most changes the last bit.
+    first the side that shrinks the most, which at most changes the last bit.
     """
-    if _rows(image) >= image.height:
+    if _is_small(image):
         return _resized(gray(image), width, height)
-    narrow = np.empty((image.height, width), np.float32)
-    for top, band in _bands(image):
-        narrow[top : top + len(band)] = _resized(band, width, len(band))
-    return _resized(narrow, width, height)
+    tall = image.height * width > image.width * height
+    size = (height, image.width) if tall else (image.height, width)
+    partly = np.empty(size, np.float32)
+    for (left, top, right, bottom), band in _bands(image, tall):
+        if tall:
+            partly[:, left:right] = _resized(band, right - left, height)
+        else:
+            partly[top:bottom] = _resized(band, width, bottom - top)
+    return _resized(partly, width, height)
 
 
-def _rows(image: Image.Image) -> int:
-    """Of a band."""
-    return max(1, _BAND_PIXELS // image.width)
+def _is_small(image: Image.Image) -> bool:
+    return image.width * image.height <= _BAND_PIXELS
 
 
 def _resized(pixels: FloatArray, width: int, height: int) -> FloatArray:
@@ -53,14 +58,22 @@ def _resized(pixels: FloatArray, width: int, height: int) -> FloatArray:
     return np.asarray(resized)
 
 
-def _bands(image: Image.Image) -> Iterator[tuple[int, FloatArray]]:
-    """The first row of each band, and its gray."""
-    transparent = image.has_transparency_data and not _is_opaque(image)
-    rows = _rows(image)
-    for top in range(0, image.height, rows):
-        bottom = min(image.height, top + rows)
-        band = image.crop((0, top, image.width, bottom)) if rows < image.height else image
-        yield top, _gray(band, transparent)
+Box = tuple[int, int, int, int]
+
+
+def _bands(image: Image.Image, tall: bool) -> Iterator[tuple[Box, FloatArray]]:
+    """Where each band is, and its gray; bands are upright where `tall`, else level."""
+    transparent = _is_transparent(image)
+    along, across = (image.height, image.width) if tall else (image.width, image.height)
+    thickness = max(1, _BAND_PIXELS // along)
+    for start in range(0, across, thickness):
+        end = min(across, start + thickness)
+        box = (start, 0, end, image.height) if tall else (0, start, image.width, end)
+        yield box, _gray(image.crop(box), transparent)
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.has_transparency_data and not _is_opaque(image)
 
 
 def _gray(image: Image.Image, transparent: bool) -> FloatArray:

@@ -42,10 +42,16 @@ def test_half_transparent_only_below() -> None:
     assert np.array_equal(gray, one - luma[:, :, 1] * (one - luma[:, :, 0]))
 
 
+@pytest.mark.parametrize(
+    "size", [(2000, 2000), (240, 16_384), (16_384, 240), (37, 16_384)], ids=str
+)
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
-def test_arrays_are_small(mode: str) -> None:
-    """Of four megapixels no array is made that has all of them, be they transparent or not."""
-    data = encode(Image.new(mode, (2000, 2000)))
+def test_arrays_are_small(mode: str, size: tuple[int, int]) -> None:
+    """Of four megapixels no array is made that has all of them, be they transparent or not.
+
+    Nor of a picture that is stretched to many times its width, before its height shrinks.
+    """
+    data = encode(Image.new(mode, size))
     preprocess(data, 200, 50)
     tracemalloc.start()
     preprocess(data, 200, 50)
