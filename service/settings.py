@@ -64,7 +64,7 @@ class Settings(BaseSettings):
         default=8 << 20, ge=1, description="Bytes of a request to `/predict/batch`."
     )
     max_bodies_bytes: int = Field(
-        default=16 << 20,
+        default=12 << 20,
         validate_default=True,
         description="Bytes of all requests of a process that are not answered yet; at least "
         "`OCR_MAX_BATCH_BYTES`.",
