@@ -7,6 +7,7 @@ headers of any size. Here requests have to arrive, and answers to be taken, with
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from typing_extensions import override
@@ -252,7 +253,7 @@ class BoundedProtocol(HttpToolsProtocol):
             # The application, if it waits for the rest of the request, learns that there is none.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(ProblemResponse(kind, detail, {"Connection": "close"}).written())
+        self.transport.write(_last_answer(kind, detail))
         self._end()
 
     def _end(self) -> None:
@@ -263,3 +264,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Closing waits until what was written has been taken, which may be never."""
         if not self._abort.runs:
             self._abort.start(self.loop, self._bounds.request_seconds, self.transport.abort)
+
+
+@lru_cache(maxsize=8)
+def _last_answer(kind: Kind, detail: str) -> bytes:
+    """Of a connection; written once, for those who hold connections do so by the thousand."""
+    return ProblemResponse(kind, detail, {"Connection": "close"}).written()
