@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 
 from service.ocr.preprocessing import FloatArray, decode_gray
-from training.augmentation import OPERATIONS, Augmentation
+from training.augmentation import Augmentation
 from training.config import add_config_options, config_of
 from training.contact_sheet import Cell, draw_sheet
 from training.dataset import Dataset
 from training.exceptions import DataError, reported
+from training.operations import OPERATIONS
 from training.sources import SUFFIXES
 
 STRENGTHS = (1 / 3, 2 / 3, 1.0)

@@ -5,10 +5,11 @@ import pytest
 
 from service.ocr.ctc import CtcCodec
 from service.ocr.preprocessing import FloatArray
-from training.augmentation import CHANCES, OPERATIONS, Augmentation
+from training.augmentation import CHANCES, Augmentation
 from training.background import KINDS, draw_background
 from training.dataset import PADDING
 from training.feed import Examples, Feed, generated_examples
+from training.operations import OPERATIONS
 from training.synthetic import generate
 
 NOTHING = Augmentation(**dict.fromkeys(OPERATIONS, 0.0), clean=0.0)

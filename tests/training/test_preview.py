@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from training import preview
-from training.augmentation import OPERATIONS, Augmentation
+from training.augmentation import Augmentation
 from training.contact_sheet import Cell, draw_sheet, shortened
 from training.exceptions import DataError
+from training.operations import OPERATIONS
 from training.preview import draw_preview, read_pictures
 
 
