@@ -15,6 +15,8 @@ from training.exceptions import ConfigError
 from training.settings import setting
 from training.split import FOLDS
 
+RECIPES = Path(__file__).parent / "recipes"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
@@ -102,14 +104,16 @@ class TrainConfig:
             if amount < 0:
                 raise ConfigError(f"augmentation.{name} is {amount}; it must be at least 0.")
 
-    def save(self, path: Path) -> None:
-        """Writes the settings as TOML."""
+    def by_name(self) -> dict[str, object]:
+        """Every setting by its dotted name."""
         values = asdict(self)
         table = values.pop("augmentation")
+        return values | {f"augmentation.{key}": value for key, value in table.items()}
+
+    def save(self, path: Path) -> None:
+        """Writes the settings as TOML."""
         # The JSON of a string, number or truth value is its TOML too.
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
-        lines += ["\n[augmentation]\n"]
-        lines += [f"{key} = {json.dumps(value)}\n" for key, value in table.items()]
+        lines = (f"{name} = {json.dumps(value)}\n" for name, value in self.by_name().items())
         path.write_text("".join(lines), encoding="utf-8")
 
 

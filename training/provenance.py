@@ -1,13 +1,10 @@
 """What a model was made from, and by which commands, in words."""
 
-from dataclasses import asdict
 from pathlib import Path
 
-from training.config import TrainConfig, load_config
+from training.config import RECIPES, TrainConfig, load_config
 from training.exceptions import RunError
 from training.runs import Run
-
-RECIPES = Path(__file__).parent / "recipes"
 
 
 def fitted_to(config: TrainConfig) -> str:
@@ -45,17 +42,10 @@ def commands_of(run: Run, runs: Path) -> str:
 
 def _arguments(config: TrainConfig, recipe: str) -> str:
     """What was asked for besides the recipe, as it stands today."""
-    own, usual = _flat(config), _flat(load_config(RECIPES / f"{recipe}.toml", {}))
+    own, usual = (c.by_name() for c in (config, load_config(RECIPES / f"{recipe}.toml", {})))
     options = [
         f"--{key.replace('_', '-')} {str(value).lower() if isinstance(value, bool) else value}"
         for key, value in own.items()
         if key != "init_from" and value != usual[key]
     ]
     return f' ARGS="{" ".join(options)}"' if options else ""
-
-
-def _flat(config: TrainConfig) -> dict[str, object]:
-    """The settings by their dotted names."""
-    values = asdict(config)
-    table = values.pop("augmentation")
-    return values | {f"augmentation.{key}": value for key, value in table.items()}

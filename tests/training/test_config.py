@@ -4,10 +4,8 @@ from pathlib import Path
 import pytest
 
 from training.augmentation import Augmentation
-from training.config import TrainConfig, add_config_options, config_of, load_config
+from training.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
 from training.exceptions import ConfigError
-
-RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 
 
 def parse(*arguments: str) -> TrainConfig:

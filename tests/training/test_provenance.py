@@ -1,8 +1,8 @@
 import argparse
 from pathlib import Path
 
-from training.config import TrainConfig, add_config_options, config_of, load_config
-from training.provenance import RECIPES, commands_of, fitted_to
+from training.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
+from training.provenance import commands_of, fitted_to
 from training.runs import Run
 
 
