@@ -13,6 +13,9 @@ from PIL import Image
 
 FloatArray = NDArray[np.float32]
 
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels."""
+
 _BAND_PIXELS = 1 << 17
 _WHITE = np.float32(1)
 _FULL = np.float32(255)
@@ -56,9 +59,6 @@ def _resized(pixels: FloatArray, width: int, height: int) -> FloatArray:
         return pixels
     resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized)
-
-
-Box = tuple[int, int, int, int]
 
 
 def _bands(image: Image.Image, tall: bool) -> Iterator[tuple[Box, FloatArray]]:
