@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 from service.pool import Pool
@@ -12,12 +13,15 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), 30))
 
 
-def blocked(pool: Pool, count: int) -> tuple[threading.Event, list[Awaitable[int]]]:
-    """So many pieces of work that end when the event is set."""
+@asynccontextmanager
+async def busy(pool: Pool, pieces: int = 1) -> AsyncIterator[None]:
+    """So many pieces of work go on meanwhile; what begins here has begun when they end."""
     release = threading.Event()
-
-    def work() -> int:
-        release.wait(20)
-        return threading.get_ident()
-
-    return release, [asyncio.ensure_future(pool.run(work)) for _ in range(count)]
+    work = [asyncio.ensure_future(pool.run(lambda: release.wait(20))) for _ in range(pieces)]
+    await asyncio.sleep(0)
+    try:
+        yield
+        await asyncio.sleep(0)
+    finally:
+        release.set()
+    assert all(await asyncio.gather(*work))

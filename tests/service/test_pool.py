@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from service.pool import ClientGoneError, OverloadedError, Pool
-from tests.service.pools import blocked, run
+from tests.service.pools import busy, run
 
 
 def test_results_and_errors_come_back() -> None:
@@ -36,16 +36,13 @@ def test_a_full_queue_refuses() -> None:
 
     async def test() -> None:
         pool = Pool(2, 3, 60.0)
-        release, waiting = blocked(pool, 5)
-        await asyncio.sleep(0)
-        assert (pool.in_flight, pool.waiting) == (5, 3)
-        with pytest.raises(OverloadedError) as refused:
-            pool.admit()
-        assert refused.value.retry_seconds >= 1
-        with pytest.raises(OverloadedError):
-            await pool.run(lambda: None)
-        release.set()
-        assert len(await asyncio.gather(*waiting)) == 5
+        async with busy(pool, 5):
+            assert (pool.in_flight, pool.waiting) == (5, 3)
+            with pytest.raises(OverloadedError) as refused:
+                pool.admit()
+            assert refused.value.retry_seconds >= 1
+            with pytest.raises(OverloadedError):
+                await pool.run(lambda: None)
         pool.admit()
 
     run(test)
@@ -57,12 +54,9 @@ def test_a_slow_queue_refuses() -> None:
     async def test() -> None:
         pool = Pool(1, 1000, 0.5)
         pool.mean_seconds = 0.2
-        release, waiting = blocked(pool, 3)
-        await asyncio.sleep(0)
-        with pytest.raises(OverloadedError):
-            pool.admit()
-        release.set()
-        await asyncio.gather(*waiting)
+        async with busy(pool, 3):
+            with pytest.raises(OverloadedError):
+                pool.admit()
 
     run(test)
 
@@ -98,17 +92,14 @@ def test_nobody_waits_for_it() -> None:
 
     async def test() -> None:
         pool = Pool(1, 10, 60.0)
-        release, waiting = blocked(pool, 1)
         done: list[str] = []
-        gone = asyncio.ensure_future(pool.run(lambda: done.append("gone"), gone=lambda: True))
-        cancelled = asyncio.ensure_future(pool.run(lambda: done.append("cancelled")))
-        await asyncio.sleep(0)
-        cancelled.cancel()
-        await asyncio.sleep(0)
-        release.set()
+        async with busy(pool):
+            gone = asyncio.ensure_future(pool.run(lambda: done.append("gone"), gone=lambda: True))
+            cancelled = asyncio.ensure_future(pool.run(lambda: done.append("cancelled")))
+            await asyncio.sleep(0)
+            cancelled.cancel()
         with pytest.raises(ClientGoneError):
             await gone
-        await asyncio.gather(*waiting)
         assert await pool.run(lambda: done) == []
         assert pool.in_flight == 0
 
@@ -120,11 +111,9 @@ def test_the_event_loop_goes_on() -> None:
 
     async def test() -> None:
         pool = Pool(1, 1, 1.0)
-        release, waiting = blocked(pool, 1)
-        for _ in range(100):
-            await asyncio.sleep(0)
-        release.set()
-        await asyncio.gather(*waiting)
+        async with busy(pool):
+            for _ in range(100):
+                await asyncio.sleep(0)
 
     run(test)
 

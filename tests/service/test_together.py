@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.pool import ClientGoneError, Pool
-from tests.service.pools import blocked, run
+from tests.service.pools import busy, run
 
 
 def doubled(items: Sequence[int]) -> Sequence[int | Exception]:
@@ -19,18 +19,15 @@ def test_what_waits_is_done_together() -> None:
 
     async def test() -> None:
         pool = Pool(1, 10, 60.0, at_once=4)
-        release, waiting = blocked(pool, 1)
         calls: list[list[int]] = []
 
         def work(items: Sequence[int]) -> Sequence[int | Exception]:
             calls.append(list(items))
             return doubled(items)
 
-        together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(6)]
-        await asyncio.sleep(0)
-        release.set()
+        async with busy(pool):
+            together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(6)]
         assert await asyncio.gather(*together) == [0, 2, 4, 6, 8, 10]
-        await asyncio.gather(*waiting)
         assert calls == [[0, 1, 2, 3], [4, 5]]
 
     run(test)
@@ -59,19 +56,16 @@ def test_only_the_same_work_is_done_together() -> None:
 
     async def test() -> None:
         pool = Pool(1, 10, 60.0, at_once=4)
-        release, waiting = blocked(pool, 1)
 
         def negated(items: Sequence[int]) -> Sequence[int | Exception]:
             return [-item for item in items]
 
         works = [doubled, doubled, negated, doubled]
-        mixed = [asyncio.ensure_future(pool.run_together(w, i)) for i, w in enumerate(works, 1)]
-        lone = asyncio.ensure_future(pool.run(lambda: "lone"))
-        await asyncio.sleep(0)
-        release.set()
+        async with busy(pool):
+            mixed = [asyncio.ensure_future(pool.run_together(w, i)) for i, w in enumerate(works, 1)]
+            lone = asyncio.ensure_future(pool.run(lambda: "lone"))
         assert await asyncio.gather(*mixed) == [2, 4, -3, 8]
         assert await lone == "lone"
-        await asyncio.gather(*waiting)
 
     run(test)
 
@@ -81,21 +75,18 @@ def test_a_failure_is_that_of_one() -> None:
 
     async def test() -> None:
         pool = Pool(1, 10, 60.0, at_once=4)
-        release, waiting = blocked(pool, 1)
 
         def work(items: Sequence[int]) -> Sequence[int | Exception]:
             if 2 in items:
                 raise ZeroDivisionError
             return [ValueError("one") if item == 1 else item for item in items]
 
-        together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(4)]
-        await asyncio.sleep(0)
-        release.set()
+        async with busy(pool):
+            together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(4)]
         zero, one, two, three = await asyncio.gather(*together, return_exceptions=True)
         assert (zero, three) == (0, 3)
         assert isinstance(one, ValueError)
         assert isinstance(two, ZeroDivisionError)
-        await asyncio.gather(*waiting)
 
     run(test)
 
@@ -105,21 +96,18 @@ def test_who_hung_up_is_left_out() -> None:
 
     async def test() -> None:
         pool = Pool(1, 10, 60.0, at_once=4)
-        release, waiting = blocked(pool, 1)
         done: list[int] = []
 
         def work(items: Sequence[int]) -> Sequence[int | Exception]:
             done.extend(items)
             return doubled(items)
 
-        gone = asyncio.ensure_future(pool.run_together(work, 1, gone=lambda: True))
-        there = asyncio.ensure_future(pool.run_together(work, 2))
-        await asyncio.sleep(0)
-        release.set()
+        async with busy(pool):
+            gone = asyncio.ensure_future(pool.run_together(work, 1, gone=lambda: True))
+            there = asyncio.ensure_future(pool.run_together(work, 2))
         with pytest.raises(ClientGoneError):
             await gone
         assert (await there, done) == (4, [2])
-        await asyncio.gather(*waiting)
 
     run(test)
 
