@@ -21,8 +21,8 @@ from service.metrics import Metrics
 from service.observed import Observed
 from service.ocr.recognizer import Recognizer
 from service.page.routes import page_router
-from service.protocol import OVERLOADED_STATE
 from service.reader import load_recognizer
+from service.refusing import OVERLOADED_STATE
 from service.routes import HOT, router
 from service.settings import Settings
 from service.shortcut import Shortcut

@@ -5,7 +5,6 @@ headers of any size. Here requests have to arrive, and answers to be taken, with
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,12 +29,6 @@ _MOST_PIPELINED = 64
 GONE = "captcha_ocr.gone"
 """The ASGI extension that tells whether the client has hung up."""
 
-OVERLOADED_STATE = "overloaded"
-"""The key of the lifespan state that holds an `Overloaded`."""
-
-Overloaded = Callable[[], bytes | None]
-"""The whole answer, if pictures that arrive now have to be refused."""
-
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -59,8 +52,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._bounds = bounds
         self._others = others
         self._head = Head(bounds.max_header_bytes)
-        self._refused = False
-        """Whether the request that is arriving has been answered already."""
         self._due = Deadline()
         """When the request that is arriving must have arrived."""
         self._unread = Deadline()
@@ -117,8 +108,6 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         self._head.arriving = False
-        if self._is_refused():
-            return
         self._head.bound(len(self.url))
         if len(self.pipeline) >= _MOST_PIPELINED:
             # uvicorn reads on after each answer, however many requests wait.
@@ -130,22 +119,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     @override
-    def on_body(self, body: bytes) -> None:
-        if not self._refused:
-            super().on_body(body)
-
-    @override
     def on_message_complete(self) -> None:
-        self._due.stop()
-        self._others.used(self)
-        self._head.end_of_request()
-        if self._refused:
-            self._refused = False
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-        else:
-            super().on_message_complete()
+        self.arrived()
+        super().on_message_complete()
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -175,15 +151,22 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def shutdown(self) -> None:
         """Ends the connection after its request; without one, after a moment for one to come."""
-        if self._is_idle():
+        if self.is_idle:
             self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
         else:
             self.cycle.keep_alive = False
 
+    def arrived(self) -> None:
+        """A request has arrived as a whole."""
+        self._due.stop()
+        self._others.used(self)
+        self._head.end_of_request()
+
     def give_way(self) -> bool:
         """Closes for want of room, unless a request that has arrived is being answered."""
-        arriving = self._is_arriving()
-        if self.pipeline or self.flow.write_paused or not (arriving or self._is_idle()):
+        cycle = self.cycle
+        arriving = cycle is not None and cycle.more_body and not cycle.response_started
+        if self.pipeline or self.flow.write_paused or not (arriving or self.is_idle):
             return False
         if self._head.arriving or arriving:
             self._refuse(OVERLOADED, "There are too many connections; send this again later.")
@@ -191,33 +174,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end()
         return True
 
-    def _is_idle(self) -> bool:
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
-
-    def _is_arriving(self) -> bool:
-        """Whether the body of a request is expected that has not been answered yet."""
-        cycle = self.cycle
-        return bool(cycle is not None and cycle.more_body and not cycle.response_started)
-
-    def _is_refused(self) -> bool:
-        """Answers a picture that would wait too long, before anything is made of the request.
-
-        The application would refuse it too, at several times the cost; at ten times the load that
-        can be carried, refusing is most of the work.
-        """
-        if self.url.startswith(b"/v2/"):  # which has errors of another shape
-            return False
-        overloaded: Overloaded | None = self.app_state.get(OVERLOADED_STATE)
-        if overloaded is None or not self._is_idle() or self.parser.get_method() != b"POST":
-            return False
-        answer = overloaded()
-        if answer is None:
-            return False
-        if self.flow.write_paused:
-            raise ValueError("refusals that nobody takes")
-        self._refused = True
-        self.transport.write(answer)
-        return True
 
     def _sends_on(self) -> bool:
         """Whether the request that has just been answered has not arrived as a whole."""
@@ -225,7 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return bool(cycle is not None and cycle.response_complete and cycle.more_body)
 
     def _close_if_idle(self) -> None:
-        if self._is_idle():
+        if self.is_idle:
             self._end()
 
     def _expect_request(self) -> None:

@@ -20,8 +20,9 @@ from service.metrics import FOLDER
 from service.ocr.exceptions import ModelError
 from service.ocr.recognizer import Recognizer
 from service.problems import ProblemError
-from service.protocol import BoundedProtocol, Bounds
+from service.protocol import Bounds
 from service.reader import Reader, load_recognizer
+from service.refusing import RefusingProtocol
 from service.settings import Settings
 from service.supervisor import Supervisor
 from service.traces import TracesError
@@ -77,7 +78,7 @@ def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
         app,
         factory=isinstance(app, str),
         http=partial(  # type: ignore[arg-type]  # called like one
-            BoundedProtocol, bounds=bounds, others=Connections(settings.max_connections)
+            RefusingProtocol, bounds=bounds, others=Connections(settings.max_connections)
         ),
         host=settings.host,
         port=settings.port,
