@@ -86,6 +86,7 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        openapi_url=None,  # see `service.document`
         telemetry={"tracing": False, "metrics": False, "logs": False},  # see `service.traces`
     )
     document.install(app)

@@ -1,12 +1,17 @@
-"""The OpenAPI document, and what FastAPI cannot know of it."""
+"""The OpenAPI document with what FastAPI cannot know of it, and the page that shows it."""
 
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from service.inference.schemas import InferenceBody
 from service.problems import HEADERS_TOO_LARGE, TIMEOUT, Problem, documented
+
+_PATH = "/openapi.json"
 
 _REFERENCES = "#/components/schemas/{model}"
 
@@ -32,7 +37,11 @@ def reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 def install(app: FastAPI) -> None:
-    """Adds the schemas that routes refer to, and what holds for all routes."""
+    """Adds what holds for all routes, and serves the document, as text made once, with its page.
+
+    FastAPI would write it anew for every request, for the cost of reading a picture, and without a
+    limit to how many may ask.
+    """
 
     def openapi() -> dict[str, Any]:
         document = describe()
@@ -51,3 +60,15 @@ def install(app: FastAPI) -> None:
         return document
 
     describe, app.openapi = app.openapi, openapi  # type: ignore[method-assign]
+
+    @cache
+    def text() -> bytes:
+        return to_json(app.openapi())
+
+    @app.get(_PATH, include_in_schema=False)
+    async def document() -> Response:
+        return Response(text(), media_type="application/json")
+
+    @app.get("/docs", include_in_schema=False)
+    async def page() -> Response:
+        return get_swagger_ui_html(openapi_url=_PATH.lstrip("/"), title=app.title)

@@ -108,6 +108,15 @@ def test_openapi(client: TestClient) -> None:
     json.dumps(document)
 
 
+def test_the_document_is_written_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for it again costs the service no more than any other file."""
+    first = client.get("/openapi.json")
+    monkeypatch.setattr(client.app, "openapi", dict)
+    again = client.get("/openapi.json")
+    assert again.content == first.content
+    assert again.headers["content-type"] == "application/json"
+
+
 def test_docs(client: TestClient) -> None:
     """The API can be tried in a browser."""
     assert "swagger" in client.get("/docs").text.lower()
