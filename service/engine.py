@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from service import answers
 from service.cpu import cpu_threads
+from service.deference import Deference
 from service.keys import ApiKeys
 from service.metrics import Metrics
 from service.ocr.recognizer import Recognizer
@@ -48,6 +49,7 @@ class Engine:
         )
         metrics.started(self.pool)
         self._keys = ApiKeys(settings.api_keys)
+        self._deference = Deference()
         self._refusal = lru_cache(maxsize=8)(_refusal)
 
     def switch(self, recognizer: Recognizer) -> None:
@@ -65,6 +67,7 @@ class Engine:
             self.pool.admit()
         except OverloadedError as error:
             self.metrics.refused()
+            self._deference.ask()
             return self._refusal(error.retry_seconds)
         self.pool.expect()
         return None
