@@ -100,8 +100,9 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
-            allow_headers=["X-API-Key", "X-Request-ID"],
-            expose_headers=["X-Request-ID"],
+            allow_methods=["GET", "POST"],
+            allow_headers=["X-API-Key", "Authorization", "X-Request-ID", "traceparent"],
+            expose_headers=["X-Request-ID", "Retry-After"],
         )
     app.add_middleware(Bodies, most_bytes=settings.max_bodies_bytes)
     app.add_middleware(Observed, metrics=metrics, hot=HOT, logs=settings.access_log, traces=traces)

@@ -74,6 +74,8 @@ class ProblemResponse(JSONResponse):
     media_type = "application/problem+json"
 
     def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers = {"Retry-After": "1", **(headers or {})}
         super().__init__(problem_of(kind, detail).model_dump(), kind.status, headers)
         self._kind = kind
 

@@ -190,4 +190,21 @@ def test_origins(stripe_model: object) -> None:
             response = client.post("/predict", content=stripes.picture("a"), headers=headers)
             assert response.headers.get("access-control-allow-origin") == allowed
             exposed = response.headers.get("access-control-expose-headers")
-            assert exposed == (allowed and "X-Request-ID")
+            assert exposed == (allowed and "X-Request-ID, Retry-After")
+
+
+def test_origins_may_send_what_the_api_takes(stripe_model: object) -> None:
+    """A browser, which asks before it sends pictures, JSON or a key for a page, is told it may."""
+    settings = Settings(model_path=stripe_model, cors_origins="https://a.example")
+    with TestClient(create_app(settings)) as client:
+        for path in ("/predict", "/predict/batch", "/v2/models/captcha/infer"):
+            for header in ("content-type", "x-api-key", "authorization", "x-request-id"):
+                asked = {
+                    "Origin": "https://a.example",
+                    "Access-Control-Request-Method": "POST",
+                    "Access-Control-Request-Headers": header,
+                }
+                response = client.options(path, headers=asked)
+                assert response.status_code == 200, response.text
+                assert "POST" in response.headers["access-control-allow-methods"]
+                assert header in response.headers["access-control-allow-headers"].lower()
