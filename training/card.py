@@ -13,7 +13,7 @@ from training.aims import aims_missed
 from training.dataset import digest_of
 from training.exceptions import RunError, reported
 from training.metrics import wilson_interval
-from training.provenance import commands_of, fitted_to
+from training.provenance import commands_of, fitted_to, settings_of
 from training.robustness import table
 from training.runs import Run
 from training.series_tables import series_section
@@ -82,10 +82,8 @@ def write_card(model: Path, runs: Path) -> str:
     """
     metadata = Recognizer.load(model).metadata
     run = Run(runs / metadata.training_run)
-    settings = (run.folder / "config.toml").read_text(encoding="utf-8")
     clean = _evaluation(run, "test", "make evaluate")
     robustness = _evaluation(run, "robustness-test", "make evaluate-robustness")
-    top, _, _ = settings.partition("\n[augmentation]")
     return _TEMPLATE.format(
         **_described(metadata),
         parameters=f"{model.stat().st_size / 1e6:.1f} MB",
@@ -100,7 +98,7 @@ def write_card(model: Path, runs: Path) -> str:
         besides=" and the augmentation of `training/augmentation.py`"
         if run.config.strength
         else "",
-        settings=top,
+        settings=settings_of(run.config),
         clean=_clean(clean),
         aims=aims_missed(clean, robustness),
         robust=_robust(robustness),

@@ -110,11 +110,14 @@ class TrainConfig:
         table = values.pop("augmentation")
         return values | {f"augmentation.{key}": value for key, value in table.items()}
 
+    def lines(self) -> list[str]:
+        """The settings as TOML, a line each."""
+        # The JSON of a string, number or truth value is its TOML too.
+        return [f"{name} = {json.dumps(value)}\n" for name, value in self.by_name().items()]
+
     def save(self, path: Path) -> None:
         """Writes the settings as TOML."""
-        # The JSON of a string, number or truth value is its TOML too.
-        lines = (f"{name} = {json.dumps(value)}\n" for name, value in self.by_name().items())
-        path.write_text("".join(lines), encoding="utf-8")
+        path.write_text("".join(self.lines()), encoding="utf-8")
 
 
 _AT_LEAST = {

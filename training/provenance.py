@@ -21,6 +21,11 @@ def fitted_to(config: TrainConfig) -> str:
     return f"{splits}; {choice}"
 
 
+def settings_of(config: TrainConfig) -> str:
+    """The settings as TOML, but for the amounts of the augmentation, which are many."""
+    return "".join(line for line in config.lines() if not line.startswith("augmentation."))
+
+
 def commands_of(run: Run, runs: Path) -> str:
     """The command that trained a run, after those that trained what it started from."""
     config = run.config

@@ -1,8 +1,10 @@
 import argparse
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 from training.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
-from training.provenance import commands_of, fitted_to
+from training.provenance import commands_of, fitted_to, settings_of
 from training.runs import Run
 
 
@@ -14,6 +16,13 @@ def test_what_a_model_saw() -> None:
     assert "the training and the validation split, and to 9 generated pictures" in more
     assert "chose" not in more
     assert "the last epoch was kept" in fitted_to(TrainConfig(keep_last=True))
+
+
+def test_the_settings_of_a_model() -> None:
+    """Each is told with its value; of the augmentation none."""
+    told = tomllib.loads(settings_of(TrainConfig(seed=7)))
+    assert told["seed"] == 7
+    assert set(told) == {item.name for item in fields(TrainConfig)} - {"augmentation"}
 
 
 def test_the_commands_go_back_to_the_beginning(run: Run, tmp_path: Path) -> None:
