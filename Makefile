@@ -22,7 +22,7 @@ serve: $(VENV)/.service ## serve models/captcha.onnx on PORT (8000)
 	@# exec, so that a signal to make reaches the service and not a shell around it.
 	exec env OCR_PORT=$(PORT) OCR_MODEL_PATH=$(MODEL) $(PY) -m service
 
-test: $(VENV)/.dev ## run every test; ARGS= goes to pytest
+test: $(VENV)/.dev ## run all tests but attacks and soak; ARGS= goes to pytest
 	$(PY) -m pytest $(ARGS)
 
 test-hostile: $(VENV)/.dev ## attack a running service; HOSTILE_SHARE=0.02 for a fiftieth of the requests
@@ -45,13 +45,16 @@ lint: $(VENV)/.dev ## format check, lint and types
 data: $(TRAINING) ## check and store labelled pictures: DATA=folder, zip or manifest; default: the public set
 	$(PY) -m training.prepare $(if $(DATA),"$(DATA)")
 
+synthetic: $(TRAINING) ## generate labelled pictures: OUT=folder ARGS="--count 2000 --length 4-7"
+	$(PY) -m training.synthetic "$(OUT)" $(ARGS)
+
 inspect: $(TRAINING) ## report on data/ in report/data: duplicates, odd labels; MODEL= or READINGS= judges the labels
 	$(PY) -m training.data_report $(if $(filter-out file,$(origin MODEL)),--model "$(MODEL)") $(if $(READINGS),--readings "$(READINGS)")
 
 preview: $(TRAINING) ## draw every distortion of training in report/: DATA=pictures; default: examples/
 	$(PY) -m training.preview --config training/recipes/$(RECIPE).toml $(if $(DATA),--pictures "$(DATA)") $(ARGS)
 
-train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=robust, seed, pretrain or few; FINETUNE=run or model; ARGS="--epochs 50"
+train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=robust, refine, seed, pretrain or few; FINETUNE=run or model; ARGS="--epochs 50"
 	$(PY) -m training.train --config training/recipes/$(RECIPE).toml $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx

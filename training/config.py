@@ -74,7 +74,9 @@ class TrainConfig:
     precision: str = setting(
         "auto", "of the layers; auto: mixed on a GPU", ("auto", "float32", "mixed")
     )
-    xla: str = setting("auto", "compile the step by XLA; auto: on a GPU", ("auto", "on", "off"))
+    xla: str = setting(
+        "auto", "compile the step by XLA; auto: as Keras decides, on a GPU", ("auto", "on", "off")
+    )
     export: bool = setting(True, "export the run to ONNX, into its folder, when it is finished")
     augmentation: Augmentation = field(default_factory=Augmentation)
 
