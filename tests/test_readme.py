@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from fastapi.testclient import TestClient
 
 from service.app import create_app
@@ -143,6 +144,15 @@ def test_every_setting_is_in_the_table() -> None:
         for name, field in Settings.model_fields.items()
     ]
     assert rows == expected
+
+
+def test_the_container_takes_every_setting() -> None:
+    """From whoever starts it, but for what the image itself decides."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    of_the_image = {"OCR_HOST", "OCR_PORT", "OCR_MODEL_PATH"}
+    taken = {f"OCR_{name.upper()}": None for name in Settings.model_fields}
+    expected = {name: taken[name] for name in taken if name not in of_the_image}
+    assert compose["services"]["captcha-ocr"]["environment"] == expected
 
 
 def test_every_route_is_in_the_table() -> None:
