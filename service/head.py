@@ -3,6 +3,9 @@
 _LINE_BYTES = len(b": \r\n")
 """Of a header, beside its name and value."""
 
+MOST_FIELDS = 100
+"""Each takes memory, however short; browsers send twenty, proxies add some."""
+
 
 class HeadTooLargeError(ValueError):
     """Raised in a callback of the parser, it stops it."""
@@ -17,8 +20,8 @@ class Head:
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
-        self._arrived = self._found = 0
-        """Bytes since the headers began, and those of the headers that were found in them."""
+        self._arrived = self._found = self._fields = 0
+        """Bytes since the headers began, and the bytes and number of those found in them."""
         self._data = self._others = 0
         """What has just arrived, and how much of it may belong to requests before this one."""
         self.arriving = False
@@ -26,7 +29,7 @@ class Head:
     @property
     def too_large(self) -> bool:
         """Whether there have been more than allowed."""
-        return self._arrived > self._most
+        return self._arrived > self._most or self._fields > MOST_FIELDS
 
     def received(self, size: int) -> None:
         """So many bytes are about to be parsed."""
@@ -40,7 +43,7 @@ class Head:
     def begin(self) -> None:
         """A request begins."""
         self.arriving = True
-        self._arrived, self._found = -self._others, 0
+        self._arrived, self._found, self._fields = -self._others, 0, 0
 
     def header(self, name: bytes, value: bytes) -> None:
         """There is another header.
@@ -51,6 +54,7 @@ class Head:
         # As lines, for a thousand without a value take memory, too; and while they are parsed,
         # for what arrives at once may be very many times the limit.
         self._found += len(name) + len(value) + _LINE_BYTES
+        self._fields += 1
         self.bound()
 
     def bound(self, address: int = 0) -> None:
@@ -59,7 +63,7 @@ class Head:
         Raises:
             HeadTooLargeError: there are too many.
         """
-        if address + self._found > self._most:
+        if address + self._found > self._most or self._fields > MOST_FIELDS:
             self._arrived = address + self._found
             raise HeadTooLargeError
 

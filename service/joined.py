@@ -28,6 +28,11 @@ class Joined(asyncio.Transport):
         self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
         self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
 
+    @property
+    def unsent(self) -> int:
+        """Pieces that were written in this turn."""
+        return len(self._pieces)
+
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._pieces:

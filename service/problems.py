@@ -59,6 +59,9 @@ DOMAIN_KINDS: Mapping[type[OcrError], Kind] = {
     PictureTooLargeError: Kind(413, "picture-too-large", "Picture too large"),
 }
 
+SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+"""Of every answer."""
+
 REQUEST_ID = "captcha_ocr.request_id"
 """Where a request's scope holds the id that its answer and its line in the log bear."""
 
@@ -82,6 +85,7 @@ class ProblemResponse(JSONResponse):
     def written(self) -> bytes:
         """The answer as it stands on the wire (RFC 9112), for where there is no scope."""
         head = f"HTTP/1.1 {self.status_code} {HTTPStatus(self.status_code).phrase}\r\n".encode()
+        self.headers.update(SECURITY_HEADERS)
         headers = b"".join(b"%b: %b\r\n" % header for header in self.raw_headers)
         return head + headers + b"\r\n" + bytes(self.body)
 

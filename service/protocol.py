@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.connections import Connections
 from service.deadline import Deadline
 from service.drain import STATE, Drain
-from service.head import Head
+from service.head import MOST_FIELDS, Head
 from service.joined import Joined
 from service.lingering import Lingering
 from service.problems import HEADERS_TOO_LARGE, OVERLOADED, TIMEOUT, Kind, ProblemResponse
@@ -23,7 +24,7 @@ from service.problems import HEADERS_TOO_LARGE, OVERLOADED, TIMEOUT, Kind, Probl
 _LINGER_SECONDS = 0.25
 """How long a connection without a request stays open at the end: one may be on its way."""
 
-_MOST_PIPELINED = 64
+MOST_PIPELINED = 16
 """Requests of one connection that wait for the answers to those before them."""
 
 GONE = "captcha_ocr.gone"
@@ -47,11 +48,15 @@ class Bounds:
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
+    transport: Joined
+
     def __init__(self, *args: Any, bounds: Bounds, others: Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._bounds = bounds
         self._others = others
         self._head = Head(bounds.max_header_bytes)
+        self._last = False
+        """Whether the request that arrives next is to be the last."""
         self._due = Deadline()
         """When the request that is arriving must have arrived."""
         self._unread = Deadline()
@@ -88,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._due.runs:
             self._expect_request()
         self._head.received(len(data))
-        super().data_received(data)
+        self._parse(data)
         if self._head.arriving and not self.transport.is_closing():
             self._head.parsed()
             if self._head.too_large:
@@ -98,40 +103,52 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head.begin()
+        if not self._due.runs:  # where it came together with the end of the one before
+            self._expect_request()
         self.scope["extensions"] = {GONE: self.transport.is_closing}  # type: ignore[dict-item]
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head.header(name, value)
-        super().on_header(name, value)
+        if self._head.arriving:  # else it is a trailer, and no header (RFC 9110, 6.5.1)
+            super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
         self._head.arriving = False
         self._head.bound(len(self.url))
-        if len(self.pipeline) >= _MOST_PIPELINED:
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise ValueError("no proxy")
+            return  # until `_parse` has it anew
+        if len(self.pipeline) >= MOST_PIPELINED:
             # uvicorn reads on after each answer, however many requests wait.
             raise ValueError("too many requests at once")
         super().on_headers_complete()
         self.cycle.transport = self._answers_to  # type: ignore[assignment]  # as far as it uses it
-        ending: Drain | None = self.app_state.get(STATE)
-        if ending is not None and ending.begun:
+        if self.ends:
             self.cycle.keep_alive = False
 
     @override
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self.arrived()
-        super().on_message_complete()
+        if self.cycle.response_complete:  # which it was early
+            self.cycle.more_body = False
+            self.expect_another()
+        else:
+            super().on_message_complete()
 
     @override
     def send_400_response(self, msg: str) -> None:
         if self._head.too_large:
             self._refuse_headers()
-        elif len(self.pipeline) >= _MOST_PIPELINED or self.flow.write_paused:
-            self._end()  # an answer now would be taken for that to the first which waits
-        else:
+        elif self.may_answer():
             super().send_400_response(msg)
             self._abort_later()
+        else:
+            self._end()
 
     @override
     def pause_writing(self) -> None:
@@ -151,6 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def shutdown(self) -> None:
         """Ends the connection after its request; without one, after a moment for one to come."""
+        self._last = True
         if self.is_idle:
             self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
         else:
@@ -161,6 +179,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self._due.stop()
         self._others.used(self)
         self._head.end_of_request()
+
+    def expect_another(self) -> None:
+        """Waits for a request as long as there may be between two."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def may_answer(self) -> bool:
+        """Whether what is written next would be taken for the answer to what arrives now.
+
+        It would be for that to an earlier request which waits for its own, or for a second answer
+        to the same one.
+        """
+        if self.pipeline or self.flow.write_paused:
+            return False
+        cycle = self.cycle
+        if cycle is None or self._head.arriving or not cycle.more_body:
+            return self.is_idle
+        return not cycle.response_started
 
     def give_way(self) -> bool:
         """Closes for want of room, unless a request that has arrived is being answered."""
@@ -175,9 +213,41 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     @property
+    def ends(self) -> bool:
+        """Whether the connection is to end with the request that is arriving."""
+        drain: Drain | None = self.app_state.get(STATE)
+        return self._last or (drain is not None and drain.begun)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    def _parse(self, data: bytes) -> None:
+        """Has uvicorn's parser call the methods above, as uvicorn does.
+
+        But for a request that offers to go on by another protocol: uvicorn would lose its body, or
+        take it for the next request. The offer is not taken (RFC 9110, 7.8), and the request parsed
+        again without it.
+        """
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as offer:
+                data = self._head_without_offer() + data[offer.args[0] :]
+                self.parser = HttpRequestParser(self)
+            except HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                break
+            else:
+                break
+
+    def _head_without_offer(self) -> bytes:
+        line = (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [header for header in self.headers if header[0] != b"upgrade"]
+        fields = b"".join(b"%b: %b\r\n" % header for header in kept)
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (*line, fields)
 
     def _sends_on(self) -> bool:
         """Whether the request that has just been answered has not arrived as a whole."""
@@ -203,7 +273,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse_headers(self) -> None:
         limit = self._bounds.max_header_bytes
         self._refuse(
-            HEADERS_TOO_LARGE, f"The headers are too large; at most {limit} bytes are read."
+            HEADERS_TOO_LARGE,
+            f"The headers are too large; at most {limit} bytes in {MOST_FIELDS} fields are read.",
         )
 
     def _refuse(self, kind: Kind, detail: str) -> None:
@@ -213,7 +284,8 @@ class BoundedProtocol(HttpToolsProtocol):
             # The application, if it waits for the rest of the request, learns that there is none.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(_last_answer(kind, detail))
+        if self.may_answer():
+            self.transport.write(_last_answer(kind, detail))
         self._end()
 
     def _end(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from service.protocol import BoundedProtocol
+from service.protocol import MOST_PIPELINED, BoundedProtocol
 
 OVERLOADED_STATE = "overloaded"
 """The key of the lifespan state that holds an `Overloaded`."""
@@ -29,7 +29,7 @@ class RefusingProtocol(BoundedProtocol):
     @override
     def on_headers_complete(self) -> None:
         if answer := self._refusal():
-            if self.flow.write_paused:
+            if self.flow.write_paused or self.transport.unsent >= MOST_PIPELINED:
                 raise ValueError("refusals that nobody takes")
             self._refused = True
             self._head.arriving = False
@@ -49,9 +49,11 @@ class RefusingProtocol(BoundedProtocol):
             return
         self._refused = False
         self.arrived()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        self.expect_another()
+
+    @override
+    def may_answer(self) -> bool:
+        return not self._refused and super().may_answer()
 
     def _refusal(self) -> bytes | None:
         overloaded: Overloaded | None = self.app_state.get(OVERLOADED_STATE)
@@ -59,4 +61,8 @@ class RefusingProtocol(BoundedProtocol):
             return None
         if self.url.startswith(b"/v2/"):  # which has errors of another shape
             return None
-        return overloaded()
+        if self.parser.should_upgrade():
+            return None
+        if not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0":
+            return None  # its answer has to say so, too
+        return None if self.ends else overloaded()

@@ -19,7 +19,7 @@ from service.logs import log_config
 from service.metrics import FOLDER
 from service.ocr.exceptions import ModelError
 from service.ocr.recognizer import Recognizer
-from service.problems import ProblemError
+from service.problems import SECURITY_HEADERS, ProblemError
 from service.protocol import Bounds
 from service.reader import Reader, load_recognizer
 from service.refusing import RefusingProtocol
@@ -87,7 +87,7 @@ def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
         log_config=log_config(settings),
         access_log=False,  # `observed` writes it
         server_header=False,
-        headers=[("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")],
+        headers=list(SECURITY_HEADERS.items()),
         ws="none",
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )

@@ -6,7 +6,13 @@ from tests.service.wire import READY, SECONDS, connection, picture, talk
 
 
 @pytest.mark.parametrize(
-    "headers", [b"A: b\r\n" * 2000, b"A: " + b"b" * 5000 + b"\r\n", b"A: b\r\n" * 100_000]
+    "headers",
+    [
+        b"A: b\r\n" * 150,
+        b"A: b\r\n" * 2000,
+        b"A: " + b"b" * 5000 + b"\r\n",
+        b"A: b\r\n" * 100_000,
+    ],
 )
 @pytest.mark.parametrize("end", [b"\r\n", b""], ids=["complete", "endless"])
 def test_headers_are_bounded(headers: bytes, end: bytes, address: tuple[str, int]) -> None:
@@ -16,7 +22,7 @@ def test_headers_are_bounded(headers: bytes, end: bytes, address: tuple[str, int
     assert received or len(headers) > 65536  # who sends on may miss the answer
 
 
-@pytest.mark.parametrize("line", [b"A:\r\n", b"A: bcdef\r\n"])
+@pytest.mark.parametrize("line", [b"A: " + 20 * b"b" + b"\r\n", b"A: " + 200 * b"b" + b"\r\n"])
 def test_headers_beyond_the_bound_are_not_kept(line: bytes) -> None:
     """However many arrive at once, there is never more of them in memory than the limit."""
 
@@ -38,7 +44,7 @@ def test_headers_within_the_bound(address: tuple[str, int]) -> None:
 def test_requests_before_it_do_not_count_as_headers(address: tuple[str, int]) -> None:
     """Requests that arrive together with the beginning of another one are not its headers."""
     last = READY[:-2] + b"Connection: close\r\n\r\n"
-    together = picture() * 30 + last[:20]
-    assert len(together) > 2 * 2048
+    together = picture() * 15 + last[:20]
+    assert len(together) > 2048
     received = talk(address, together, last[20:], pause=SECONDS / 4)
-    assert [status for status, _ in received] == [200] * 31
+    assert [status for status, _ in received] == [200] * 16

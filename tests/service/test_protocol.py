@@ -161,10 +161,11 @@ def test_requests_that_wait_behind_others_are_bounded(address: tuple[str, int]) 
     assert len(received) < 100
 
 
-def test_security_headers(address: tuple[str, int]) -> None:
+@pytest.mark.parametrize("request_", [READY, READY[:-9], READY[:-2] + 200 * b"A: b\r\n"])
+def test_security_headers(request_: bytes, address: tuple[str, int]) -> None:
     """Every answer forbids guessing its type."""
     with socket.create_connection(address, timeout=20) as connection:
-        connection.sendall(READY)
+        connection.sendall(request_)
         head = connection.recv(65536).lower()
     assert b"x-content-type-options: nosniff" in head
     assert b"server:" not in head

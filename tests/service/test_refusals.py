@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 
 from tests.service.server import address_of, start
 from tests.service.wire import HEAD, READY, picture
@@ -43,6 +44,24 @@ def test_refusals_under_overload(stripe_model: Path) -> None:
     assert heads == [b"503 Service Unavailable", b"200 OK"] * 2
     assert received.lower().count(b"retry-after: 3\r\n") == 2
     assert received.count(b'"type":"/problems/overloaded"') == 2
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.0\r\n", b"HTTP/1.1\r\nConnection: close\r\n"])
+def test_who_asks_for_an_end_gets_it(line: bytes, stripe_model: Path) -> None:
+    """A refusal that is the last on its connection says so, and the connection is closed."""
+    process = start(_ALWAYS_FULL, port=0, model_path=stripe_model)
+    try:
+        url = urlsplit(address_of(process))
+        with socket.create_connection((url.hostname or "", url.port or 0), timeout=3) as client:
+            client.sendall(picture().replace(b"HTTP/1.1\r\n", line))
+            received = b""
+            while chunk := client.recv(65536):
+                received += chunk
+    finally:
+        process.kill()
+        process.communicate()
+    assert received.startswith(b"HTTP/1.1 503 ")
+    assert b"connection: close" in received.lower()
 
 
 def test_refusals_that_nobody_takes(stripe_model: Path) -> None:

@@ -8,7 +8,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from service.connections import Connections
-from service.protocol import BoundedProtocol, Bounds
+from service.protocol import Bounds
+from service.refusing import OVERLOADED_STATE, RefusingProtocol
 from tests import stripes
 
 SECONDS = 1.0
@@ -35,16 +36,21 @@ def answers(connection: socket.socket) -> list[tuple[int, bytes]]:
     return found
 
 
-def connection() -> BoundedProtocol:
-    """A connection without a socket, to an application that has no answers."""
+def connection(answer: bytes | None = None) -> RefusingProtocol:
+    """A connection without a socket, to an application that has no answers.
+
+    Args:
+        answer: that pictures are refused with.
+    """
 
     async def application(scope: object, receive: object, send: object) -> None:
         """Answers nothing."""
 
     config = uvicorn.Config(application, lifespan="off")
     config.load()
-    protocol = BoundedProtocol(
-        config, ServerState(), {}, bounds=Bounds(9, 2048), others=Connections(9)
+    state = {OVERLOADED_STATE: lambda: answer}
+    protocol = RefusingProtocol(
+        config, ServerState(), state, bounds=Bounds(9, 2048), others=Connections(9)
     )
     protocol.connection_made(Mock())
     return protocol
