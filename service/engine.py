@@ -13,6 +13,7 @@ from service.cpu import cpu_threads
 from service.deference import Deference
 from service.keys import ApiKeys
 from service.metrics import Metrics
+from service.ocr.decoder import Question
 from service.ocr.recognizer import Recognizer
 from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
@@ -110,7 +111,7 @@ class Engine:
         """
         self.admit(request)
         settings, reader = self.settings, self.reader
-        question, min_confidence = reader.questioner.ask(request.scope["query_string"])
+        question, min_confidence = await self.ask(request, reader)
         timeline = Timeline.of(request.scope)
         timeline.receiving()
         pictures = await read_pictures(
@@ -124,6 +125,17 @@ class Engine:
             lambda part: reader.answer_batch(part, question, min_confidence),
         )
         return answers.listed("answers", items)
+
+    async def ask(self, request: Request, reader: Reader) -> tuple[Question, float]:
+        """What a request's query asks, which takes a thread where it may take time.
+
+        Raises:
+            ProblemError: names the parameter, what was given and what is allowed.
+        """
+        query = request.scope["query_string"]
+        if b"pattern" not in query:
+            return reader.questioner.ask(query)
+        return await self.pool.run(lambda: reader.questioner.ask(query), admitted=True)
 
     async def in_parts(
         self,
@@ -169,9 +181,7 @@ def engine_of(request: Request) -> Engine:
     """
     engine: Engine | None = getattr(request.app.state, "engine", None)
     if engine is None:
-        raise ProblemError(
-            NOT_READY, "No model has been loaded and checked yet.", {"Retry-After": "1"}
-        )
+        raise ProblemError(NOT_READY, "No model has been loaded and checked yet.")
     return engine
 
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME = 200
 
+_MOST_PADDING = 64
+"""Spaces behind a boundary, which RFC 2046 has receivers bear with and senders leave out."""
+
 
 class MalformedError(Exception):
     """The body is not what its content type says; the text says why."""
@@ -39,6 +42,7 @@ def parts_of(content_type: str, body: bytes, most: int) -> list[Part]:
     boundary = options.get(b"boundary")
     if not boundary:
         raise MalformedError("the content type has no boundary")
+    _check_boundaries(body, b"\r\n--" + boundary, most)
     collector = _Collector(most)
     try:
         parser = MultipartParser(boundary, collector.callbacks())
@@ -49,6 +53,22 @@ def parts_of(content_type: str, body: bytes, most: int) -> list[Part]:
     if not collector.complete:
         raise MalformedError("the last boundary is missing")
     return collector.parts
+
+
+def _check_boundaries(body: bytes, delimiter: bytes, most: int) -> None:
+    """Refuses what the parser would take byte by byte: endless boundaries, and endless padding."""
+    if body.count(delimiter) > most + 1:  # each part has one behind it, the first one before it too
+        raise _too_many(most)
+    at = body.find(delimiter)
+    while at >= 0:
+        end = at + len(delimiter)
+        if body[end : end + _MOST_PADDING + 1].isspace():
+            raise MalformedError(f"a boundary is followed by over {_MOST_PADDING} spaces")
+        at = body.find(delimiter, end)
+
+
+def _too_many(most: int) -> MalformedError:
+    return MalformedError(f"it has more than {most} part{'s' * (most != 1)}")
 
 
 class _Collector:
@@ -75,7 +95,7 @@ class _Collector:
 
     def _begin(self) -> None:
         if len(self.parts) == self._most:
-            raise MalformedError(f"it has more than {self._most} part{'s' * (self._most != 1)}")
+            raise _too_many(self._most)
         self._headers = {}
         self._pieces = []
 

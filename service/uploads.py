@@ -27,6 +27,9 @@ BATCH_MEMBER = "images"
 _ENVELOPE_BYTES = 4096
 """What boundaries and part headers of an upload with one file may add to the file itself."""
 
+_SPARE_COMMAS = 16
+"""Of a JSON body; so that what is a little wrong is told more precisely."""
+
 _FORM = "multipart/form-data"
 _JSON = "application/json"
 RAW_TYPES = frozenset(
@@ -129,7 +132,8 @@ async def read_pictures(
         parts = _parts(content_type, body, most, _HOW_BATCH)
         pictures = [_file(part, BATCH_FIELD, _HOW_BATCH) for part in parts]
     elif kind == _JSON:
-        members = _member(await read_body(request, max_bytes), BATCH_MEMBER, _HOW_BATCH)
+        body = await read_body(request, max_bytes)
+        members = _member(body, BATCH_MEMBER, _HOW_BATCH, most)
         if not isinstance(members, list):
             raise ProblemError(INVALID_UPLOAD, f"{BATCH_MEMBER!r} is no list; {_HOW_BATCH}.")
         if len(members) > most:
@@ -191,7 +195,13 @@ def _file(part: Part, field: str, how: str) -> bytes:
     return bytes(part.data)
 
 
-def _member(body: bytes, name: str, how: str) -> Any:
+def _member(body: bytes, name: str, how: str, most: int = 1) -> Any:
+    # A picture takes one in a list, and one in a data URL. A million empty lists in place of them
+    # would take many times their bytes, and the event loop's time.
+    if body.count(b",") > 2 * most + _SPARE_COMMAS:
+        raise ProblemError(
+            INVALID_UPLOAD, f"The JSON has more members than {most} pictures take; {how}."
+        )
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:

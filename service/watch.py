@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.engine import Engine
-from service.ocr.exceptions import ModelError
 from service.ocr.recognizer import Recognizer
-from service.problems import ProblemError
 
 logger = logging.getLogger("service")
 
@@ -35,8 +33,8 @@ async def watch(engine: Engine, path: Path, seconds: float, load: Callable[[], R
         try:
             engine.switch(await asyncio.to_thread(load))
             engine.reload_error = None
-        except (ModelError, ProblemError) as error:
-            engine.reload_error = str(error)
+        except Exception as error:  # whatever it is, the next file may be a good one
+            engine.reload_error = str(error) or type(error).__name__
             engine.metrics.reload_failed()
             logger.error("the new model is not served, the old one still is: %s", error)
 

@@ -175,7 +175,7 @@ async def infer(request: Request) -> Response:
     engine.admit(request)
     reader = served(request, engine)
     try:
-        question, _ = reader.questioner.ask(request.scope["query_string"])
+        question, _ = await engine.ask(request, reader)
         timeline = Timeline.of(request.scope)
         timeline.receiving()
         inference = await _received(request)
@@ -215,8 +215,7 @@ async def _received(request: Request) -> InferenceRequest:
     engine = engine_of(request)
     body = await read_body(request, engine.settings.max_batch_bytes)
     length = request.headers.get(LENGTH_HEADER)
-    binary = length is not None and length.isdecimal() and len(length) < 10
-    if (int(length) if binary else len(body)) <= _QUICK_BYTES:  # type: ignore[arg-type]
+    if len(body) <= _QUICK_BYTES:
         return InferenceRequest.parse(body, length)
     return await engine.pool.run(lambda: InferenceRequest.parse(body, length), admitted=True)
 

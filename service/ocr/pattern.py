@@ -17,6 +17,9 @@ from service.ocr.automaton import NOWHERE, Automaton, check_states, explored
 from service.ocr.exceptions import ConstraintError
 
 MAX_LENGTH, MAX_COUNT, MAX_NESTING = 200, 64, 20
+
+_MOST_WORK = 100_000
+"""States of the NFA in all states of the DFA together, each of which takes time."""
 SUPPORTED = (
     r"literals, ., [A-Z], [^0-9], \d, \w, (...), (?:...), |, *, +, ?, {m}, {m,n}, {m,} "
     r"and \ before punctuation"
@@ -196,7 +199,16 @@ class _Nfa:
         signatures = [tuple(r for r in readers if symbol in r) for symbol in self.alphabet]
         columns = {signature: i for i, signature in enumerate(dict.fromkeys(signatures))}
 
+        work = 0
+
         def successors(subset: int) -> list[int]:
+            nonlocal work
+            work += subset.bit_count()
+            if work > _MOST_WORK:
+                raise ConstraintError(
+                    f"pattern {self.pattern!r} leaves too much open at once; fewer optional parts "
+                    "and repetitions make it simpler"
+                )
             moved = {
                 label: reduce(or_, (following[s] for s in _bits(subset & mask)), 0)
                 for label, mask in readers.items()

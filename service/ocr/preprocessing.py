@@ -6,6 +6,7 @@ nor where the bytes came from.
 """
 
 import io
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from threading import Lock
@@ -30,6 +31,14 @@ _EXIF_ORIENTATION = 0x0112
 
 _MOST_SCANS = 64
 """A progressive JPEG has about ten scans; each costs time for all pixels, and few bytes."""
+
+_MOST_SEGMENTS = 256
+_SEGMENT = re.compile(rb"\xff[\xe0-\xef\xfe]")
+"""Begins an application's segment or a comment (ITU-T T.81, table B.1)."""
+
+_BMP_COMPRESSION = slice(30, 34)
+_RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
+"""Of 8 and of 4 bits a pixel, which Pillow decodes in Python."""
 
 _BIT_DEPTH_OFFSET = 24
 """Where a PNG states how many bits a sample has (W3C PNG, third edition, section 11.2.1)."""
@@ -113,8 +122,10 @@ def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T
         raise UnsupportedFormatError(
             f"Not a picture in a format that is read here; send one of {', '.join(FORMATS)}."
         )
-    if picture_format == "JPEG" and data.count(b"\xff\xda") > _MOST_SCANS:
-        raise UndecodableError(f"The JPEG has over {_MOST_SCANS} scans; send it as a plain one.")
+    if picture_format == "JPEG":
+        _check_jpeg(data)
+    if picture_format == "BMP" and data[_BMP_COMPRESSION] in _RUN_LENGTHS:
+        raise UndecodableError("The BMP is run-length encoded; save it uncompressed, or as a PNG.")
     if picture_format == "PNG":
         data = without_metadata(data)
     try:
@@ -147,6 +158,16 @@ def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T
                 del image  # before the next one is decoded
     except Exception as error:
         raise UndecodableError(f"The {picture_format} data are broken or cut short.") from error
+
+
+def _check_jpeg(data: bytes) -> None:
+    """Refuses what takes a decoder very long for few bytes."""
+    if data.count(b"\xff\xda") > _MOST_SCANS:
+        raise UndecodableError(f"The JPEG has over {_MOST_SCANS} scans; send it as a plain one.")
+    if len(_SEGMENT.findall(data)) > _MOST_SEGMENTS:
+        raise UndecodableError(
+            f"The JPEG has over {_MOST_SEGMENTS} segments of metadata; save it without."
+        )
 
 
 def _is_turned(image: Image.Image) -> bool:

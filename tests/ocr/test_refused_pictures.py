@@ -17,6 +17,24 @@ def test_jpeg_of_endless_scans() -> None:
         decode_gray(data[:-2] + data[scan:-2] * 100 + b"\xff\xd9")
 
 
+@pytest.mark.parametrize("segment", [b"\xff\xfe\0\2", b"\xff\xe1\0\x08Exif\0\0"])
+def test_jpeg_of_endless_segments(segment: bytes) -> None:
+    """Each takes a decoder time, and there may be a quarter of a million in a megabyte."""
+    data = encode(draw("abc"), "JPEG")
+    assert decode_gray(data[:2] + segment * 100 + data[2:]).shape == decode_gray(data).shape
+    with pytest.raises(UndecodableError, match="256 segments"):
+        decode_gray(data[:2] + segment * 300 + data[2:])
+
+
+def test_run_length_encoded_bmp() -> None:
+    """Pillow decodes it in Python, for a hundred times what its bytes would cost otherwise."""
+    data = bytearray(encode(draw("abc").convert("L"), "BMP"))
+    assert data[30:34] == bytes(4)
+    data[30:34] = b"\1\0\0\0"
+    with pytest.raises(UndecodableError, match="uncompressed"):
+        decode_gray(bytes(data))
+
+
 @pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"II*\0" + bytes(40), b"<svg/>"])
 def test_other_formats_are_refused(data: bytes) -> None:
     """What is no picture of a known format is told so."""
