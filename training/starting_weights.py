@@ -5,7 +5,7 @@ that both alphabets have keep theirs, and the blank; other symbols start anew.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,14 +16,19 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from service.ocr.exceptions import OcrError
+from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
-from training.architectures import build_model
+from training.architectures import ARCHITECTURES, build_model
 from training.config import TrainConfig
 from training.exceptions import RunError
-from training.model import OUTPUT_LAYER, build_crnn
+from training.model import OUTPUT_LAYER
 from training.runs import Run
+from training.synthetic import generated_tensors
 
 Arrays = list[NDArray[np.float32]]
+
+_PICTURES = 64
+"""From which the statistics of a normalisation are taken."""
 
 
 def with_start_found(config: TrainConfig, runs: Path) -> TrainConfig:
@@ -71,8 +76,16 @@ class StartingWeights:
             metadata = Recognizer.load(path).metadata
         except OcrError as error:
             raise RunError(f"{path} cannot be started from: {error}") from error
-        model = build_crnn(metadata.width, metadata.height, len(metadata.alphabet) + 1)
-        return cls(weights_in(onnx.load(path).graph, model, path), metadata.alphabet)
+        graph = onnx.load(path).graph
+        for build in ARCHITECTURES.values():
+            model = build(metadata.width, metadata.height, len(metadata.alphabet) + 1)
+            weights = weights_in(graph, model)
+            if weights is not None:
+                return cls(_normalised(model, weights, metadata), metadata.alphabet)
+        raise RunError(
+            f"{path} is no model as `make export-onnx` writes it; "
+            "start from the run that it was exported from instead."
+        )
 
     def put_into(self, model: keras.Model, alphabet: str) -> list[str]:
         """Sets the weights of a model that has `alphabet`; gives the layers that start anew."""
@@ -99,15 +112,16 @@ class StartingWeights:
         yield len(self.alphabet), len(alphabet)
 
 
-def weights_in(graph: onnx.GraphProto, model: keras.Model, path: Path) -> dict[str, Arrays]:
+def weights_in(graph: onnx.GraphProto, model: keras.Model) -> dict[str, Arrays] | None:
     """The weights of an exported graph, put back as Keras has them.
 
-    Args:
-        model: one of the same architecture, for the names and kinds of its layers.
-        path: where the graph came from, for the error.
+    The export folds a normalisation into the convolution before it; here it only adds the bias.
 
-    Raises:
-        RunError: the graph does not have the layers of the model.
+    Args:
+        model: gives the names and kinds of the layers.
+
+    Returns:
+        None where the graph does not have the layers of the model.
     """
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     recurrent = iter([node for node in graph.node if node.op_type == "LSTM"])
@@ -118,37 +132,65 @@ def weights_in(graph: onnx.GraphProto, model: keras.Model, path: Path) -> dict[s
         try:
             if isinstance(layer, keras.layers.Bidirectional):
                 weights = _recurrent_weights(next(recurrent), arrays)
+            elif isinstance(layer, keras.layers.BatchNormalization):
+                bias = next(value for name, value in arrays.items() if _inside(layer.name)(name))
+                one = np.ones_like(bias)
+                weights = [one, bias, 0 * bias, one - np.float32(layer.epsilon)]
             else:
                 weights = _plain_weights(layer.name, graph, arrays)
         except (StopIteration, LookupError):
             weights = []
         if [a.shape for a in weights] != [tuple(weight.shape) for weight in layer.weights]:
-            raise RunError(
-                f"{path} does not hold the layer {layer.name} as `make export-onnx` writes it; "
-                "start from the run that it was exported from instead."
-            )
+            return None
         found[layer.name] = weights
     return found
+
+
+def _normalised(
+    model: keras.Model, weights: Mapping[str, Arrays], metadata: ModelMetadata
+) -> dict[str, Arrays]:
+    """The same weights, but with normalisations that normalise.
+
+    In training they do so by the statistics of each batch. For the model to begin as it was, they
+    have to scale and shift back what generated pictures make them normalise.
+    """
+    for name, arrays in weights.items():
+        model.get_layer(name).set_weights(arrays)
+    layers = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    found = dict(weights)
+    if layers:
+        pictures, _ = generated_tensors(
+            _PICTURES, metadata.alphabet, (3, 8), metadata.width, metadata.height, seed=0
+        )
+        inputs = keras.Model(model.input, [layer.input for layer in layers]).predict(
+            pictures, verbose=0
+        )
+        for layer, values in zip(layers, inputs, strict=True):
+            mean, variance = values.mean(axis=(0, 1, 2)), values.var(axis=(0, 1, 2))
+            scale = np.sqrt(variance + layer.epsilon)
+            found[layer.name] = [scale, weights[layer.name][1] + mean, mean, variance]
+    return found
+
+
+def _inside(name: str) -> Callable[[str], object]:
+    """Tells the arrays of a layer, which tf2onnx names after it."""
+    return re.compile(rf"(^|/){re.escape(name)}(_\d+)?/").search
 
 
 def _plain_weights(
     name: str, graph: onnx.GraphProto, arrays: Mapping[str, NDArray[np.float32]]
 ) -> Arrays:
-    """Kernel and bias of a convolution or dense layer, which tf2onnx names after the layer."""
-    inside = re.compile(rf"(^|/){re.escape(name)}(_\d+)?/")
-    kernel, bias = None, None
+    """Kernel and bias, if it has one, of a convolution or dense layer."""
+    inside = _inside(name)
+    weights: Arrays = []
     for node in graph.node:
-        used = [arrays[i] for i in node.input if i in arrays and inside.search(i)]
+        used = [arrays[i] for i in node.input if i in arrays and inside(i)]
         if node.op_type == "Conv" and used:
             # From (out, in, rows, columns).
-            kernel, bias = used[0].transpose(2, 3, 1, 0), used[1]
-        elif node.op_type == "MatMul" and used:
-            kernel = used[0]
-        elif node.op_type == "Add" and used:
-            bias = used[0]
-    if kernel is None or bias is None:
-        raise LookupError(name)
-    return [kernel, bias]
+            weights = [used[0].transpose(2, 3, 1, 0), *used[1:]]
+        elif node.op_type in ("MatMul", "Add"):
+            weights += used
+    return weights
 
 
 def _recurrent_weights(node: onnx.NodeProto, arrays: Mapping[str, NDArray[np.float32]]) -> Arrays:
