@@ -14,7 +14,7 @@ from tests.browser.conftest import ARGUMENTS, CHROMIUM
 from tests.browser.hand import choose, example, sees
 from tests.service.server import serving
 
-SHOWN = {"light": "4cbwn", "dark": "fnex2"}
+SHOWN = {"light": "bndyp", "dark": "fnex2"}
 WIDTH = 1080
 COLOURS = 128
 """Of the palette: the pages have few colours, and so the files stay small."""

@@ -7,7 +7,7 @@ from service.ocr.recognizer import Recognizer
 from tests.browser.conftest import Log
 from tests.browser.hand import EXAMPLES, choose, example, hand_over, payload, sees
 
-TEXT = "4cbwn"
+TEXT = "bndyp"
 
 
 def box(locator: Locator) -> tuple[float, float]:
@@ -90,7 +90,7 @@ def test_pictures_handed_over(page: Page, event: str) -> None:
 
 def test_many_pictures(page: Page, log: Log) -> None:
     """They are read two at a time and in order, and no picture's address is kept."""
-    order = ["4cbwn", "fnex2", "44pdf", "n42xn"] * 20
+    order = ["bndyp", "fnex2", "44pdf", "n42xn"] * 20
     choose(page, *(example(text) for text in order))
     sees(page, *order)
     expect(page.locator("#progress")).to_have_text("80 pictures")
@@ -101,7 +101,7 @@ def test_many_pictures(page: Page, log: Log) -> None:
 
 def test_a_picture_without_text(page: Page) -> None:
     """Is an answer: it says so."""
-    blank = EXAMPLES / "4cbwn.png"
+    blank = EXAMPLES / "bndyp.png"
     page.route(
         "**/predict?*",
         lambda route: route.fulfill(

@@ -13,8 +13,8 @@ from tests.browser.hand import EXAMPLES, choose, example, payload, sees
 def filled(page: Page) -> Page:
     """The page with two readings and a refusal; one name begins as a formula does."""
     formula = payload('=1+1,"x".png', (EXAMPLES / "fnex2.png").read_bytes())
-    choose(page, example("4cbwn"), formula, payload("notes.txt", b"no picture"))
-    sees(page, "4cbwn", "fnex2", "Not a supported picture")
+    choose(page, example("bndyp"), formula, payload("notes.txt", b"no picture"))
+    sees(page, "bndyp", "fnex2", "Not a supported picture")
     return page
 
 
@@ -28,9 +28,9 @@ def test_json(filled: Page) -> None:
     """Every result with its file, as the service answered; the matrix is left out."""
     answers = json.loads(saved(filled, "Download JSON"))
     results = {answer["file"]: answer for answer in answers}
-    assert list(results) == ["4cbwn.png", '=1+1,"x".png', "notes.txt"]
-    assert [c["character"] for c in results["4cbwn.png"]["characters"]] == list("4cbwn")
-    assert "matrix" not in results["4cbwn.png"]
+    assert list(results) == ["bndyp.png", '=1+1,"x".png', "notes.txt"]
+    assert [c["character"] for c in results["bndyp.png"]["characters"]] == list("bndyp")
+    assert "matrix" not in results["bndyp.png"]
     assert results["notes.txt"]["problem"]["status"] == 415
 
 
@@ -39,9 +39,9 @@ def test_csv(filled: Page) -> None:
     text = saved(filled, "Download CSV")
     assert text.endswith("\r\n")
     rows = {row["file"]: row for row in csv.DictReader(io.StringIO(text, newline=""))}
-    assert rows["4cbwn.png"]["text"] == "4cbwn"
-    assert float(rows["4cbwn.png"]["confidence"]) > 0.9
-    assert len(rows["4cbwn.png"]["characters"].split()) == 5
+    assert rows["bndyp.png"]["text"] == "bndyp"
+    assert float(rows["bndyp.png"]["confidence"]) > 0.9
+    assert len(rows["bndyp.png"]["characters"].split()) == 5
     assert rows['\'=1+1,"x".png']["text"] == "fnex2"
     assert "PNG, JPEG" in rows["notes.txt"]["problem"]
 
@@ -49,13 +49,13 @@ def test_csv(filled: Page) -> None:
 def test_copying(context: BrowserContext, filled: Page) -> None:
     """One text, all texts and JSON come onto the clipboard, and the button says so."""
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    one = filled.get_by_role("button", name="Copy text of 4cbwn.png")
+    one = filled.get_by_role("button", name="Copy text of bndyp.png")
     one.click()
     expect(one).to_have_text("Copied")
-    assert filled.evaluate("navigator.clipboard.readText()") == "4cbwn"
+    assert filled.evaluate("navigator.clipboard.readText()") == "bndyp"
     filled.get_by_role("button", name="Copy texts").click()
     expect(filled.get_by_role("status")).to_have_text("Copied.")
     copied = filled.evaluate("navigator.clipboard.readText()").split("\n")
-    assert copied == ["4cbwn", "fnex2", ""]
+    assert copied == ["bndyp", "fnex2", ""]
     filled.get_by_role("button", name="Copy JSON", exact=True).click()
     assert len(json.loads(filled.evaluate("navigator.clipboard.readText()"))) == 3

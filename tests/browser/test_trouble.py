@@ -14,8 +14,8 @@ def problem(route: Route, status: int, detail: str, **headers: str) -> None:
 
 def test_a_refused_picture(page: Page) -> None:
     """The service's own words say what was wrong; the pictures beside it are read."""
-    choose(page, example("4cbwn"), payload("notes.txt", b"no picture"), example("fnex2"))
-    sees(page, "4cbwn", "Not a supported picture", "fnex2")
+    choose(page, example("bndyp"), payload("notes.txt", b"no picture"), example("fnex2"))
+    sees(page, "bndyp", "Not a supported picture", "fnex2")
     refused = page.locator(".refused")
     expect(refused.locator(".file")).to_have_text("notes.txt")
     expect(refused.locator(".detail")).to_contain_text("send one of PNG, JPEG, WEBP, BMP, GIF")
@@ -40,12 +40,12 @@ def test_an_overloaded_service(page: Page) -> None:
             route.continue_()
 
     page.route(PREDICT, once_busy)
-    choose(page, example("4cbwn"))
+    choose(page, example("bndyp"))
     alert = page.get_by_role("alert")
     expect(alert).to_have_text("The service is busy. All places are taken.")
     for seconds in (2, 1):
         expect(page.locator("#left")).to_have_text(f"Trying again in {seconds} s.")
-    sees(page, "4cbwn")
+    sees(page, "bndyp")
     expect(alert).to_be_hidden()
     assert len(asked) == 2
 
@@ -53,19 +53,19 @@ def test_an_overloaded_service(page: Page) -> None:
 def test_a_lost_connection(page: Page) -> None:
     """No picture is lost with it: they wait, and are read when the service is back."""
     page.route("**/*", lambda route: route.abort("connectionrefused"))
-    choose(page, example("4cbwn"), example("fnex2"))
+    choose(page, example("bndyp"), example("fnex2"))
     expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
     expect(page.locator("#progress")).to_have_text("0 of 2 pictures")
     page.unroute("**/*")
     page.get_by_role("button", name="Try now").click()
-    sees(page, "4cbwn", "fnex2")
+    sees(page, "bndyp", "fnex2")
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_a_connection_that_breaks_on_one_picture(page: Page) -> None:
     """Where the service is there all the same, that picture is given up, not tried for ever."""
     page.route(PREDICT, lambda route: route.abort("connectionreset"))
-    choose(page, example("4cbwn"))
+    choose(page, example("bndyp"))
     sees(page, "Not sent")
 
 
@@ -79,7 +79,7 @@ def test_a_service_that_wants_a_key(page: Page) -> None:
             problem(route, 401, "No API key was sent.")
 
     page.route(PREDICT, guarded)
-    choose(page, example("4cbwn"), example("fnex2"))
+    choose(page, example("bndyp"), example("fnex2"))
     alert = page.get_by_role("alert")
     expect(alert).to_have_text("The service asks for an API key.")
     page.get_by_label("API key").fill("guess")
@@ -87,12 +87,12 @@ def test_a_service_that_wants_a_key(page: Page) -> None:
     expect(alert).to_have_text("The service does not know this API key.")
     page.get_by_label("API key").fill("secret")
     page.keyboard.press("Enter")
-    sees(page, "4cbwn", "fnex2")
+    sees(page, "bndyp", "fnex2")
 
 
 def test_an_answer_that_is_none(page: Page, log: Log) -> None:
     """What something between page and service may say is no more than a refusal."""
     page.route(PREDICT, lambda route: route.fulfill(status=500, body="<h1>proxy</h1>"))
-    choose(page, example("4cbwn"))
+    choose(page, example("bndyp"))
     sees(page, "Not read")
     expect(page.locator(".detail")).to_have_text("The service answered with the status 500.")

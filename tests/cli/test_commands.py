@@ -68,7 +68,7 @@ def test_the_commands_of_the_document() -> None:
             "alternative_2_confidence",
         }
         assert set(header.split(",")) <= named
-        assert json.loads(answer)["text"] == "4cbwn"
+        assert json.loads(answer)["text"] == "bndyp"
 
 
 def test_the_package_installs_the_command() -> None:

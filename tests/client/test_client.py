@@ -161,7 +161,7 @@ def test_the_documents_are_right() -> None:
         )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("4cbwn 0.99")
+    assert lines[0].startswith("bndyp 0.99")
     assert lines[6].startswith("415 /problems/unsupported-format")
-    assert lines[7:9] == ["4cbwn", "Not a supported picture"]
+    assert lines[7:9] == ["bndyp", "Not a supported picture"]
     assert lines[9] == str(sorted(path.stem for path in (ROOT / "examples").glob("*.png")))

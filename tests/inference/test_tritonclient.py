@@ -124,7 +124,7 @@ def test_the_bundled_model() -> None:
         document = (ROOT / "docs" / "inference-protocol.md").read_text(encoding="utf-8")
         (example,) = re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
         served = address.removeprefix("http://")
-        assert run(example.replace("localhost:8000", served)).startswith("4cbwn 0.")
+        assert run(example.replace("localhost:8000", served)).startswith("bndyp 0.")
 
 
 def test_another_model(stripe_model: Path, tmp_path: Path) -> None:

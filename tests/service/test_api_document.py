@@ -28,9 +28,9 @@ def test_its_commands_are_answered_as_it_says() -> None:
     *single, batch = map(json.loads, answers)
     assert len(single) == 3
     assert all(answer == single[0] for answer in single)
-    assert single[0]["text"] == "4cbwn"
+    assert single[0]["text"] == "bndyp"
     first, second = batch["answers"]
-    assert (first["prediction"]["text"], first["problem"]) == ("4cbwn", None)
+    assert (first["prediction"]["text"], first["problem"]) == ("bndyp", None)
     assert (second["prediction"], second["problem"]["status"]) == (None, 415)
 
 
