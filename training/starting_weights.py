@@ -88,7 +88,11 @@ class StartingWeights:
         )
 
     def put_into(self, model: keras.Model, alphabet: str) -> list[str]:
-        """Sets the weights of a model that has `alphabet`; gives the layers that start anew."""
+        """Sets the weights of a model that has `alphabet`; gives the layers that start anew.
+
+        Raises:
+            RunError: these are all of them.
+        """
         anew = []
         for layer in model.layers:
             old, new = self.layers.get(layer.name), layer.get_weights()
@@ -102,6 +106,12 @@ class StartingWeights:
                 layer.set_weights(old)
             elif new:
                 anew.append(layer.name)
+        if len(anew) == sum(bool(layer.weights) for layer in model.layers):
+            others = " or ".join(sorted(set(ARCHITECTURES) - {model.name}))
+            raise RunError(
+                f"no layer of the architecture {model.name} has weights to start from there; "
+                f"try --architecture {others}."
+            )
         return anew
 
     def _common_classes(self, alphabet: str) -> Iterator[tuple[int, int]]:

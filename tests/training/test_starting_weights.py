@@ -75,6 +75,14 @@ def test_layers_of_another_shape_start_anew(run: Run) -> None:
     assert start.put_into(model, run.facts.alphabet) == ["dense1"]
 
 
+def test_weights_of_another_architecture(run: Run) -> None:
+    """Where nothing fits, nothing is trained in vain; the other architecture is named."""
+    start = StartingWeights.find(str(run.folder), run.folder.parent)
+    model = build_model("residual-crnn", run.facts.width, run.facts.height, 4)
+    with pytest.raises(RunError, match="try --architecture crnn"):
+        start.put_into(model, run.facts.alphabet)
+
+
 def test_what_cannot_be_started_from(tmp_path: Path) -> None:
     """A file that is no model, and a run that is not there, are named in the error."""
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
