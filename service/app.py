@@ -27,7 +27,7 @@ from service.routes import HOT, router
 from service.settings import Settings
 from service.shortcut import Shortcut
 from service.traces import Traces, asked_for
-from service.watch import watch
+from service.watch import Stamp, stamp_of, watch
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter while another waits for it. A pool thread waits for it
@@ -41,7 +41,9 @@ _DESCRIPTION = """Reads small pictures with a few characters on them.
 
 
 def create_app(
-    settings: Settings | None = None, load: Callable[[], Recognizer] | None = None
+    settings: Settings | None = None,
+    load: Callable[[], Recognizer] | None = None,
+    loaded: Stamp = None,
 ) -> FastAPI:
     """Builds the application; the model is loaded when it starts, not here.
 
@@ -49,6 +51,7 @@ def create_app(
         settings: default: from the environment.
         load: gives the checked model to begin with; default: from the file that the settings
             name, which later models come from in any case.
+        loaded: of that file before `load`'s model was read from it.
     """
     settings = settings or Settings()
     metrics = Metrics()
@@ -59,10 +62,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        stamp = loaded or stamp_of(settings.model_path)
         engine = app.state.engine = Engine((load or load_from_file)(), settings, metrics)
         ending = Drain()
         background = asyncio.gather(
-            watch(engine, settings.model_path, settings.reload_seconds, load_from_file),
+            watch(engine, settings.model_path, settings.reload_seconds, load_from_file, stamp),
             metrics.follow(engine.pool),
         )
         sys.setswitchinterval(_SWITCH_SECONDS)

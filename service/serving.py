@@ -18,7 +18,6 @@ from service.connections import Connections
 from service.logs import log_config
 from service.metrics import FOLDER
 from service.ocr.exceptions import ModelError
-from service.ocr.recognizer import Recognizer
 from service.problems import SECURITY_HEADERS, ProblemError
 from service.protocol import Bounds
 from service.reader import Reader, load_recognizer
@@ -26,6 +25,7 @@ from service.refusing import RefusingProtocol
 from service.settings import Settings
 from service.supervisor import Supervisor
 from service.traces import TracesError
+from service.watch import stamp_of
 
 
 def main() -> int:
@@ -39,6 +39,7 @@ def main() -> int:
         logging.config.dictConfig(log_config(settings))
         traces.asked_for(os.environ)
         # Before any socket is bound or worker started, so that a bad model is one sentence.
+        stamp = stamp_of(settings.model_path)
         recognizer = load_recognizer(settings)
         Reader.of(recognizer, settings)
     except ValidationError as error:
@@ -52,11 +53,13 @@ def main() -> int:
     except ProblemError as error:
         print(f"error: OCR_ default of the parameter {error}", file=sys.stderr)
         return 1
-    return _serve(settings, recognizer) if settings.workers == 1 else _supervise(settings)
+    if settings.workers > 1:
+        return _supervise(settings)
+    return _serve(settings, create_app(settings, lambda: recognizer, stamp))
 
 
-def _serve(settings: Settings, recognizer: Recognizer) -> int:
-    server = uvicorn.Server(_config(settings, create_app(settings, lambda: recognizer)))
+def _serve(settings: Settings, app: FastAPI) -> int:
+    server = uvicorn.Server(_config(settings, app))
     server.run()
     return 0 if server.started else STARTUP_FAILURE
 

@@ -14,7 +14,9 @@ Stamp = tuple[int, int, int] | None
 """What tells two states of a file apart; None: there is no file."""
 
 
-async def watch(engine: Engine, path: Path, seconds: float, load: Callable[[], Recognizer]) -> None:
+async def watch(
+    engine: Engine, path: Path, seconds: float, load: Callable[[], Recognizer], served: Stamp
+) -> None:
     """Looks at the model file for ever, and switches to what is exported there; 0 s: never.
 
     A new file is loaded and checked aside, in a thread, while the old model answers; one that
@@ -22,8 +24,8 @@ async def watch(engine: Engine, path: Path, seconds: float, load: Callable[[], R
 
     Args:
         load: gives the checked model of the file.
+        served: of the file before the model was read that is served now.
     """
-    served = stamp_of(path)
     while seconds:
         await asyncio.sleep(seconds)
         found = stamp_of(path)

@@ -1,18 +1,13 @@
 """Little input that would take much time or memory is refused, or kept away from the event loop."""
 
-import asyncio
 import json
-import os
 import threading
-from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
 
 from service.inference.messages import InferenceRequest
 from service.questions import Questioner
-from service.watch import watch
 from tests import stripes
 from tests.service.test_predict import assert_problem
 
@@ -93,24 +88,3 @@ def test_large_tensors_are_taken_apart_in_threads(
     response = client.post("/v2/models/stripes/infer", content=text + bytes(size), headers=headers)
     assert response.status_code == 400
     assert threads == ["reader"]
-
-
-def test_a_reload_that_fails_in_any_way(tmp_path: Path) -> None:
-    """The next file is looked at all the same."""
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"0")
-    engine, tries = Mock(), [RuntimeError("no thread"), "a model"]
-
-    async def test() -> None:
-        task = asyncio.create_task(watch(engine, path, 0.01, Mock(side_effect=tries)))
-        for number in (1, 2):
-            await asyncio.sleep(0.05)
-            path.write_bytes(b"0" * (number + 1))
-            os.utime(path, ns=(number, number))
-            while engine.metrics.reload_failed.call_count + engine.switch.call_count < number:
-                await asyncio.sleep(0.01)
-            assert engine.reload_error == ("no thread" if number == 1 else None)
-        task.cancel()
-
-    asyncio.run(asyncio.wait_for(test(), 30))
-    engine.switch.assert_called_once_with("a model")
