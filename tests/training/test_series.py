@@ -81,6 +81,8 @@ def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "All: 19/20 = 0.9500 (95 % interval 0.7600–0.9900)" in fold_table(summary)
     assert "`ab` was read as `a`" in fold_table(summary)
+    assert "aimed at, reached" in fold_table(summary)
+    assert "aimed at, missed by 2" in fold_table(summary | {"errors": 3 * summary["errors"]})
     curve = {"started_from": "runs/p", "test_digest": "def", "rows": [row]}
     (tmp_path / "label-curve.json").write_text(json.dumps(curve))
     (tmp_path / "cross-validation.json").write_text(json.dumps(summary))
