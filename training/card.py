@@ -1,6 +1,7 @@
 """`make card`: writes the model card from the model's metadata and its evaluations."""
 
 import argparse
+import csv
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
 from training import public_data
-from training.aims import aims_missed
+from training.aims import TRAINING_MINUTES, aims_missed
 from training.dataset import digest_of
 from training.exceptions import RunError, reported
 from training.metrics import wilson_interval
@@ -47,6 +48,9 @@ seen in training.
 ```toml
 {settings}```
 
+The epochs of its last run took {minutes:.0f} minutes together, other work on that machine included;
+aimed at are {aimed} on 2 cores.
+
 ## Figures on the test split
 
 {clean}
@@ -74,6 +78,11 @@ _PUBLIC_DATA = (
 _OWN_DATA = "Labelled pictures that `make data DATA=…` was given."
 
 
+def _minutes(run: Run) -> float:
+    with (run.folder / "history.csv").open(newline="", encoding="utf-8") as file:
+        return sum(float(epoch["seconds"]) for epoch in csv.DictReader(file)) / 60
+
+
 def write_card(model: Path, runs: Path) -> str:
     """The card of an exported model, as Markdown.
 
@@ -99,6 +108,8 @@ def write_card(model: Path, runs: Path) -> str:
         if run.config.strength
         else "",
         settings=settings_of(run.config),
+        minutes=_minutes(run),
+        aimed=TRAINING_MINUTES,
         clean=_clean(clean),
         aims=aims_missed(clean, robustness),
         robust=_robust(robustness),
