@@ -24,7 +24,6 @@ class Head:
         """Bytes since the headers began, and the bytes and number of those found in them."""
         self._data = self._others = 0
         """What has just arrived, and how much of it may belong to requests before this one."""
-        self.arriving = False
 
     @property
     def too_large(self) -> bool:
@@ -36,13 +35,11 @@ class Head:
         self._data, self._others = size, 0
 
     def parsed(self) -> None:
-        """They have been: what began in them and is not at its end is counted as a whole."""
-        if self.arriving:
-            self._arrived += self._data
+        """They have been, and end within the headers: what began in them is counted as a whole."""
+        self._arrived += self._data
 
     def begin(self) -> None:
         """A request begins."""
-        self.arriving = True
         self._arrived, self._found, self._fields = -self._others, 0, 0
 
     def header(self, name: bytes, value: bytes) -> None:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.connections import Connections
 from service.deadline import Deadline
@@ -20,6 +18,7 @@ from service.head import MOST_FIELDS, Head
 from service.joined import Joined
 from service.lingering import Lingering
 from service.problems import HEADERS_TOO_LARGE, OVERLOADED, TIMEOUT, Kind, ProblemResponse
+from service.succession import SuccessiveProtocol
 
 _LINGER_SECONDS = 0.25
 """How long a connection without a request stays open at the end: one may be on its way."""
@@ -45,7 +44,7 @@ class Bounds:
     max_header_bytes: int
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(SuccessiveProtocol):
     """One connection."""
 
     transport: Joined
@@ -93,8 +92,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._due.runs:
             self._expect_request()
         self._head.received(len(data))
-        self._parse(data)
-        if self._head.arriving and not self.transport.is_closing():
+        super().data_received(data)
+        if self.in_head and not self.transport.is_closing():
             self._head.parsed()
             if self._head.too_large:
                 self._refuse_headers()
@@ -110,35 +109,23 @@ class BoundedProtocol(HttpToolsProtocol):
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head.header(name, value)
-        if self._head.arriving:  # else it is a trailer, and no header (RFC 9110, 6.5.1)
-            super().on_header(name, value)
+        super().on_header(name, value)
 
     @override
-    def on_headers_complete(self) -> None:
-        self._head.arriving = False
+    def head_complete(self) -> None:
         self._head.bound(len(self.url))
-        if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
-                raise ValueError("no proxy")
-            return  # until `_parse` has it anew
         if len(self.pipeline) >= MOST_PIPELINED:
             # uvicorn reads on after each answer, however many requests wait.
             raise ValueError("too many requests at once")
-        super().on_headers_complete()
+        super().head_complete()
         self.cycle.transport = self._answers_to  # type: ignore[assignment]  # as far as it uses it
         if self.ends:
             self.cycle.keep_alive = False
 
     @override
-    def on_message_complete(self) -> None:
-        if self.parser.should_upgrade():
-            return
+    def message_complete(self) -> None:
         self.arrived()
-        if self.cycle.response_complete:  # which it was early
-            self.cycle.more_body = False
-            self.expect_another()
-        else:
-            super().on_message_complete()
+        super().message_complete()
 
     @override
     def send_400_response(self, msg: str) -> None:
@@ -180,33 +167,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._others.used(self)
         self._head.end_of_request()
 
-    def expect_another(self) -> None:
-        """Waits for a request as long as there may be between two."""
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
-    def may_answer(self) -> bool:
-        """Whether what is written next would be taken for the answer to what arrives now.
-
-        It would be for that to an earlier request which waits for its own, or for a second answer
-        to the same one.
-        """
-        if self.pipeline or self.flow.write_paused:
-            return False
-        cycle = self.cycle
-        if cycle is None or self._head.arriving or not cycle.more_body:
-            return self.is_idle
-        return not cycle.response_started
-
     def give_way(self) -> bool:
         """Closes for want of room, unless a request that has arrived is being answered."""
         cycle = self.cycle
         arriving = cycle is not None and cycle.more_body and not cycle.response_started
         if self.pipeline or self.flow.write_paused or not (arriving or self.is_idle):
             return False
-        if self._head.arriving or arriving:
+        if self.in_head or arriving:
             self._refuse(OVERLOADED, "There are too many connections; send this again later.")
         else:
             self._end()
@@ -217,37 +184,6 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether the connection is to end with the request that is arriving."""
         drain: Drain | None = self.app_state.get(STATE)
         return self._last or (drain is not None and drain.begun)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
-
-    def _parse(self, data: bytes) -> None:
-        """Has uvicorn's parser call the methods above, as uvicorn does.
-
-        But for a request that offers to go on by another protocol: uvicorn would lose its body, or
-        take it for the next request. The offer is not taken (RFC 9110, 7.8), and the request parsed
-        again without it.
-        """
-        self._unset_keepalive_if_required()
-        while data:
-            try:
-                self.parser.feed_data(data)
-            except HttpParserUpgrade as offer:
-                data = self._head_without_offer() + data[offer.args[0] :]
-                self.parser = HttpRequestParser(self)
-            except HttpParserError:
-                self.send_400_response("Invalid HTTP request received.")
-                break
-            else:
-                break
-
-    def _head_without_offer(self) -> bytes:
-        line = (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-        kept = [header for header in self.headers if header[0] != b"upgrade"]
-        fields = b"".join(b"%b: %b\r\n" % header for header in kept)
-        return b"%b %b HTTP/%b\r\n%b\r\n" % (*line, fields)
 
     def _sends_on(self) -> bool:
         """Whether the request that has just been answered has not arrived as a whole."""
@@ -265,7 +201,7 @@ class BoundedProtocol(HttpToolsProtocol):
         arriving = self.cycle is not None and not self.cycle.response_complete
         if arriving and self.cycle.response_started:
             self.transport.abort()
-        elif self._head.arriving or arriving:
+        elif self.in_head or arriving:
             self._refuse(TIMEOUT, f"It did not arrive within {self._bounds.request_seconds:g} s.")
         else:
             self._end()

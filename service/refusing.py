@@ -27,15 +27,14 @@ class RefusingProtocol(BoundedProtocol):
         """Whether the request that is arriving has been answered already."""
 
     @override
-    def on_headers_complete(self) -> None:
+    def head_complete(self) -> None:
         if answer := self._refusal():
             if self.flow.write_paused or self.transport.unsent >= MOST_PIPELINED:
                 raise ValueError("refusals that nobody takes")
             self._refused = True
-            self._head.arriving = False
             self.transport.write(answer)
         else:
-            super().on_headers_complete()
+            super().head_complete()
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -43,9 +42,9 @@ class RefusingProtocol(BoundedProtocol):
             super().on_body(body)
 
     @override
-    def on_message_complete(self) -> None:
+    def message_complete(self) -> None:
         if not self._refused:
-            super().on_message_complete()
+            super().message_complete()
             return
         self._refused = False
         self.arrived()
@@ -60,8 +59,6 @@ class RefusingProtocol(BoundedProtocol):
         if overloaded is None or not self.is_idle or self.parser.get_method() != b"POST":
             return None
         if self.url.startswith(b"/v2/"):  # which has errors of another shape
-            return None
-        if self.parser.should_upgrade():
             return None
         if not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0":
             return None  # its answer has to say so, too

@@ -1,0 +1,98 @@
+"""Requests that share a connection: each has its own end and its own answer."""
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class SuccessiveProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which knows too little of what came before a request and behind it.
+
+    Of a request that offers to go on by another protocol it loses the body, or takes it for the
+    next request. Here the offer is not taken (RFC 9110, 7.8), and the request parsed again without
+    it. `head_complete` and `message_complete` are called for requests that are to be answered.
+    """
+
+    in_head = False
+    """Whether headers are arriving."""
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as offer:
+                data = self._head_without_offer() + data[offer.args[0] :]
+                self.parser = HttpRequestParser(self)
+            except HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                break
+            else:
+                break
+
+    @override
+    def on_message_begin(self) -> None:
+        self.in_head = True
+        super().on_message_begin()
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.in_head:  # else it is a trailer, and no header (RFC 9110, 6.5.1)
+            super().on_header(name, value)
+
+    @override
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        if not self.parser.should_upgrade():
+            self.head_complete()
+        elif self.parser.get_method() == b"CONNECT":
+            raise ValueError("no proxy")
+
+    @override
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            self.message_complete()
+
+    def head_complete(self) -> None:
+        """The headers of a request have arrived."""
+        super().on_headers_complete()
+
+    def message_complete(self) -> None:
+        """A request has arrived as a whole."""
+        if self.cycle.response_complete:  # which it was early
+            self.cycle.more_body = False
+            self.expect_another()
+        else:
+            super().on_message_complete()
+
+    def expect_another(self) -> None:
+        """Waits for a request as long as there may be between two."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def may_answer(self) -> bool:
+        """Whether what is written next would be taken for the answer to what arrives now.
+
+        It would be for that to an earlier request which waits for its own, or for a second answer
+        to the same one.
+        """
+        if self.pipeline or self.flow.write_paused:
+            return False
+        cycle = self.cycle
+        if cycle is None or self.in_head or not cycle.more_body:
+            return self.is_idle
+        return not cycle.response_started
+
+    def _head_without_offer(self) -> bytes:
+        line = (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [header for header in self.headers if header[0] != b"upgrade"]
+        fields = b"".join(b"%b: %b\r\n" % header for header in kept)
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (*line, fields)
