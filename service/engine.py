@@ -127,13 +127,13 @@ class Engine:
         return answers.listed("answers", items)
 
     async def ask(self, request: Request, reader: Reader) -> tuple[Question, float]:
-        """What a request's query asks, which takes a thread where it may take time.
+        """What a request's query asks; in a thread, for a pattern in it takes time.
 
         Raises:
             ProblemError: names the parameter, what was given and what is allowed.
         """
         query = request.scope["query_string"]
-        if b"pattern" not in query:
+        if not query:
             return reader.questioner.ask(query)
         return await self.pool.run(lambda: reader.questioner.ask(query), admitted=True)
 

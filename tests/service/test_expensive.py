@@ -62,8 +62,9 @@ def test_patterns_are_compiled_in_threads(
 
     monkeypatch.setattr(Questioner, "ask", noted)
     files = [("files", stripes.picture("ab"))]
-    answer = client.post("/predict/batch?pattern=ab", files=files).json()["answers"][0]
-    assert answer["prediction"]["text"] == "ab"
+    for name in ("pattern", "%70attern"):
+        answer = client.post(f"/predict/batch?{name}=ab", files=files).json()["answers"][0]
+        assert answer["prediction"]["text"] == "ab"
     client.post("/v2/models/stripes/infer?pattern=ab", json={})
     assert threads == {"reader"}
 
