@@ -106,23 +106,21 @@ class Decoder:
         blank = self._codec.blank_index
         alternatives, constraint = question.alternatives, question.constraint
         tempered = self._calibration.tempered(probabilities)
+        best = probabilities.argmax(axis=1).tolist()
+        steps = greedy_steps(best, blank)
+        label: Label = tuple(best[start] for start, _ in steps)
+        score = log_likelihood(tempered, label, blank)
+        settled = constraint is None or self._is_the_best(label, score, constraint)
         found: list[tuple[Label, float]] = []
-        if alternatives or constraint is not None:
+        if alternatives or not settled:
             found = most_probable(tempered, blank, alternatives + 1, constraint)
-        if constraint is None:
-            best = probabilities.argmax(axis=1).tolist()
-            steps = greedy_steps(best, blank)
-            label = tuple(best[start] for start, _ in steps)
-        elif found:
-            label = found[0][0]
+        if not settled:
+            if not found:
+                matrix = tempered.tolist() if question.matrix else None
+                return Reading("", 0.0, (), satisfied=False, matrix=matrix, pixels=width * height)
+            label, score = found[0]
             steps = forced_steps(tempered, label, blank)
-        else:
-            matrix = tempered.tolist() if question.matrix else None
-            return Reading("", 0.0, (), satisfied=False, matrix=matrix, pixels=width * height)
         others = [(other, score) for other, score in found if other != label][:alternatives]
-        score = dict(found).get(label)
-        if score is None:
-            score = log_likelihood(tempered, label, blank)
         return Reading(
             self._codec.text(label),
             self._text_confidence(score),
@@ -133,6 +131,13 @@ class Decoder:
             ),
             matrix=tempered.tolist() if question.matrix else None,
             pixels=width * height,
+        )
+
+    def _is_the_best(self, label: Label, score: float, constraint: Automaton) -> bool:
+        """Whether no other text that satisfies a constraint can be more probable; this one does."""
+        more_than_all_others = score > math.log(0.5)
+        return more_than_all_others and constraint.accepts(
+            self._codec.text(label), self._codec.alphabet
         )
 
     def _characters(

@@ -30,6 +30,10 @@ _Continuations = Callable[[int], Sequence[tuple[int, int]]]
 _WIDTH = 64
 """Prefixes that are kept at the most."""
 
+_MOST_FOLLOWED = 4000
+"""Prefixes after which a search keeps no more than it must. What a picture suggests is found with
+fewer; of one that suggests nothing, no text is worth the time of fifty readings."""
+
 _SPARE = 2
 """Texts beyond those asked for that are followed, and computed exactly, too."""
 
@@ -72,6 +76,7 @@ def most_probable(
 
 def _search(rows: _Doubles, blank_index: int, fewest: int) -> _Beams:
     beams: _Beams = {(): (1.0, 0.0, 0)}
+    followed = 0
     likely = _likely(rows, blank_index, 2 * fewest)
     for row, symbols in zip(rows.tolist(), likely, strict=True):
         if not symbols:
@@ -86,8 +91,9 @@ def _search(rows: _Doubles, blank_index: int, fewest: int) -> _Beams:
             }
             continue
         beams = _extended(beams, row, blank_index, partial(_always, symbols))
+        followed += len(beams)
         ranks = {prefix: beam[0] + beam[1] for prefix, beam in beams.items()}
-        beams = _pruned(beams, ranks, _HOPELESS * max(ranks.values()), fewest)
+        beams = _pruned(beams, ranks, _HOPELESS * max(ranks.values()), fewest, followed)
     return beams
 
 
@@ -110,35 +116,46 @@ def _always(continuations: list[tuple[int, int]], state: int) -> list[tuple[int,
 def _search_within(rows: _Doubles, blank_index: int, constraint: Automaton, fewest: int) -> _Beams:
     with np.errstate(divide="ignore"):
         logs = np.log(rows)
-    outlooks = _outlooks(logs, blank_index, constraint)
+    classes = np.delete(np.arange(logs.shape[1]), blank_index)
+    outlooks, promising = _outlooks(logs, blank_index, classes, constraint)
     beams: _Beams = {(): (1.0, 0.0, 0)}
-    for row, log_row, outlook in zip(rows.tolist(), logs, outlooks[1:], strict=True):
-        continuations = cache(partial(_promising, log_row, outlook, constraint, blank_index))
+    followed = 0
+    for row, outlook, symbols in zip(rows.tolist(), outlooks, promising, strict=True):
+        continuations = cache(partial(_continuations, symbols, constraint.transitions, classes))
         beams = _extended(beams, row, blank_index, continuations)
+        followed += len(beams)
         ranks = {
-            prefix: max(
-                _log(in_blank) + outlook[state, blank_index],
-                _log(in_symbol) + outlook[state, prefix[-1] if prefix else blank_index],
-            )
-            for prefix, (in_blank, in_symbol, state) in beams.items()
+            prefix: rank
+            for prefix, rank in zip(beams, _ranks(beams, outlook, blank_index), strict=True)
+            if rank > -math.inf
         }
-        ranks = {prefix: rank for prefix, rank in ranks.items() if rank > -math.inf}
         least = math.log(_HOPELESS) + max(ranks.values(), default=0.0)
-        beams = _pruned(beams, ranks, least, fewest)
+        beams = _pruned(beams, ranks, least, fewest, followed)
     return {p: beam for p, beam in beams.items() if constraint.accepting[beam[2]]}
 
 
-def _promising(
-    log_row: _Doubles, outlook: _Doubles, constraint: Automaton, blank_index: int, state: int
+def _continuations(
+    symbols: NDArray[np.bool_],
+    transitions: NDArray[np.int32],
+    classes: NDArray[np.intp],
+    state: int,
 ) -> list[tuple[int, int]]:
-    """The symbols that may begin in a state and from which something can still come."""
-    classes = _symbol_classes(len(log_row), blank_index)
-    targets = constraint.transitions[state]
-    values = _beginnings(log_row, outlook, targets, classes)
-    stay = log_row[blank_index] + outlook[state, blank_index]
-    least = math.log(_NEGLIGIBLE) + max(values.max(initial=-np.inf), stay)
-    symbols = np.flatnonzero((values > -np.inf) & (values >= least))
-    return list(zip(classes[symbols].tolist(), targets[symbols].tolist(), strict=True))
+    """What may begin in a state and where it leads, of `symbols`, `(states, symbols)`."""
+    begun = np.flatnonzero(symbols[state])
+    return list(zip(classes[begun].tolist(), transitions[state, begun].tolist(), strict=True))
+
+
+def _ranks(beams: _Beams, outlook: _Doubles, blank_index: int) -> list[float]:
+    """What each prefix has times the best that can still come of it, as a logarithm."""
+    masses = np.array([beam[:2] for beam in beams.values()]).reshape(-1, 2)
+    states = [beam[2] for beam in beams.values()]
+    last = [prefix[-1] if prefix else blank_index for prefix in beams]
+    with np.errstate(divide="ignore"):
+        in_blank, in_symbol = np.log(masses).T
+    ranks: list[float] = np.maximum(
+        in_blank + outlook[states, blank_index], in_symbol + outlook[states, last]
+    ).tolist()
+    return ranks
 
 
 def _extended(
@@ -162,12 +179,15 @@ def _extended(
     return extended
 
 
-def _pruned(beams: _Beams, ranks: dict[Label, float], least: float, fewest: int) -> _Beams:
+def _pruned(
+    beams: _Beams, ranks: dict[Label, float], least: float, fewest: int, followed: int
+) -> _Beams:
     """The best of the ranked prefixes: those above the least rank, but so many at the fewest.
 
     They are scaled, so that long pictures do not leave the range of numbers.
     """
-    kept = sorted(ranks, key=ranks.__getitem__, reverse=True)[:_WIDTH]
+    most = _WIDTH if followed < _MOST_FOLLOWED else fewest
+    kept = sorted(ranks, key=ranks.__getitem__, reverse=True)[:most]
     kept = kept[:fewest] + [prefix for prefix in kept[fewest:] if ranks[prefix] > least]
     scale = max((beams[prefix][0] + beams[prefix][1] for prefix in kept), default=1.0)
     return {
@@ -177,40 +197,34 @@ def _pruned(beams: _Beams, ranks: dict[Label, float], least: float, fewest: int)
     }
 
 
-def _symbol_classes(classes: int, blank_index: int) -> NDArray[np.intp]:
-    return np.delete(np.arange(classes), blank_index)
+def _outlooks(
+    logs: _Doubles, blank_index: int, classes: NDArray[np.intp], constraint: Automaton
+) -> tuple[list[_Doubles], list[NDArray[np.bool_]]]:
+    """For each time step what can still come after it, and which symbols may begin in it.
 
-
-def _log(mass: float) -> float:
-    return math.log(mass) if mass > 0 else -math.inf
-
-
-def _beginnings(
-    log_row: _Doubles, outlook: _Doubles, targets: NDArray[np.int32], classes: NDArray[np.intp]
-) -> _Doubles:
-    """The best that comes of beginning each symbol in each state, `(states, symbols)`."""
-    return np.where(targets >= 0, log_row[classes] + outlook[targets, classes], -np.inf)
-
-
-def _outlooks(logs: _Doubles, blank_index: int, constraint: Automaton) -> list[_Doubles]:
-    """For each time step, the log-probability of the best path from there to an accepting state.
+    Args:
+        classes: those of the constraint's symbols.
 
     Returns:
-        `(states, classes)` per time step and one more for the end: by the state and the class
-        that was emitted last.
+        `(states, classes)`, by the state and the class emitted last: the log-probability of the
+        best path from there to an accepting state. And `(states, symbols)`: those from which
+        something can still come that is not negligible.
     """
-    classes = _symbol_classes(logs.shape[1], blank_index)
     states = np.arange(len(constraint.accepting))
     ends = np.where(constraint.accepting, 0.0, -np.inf)
     outlook = np.repeat(ends[:, np.newaxis], logs.shape[1], axis=1)
-    outlooks = [outlook]
+    outlooks, promising = [], []
     for row in logs[::-1]:
-        begin = _beginnings(row, outlook, constraint.transitions, classes)
+        outlooks.append(outlook)
+        targets = constraint.transitions
+        begin = np.where(targets >= 0, row[classes] + outlook[targets, classes], -np.inf)
         best = begin.argmax(axis=1)
         first = begin[states, best]
+        pause = row[blank_index] + outlook[:, blank_index]
+        least = math.log(_NEGLIGIBLE) + np.maximum(first, pause)
+        promising.append((begin > -np.inf) & (begin >= least[:, np.newaxis]))
         begin[states, best] = -np.inf
         second = begin.max(axis=1)
-        pause = row[blank_index] + outlook[:, blank_index]
         earlier = np.maximum(np.maximum(first, pause)[:, np.newaxis], row + outlook)
         # Behind its own symbol, a state's best beginning is no new symbol but a repetition.
         own = classes[best]
@@ -218,5 +232,4 @@ def _outlooks(logs: _Doubles, blank_index: int, constraint: Automaton) -> list[_
             np.maximum(second, pause), row[own] + outlook[states, own]
         )
         outlook = earlier
-        outlooks.append(outlook)
-    return outlooks[::-1]
+    return outlooks[::-1], promising[::-1]

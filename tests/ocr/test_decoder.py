@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
 
+from service.ocr import decoder
 from service.ocr.automaton import of_length, of_symbols
 from service.ocr.calibration import Calibration, Logistic
 from service.ocr.ctc import CtcCodec
 from service.ocr.decoder import Decoder, Question
+from service.ocr.search import most_probable
 from tests.ocr.test_likelihood import distribution
 
 CODEC = CtcCodec("abc", blank_index=3)
 DECODER = Decoder(CODEC)
+ONE = Question(constraint=of_length(1, 1, "abc"))
 
 
 def rows(*steps: dict[str, float]) -> np.ndarray:
@@ -110,3 +113,23 @@ def test_no_calibration_changes_nothing() -> None:
     probabilities = distribution(6, 4, seed=1)
     assert Calibration().tempered(probabilities) == pytest.approx(probabilities, abs=1e-6)
     assert [Logistic()(p) for p in (0.1, 0.5, 0.999)] == pytest.approx([0.1, 0.5, 0.999])
+
+
+def test_a_sure_text_that_satisfies_the_constraint_needs_no_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is more probable than all others together; what is less sure is still searched for."""
+    searched = []
+
+    def noted(*arguments: object) -> list[tuple[tuple[int, ...], float]]:
+        searched.append(arguments)
+        return most_probable(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(decoder, "most_probable", noted)
+    sure = rows({"a": 0.9, "_": 0.1}, {"_": 1.0}, {"b": 0.8, "c": 0.2})
+    two = Question(constraint=of_length(2, 2, "abc"))
+    assert DECODER.decode(sure, two) == DECODER.decode(sure)
+    assert not searched
+    assert DECODER.decode(sure, ONE).text == "b"
+    assert DECODER.decode(rows({"a": 0.4, "b": 0.35, "_": 0.25}), ONE).text == "a"
+    assert len(searched) == 2

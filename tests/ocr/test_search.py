@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.ocr import search
 from service.ocr.automaton import Automaton, anything, of_length
 from service.ocr.pattern import of_pattern
 from service.ocr.search import most_probable
 from tests.ocr.test_likelihood import by_brute_force, distribution
 
 ALPHABET = "ab1"
+SYMBOLS = "abcdefghijklmnopqrs"
 
 
 def spelled(label: tuple[int, ...], blank: int) -> str:
@@ -122,3 +124,22 @@ def test_alternatives_differ_and_fall() -> None:
     assert len({label for label, _ in found}) == 10
     scores = [score for _, score in found]
     assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "constraint", [None, of_length(9, 49, SYMBOLS), of_length(49, 49, SYMBOLS)]
+)
+def test_what_suggests_nothing_is_not_followed_far(
+    constraint: Automaton | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture of which every text is as probable takes no time to speak of, and has a text."""
+    followed = []
+
+    def noted(*arguments: object) -> dict[object, object]:
+        followed.append(len(result := extended(*arguments)))
+        return result
+
+    extended = search._extended
+    monkeypatch.setattr(search, "_extended", noted)
+    assert len(most_probable(np.full((50, 20), 0.05), 19, 11, constraint)) == 11
+    assert sum(followed) < 20_000
