@@ -135,7 +135,7 @@ class Engine:
         query = request.scope["query_string"]
         if not query:
             return reader.questioner.ask(query)
-        return await self.pool.run(lambda: reader.questioner.ask(query), admitted=True)
+        return await self.pool.run(lambda: reader.questioner.ask(query))
 
     async def in_parts(
         self,
@@ -157,7 +157,7 @@ class Engine:
 
         def run(part: Sequence[P]) -> Awaitable[Sequence[A]]:
             work = timeline.timed(recognizer, lambda: read(part))
-            return self.pool.run(work, _gone(request), pictures=len(part), admitted=True)
+            return self.pool.run(work, _gone(request), pictures=len(part))
 
         parts = [pictures[i : i + AT_ONCE] for i in range(0, len(pictures), AT_ONCE)]
         outcomes: list[A] = []

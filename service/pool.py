@@ -76,18 +76,18 @@ class Pool:
         """Pictures that wait for a thread."""
         return max(0, self._tasks.backlog)
 
-    def admit(self, pictures: int = 1) -> None:
+    def admit(self) -> None:
         """Refuses what would wait too long; cheap enough to be asked before a body is read.
 
         Raises:
-            OverloadedError: so many pictures more would wait too long, or be too many.
+            OverloadedError: a picture more would wait too long, or be one too many.
         """
         waiting = self._tasks.backlog + self._expected
         # Whoever finds an idle thread is served, however long the work.
         if waiting < 0:
             return
         seconds = (waiting + 1) * self.mean_seconds / self.threads
-        if waiting + pictures > self._most_waiting or seconds > self._most_seconds:
+        if waiting + 1 > self._most_waiting or seconds > self._most_seconds:
             raise OverloadedError(max(1, math.ceil(seconds)))
 
     def expect(self) -> None:
@@ -106,24 +106,20 @@ class Pool:
         self,
         work: Callable[[], T],
         gone: Callable[[], bool] = lambda: False,
-        pictures: int = 1,
-        admitted: bool = False,
+        pictures: int = 0,
     ) -> T:
-        """The result of `work`, from a thread.
+        """The result of `work`, from a thread, for a request that has been admitted.
 
         Args:
             gone: tells, from any thread, that nobody waits for the result any more; work that
                 still waits is then not done.
-            pictures: how many the work reads.
-            admitted: it is part of something that has been admitted as a whole.
+            pictures: how many the work reads; of work that reads none, nothing is counted.
 
         Raises:
-            OverloadedError: it would wait too long, or did.
+            OverloadedError: it waited too long.
             ClientGoneError: it was not done.
             Exception: whatever `work` raises.
         """
-        if not admitted:
-            self.admit(pictures)
         return await self._submit(lambda _: [work()], None, gone, pictures)
 
     async def run_together(
@@ -140,7 +136,8 @@ class Pool:
             gone: as for `run`.
 
         Raises:
-            OverloadedError, ClientGoneError, Exception: as `run` does.
+            OverloadedError: it would wait too long, or did.
+            ClientGoneError, Exception: as `run` does.
         """
         self.admit()
         return await self._submit(work, item, gone, 1)
@@ -171,9 +168,8 @@ class Pool:
                 self._loop.call_soon_threadsafe(self._finish, tasks, outcomes, took)
             except RuntimeError:
                 return  # the event loop has ended, and whoever waited with it
-            if due:  # and after the answers are on their way
-                waits = [started - task.submitted for task in due]
-                self._observe(waits, took, sum(task.weight for task in due))
+            if pictures := sum(task.weight for task in due):  # and the answers are on their way
+                self._observe([started - task.submitted for task in due], took, pictures)
 
     def _refusal(self, task: Task, now: float) -> Exception | None:
         if task.gone() or task.future.cancelled():

@@ -217,7 +217,7 @@ async def _received(request: Request) -> InferenceRequest:
     length = request.headers.get(LENGTH_HEADER)
     if len(body) <= _QUICK_BYTES:
         return InferenceRequest.parse(body, length)
-    return await engine.pool.run(lambda: InferenceRequest.parse(body, length), admitted=True)
+    return await engine.pool.run(lambda: InferenceRequest.parse(body, length))
 
 
 async def _answer(
@@ -231,7 +231,7 @@ async def _answer(
     wanted = inference.outputs or dict.fromkeys(by_name, inference.binary)
     given = [(by_name[name], binary) for name, binary in wanted.items()]
     if any(math.prod(tensor.shape) > _QUICK_ELEMENTS and not binary for tensor, binary in given):
-        body, length = await engine.pool.run(lambda: encoded(head, given), admitted=True)
+        body, length = await engine.pool.run(lambda: encoded(head, given))
     else:
         body, length = encoded(head, given)
     if not any(wanted.values()):

@@ -17,7 +17,9 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 async def busy(pool: Pool, pieces: int = 1) -> AsyncIterator[None]:
     """So many pieces of work go on meanwhile; what begins here has begun when they end."""
     release = threading.Event()
-    work = [asyncio.ensure_future(pool.run(lambda: release.wait(20))) for _ in range(pieces)]
+    work = [
+        asyncio.ensure_future(pool.run(lambda: release.wait(20), pictures=1)) for _ in range(pieces)
+    ]
     await asyncio.sleep(0)
     try:
         yield

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_full_queue_refuses() -> None:
                 pool.admit()
             assert refused.value.retry_seconds >= 1
             with pytest.raises(OverloadedError):
-                await pool.run(lambda: None)
+                await pool.run_together(lambda items: items, "one more")
         pool.admit()
 
     run(test)
@@ -82,7 +83,28 @@ def test_an_idle_thread_takes_any_batch() -> None:
 
     async def test() -> None:
         pool = Pool(1, 4, 1.0)
+        pool.admit()
         assert await pool.run(lambda: "read", pictures=64) == "read"
+
+    run(test)
+
+
+def test_work_without_pictures_is_not_counted_as_one() -> None:
+    """It occupies a thread, and tells nothing of how long a picture takes."""
+
+    async def test() -> None:
+        observed: list[int] = []
+        pool = Pool(1, 2, 1.0, observe=lambda waits, seconds, pictures: observed.append(pictures))
+        begun, release = threading.Event(), threading.Event()
+        work = asyncio.ensure_future(pool.run(lambda: (begun.set(), release.wait(20))))
+        await asyncio.to_thread(begun.wait, 20)
+        async with busy(pool):
+            assert (pool.in_flight, pool.waiting) == (1, 1)
+            release.set()
+            await work
+        mean = pool.mean_seconds
+        await pool.run(lambda: time.sleep(0.01))
+        assert (observed, pool.mean_seconds) == ([1], mean)
 
     run(test)
 

@@ -124,7 +124,7 @@ def test_times_are_those_of_a_picture() -> None:
             release.wait(20)
             raise ZeroDivisionError
 
-        first = asyncio.ensure_future(pool.run(fail))
+        first = asyncio.ensure_future(pool.run(fail, pictures=1))
         together = [asyncio.ensure_future(pool.run_together(doubled, i)) for i in range(4)]
         await asyncio.sleep(0)
         release.set()
