@@ -46,23 +46,17 @@ class _Caller:
         retry: Retry | None = None,
     ) -> None:
         self._address = address
-        self._timeout = timeout
         self._retry = retry or Retry()
         headers = {} if api_key is None else {"X-API-Key": api_key}
-        self._open(base_url=address, headers=headers)
+        self._open(base_url=address, headers=headers, timeout=timeout)
 
     def _open(self, **options: Any) -> None:
         raise NotImplementedError
 
-    def _request(self, call: Call[Any], retry: Retry, elapsed: float) -> dict[str, Any]:
-        """The arguments of a request that is begun after so many seconds."""
-        return {
-            "method": call.method,
-            "url": call.path,
-            "params": call.params,
-            "files": call.files,
-            "timeout": min(self._timeout, retry.seconds - elapsed),
-        }
+
+def _request(call: Call[Any]) -> dict[str, Any]:
+    """What the clients of HTTP take as arguments."""
+    return {"method": call.method, "url": call.path, "params": call.params, "files": call.files}
 
 
 class Client(_Caller):
@@ -125,15 +119,13 @@ class Client(_Caller):
 
     def _send(self, call: Call[T], retry: Retry) -> T:
         started = time.monotonic()
-        elapsed = 0.0
         for attempt in itertools.count(1):
             with reaching(self._address):
-                response = self._http.request(**self._request(call, retry, elapsed))
+                response = self._http.request(**_request(call))
             pause = retry.pause(response, attempt, time.monotonic() - started)
             if pause is None:
                 break
             time.sleep(pause)
-            elapsed = time.monotonic() - started
         return answer_of(call, response)
 
 
@@ -178,13 +170,11 @@ class AsyncClient(_Caller):
 
     async def _send(self, call: Call[T], retry: Retry) -> T:
         started = time.monotonic()
-        elapsed = 0.0
         for attempt in itertools.count(1):
             with reaching(self._address):
-                response = await self._http.request(**self._request(call, retry, elapsed))
+                response = await self._http.request(**_request(call))
             pause = retry.pause(response, attempt, time.monotonic() - started)
             if pause is None:
                 break
             await asyncio.sleep(pause)
-            elapsed = time.monotonic() - started
         return answer_of(call, response)

@@ -40,7 +40,10 @@ both = pytest.mark.parametrize("use", [with_client, with_async_client])
 
 
 class Scripted(ThreadingHTTPServer):
-    """Answers with the next of its answers, the last one for ever, and keeps what was asked."""
+    """Answers with the next of its answers, the last one for ever, and keeps what was asked.
+
+    A header `Delay` has the seconds until an answer.
+    """
 
     def __init__(self, *answers: tuple[int, dict[str, str], Any]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -59,6 +62,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((time.monotonic(), self.path, dict(self.headers), body))
         answers = self.server.answers
         status, headers, answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        time.sleep(float(headers.get("Delay", 0)))
         content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(content))}.items():

@@ -44,6 +44,14 @@ def test_never_waits_beyond_its_deadline(use: Call, scripted: Call) -> None:
 
 
 @both
+def test_the_deadline_does_not_shorten_the_timeout(use: Call, scripted: Call) -> None:
+    """A request that was begun in time is waited for as long as any."""
+    address, _ = scripted((200, {"Delay": "0.4"}, PREDICTION))
+    prediction = use(address, lambda c: c.predict(b"picture"), retry=Retry(seconds=0.1), timeout=20)
+    assert prediction.text == "ab"
+
+
+@both
 def test_only_an_overload_is_asked_again(use: Call, scripted: Call) -> None:
     """What is wrong stays wrong."""
     address, server = scripted((422, {}, OVERLOADED | {"status": 422}))
