@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import __version__, document, drain, problems
 from service.bodies import Bodies
+from service.bodiless import Bodiless
 from service.drain import Drain
 from service.engine import Engine
 from service.inference import errors
@@ -33,6 +34,9 @@ _SWITCH_SECONDS = 0.0005
 """How long a thread may keep the interpreter while another waits for it. A pool thread waits for it
 several times a picture; by Python's default of 5 ms, an event loop that is busy refusing requests
 starves the pool (twice the load that can be carried then halves what is carried)."""
+
+_BOTH_WAYS = ("X-Request-ID", "Inference-Header-Content-Length")
+"""Of requests and of answers, which pages of other origins may use where they are let in."""
 
 _DESCRIPTION = """Reads small pictures with a few characters on them.
 
@@ -105,9 +109,10 @@ def create_app(
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["X-API-Key", "Authorization", "X-Request-ID", "traceparent"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            allow_headers=[*_BOTH_WAYS, "X-API-Key", "Authorization", "traceparent"],
+            expose_headers=[*_BOTH_WAYS, "Retry-After"],
         )
     app.add_middleware(Bodies, most_bytes=settings.max_bodies_bytes)
     app.add_middleware(Observed, metrics=metrics, hot=HOT, logs=settings.access_log, traces=traces)
+    app.add_middleware(Bodiless)
     return app

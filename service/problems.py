@@ -42,6 +42,7 @@ class Kind:
     title: str
 
 
+BAD_REQUEST = Kind(400, "bad-request", "Bad Request")
 UNAUTHORIZED = Kind(401, "unauthorized", "API key missing or wrong")
 TIMEOUT = Kind(408, "request-timeout", "Request not received in time")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "Not an upload of a known type")
@@ -80,7 +81,7 @@ class ProblemResponse(JSONResponse):
         if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers = {"Retry-After": "1", **(headers or {})}
         super().__init__(problem_of(kind, detail).model_dump(), kind.status, headers)
-        self._kind = kind
+        self.kind = kind
 
     def written(self) -> bytes:
         """The answer as it stands on the wire (RFC 9112), for where there is no scope."""
@@ -91,7 +92,7 @@ class ProblemResponse(JSONResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
-        scope[REASON] = self._kind.name
+        scope[REASON] = self.kind.name
         await super().__call__(scope, receive, send)
 
 

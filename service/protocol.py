@@ -17,7 +17,14 @@ from service.drain import STATE, Drain
 from service.head import MOST_FIELDS, Head
 from service.joined import Joined
 from service.lingering import Lingering
-from service.problems import HEADERS_TOO_LARGE, OVERLOADED, TIMEOUT, Kind, ProblemResponse
+from service.problems import (
+    BAD_REQUEST,
+    HEADERS_TOO_LARGE,
+    OVERLOADED,
+    TIMEOUT,
+    Kind,
+    ProblemResponse,
+)
 from service.succession import SuccessiveProtocol
 
 _LINGER_SECONDS = 0.25
@@ -131,11 +138,8 @@ class BoundedProtocol(SuccessiveProtocol):
     def send_400_response(self, msg: str) -> None:
         if self._head.too_large:
             self._refuse_headers()
-        elif self.may_answer():
-            super().send_400_response(msg)
-            self._abort_later()
         else:
-            self._end()
+            self._refuse(BAD_REQUEST, f"{msg} RFC 9112 says what HTTP/1.1 looks like.")
 
     @override
     def pause_writing(self) -> None:

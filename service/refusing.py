@@ -62,4 +62,6 @@ class RefusingProtocol(BoundedProtocol):
             return None
         if not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0":
             return None  # its answer has to say so, too
+        if any(name == b"origin" for name, _ in self.headers):
+            return None  # a page may only see an answer that names its origin
         return None if self.ends else overloaded()

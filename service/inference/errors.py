@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
 from service.inference.schemas import InferenceError
+from service.problems import REASON, ProblemResponse
 
 PREFIX = "/v2"
 
@@ -34,7 +35,7 @@ def _translating(
     handler: Callable[..., Any],
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def translated(request: Request, error: Exception) -> Response:
-        response: Response = await handler(request, error)
+        response: ProblemResponse = await handler(request, error)
         path = request.url.path
         if path != PREFIX and not path.startswith(f"{PREFIX}/"):
             return response
@@ -44,6 +45,7 @@ def _translating(
             if name not in ("content-type", "content-length")
         }
         problem = json.loads(bytes(response.body))
+        request.scope[REASON] = response.kind.name  # for metrics and log, as of any problem
         return JSONResponse({"error": problem["detail"]}, response.status_code, kept)
 
     return translated

@@ -51,6 +51,9 @@ def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> N
     post(client, b"no picture", params={"alternatives": 1})
     post(client, stripes.picture("ab"), params={"alternatives": 99})
     client.get("/nothing?secret")
+    client.post("/v2/models/nothing/infer")
+    with patch.object(Pool, "admit", side_effect=OverloadedError(1)):
+        client.post("/v2/models/stripes/infer")
     client.get("/predict")
     client.get("/model")
     text = scrape(client)
@@ -61,10 +64,12 @@ def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> N
         ("/predict", "405", "method-not-allowed"),
         ("other", "404", "not-found"),
         ("/model", "200", ""),
+        ("/v2/models/{name}/infer", "404", "no-such-model"),
+        ("/v2/models/{name}/infer", "503", "overloaded"),
     ):
         labels = {"route": route, "status": status, "reason": reason}
         assert value(text, "requests_total", **labels) == 1, labels
-    assert value(text, "requests_total") == 6
+    assert value(text, "requests_total") == 8
     assert value(text, "request_seconds_count", route="/predict") == 4
     assert "secret" not in text
 

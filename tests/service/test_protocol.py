@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.service.wire import HEAD, READY, SECONDS, answers, connection, picture, talk
@@ -119,7 +120,8 @@ def test_a_lost_connection_leaves_nothing(sent: bytes) -> None:
 def test_contradictory_lengths(lines: bytes, address: tuple[str, int]) -> None:
     """A request whose end is in doubt is refused and the connection closed (RFC 9112, 6.3)."""
     received = talk(address, HEAD + b"X-API-Key: secret\r\n" + lines + b"\r\n\r\n0\r\n\r\n")
-    assert [status for status, _ in received] == [400]
+    ((status, body),) = received
+    assert (status, json.loads(body)["type"]) == (400, "/problems/bad-request")
 
 
 def test_requests_that_are_fast_enough(address: tuple[str, int]) -> None:
@@ -169,6 +171,17 @@ def test_security_headers(request_: bytes, address: tuple[str, int]) -> None:
         head = connection.recv(65536).lower()
     assert b"x-content-type-options: nosniff" in head
     assert b"server:" not in head
+
+
+@pytest.mark.parametrize("path", ["/", "/health/live", "/health/ready", "/model", "/metrics"])
+def test_head_is_get_without_the_body(path: str, address: tuple[str, int]) -> None:
+    """For monitors that ask so; the connection goes on behind it."""
+    with httpx2.Client(base_url=f"http://{address[0]}:{address[1]}") as client:
+        got, asked = client.get(path), client.head(path)
+        assert (asked.status_code, asked.content) == (200, b"")
+        assert asked.headers["content-type"] == got.headers["content-type"]
+        assert client.head("/predict").status_code == 405
+        assert client.get("/health/live").content
 
 
 def test_pictures_read_afterwards(address: tuple[str, int], stripe_model: Path) -> None:

@@ -17,7 +17,7 @@ _ALWAYS_FULL = """
 import sys
 from service import pool, serving
 
-def admit(self, pictures=1):
+def admit(self):
     raise pool.OverloadedError(3)
 
 pool.Pool.admit = admit
@@ -90,3 +90,12 @@ def test_inference_is_refused_in_its_own_words(stripe_model: Path) -> None:
         answer = httpx2.post(f"{address}/v2/models/stripes/infer", json={})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
     assert set(answer.json()) == {"error"}
+
+
+def test_pages_see_that_they_are_refused(stripe_model: Path) -> None:
+    """A browser hides an answer from a page of another origin unless it names that origin."""
+    origin = "https://a.example"
+    with always_full(stripe_model, cors_origins=origin) as address:
+        answer = httpx2.post(f"{address}/predict", content=b"", headers={"Origin": origin})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    assert answer.headers["access-control-allow-origin"] == origin

@@ -3,8 +3,10 @@ import json
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from service.app import create_app
+from service.inference.messages import LENGTH_HEADER
 from service.schemas import Batch, Prediction
 from service.settings import Settings
 from tests import stripes
@@ -181,6 +183,13 @@ def test_keys_are_not_shown() -> None:
     assert "s3cret" not in repr(Settings(api_keys="s3cret"))
 
 
+@pytest.mark.parametrize("keys", [",", " , ", " "])
+def test_keys_that_are_none_are_refused(keys: str) -> None:
+    """As a template leaves them whose variables are empty; nobody meant to need no key."""
+    with pytest.raises(ValidationError, match="it has no key"):
+        Settings(api_keys=keys)
+
+
 def test_origins(stripe_model: object) -> None:
     """Pages of other origins are let in only where the settings name them."""
     for origins, allowed in (("", None), ("https://a.example", "https://a.example")):
@@ -190,7 +199,9 @@ def test_origins(stripe_model: object) -> None:
             response = client.post("/predict", content=stripes.picture("a"), headers=headers)
             assert response.headers.get("access-control-allow-origin") == allowed
             exposed = response.headers.get("access-control-expose-headers")
-            assert exposed == (allowed and "X-Request-ID, Retry-After")
+            assert exposed == (
+                allowed and "X-Request-ID, Inference-Header-Content-Length, Retry-After"
+            )
 
 
 def test_origins_may_send_what_the_api_takes(stripe_model: object) -> None:
@@ -198,7 +209,9 @@ def test_origins_may_send_what_the_api_takes(stripe_model: object) -> None:
     settings = Settings(model_path=stripe_model, cors_origins="https://a.example")
     with TestClient(create_app(settings)) as client:
         for path in ("/predict", "/predict/batch", "/v2/models/captcha/infer"):
-            for header in ("content-type", "x-api-key", "authorization", "x-request-id"):
+            for header in (
+                "content-type", "x-api-key", "authorization", "x-request-id", LENGTH_HEADER,
+            ):  # fmt: skip
                 asked = {
                     "Origin": "https://a.example",
                     "Access-Control-Request-Method": "POST",
