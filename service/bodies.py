@@ -2,9 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.pool import OverloadedError
-
-_RETRY_SECONDS = 1
+from service.problems import OVERLOADED, ProblemError
 
 
 class Bodies:
@@ -14,7 +12,7 @@ class Bodies:
     received counts until it is answered.
 
     Args:
-        most_bytes: a request for which there is no room gets `OverloadedError` from its `receive`.
+        most_bytes: a request for which there is no room gets a `ProblemError` from its `receive`.
     """
 
     def __init__(self, app: ASGIApp, most_bytes: int) -> None:
@@ -30,7 +28,9 @@ class Bodies:
             message = await receive()
             size = len(message.get("body", b""))
             if size > self._left:
-                raise OverloadedError(_RETRY_SECONDS)
+                raise ProblemError(
+                    OVERLOADED, "Too many bytes are arriving at once; send this one again later."
+                )
             self._left -= size
             taken += size
             return message

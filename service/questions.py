@@ -1,6 +1,7 @@
 """What a request may ask besides the text: the query parameters of `/predict`."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from urllib.parse import parse_qsl
@@ -77,6 +78,9 @@ def _parameters(query: bytes) -> QuestionParameters:
     """
     try:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=20)
+        for name, times in Counter(name for name, _ in pairs).items():
+            if times > 1 and name in QuestionParameters.model_fields:
+                raise _invalid(name, f"it was given {times} times; give it once")
         return QuestionParameters.model_validate(dict(pairs), by_name=True)
     except ValidationError as error:
         raise invalid_parameters(error.errors()) from error
@@ -162,10 +166,11 @@ class Questioner:
             raise _invalid(" and ".join(p.parameter for p in parts), str(error)) from error
         if both.is_empty:
             names = " and ".join(part.parameter for part in parts)
-            given = " and ".join(repr(g) for g in (length, symbols, pattern) if g is not None)
+            given = [repr(g) for g in (length, symbols, pattern) if g is not None]
+            were = " and ".join(given) + (" was" if len(given) == 1 else " were")
             raise _invalid(
                 names,
-                f"{given} was given; no text over the model's alphabet {self._alphabet!r} fits",
+                f"{were} given; no text over the model's alphabet {self._alphabet!r} fits",
             )
         return both
 

@@ -83,7 +83,10 @@ class Prediction(BaseModel):
         description="The posterior probability of the text, summed over all of its alignments "
         "and calibrated: of many texts with confidence 0.9, nine in ten are right.",
     )
-    accepted: bool = Field(description="Whether the confidence is at least `min_confidence`.")
+    accepted: bool = Field(
+        description="Whether the confidence is at least `min_confidence`, "
+        "and the constraints leave a text."
+    )
     characters: list[Character]
     alternatives: list[Alternative] = Field(
         description="The most probable other texts, the best first; as many as were asked for."

@@ -1,8 +1,10 @@
 """Starts the server, or one with several workers, as the settings say."""
 
+import difflib
 import logging.config
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +29,8 @@ from service.supervisor import Supervisor
 from service.traces import TracesError
 from service.watch import stamp_of
 
+logger = logging.getLogger(__name__)
+
 
 def main() -> int:
     """Serves until a signal ends it.
@@ -38,6 +42,7 @@ def main() -> int:
         settings = Settings()
         logging.config.dictConfig(log_config(settings))
         traces.asked_for(os.environ)
+        _warn_of_misspelt(os.environ)
         # Before any socket is bound or worker started, so that a bad model is one sentence.
         stamp = stamp_of(settings.model_path)
         recognizer = load_recognizer(settings)
@@ -45,17 +50,30 @@ def main() -> int:
     except ValidationError as error:
         for problem in error.errors():
             name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
-            print(f"error: {name} is {problem['input']!r}: {problem['msg']}", file=sys.stderr)
+            message = problem["msg"].removeprefix("Value error, ")
+            print(f"error: {name} is {problem['input']!r}: {message}", file=sys.stderr)
         return 1
     except (ModelError, TracesError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except ProblemError as error:
-        print(f"error: OCR_ default of the parameter {error}", file=sys.stderr)
+        names, _, message = str(error).partition(": ")
+        variables = " and ".join(f"OCR_{name.upper()}" for name in names.split(" and "))
+        print(f"error: {variables}: {message}", file=sys.stderr)
         return 1
     if settings.workers > 1:
         return _supervise(settings)
     return _serve(settings, create_app(settings, lambda: recognizer, stamp))
+
+
+def _warn_of_misspelt(environment: Mapping[str, str]) -> None:
+    """Logs what looks like a setting and is none; a template may set more than this version has."""
+    known = [f"OCR_{name.upper()}" for name in Settings.model_fields]
+    for name in sorted(name for name in environment if name.upper().startswith("OCR_")):
+        if name.upper() not in known:
+            nearest = difflib.get_close_matches(name.upper(), known, 1)
+            hint = f"; {nearest[0]} is one" if nearest else ""
+            logger.warning("%s is no setting and changes nothing%s", name, hint)
 
 
 def _serve(settings: Settings, app: FastAPI) -> int:

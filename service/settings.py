@@ -1,5 +1,6 @@
 """The settings of the service, read from environment variables that begin with OCR_."""
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -67,7 +68,7 @@ class Settings(BaseSettings):
         default=12 << 20,
         validate_default=True,
         description="Bytes of all requests of a process that are not answered yet; at least "
-        "`OCR_MAX_BATCH_BYTES`.",
+        "`OCR_MAX_BATCH_BYTES`, and 1.5 × `OCR_MAX_UPLOAD_BYTES`.",
     )
     max_pixels: int = Field(
         default=DEFAULT_MAX_PIXELS,
@@ -120,8 +121,20 @@ class Settings(BaseSettings):
 
     @field_validator("max_bodies_bytes")
     @classmethod
-    def _has_room_for_a_batch(cls, value: int, info: ValidationInfo) -> int:
+    def _has_room_for_every_request(cls, value: int, info: ValidationInfo) -> int:
         batch = info.data.get("max_batch_bytes", 0)
-        if value < batch:
-            raise ValueError(f"it must be at least OCR_MAX_BATCH_BYTES, which is {batch}")
+        # In base64, and a little around it.
+        upload = math.ceil(1.5 * info.data.get("max_upload_bytes", 0))
+        if value < max(batch, upload):
+            raise ValueError(
+                f"it must be at least OCR_MAX_BATCH_BYTES, which is {batch}, "
+                f"and 1.5 × OCR_MAX_UPLOAD_BYTES, which is {upload}"
+            )
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _has_a_key(cls, value: str) -> str:
+        if value and not value.replace(",", " ").strip():
+            raise ValueError("it has no key between its commas; leave it empty to need none")
         return value

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from service.bodies import Bodies
-from service.pool import OverloadedError
+from service.problems import ProblemError
 from service.settings import Settings
 from service.uploads import read_body
 from tests.service.server import serving
@@ -50,7 +50,7 @@ def test_bodies_take_no_more_together_until_they_are_answered() -> None:
         bodies = Bodies(app, most_bytes=100)
         first = asyncio.create_task(bodies({"type": "http"}, body, unheard))
         await asyncio.sleep(0)
-        with pytest.raises(OverloadedError):
+        with pytest.raises(ProblemError, match="Too many bytes"):
             await bodies({"type": "http"}, body, unheard)
         app.end.set()
         await first
@@ -61,7 +61,7 @@ def test_bodies_take_no_more_together_until_they_are_answered() -> None:
 
 def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) -> None:
     """Wherever it is sent, 503 with Retry-After, as long as another's body is on its way."""
-    limits = dict.fromkeys(("max_upload_bytes", "max_batch_bytes", "max_bodies_bytes"), 20_000)
+    limits = {"max_upload_bytes": 16_000, "max_batch_bytes": 20_000, "max_bodies_bytes": 24_000}
     with serving(model_path=stripe_model, **limits) as address, httpx2.Client() as client:
         where = urlsplit(address)
         model = client.get(f"{address}/model").json()["name"]
@@ -71,7 +71,7 @@ def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) ->
             for path in ("/predict", "/predict/batch", f"/v2/models/{model}/infer"):
                 kind = "image/png" if path == "/predict" else "application/json"
                 headers = {"content-type": kind}
-                answer = client.post(address + path, content=bytes(10_000), headers=headers)
+                answer = client.post(address + path, content=bytes(12_000), headers=headers)
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), path
         for _ in range(100):
             answer = client.post(f"{address}/predict", content=bytes(10_000), headers=headers)
@@ -81,10 +81,12 @@ def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) ->
         assert answer.status_code == 422, "the slow one has gone, and left its room"
 
 
-def test_the_bound_holds_a_batch() -> None:
-    """Less would refuse for ever what the limit of a batch allows."""
+def test_the_bound_holds_every_request() -> None:
+    """Less would refuse for ever what the limits of a batch, or of a picture, allow."""
     with pytest.raises(ValidationError, match="at least OCR_MAX_BATCH_BYTES, which is 2000"):
-        Settings(max_batch_bytes=2000, max_bodies_bytes=1999)
+        Settings(max_upload_bytes=1, max_batch_bytes=2000, max_bodies_bytes=1999)
+    with pytest.raises(ValidationError, match=r"1\.5 × OCR_MAX_UPLOAD_BYTES, which is 3000"):
+        Settings(max_upload_bytes=2000, max_batch_bytes=2000, max_bodies_bytes=2999)
     with pytest.raises(ValidationError, match="max_bodies_bytes"):
         Settings(max_batch_bytes=1 << 30)
 

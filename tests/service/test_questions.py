@@ -82,6 +82,7 @@ def test_min_confidence(client: TestClient) -> None:
         ({"alphabet": "abX"}, "alphabet", "'X', which the alphabet 'abcd' lacks"),
         ({"alphabet": ""}, "alphabet", "at least 1 character"),
         ({"pattern": "a(?=b)"}, "pattern", "supported are"),
+        ({"pattern": "a", "length": "2"}, "length and pattern", "'2' and 'a' were given; no text"),
         ({"pattern": "XYZ"}, "pattern", "no text over the model's alphabet 'abcd'"),
         ({"pattern": "aa", "length": "3"}, "length and pattern", "no text"),
         ({"min_confidence": "2"}, "min_confidence", "less than or equal to 1"),
@@ -98,6 +99,12 @@ def test_bad_parameters(
     assert response.json()["detail"].startswith(name)
     given = next(iter(parameters.values()))
     assert given in response.json()["detail"]
+
+
+def test_a_parameter_is_given_once(client: TestClient) -> None:
+    """Which of two is meant is not guessed."""
+    response = post(client, stripes.picture("ab"), params={"length": ["5", "4"]})
+    assert_problem(response, 422, "invalid-parameter", "length: it was given 2 times; give it once")
 
 
 def test_an_unknown_parameter(client: TestClient) -> None:

@@ -101,6 +101,12 @@ def test_a_bad_setting_ends_the_service(name: str, value: str, stripe_model: Pat
     assert "Traceback" not in output
 
 
+def test_a_misspelt_setting_is_named() -> None:
+    """Not to be taken for one that has an effect."""
+    _, output = fails_to_start(model_path="missing.onnx", thredas=3)
+    assert "OCR_THREDAS is no setting and changes nothing; OCR_THREADS is one" in output
+
+
 def test_a_port_that_is_taken_ends_the_service(stripe_model: Path) -> None:
     """Two services cannot have one port; the second says so and ends."""
     with serving(model_path=stripe_model) as address:
@@ -156,7 +162,7 @@ def test_defaults_that_do_not_fit_the_model_end_the_service(
     """A default of a parameter that no request could use is named."""
     status, output = fails_to_start(**{"model_path": stripe_model, name: value})
     assert status != 0
-    assert f"OCR_ default of the parameter {name}: " in output
+    assert f"error: OCR_{name.upper()}: " in output
     assert "Traceback" not in output
 
 
