@@ -46,7 +46,7 @@ data: $(TRAINING) ## check and store labelled pictures: DATA=folder, zip or mani
 	$(PY) -m training.prepare $(if $(DATA),"$(DATA)")
 
 synthetic: $(TRAINING) ## generate labelled pictures: OUT=folder ARGS="--count 2000 --length 4-7"
-	$(PY) -m training.synthetic "$(OUT)" $(ARGS)
+	$(PY) -m training.synthetic "$(or $(OUT),$(error OUT=folder is missing: where are the pictures to go?))" $(ARGS)
 
 inspect: $(TRAINING) ## report on data/ in report/data: duplicates, odd labels; MODEL= or READINGS= judges the labels
 	$(PY) -m training.data_report $(if $(filter-out file,$(origin MODEL)),--model "$(MODEL)") $(if $(READINGS),--readings "$(READINGS)")

@@ -1,1 +1,1 @@
-"""Trains the Keras CRNN and exports it to the ONNX model that `service` loads."""
+"""Trains a Keras CRNN and exports it to the ONNX model that `service` loads."""

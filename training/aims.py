@@ -33,4 +33,14 @@ def aims_missed(clean: Mapping[str, Any], robust: Mapping[str, Any]) -> str:
     if unread:
         missed.insert(0, f"every clean picture by {unread}")
     sentence = f"Aimed at were every clean picture, {', '.join(aims)}. "
-    return sentence + (f"Missed: {'; '.join(missed)}." if missed else "All are reached.")
+    return sentence + (f"Missed: {'; '.join(missed)}." if missed else "All of these are reached.")
+
+
+def training_time(minutes: float) -> str:
+    """A sentence for the card: what the epochs of the model's last run took."""
+    over = round(minutes) - TRAINING_MINUTES
+    return (
+        f"The epochs of its last run took {minutes:.0f} minutes together, other work on that "
+        f"machine included. At most {TRAINING_MINUTES} on 2 cores were aimed at, "
+        + (f"missed by {over}." if over > 0 else "reached.")
+    )

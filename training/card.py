@@ -10,7 +10,7 @@ from typing import Any
 from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
 from training import public_data
-from training.aims import TRAINING_MINUTES, aims_missed
+from training.aims import aims_missed, training_time
 from training.dataset import digest_of
 from training.exceptions import RunError, reported
 from training.metrics import wilson_interval
@@ -48,8 +48,7 @@ seen in training.
 ```toml
 {settings}```
 
-The epochs of its last run took {minutes:.0f} minutes together, other work on that machine included;
-aimed at are {aimed} on 2 cores.
+{time}
 
 ## Figures on the test split
 
@@ -108,8 +107,7 @@ def write_card(model: Path, runs: Path) -> str:
         if run.config.strength
         else "",
         settings=settings_of(run.config),
-        minutes=_minutes(run),
-        aimed=TRAINING_MINUTES,
+        time=training_time(_minutes(run)),
         clean=_clean(clean),
         aims=aims_missed(clean, robustness),
         robust=_robust(robustness),

@@ -5,7 +5,6 @@ import hashlib
 import io
 import shutil
 import tempfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,7 +85,7 @@ def _store(entries: Iterable[Entry], folder: Path) -> tuple[list[Sample], list[P
             data = entry.read()
             decode_gray(data)
             width, height = Image.open(io.BytesIO(data)).size
-        except (OSError, zipfile.BadZipFile, PictureError) as error:
+        except (OSError, ValueError, PictureError) as error:
             problems.append(("unreadable picture", f"{entry.name}: {error}"))
             continue
         digest = hashlib.sha256(data).hexdigest()

@@ -5,7 +5,7 @@ runs/<time>-<name>/
     run.json              alphabet, picture size, data digest, package versions
     split/<split>.csv     who was in which split
     history.csv           loss, CER and exact match of every epoch
-    best.weights.h5       weights of the epoch with the lowest validation loss
+    best.weights.h5       weights of the epoch that is kept: the best on validation, or the last
     tensorboard/          the same history, for TensorBoard
     curves.png, validation.png, confusions.png, worst.png
                           pictures to look at, drawn at the end
@@ -128,7 +128,7 @@ class Run:
 
     @property
     def best_weights(self) -> Path:
-        """Weights of the epoch with the lowest validation loss."""
+        """Weights of the epoch that is kept: the best by what is monitored, or the last."""
         return self.folder / "best.weights.h5"
 
     @property

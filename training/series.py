@@ -11,7 +11,7 @@ from training.architectures import build_model
 from training.config import TrainConfig
 from training.dataset import Dataset, digest_of
 from training.evaluate import Result
-from training.exceptions import RunError
+from training.exceptions import ConfigError, RunError
 from training.runs import Run
 from training.train import train
 
@@ -24,7 +24,7 @@ def trained(config: TrainConfig, runs: Path) -> Run:
     digest = digest_of(Dataset(Path(config.data)).samples)
     for folder in sorted(runs.glob("*/")):
         run = Run(folder)
-        with suppress(RunError):
+        with suppress(RunError, ConfigError):
             if run.finished and run.config == config and run.facts.data_digest == digest:
                 return run
     # Graphs of the models before would pile up.

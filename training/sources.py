@@ -5,9 +5,11 @@ Reads names, labels and bytes; it does not know what a picture is.
 
 import csv
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from training.exceptions import DataError
@@ -19,7 +21,7 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One labelled picture, not read yet; `read` may raise OSError or zipfile.BadZipFile."""
+    """One labelled picture, not read yet; `read` may raise OSError or ValueError."""
 
     name: str
     label: str
@@ -41,9 +43,9 @@ def open_source(path: Path) -> Iterator[list[Entry]]:
     if path.is_dir():
         yield _folder_entries(path)
     elif path.suffix.lower() in _DELIMITERS and path.is_file():
-        yield _manifest_entries(path)
+        yield _of_text(path, _manifest_entries)
     elif path.match(_ANNOTATIONS) and path.is_file():
-        yield _annotated_entries(path)
+        yield _of_text(path, _annotated_entries)
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             yield _zip_entries(archive)
@@ -74,10 +76,24 @@ def _folder_entries(folder: Path) -> list[Entry]:
 
 def _zip_entries(archive: zipfile.ZipFile) -> list[Entry]:
     return [
-        Entry(name, label, lambda name=name: archive.read(name))  # type: ignore[misc]
+        Entry(name, label, partial(_unzipped, archive, name))
         for name in sorted(archive.namelist())
         if (label := _label(PurePosixPath(name).name)) is not None
     ]
+
+
+def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # the last: it is encrypted
+        raise OSError(str(error)) from error
+
+
+def _of_text(path: Path, entries: Callable[[Path], list[Entry]]) -> list[Entry]:
+    try:
+        return entries(path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not in UTF-8 ({error}); save it as UTF-8.") from error
 
 
 def _manifest_entries(manifest: Path) -> list[Entry]:
@@ -89,14 +105,15 @@ def _manifest_entries(manifest: Path) -> list[Entry]:
                 f"{manifest} lacks the column {' and '.join(sorted(missing))} in its first "
                 f"line, which reads {rows.fieldnames}; it needs path and label."
             )
-        return [
-            Entry(
-                row["path"],
-                (row["label"] or "").strip(),
-                (manifest.parent / row["path"]).read_bytes,
-            )
-            for row in rows
-        ]
+        entries = []
+        for row in rows:
+            if not row["path"]:
+                raise DataError(
+                    f"{manifest}, line {rows.line_num}: there is no path; each needs one."
+                )
+            label = (row["label"] or "").strip()
+            entries.append(Entry(row["path"], label, (manifest.parent / row["path"]).read_bytes))
+        return entries
 
 
 def _annotated_entries(annotation: Path) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""`make train`: trains the CRNN on the prepared data and writes a run.
+"""`make train`: trains a CRNN on the prepared data and writes a run.
 
 Reads top to bottom: what is trained on what, then one loop over epochs. A run that was
 interrupted is resumed by the same command, and ends with the weights it would have had.

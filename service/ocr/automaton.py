@@ -81,11 +81,6 @@ class Automaton:
         return hopeful
 
 
-def anything(alphabet: str) -> Automaton:
-    """Every text over the alphabet."""
-    return of_symbols(alphabet, alphabet)
-
-
 def of_length(shortest: int, longest: int, alphabet: str) -> Automaton:
     """The texts of `shortest` to `longest` symbols.
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ocr.automaton import MAX_STATES, anything, of_length, of_symbols
+from service.ocr.automaton import MAX_STATES, of_length, of_symbols
 from service.ocr.exceptions import ConstraintError
 from service.ocr.pattern import of_pattern
 from tests.ocr.languages import ALPHABET, TEXTS, language, matched, patterns
@@ -53,10 +53,11 @@ def test_constraints_that_contradict_each_other_are_empty() -> None:
     assert both.is_empty
 
 
-def test_anything() -> None:
+def test_every_symbol() -> None:
     """Every text over the alphabet, and none with another symbol."""
-    assert language(anything(ALPHABET)) == set(TEXTS)
-    assert not anything(ALPHABET).accepts("aZ", ALPHABET)
+    anything = of_symbols(ALPHABET, ALPHABET)
+    assert language(anything) == set(TEXTS)
+    assert not anything.accepts("aZ", ALPHABET)
 
 
 @given(st.integers(0, 5), st.integers(0, 5))

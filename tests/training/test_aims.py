@@ -1,6 +1,6 @@
 from typing import Any
 
-from training.aims import aims_missed
+from training.aims import aims_missed, training_time
 
 
 def robust(**values: float) -> dict[str, Any]:
@@ -12,7 +12,7 @@ def robust(**values: float) -> dict[str, Any]:
 
 def test_aims_that_are_reached() -> None:
     """Nothing is said to be missed."""
-    assert aims_missed({"pictures": 9, "exact": 9}, robust()).endswith("All are reached.")
+    assert aims_missed({"pictures": 9, "exact": 9}, robust()).endswith("All of these are reached.")
 
 
 def test_aims_that_are_missed() -> None:
@@ -20,3 +20,10 @@ def test_aims_that_are_missed() -> None:
     sentence = aims_missed({"pictures": 9, "exact": 8}, robust(mean=0.9895, auroc=0.96))
     assert "Missed: every clean picture by 1; a mean of 0.99 by 0.0005; " in sentence
     assert sentence.endswith("an AUROC of texts of 0.97 by 0.0100.")
+
+
+def test_the_time_of_training() -> None:
+    """Beside what was aimed at."""
+    assert "took 87 minutes" in training_time(86.6)
+    assert training_time(86.6).endswith("missed by 57.")
+    assert training_time(30.2).endswith("reached.")

@@ -132,6 +132,41 @@ def test_a_manifest_names_its_missing_pictures(
     assert "unreadable picture: gone.png" in capsys.readouterr().out
 
 
+def test_what_cannot_be_unzipped_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An encrypted or damaged picture is left out like any that cannot be read."""
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for text in ("ab", "ba", "cd"):
+            archive.writestr(f"{text}.png", picture(text))
+    data = bytearray(path.read_bytes())
+    first, second = (data.index(name) for name in (b"ab.png", b"ba.png"))
+    data[data.index(b"ab.png", first + 1) - 38] |= 1  # the flag of encryption, in the directory
+    data[first - 24] |= 1
+    data[second + 6 : second + 12] = b"\xff" * 6
+    path.write_bytes(data)
+    assert [sample.label for sample in prepare(path, tmp_path / "data")] == ["cd"]
+    printed = capsys.readouterr().out
+    assert "unreadable picture: ab.png: " in printed
+    assert "unreadable picture: ba.png: " in printed
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "annotation_train.txt"])
+def test_a_list_in_another_encoding(name: str, folder: Path, tmp_path: Path) -> None:
+    """As spreadsheets write them; what to do is said."""
+    (folder / name).write_bytes("path,label\n1/1_ü_2.png 7\n".encode("latin-1"))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        prepare(folder / name, tmp_path / "data")
+
+
+def test_a_line_without_a_path(folder: Path, tmp_path: Path) -> None:
+    """It is named by its number."""
+    (folder / "labels.csv").write_text("label,path\nab,ab.png\nba\n")
+    with pytest.raises(DataError, match="line 3: there is no path"):
+        prepare(folder / "labels.csv", tmp_path / "data")
+
+
 def test_a_manifest_without_its_columns(folder: Path, tmp_path: Path) -> None:
     """A manifest must name its columns."""
     path = folder / "labels.csv"
