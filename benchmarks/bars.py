@@ -60,7 +60,9 @@ def serving_bars(figures: dict[str, Any]) -> list[Bar]:
     enough = cores >= CORES_FOR_TWO_WORKERS
     gain = two["pace"] / one["pace"] if one and two and enough else None
     why = "not measured" if enough else f"not judged on {cores} cores"
-    bars.append(Bar("requests/s, two workers ÷ one", gain, 1.8, at_least=True, why_not=why))
+    bars.append(
+        Bar("requests/s (as pace), two workers ÷ one", gain, 1.8, at_least=True, why_not=why)
+    )
     return bars
 
 
@@ -81,7 +83,7 @@ def _against_peers(rows: Sequence[Row]) -> Iterator[Bar]:
         others = [r for r in rows if r["server"] != SERVICE and r["processes"] == processes]
         best = max(others, key=lambda row: row["pace"], default=None)
         workers = "one worker" if processes == 1 else f"{processes} workers"
-        name = f"requests/s ÷ the best peer's, {workers} each"
+        name = f"requests/s (as pace) ÷ the best peer's, {workers} each"
         ratio = own["pace"] / best["pace"] if own and best else None
         yield Bar(name, ratio, 1.5, at_least=True)
 

@@ -120,11 +120,14 @@ def overload_section(figures: dict[str, Any]) -> Iterator[str]:
     yield _OVERLOAD_LEGEND.format(bound=figures["bound_ms"], payload=figures["payload"])
 
 
+_ENDS = "## Ends and accidents\n"
+
+
 def lifecycle_section(figures: dict[str, Any]) -> Iterator[str]:
     """What is lost when processes end."""
     runs = figures["terminated"]
     seconds = [run["exit_seconds"] for run in runs if run["exit_seconds"] is not None]
-    yield "## Ends and accidents\n"
+    yield _ENDS
     yield measured_under(figures["conditions"])
     yield bars_table(lifecycle_bars(figures))
     yield (
@@ -161,6 +164,8 @@ def main() -> None:
         parts += overload_section(json.loads(arguments.overload.read_text()))
     if arguments.lifecycle.exists():
         parts += lifecycle_section(json.loads(arguments.lifecycle.read_text()))
+    else:
+        parts.append(f"{_ENDS}\nNot measured: `make bench-lifecycle` does that.\n")
     page = "\n".join(parts)
     arguments.out.write_text(page, encoding="utf-8")
     print(page)

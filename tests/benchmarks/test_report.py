@@ -106,12 +106,15 @@ def verdicts(bars: list[Bar]) -> dict[str, tuple[float | None, bool | None]]:
 def test_bars_of_serving() -> None:
     """Against the best peer with as many processes; what was not measured is not judged."""
     judged = verdicts(serving_bars(serving()))
-    assert judged["requests/s ÷ the best peer's, one worker each"] == (pytest.approx(1.2), False)
-    assert judged["requests/s ÷ the best peer's, 2 workers each"] == (None, None)
+    assert judged["requests/s (as pace) ÷ the best peer's, one worker each"] == (
+        pytest.approx(1.2),
+        False,
+    )
+    assert judged["requests/s (as pace) ÷ the best peer's, 2 workers each"] == (None, None)
     assert judged["CPU time of a picture ÷ `session.run`, multipart"] == (1.3, True)
     assert judged["CPU time of a picture ÷ `session.run`, raw body"] == (None, None)
     assert judged["p99 ÷ p50 at 80 % load, multipart"] == (3, True)
-    assert judged["requests/s, two workers ÷ one"] == (2, True)
+    assert judged["requests/s (as pace), two workers ÷ one"] == (2, True)
 
 
 def test_two_workers_are_judged_where_there_are_cores_for_them() -> None:

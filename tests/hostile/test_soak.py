@@ -54,6 +54,7 @@ def test_nothing_grows(normal: bytes) -> None:
         requests=seen.statuses.total(),
         statuses={str(status): number for status, number in sorted(seen.statuses.items())},
         bytes_per_hour=[growth.slope, growth.error],
+        bytes_by_minute=[usage.bytes for usage in seen.usage[::60]],
         descriptors=[seen.usage[0].descriptors, seen.usage[-1].descriptors],
         threads=[seen.usage[0].threads, seen.usage[-1].threads],
     )
