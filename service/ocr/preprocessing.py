@@ -7,6 +7,7 @@ nor where the bytes came from.
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from threading import Lock
@@ -49,6 +50,10 @@ _LARGE = Lock()
 all of them, which is had for little while pictures are small."""
 
 T = TypeVar("T")
+
+# What Pillow warns of has figures of the file in it, and Python keeps every text that it has shown.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def sniff_format(data: bytes) -> str | None:
@@ -131,7 +136,7 @@ def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T
     try:
         # Pillow answers a broken file with half a dozen unrelated exception types.
         image: Image.Image = Image.open(io.BytesIO(data), formats=[picture_format])
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureTooLargeError(
             f"The picture is too large; at most {max_pixels} pixels are read."
         ) from error

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,6 +10,8 @@ from service.ocr.exceptions import PictureTooLargeError, UndecodableError, Unsup
 from service.ocr.preprocessing import MAX_SIDE, decode_gray
 from tests.pngs import png
 from tests.stripes import draw, encode
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_jpeg_of_endless_scans() -> None:
@@ -85,3 +91,31 @@ def test_a_side_that_is_too_long() -> None:
     assert decode_gray(encode(line)).shape == (1, MAX_SIDE)
     with pytest.raises(PictureTooLargeError, match="a side"):
         decode_gray(encode(Image.new("L", (MAX_SIDE + 1, 1), 255)))
+
+
+def test_pillow_warns_of_nothing() -> None:
+    """It warns with figures of the file, in as many texts as there are files; all would be kept."""
+    code = """
+import io, sys
+from PIL import Image, TiffImagePlugin
+from service.ocr.exceptions import PictureTooLargeError
+from service.ocr.preprocessing import decode_gray
+from tests.pngs import png
+from tests.stripes import draw, encode
+
+def exif(claimed):
+    tag = (0x0131).to_bytes(2, "big") + b"\\0\\2" + claimed.to_bytes(4, "big") + bytes(4)
+    return b"Exif\\0\\0MM\\0*\\0\\0\\0\\x08\\0\\1" + tag + bytes(4)
+
+for number in range(5):
+    decode_gray(encode(draw("abc"), "JPEG", exif=exif(900 + number)))
+    try:
+        decode_gray(png(10_000, 10_000 + number, 8, 0, b""))
+    except PictureTooLargeError:
+        continue
+    sys.exit("no refusal")
+for module in (Image, TiffImagePlugin):
+    assert len(getattr(module, "__warningregistry__", {})) <= 1, module.__warningregistry__
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
