@@ -161,7 +161,7 @@ def _inputs(members: list[Any], rest: memoryview) -> tuple[Tensor, ...]:
     for member in members:
         name = echo(_name(member, "input"))
         shape = checked_shape(name, member.get("shape"))
-        size = _parameters(member, name).get(_SIZE)
+        size = _parameters(member, member["name"]).get(_SIZE)
         if size is None:
             tensor = from_json(name, member.get("datatype"), shape, member.get("data"))
         else:

@@ -50,6 +50,8 @@ class Tensor:
 
 def echo(value: object) -> str:
     """What was sent, in a form and length that an error can repeat."""
+    if value is None:
+        return "missing"  # or null, which means the same
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:_LONGEST_ECHO]
 
 
