@@ -16,11 +16,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     OCR_HOST=0.0.0.0
-# The C library gives memory back when it is freed: by default each thread keeps heaps of its own,
-# and one large picture has all that are smaller kept in them from then on (see mallopt(3)).
-ENV MALLOC_ARENA_MAX=1 \
-    MALLOC_MMAP_THRESHOLD_=65536 \
-    MALLOC_TRIM_THRESHOLD_=65536
 WORKDIR /app
 COPY --from=build /opt/venv /opt/venv
 COPY service/ service/

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import __version__, document, drain, problems
+from service import __version__, allocator, document, drain, problems
 from service.bodies import Bodies
 from service.bodiless import Bodiless
 from service.drain import Drain
@@ -57,6 +57,7 @@ def create_app(
             name, which later models come from in any case.
         loaded: of that file before `load`'s model was read from it.
     """
+    allocator.give_back()
     settings = settings or Settings()
     metrics = Metrics()
     traces = Traces() if asked_for(os.environ) else None

@@ -1,0 +1,49 @@
+import ctypes
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service.server import ROOT
+
+_GROWTH = """
+import resource, sys, threading
+from pathlib import Path
+from service import allocator
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+kept = []
+def work():
+    large = []
+    for _ in range(200):
+        large.append(b"x" * 100_000)
+        kept.append(b"x" * 1000)  # between them, so that no end of a heap is free
+
+if sys.argv[1] == "give back":
+    allocator.give_back()
+before = resident()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+print(resident() - before)
+"""
+
+
+def growth(how: str) -> int:
+    """Bytes that a process is larger after it has freed 20 MB between small pieces that it kept."""
+    command = [sys.executable, "-c", _GROWTH, how]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(
+    not (Path("/proc/self/statm").exists() and hasattr(ctypes.CDLL(None), "mallopt")),
+    reason="needs Linux and glibc",
+)
+def test_memory_that_is_freed_is_given_back() -> None:
+    """Also where something behind it is still used."""
+    assert growth("keep") > 15_000_000
+    assert growth("give back") < 5_000_000
