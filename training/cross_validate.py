@@ -18,6 +18,7 @@ from training.dataset import Dataset, digest_of
 from training.evaluate import Result, write_results
 from training.exceptions import reported
 from training.metrics import character_error_rate, exact_matches, wilson_interval
+from training.provenance import commands_of_start
 from training.series import read_held_out, trained
 from training.series_tables import CROSS_VALIDATION, fold_table, write_summary
 from training.split import FOLDS
@@ -78,7 +79,10 @@ def main() -> None:
         write_results(arguments.runs, "all", results)
         sheet = arguments.runs / "errors.png"
         draw_misread(Dataset(Path(config.data)), errors_in(results)).save(sheet)
-    summary = {"started_from": config.init_from} | summarize(folds)
+    summary = {
+        "started_from": config.init_from,
+        "start_trained_by": commands_of_start(config, arguments.runs.parent),
+    } | summarize(folds)
     written = write_summary(arguments.out / CROSS_VALIDATION, summary)
     print(fold_table(summary))
     print(f"written to {written}; the misread ones are in {sheet}")

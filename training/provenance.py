@@ -39,10 +39,16 @@ def commands_of(run: Run, runs: Path) -> str:
     if not config.init_from:
         return f"`make data && make train RECIPE={recipe}{arguments}`"
     command = f"`make train RECIPE={recipe} FINETUNE={config.init_from}{arguments}`"
+    before = commands_of_start(config, runs)
+    return f"{before}, then {command}" if before else command
+
+
+def commands_of_start(config: TrainConfig, runs: Path) -> str:
+    """The commands that trained what a run starts from; empty where no run here tells."""
     try:
-        return f"{commands_of(Run.find(runs, config.init_from), runs)}, then {command}"
+        return commands_of(Run.find(runs, config.init_from), runs)
     except RunError:
-        return command
+        return ""
 
 
 def _arguments(config: TrainConfig, recipe: str) -> str:

@@ -66,10 +66,14 @@ def series_section(folder: Path) -> str:
         )
     if (folder / CROSS_VALIDATION).exists():
         folds = json.loads((folder / CROSS_VALIDATION).read_text(encoding="utf-8"))
+        start = folds["start_trained_by"]
         parts.append(
             "## Every picture, unseen\n\n"
             "Not of this model either: ten others, each trained on nine tenths of the pictures and "
             f"reading the rest (together digest `{folds['digest']}`). `make cross-validate "
-            f"FINETUNE={folds['started_from']}`.\n\n" + fold_table(folds)
+            f"FINETUNE={folds['started_from']}`"
+            + (f", which was trained by {start}" if start else "")
+            + ".\n\n"
+            + fold_table(folds)
         )
     return "".join(part + "\n\n" for part in parts)

@@ -76,7 +76,8 @@ def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     assert "| 50 | 99/104, 103/104 | 0.9711 | 0.9300–0.9800 |" in label_table([row])
     summary = {
         "pictures": 20, "exact": 19, "exact_match": 0.95, "exact_match_interval": [0.76, 0.99],
-        "cer": 0.01, "digest": "abc", "started_from": "x", "folds": [{"pictures": 20, "exact": 19}],
+        "cer": 0.01, "digest": "abc", "folds": [{"pictures": 20, "exact": 19}],
+        "started_from": "x", "start_trained_by": "`y`",
         "errors": [{"source": "s", "label": "ab", "read": "a"}],
     }  # fmt: skip
     assert "All: 19/20 = 0.9500 (95 % interval 0.7600–0.9900)" in fold_table(summary)
@@ -87,5 +88,8 @@ def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     (tmp_path / "label-curve.json").write_text(json.dumps(curve))
     (tmp_path / "cross-validation.json").write_text(json.dumps(summary))
     section = series_section(tmp_path)
-    for expected in ("make label-curve FINETUNE=runs/p", "`def`", "make cross-validate", "`abc`"):
+    for expected in (
+        "make label-curve FINETUNE=runs/p", "`def`",
+        "`make cross-validate FINETUNE=x`, which was trained by `y`.", "`abc`",
+    ):  # fmt: skip
         assert expected in section
