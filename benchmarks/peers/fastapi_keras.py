@@ -2,17 +2,19 @@
 
 import json
 import os
+import tomllib
 from pathlib import Path
 
 from fastapi import FastAPI, UploadFile
 
 from benchmarks.peers.reading import greedy_text, to_tensor
-from training.model import build_crnn
+from training.architectures import build_model
 
 run = Path(os.environ["KERAS_RUN"])
 facts = json.loads((run / "run.json").read_text())
 alphabet, width, height = facts["alphabet"], facts["width"], facts["height"]
-model = build_crnn(width, height, len(alphabet) + 1)
+architecture = tomllib.loads((run / "config.toml").read_text())["architecture"]
+model = build_model(architecture, width, height, len(alphabet) + 1)
 model.load_weights(run / "best.weights.h5")
 app = FastAPI()
 
