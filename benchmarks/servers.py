@@ -175,7 +175,7 @@ def running(recipe: Recipe, cpus: set[int] | None = None) -> Iterator[Server]:
         except ServerError as error:
             log.seek(0)
             tail = log.read().decode(errors="replace")[-2000:]
-            raise ServerError(f"{recipe.name}: {error}; its last words:\n{tail}") from error
+            raise ServerError(f"{recipe.name}: {error}\nIts last words:\n{tail}") from error
         finally:
             server.end()
 

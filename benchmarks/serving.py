@@ -177,7 +177,7 @@ def compare(
             rows += measure(contender, bare, pictures, effort, cpus)
         except ServerError as error:
             progress(str(error))
-            skipped.append(str(error).splitlines()[0].removesuffix("; its last words:"))
+            skipped.append(str(error).splitlines()[0])
     return {"rows": rows, "skipped": skipped}
 
 

@@ -17,6 +17,7 @@ from service.bodiless import Bodiless
 from service.drain import Drain
 from service.engine import Engine
 from service.inference import errors
+from service.inference.messages import LENGTH_HEADER
 from service.inference.routes import router as inference_router
 from service.metrics import Metrics
 from service.observed import Observed
@@ -35,7 +36,7 @@ _SWITCH_SECONDS = 0.0005
 several times a picture; by Python's default of 5 ms, an event loop that is busy refusing requests
 starves the pool (twice the load that can be carried then halves what is carried)."""
 
-_BOTH_WAYS = ("X-Request-ID", "Inference-Header-Content-Length")
+_BOTH_WAYS = ("X-Request-ID", LENGTH_HEADER.title())
 """Of requests and of answers, which pages of other origins may use where they are let in."""
 
 _DESCRIPTION = """Reads small pictures with a few characters on them.
@@ -57,7 +58,6 @@ def create_app(
             name, which later models come from in any case.
         loaded: of that file before `load`'s model was read from it.
     """
-    allocator.give_back()
     settings = settings or Settings()
     metrics = Metrics()
     traces = Traces() if asked_for(os.environ) else None
@@ -67,6 +67,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        allocator.give_back()
         stamp = loaded or stamp_of(settings.model_path)
         engine = app.state.engine = Engine((load or load_from_file)(), settings, metrics)
         ending = Drain()

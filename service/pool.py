@@ -87,7 +87,7 @@ class Pool:
         if waiting < 0:
             return
         seconds = (waiting + 1) * self.mean_seconds / self.threads
-        if waiting + 1 > self._most_waiting or seconds > self._most_seconds:
+        if waiting >= self._most_waiting or seconds > self._most_seconds:
             raise OverloadedError(max(1, math.ceil(seconds)))
 
     def expect(self) -> None:
