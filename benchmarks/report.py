@@ -33,9 +33,9 @@ _LEGEND = """
 - `pace`: pictures a second over those of bare `session.run`s on all of the servers' cores, with
   nothing else to do; of the cores' time, the load generator needs some, too.
 - Latencies are in milliseconds. *Closed*: 8 connections (2 for batches), each of which sends
-  when it has its answer. What then waits is read up to four pictures at a time, each for about
-  0.8 of what the bare `session.run` of one needs; *one at a time* is the cost of a request that
-  has no company, on one connection. *At n %*: requests arrive at a constant n % of the closed
+  when it has its answer. What then waits is read up to four pictures at a time, each for less
+  than the bare `session.run` of one needs; *one at a time* is the cost of a request that has no
+  company, on one connection. *At n %*: requests arrive at a constant n % of the closed
   loop's rate; latency counts from the scheduled arrival. A p99.9 of fewer than 1000 requests is
   not given.
 - `MiB`: resident memory after this load and those above it, of the largest process / of all.

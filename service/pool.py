@@ -4,8 +4,8 @@ What would wait too long is refused at once instead: past its capacity a service
 everything answers nobody in time. The event loop hands work over and goes on, so that health
 checks never wait for a picture.
 
-What waits and can be done together is: a model needs a fifth less time for each of four pictures
-than for a single one, and a thread that hands over four answers wakes the event loop once. A free
+What waits and can be done together is: a model needs less time for each of four pictures than for a
+single one, and a thread that hands over four answers wakes the event loop once. A free
 thread takes what is there and waits for no company, so that a lone request is as fast as ever.
 """
 
