@@ -78,7 +78,6 @@ def create_app(
         sys.setswitchinterval(_SWITCH_SECONDS)
         # What is there by now stays: the garbage collector, which looks the less often the more it
         # would have to look at, is only to look at what requests leave.
-        gc.collect()
         gc.freeze()
         gc.enable()
         with ending.before_stopping(settings.drain_seconds):
