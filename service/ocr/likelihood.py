@@ -5,7 +5,6 @@ than what it computes. Several texts share the operations on arrays, which then 
 (`make bench-decoding`).
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -14,6 +13,9 @@ from numpy.typing import NDArray
 
 _STEPS_BETWEEN_SCALINGS = 16
 """Probabilities are at least 1e-9, and so many of them stay within the range of numbers."""
+
+_LEAST = 1e-280
+"""Above it, what was lost below the range of numbers is nothing beside what was not."""
 
 
 def log_likelihood(
@@ -31,39 +33,31 @@ def log_likelihood(
     Returns:
         The natural logarithm; minus infinity where the label does not fit the time steps.
     """
-    blanks = probabilities[:, blank_index].tolist()
-    if not label:
-        return sum(map(math.log, blanks)) if min(blanks) else -math.inf
-    emissions = probabilities[:, list(label)].tolist()
-    # Of each symbol and of the blank before it, and whether that blank may be left out.
-    in_symbol = [emissions[0][0], *[0.0] * (len(label) - 1)]
-    in_blank = [blanks[0], *[0.0] * (len(label) - 1)]
-    skips = [False, *(left != right for left, right in itertools.pairwise(label))]
-    behind = log_scale = 0.0  # in the blank behind the last symbol
-    for step in range(1, len(blanks)):
-        blank = blanks[step]
-        last = 0.0
-        symbols, before = in_symbol, in_blank
-        in_symbol, in_blank = [], []
-        for here, pause, emission, skip in zip(
-            symbols, before, emissions[step], skips, strict=True
-        ):
-            in_blank.append((pause + last) * blank)
-            in_symbol.append((here + pause + last if skip else here + pause) * emission)
-            last = here
-        behind = (behind + last) * blank
-        if step % _STEPS_BETWEEN_SCALINGS == 0:
-            scale = max(*in_symbol, *in_blank, behind)
-            if scale == 0:
-                break
-            in_symbol = [value / scale for value in in_symbol]
-            in_blank = [value / scale for value in in_blank]
-            behind /= scale
-            log_scale += math.log(scale)
+    # Beside the most probable class of every time step, what is probable stays within the range of
+    # numbers, however many time steps there are.
+    largest = probabilities.max(axis=1)
+    beside = (probabilities / largest[:, np.newaxis]).T
+    blanks = beside[blank_index].tolist()
+    # Of having emitted all symbols before the next one, and the last of them in the step before.
+    arrivals = [1.0, *[0.0] * len(blanks)]
+    last = None
+    for symbol in label:
+        straight = float(symbol != last)  # without a blank between
+        in_symbol = in_blank = 0.0
+        departures = [0.0]
+        emissions = beside[symbol].tolist()
+        for arriving, blank, emission in zip(arrivals, blanks, emissions, strict=False):
+            in_symbol = (in_symbol + in_blank + straight * arriving) * emission
+            in_blank = (in_blank + arriving) * blank
+            departures.append(in_symbol)
+        arrivals, last = departures, symbol
+    in_blank = 0.0
+    for arriving, blank in zip(arrivals, blanks, strict=False):
+        in_blank = (in_blank + arriving) * blank
     # A path ends in the last symbol or in the blank behind it.
-    total = in_symbol[-1] + behind
-    if total:
-        return math.log(total) + log_scale
+    total = arrivals[-1] + in_blank
+    if _LEAST < total < math.inf:
+        return math.log(total) + float(np.log(largest).sum())
     return _in_logarithms(probabilities, _states(label, blank_index))
 
 

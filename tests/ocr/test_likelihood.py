@@ -62,6 +62,14 @@ def test_texts_beside_far_more_probable_ones() -> None:
     assert np.isfinite(repeated)
 
 
+def test_more_alignments_than_a_number_can_count() -> None:
+    """Of long texts in flat distributions; the sums of array operations are scaled apart."""
+    rows, text = np.full((1500, 3), 1 / 3), (0, 1) * 250
+    alone, together = log_likelihood(rows, text, 2), log_likelihoods(rows, [text], 2)[0]
+    assert alone == pytest.approx(together, rel=1e-9)
+    assert alone - len(rows) * np.log(1 / 3) > np.log(np.finfo(float).max)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 1000),
