@@ -128,6 +128,7 @@ def main() -> None:
     figures: dict[str, Any] = {"conditions": conditions(cpus), "probed": PROBED}
     pictures = payloads.example_pictures()
     with running(service(arguments.model, arguments.workers).recipe, cpus) as server:
+        server.settle()
         payload = payloads.RAW
         if not reads(server, payload.requests(list(pictures.values())), list(pictures)[:1]):
             payload = payloads.MULTIPART

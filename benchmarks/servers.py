@@ -23,6 +23,9 @@ HOST = "127.0.0.1"
 
 _READY_SECONDS = 120
 _END_SECONDS = 20
+_IDLE_SECONDS = 0.5
+_IDLE_SHARE = 0.1
+"""Of one processor's time, what a server may use that is taken to wait for requests."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -121,6 +124,22 @@ class Server:
                 raise ServerError(f"it was not ready after {_READY_SECONDS} s")
             time.sleep(0.01)
         self.ready_seconds = time.perf_counter() - started
+
+    def settle(self) -> None:
+        """Waits until it has nothing to do.
+
+        The first of several workers answers while others start, and would be given all connections.
+
+        Raises:
+            ServerError: it goes on working without requests.
+        """
+        end = time.perf_counter() + _READY_SECONDS
+        while time.perf_counter() < end:
+            before = self.cpu_seconds()
+            time.sleep(_IDLE_SECONDS)
+            if self.cpu_seconds() - before <= _IDLE_SHARE * _IDLE_SECONDS:
+                return
+        raise ServerError(f"it was not idle after {_READY_SECONDS} s")
 
     def end(self) -> int:
         """Ends it with SIGTERM, or else with SIGKILL.

@@ -134,6 +134,7 @@ def measure(
     rows = []
     texts, files = list(pictures), list(pictures.values())
     with running(contender.recipe, cpus) as server:
+        server.settle()
         for payload in contender.payloads:
             progress(f"  {payload.name}")
             requests = payload.requests(files)

@@ -52,6 +52,16 @@ def test_a_server_is_started_measured_and_ended() -> None:
     assert server.family() == []
 
 
+def test_a_server_that_still_starts_is_waited_for() -> None:
+    """It answers before another of its processes has started."""
+    busy = "import time\nwhile time.process_time() < 1: pass\ntime.sleep(60)"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {busy!r}]);" + WEB
+    recipe = Recipe("a server", [sys.executable, "-c", code + ".serve_forever()"], ready="/")
+    with running(recipe) as server:
+        server.settle()
+        assert server.cpu_seconds() > 1
+
+
 def test_a_server_that_ends_says_why() -> None:
     """Its output is in the error."""
     recipe = Recipe("a failure", [sys.executable, "-c", "raise SystemExit('no such model')"])
