@@ -98,7 +98,8 @@ def strike(
     """A signal to one worker of several under load, and what came of it."""
     replaced: list[float] = []
     with running(recipe, cpus) as server:
-        before = _settled_workers(server)
+        server.settle()
+        before = workers(server)
         victim = min(before)
 
         def hit() -> None:
@@ -128,14 +129,6 @@ def strike(
         **Summary.of(outcomes).figures(),
         "afterwards": afterwards.figures(),
     }
-
-
-def _settled_workers(server: Server) -> set[int]:
-    for _ in range(100):
-        if len(found := workers(server)) >= 2:
-            return found
-        time.sleep(0.1)
-    raise RuntimeError("the service has no two workers; was it started with two?")
 
 
 def lifecycle_bars(figures: dict[str, Any]) -> list[Bar]:

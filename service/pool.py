@@ -5,8 +5,8 @@ everything answers nobody in time. The event loop hands work over and goes on, s
 checks never wait for a picture.
 
 What waits and can be done together is: a model needs less time for each of four pictures than for a
-single one, and a thread that hands over four answers wakes the event loop once. A free
-thread takes what is there and waits for no company, so that a lone request is as fast as ever.
+single one, and a thread that hands over four answers wakes the event loop once. A free thread takes
+what is there and waits for no company, so that a lone request is as fast as ever.
 """
 
 import asyncio
