@@ -151,3 +151,19 @@ def test_a_terminal_gets_text() -> None:
     assert json.loads(piped.stderr)["message"] == "hello"
     text_anywhere = log_config(Settings(log_format="text"))["formatters"]["default"]
     assert text_anywhere != log_config(Settings(log_format="json"))["formatters"]["default"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_log_has_the_end(workers: int, stripe_model: Path) -> None:
+    """Down to the last line, and to the request before it; a signal ends the process."""
+    process = start(port=0, model_path=stripe_model, workers=workers, access_log=True)
+    try:
+        wait(address := address_of(process))
+        assert httpx2.get(f"{address}/model").is_success
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    messages = [json.loads(line).get("message", "a request") for line in output.splitlines()]
+    assert sum(text.startswith("Finished server process") for text in messages) == workers
+    assert "a request" in messages
