@@ -1,6 +1,7 @@
 """What the endpoints share while the application runs: model, threads, limits and keys."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -159,7 +160,8 @@ class Engine:
             work = timeline.timed(recognizer, lambda: read(part))
             return self.pool.run(work, _gone(request), pictures=len(part))
 
-        parts = [pictures[i : i + AT_ONCE] for i in range(0, len(pictures), AT_ONCE)]
+        size = min(AT_ONCE, math.ceil(len(pictures) / self.pool.threads))
+        parts = [pictures[i : i + size] for i in range(0, len(pictures), size)]
         outcomes: list[A] = []
         for i in range(0, len(parts), self.pool.threads):
             together = parts[i : i + self.pool.threads]

@@ -14,8 +14,8 @@ from tests.service.wire import SECONDS
 
 @pytest.fixture
 def settings(stripe_model: Path) -> Settings:
-    """Settings that serve the stripe model."""
-    return Settings(model_path=stripe_model)
+    """Settings that serve the stripe model, in two threads wherever the tests run."""
+    return Settings(model_path=stripe_model, threads=2)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 @pytest.fixture
 def client(collector: Collector, stripe_model: Path) -> Iterator[TestClient]:
     """A client of an application that traces."""
-    app = create_app(Settings(model_path=stripe_model))
+    app = create_app(Settings(model_path=stripe_model, threads=2))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

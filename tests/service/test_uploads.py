@@ -7,6 +7,8 @@ from pydantic import ValidationError
 
 from service.app import create_app
 from service.inference.messages import LENGTH_HEADER
+from service.ocr.gray import FloatArray
+from service.ocr.recognizer import Recognizer
 from service.schemas import Batch, Prediction
 from service.settings import Settings
 from tests import stripes
@@ -98,6 +100,27 @@ def test_a_batch_is_answered_in_order(client: TestClient) -> None:
     assert broken["problem"]["type"] == "/problems/unsupported-format"
     alone = client.post("/predict", content=pictures[1], headers=PNG).json()
     assert answers[1] == {"prediction": alone, "problem": None}
+
+
+@pytest.mark.parametrize(
+    ("pictures", "parts"), [(1, [1]), (3, [2, 1]), (6, [3, 3]), (8, [4, 4]), (11, [4, 4, 3])]
+)
+def test_a_batch_is_shared_by_the_threads(
+    pictures: int, parts: list[int], client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By both of them, as far as it has pictures enough, and never many at a time in one."""
+    together: list[int] = []
+    infer = Recognizer.infer
+
+    def counted(recognizer: Recognizer, tensors: FloatArray) -> FloatArray:
+        together.append(len(tensors))
+        return infer(recognizer, tensors)
+
+    monkeypatch.setattr(Recognizer, "infer", counted)
+    texts = [stripes.ALPHABET[number % 4] for number in range(pictures)]
+    response = batch_of(client, *map(stripes.picture, texts))
+    assert [a["prediction"]["text"] for a in response.json()["answers"]] == texts
+    assert sorted(together) == sorted(parts)
 
 
 def test_a_batch_in_base64(client: TestClient) -> None:
