@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+import training  # noqa: F401  # it sets TensorFlow up, whichever test imports that first
 from service.ocr.recognizer import Recognizer
 from tests import stripes
 

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -29,6 +32,29 @@ def test_a_time_step_for_every_four_columns(architecture: str, size: tuple[int, 
     assert model.output_shape == (None, size[0] // 4, 5)
     probabilities = model(np.random.default_rng(0).random((2, *size, 1), np.float32))
     assert np.allclose(np.asarray(probabilities).sum(axis=-1), 1, atol=1e-5)
+
+
+_STEPS = """
+import numpy as np
+from training.architectures import build_model
+from training.loss import ctc_loss
+
+model = build_model("{architecture}", 200, 50, 33)
+model.compile("adam", ctc_loss(32))
+pictures = np.zeros((32, 200, 50, 1), np.float32)
+for _ in range(4):
+    loss = model.train_on_batch(pictures, np.ones((32, 6), np.int32))
+print(float(loss) > 0)
+"""
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_steps_write_to_their_own_memory(architecture: str) -> None:
+    """Those of TensorFlow with oneDNN did not, on some processors, and ended the process."""
+    command = [sys.executable, "-c", _STEPS.format(architecture=architecture)]
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    steps = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (steps.returncode, steps.stdout) == (0, "True\n"), steps.stderr
 
 
 def test_the_residual_crnn_is_what_its_name_says() -> None:
