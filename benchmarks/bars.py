@@ -46,7 +46,7 @@ def serving_bars(figures: dict[str, Any]) -> list[Bar]:
         _cost(rows, "raw body", 1.25),
         _cost(rows, "multipart", 1.35),
         _cost(rows, "batch of 64", 1.1),
-        *_against_peers(rows),
+        *_against_peers(figures["duels"]),
         *_tails(rows),
         Bar("resident memory of a worker, MiB", _largest_worker(rows), 130),
         Bar(
@@ -77,15 +77,11 @@ def _cost(rows: Sequence[Row], payload: str, bound: float) -> Bar:
     return Bar(name, row["cpu_ratio"] if row else None, bound)
 
 
-def _against_peers(rows: Sequence[Row]) -> Iterator[Bar]:
+def _against_peers(duels: Sequence[Row]) -> Iterator[Bar]:
+    ratios = {duel["processes"]: duel["ratio"] for duel in duels}
     for processes in (1, 2):
-        own = find(rows, "multipart", processes)
-        others = [r for r in rows if r["server"] != SERVICE and r["processes"] == processes]
-        best = max(others, key=lambda row: row["pace"], default=None)
-        workers = "one worker" if processes == 1 else f"{processes} workers"
-        name = f"requests/s (as pace) ÷ the best peer's, {workers} each"
-        ratio = own["pace"] / best["pace"] if own and best else None
-        yield Bar(name, ratio, 1.5, at_least=True)
+        name = f"requests/s ÷ the best peer's, workers each: {processes}"
+        yield Bar(name, ratios.get(processes), 1.5, at_least=True)
 
 
 def _tails(rows: Sequence[Row]) -> Iterator[Bar]:

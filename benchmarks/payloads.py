@@ -68,7 +68,7 @@ class Payload:
     requests: Callable[[Sequence[bytes]], list[bytes]]
 
 
-RAW = Payload("raw body", 1, 8, raw)
+RAW = Payload("raw body", 1, 16, raw)
 ALONE = Payload("raw body, one at a time", 1, 1, raw)
-MULTIPART = Payload("multipart", 1, 8, multipart)
+MULTIPART = Payload("multipart", 1, 16, multipart)
 BATCH = Payload(f"batch of {_BATCH}", _BATCH, 2, batch)

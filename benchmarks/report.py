@@ -32,7 +32,7 @@ _LEGEND = """
   less where the cores share caches, or are shared with others: that is not the server's cost.
 - `pace`: pictures a second over those of bare `session.run`s on all of the servers' cores, with
   nothing else to do; of the cores' time, the load generator needs some, too.
-- Latencies are in milliseconds. *Closed*: 8 connections (2 for batches), each of which sends
+- Latencies are in milliseconds. *Closed*: 16 connections (2 for batches), each of which sends
   when it has its answer. What then waits is read up to four pictures at a time, each for less
   than the bare `session.run` of one needs; *one at a time* is the cost of a request that has no
   company, on one connection. *At n %*: requests arrive at a constant n % of the closed
@@ -42,11 +42,12 @@ _LEGEND = """
 """
 
 _OVERLOAD_LEGEND = """Requests ({payload}) arrive at a constant multiple of the capacity, which a
-closed loop found; latencies are in milliseconds from the scheduled arrival. *Neither*: answered
-with another status than 200 or 503, or not at all. *Back after*: seconds from the last of these
-arrivals until the p99 of every following second is again within {bound:.0f} ms, twice that of the
-worst second at half the capacity before. *Sent in time*: requests that the generator sent within
-10 ms of their scheduled time.
+closed loop found before; the peak is the mean of that and of the capacity behind the load.
+Latencies are in milliseconds from the scheduled arrival. *Neither*: answered with another status
+than 200 or 503, or not at all. *Back after*: seconds from the last of these arrivals until the p99
+of every following second is again within {bound:.0f} ms, twice that of the worst second at half the
+capacity before. *Sent in time*: requests that the generator sent within 10 ms of their scheduled
+time.
 """
 
 
@@ -65,6 +66,16 @@ def _serving_row(row: dict[str, Any], loads: int) -> list[str]:
         *tails,
         f"{row['resident_mib_largest']:.0f} / {row['resident_mib_all']:.0f}",
     ]
+
+
+def _duel(duel: dict[str, Any]) -> str:
+    low, high = map(number, duel["ratio_quartiles"])
+    own, peers = (number(rate, 0) for rate in duel["requests_per_second"])
+    return (
+        f"In turn with {duel['peer']}, second by second, workers each: {duel['processes']}: {own} "
+        f"requests/s and {peers}; the median of the ratios is {number(duel['ratio'])} "
+        f"({low}–{high}).\n"
+    )
 
 
 def serving_section(figures: dict[str, Any]) -> Iterator[str]:
@@ -86,6 +97,8 @@ def serving_section(figures: dict[str, Any]) -> Iterator[str]:
     yield measured_under(figures["conditions"])
     yield bars_table(serving_bars(figures))
     yield table(head, rows) + _LEGEND
+    for duel in figures["duels"]:
+        yield _duel(duel)
     yield f"![latency against load]({PICTURE.name})\n"
     if figures["skipped"]:
         yield "Not measured: " + "; ".join(figures["skipped"]) + ".\n"
@@ -97,7 +110,7 @@ def _overload_row(load: dict[str, Any], figures: dict[str, Any]) -> list[str]:
     return [
         f"{load['multiple']:g} ×",
         number(load["rate"], 0),
-        f"{100 * load['goodput'] / figures['peak']:.0f} %",
+        f"{100 * load['goodput'] / load['peak']:.0f} %",
         tail(load["accepted"]),
         tail(load["refused"]),
         str(sum(load["other"].values())),

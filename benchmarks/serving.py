@@ -3,8 +3,9 @@
 Servers are run one after the other. In each, rounds of a closed loop alternate with rounds of a
 bare `session.run`; figures of different servers are compared as multiples of the latter, so that
 a machine that is busy with something else slows both sides of a ratio alike. Open loops at shares
-of the capacity then show the latency. The figures go to benchmarks/results/serving.json, of which
-`benchmarks.report` makes docs/performance.md and its picture.
+of the capacity then show the latency. At last the service and its best peer take turns. The figures
+go to benchmarks/results/serving.json, of which `benchmarks.report` makes docs/performance.md and
+its picture.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from benchmarks import measurement, payloads
 from benchmarks.conditions import conditions, server_processors
 from benchmarks.connection import exchange
 from benchmarks.contenders import SERVICE, Contender, fast_peers, service, slow_peers
+from benchmarks.duels import duel, opponents
 from benchmarks.latency import Summary
 from benchmarks.load import LoadGenerator, Outcome
 from benchmarks.payloads import Payload
@@ -78,16 +80,20 @@ def cost(
     outcomes: list[Outcome] = []
     with LoadGenerator(server.address, requests, payload.connections) as load:
         load.closed_loop(_WARM_UP_SECONDS)
+        earlier = _bare_figures(bare)
         for _ in range(rounds):
             before = server.cpu_seconds()
             answered = load.closed_loop(_ROUND_SECONDS)
             used = server.cpu_seconds() - before
+            later = _bare_figures(bare)
             summary = Summary.of(answered)
             if not summary.accepted.count:
                 raise ServerError(f"it accepted none of {len(answered)} requests")
             outcomes += answered
             cpu_ms = 1000 * used / (payload.pictures * summary.accepted.count)
-            measured.append(_beside(bare, cpu_ms, payload.pictures, summary.goodput))
+            around = {name: (earlier[name] + later[name]) / 2 for name in later}
+            measured.append(_beside(around, cpu_ms, payload.pictures, summary.goodput))
+            earlier = later
     quartiles = statistics.quantiles((figures["cpu_ratio"] for figures in measured), n=4)
     return {
         **{name: statistics.median(r[name] for r in measured) for name in measured[0]},
@@ -96,17 +102,23 @@ def cost(
     }
 
 
-def _beside(bare: BareSession, cpu_ms: float, pictures: int, rate: float) -> dict[str, float]:
+def _bare_figures(bare: BareSession) -> dict[str, float]:
+    alone = bare.cpu_ms(_BARE_SECONDS)
+    most, busy = bare.on_all_cores(_BARE_SECONDS)
+    return {"alone_ms": alone, "busy_ms": busy, "most": most}
+
+
+def _beside(
+    bare: Mapping[str, float], cpu_ms: float, pictures: int, rate: float
+) -> dict[str, float]:
     """One round's CPU time of a picture and requests a second beside those of the bare session."""
-    bare_ms = bare.cpu_ms(_BARE_SECONDS)
-    most, busy_ms = bare.on_all_cores(_BARE_SECONDS)
     return {
         "cpu_ms_a_picture": cpu_ms,
-        "session_run_cpu_ms": bare_ms,
-        "cpu_ratio": cpu_ms / bare_ms,
-        "cpu_ratio_all_cores": cpu_ms / busy_ms,
+        "session_run_cpu_ms": bare["alone_ms"],
+        "cpu_ratio": cpu_ms / bare["alone_ms"],
+        "cpu_ratio_all_cores": cpu_ms / bare["busy_ms"],
         "requests_per_second": rate,
-        "pace": pictures * rate / most,
+        "pace": pictures * rate / bare["most"],
     }
 
 
@@ -163,8 +175,8 @@ def measure(
 def compare(
     contenders: Sequence[Contender], model: Path, effort: Effort, cpus: set[int]
 ) -> dict[str, Any]:
-    """The rows of all that can be started, and why the others cannot."""
-    rows, skipped = [], []
+    """The rows of all that can be started, the duels of the best, and why there are not more."""
+    rows, duels, skipped = [], [], []
     pictures = payloads.example_pictures()
     bare = BareSession(model, list(pictures.values()), cpus)
     began = time.perf_counter()
@@ -179,7 +191,15 @@ def compare(
         except ServerError as error:
             progress(str(error))
             skipped.append(str(error).splitlines()[0])
-    return {"rows": rows, "skipped": skipped}
+    requests = payloads.MULTIPART.requests(list(pictures.values()))
+    for own, peer in opponents(contenders, rows):
+        progress(f"{own.name} and {peer.name} in turn")
+        try:
+            duels.append(duel(own, peer, requests, 2 * effort.rounds, cpus))
+        except ServerError as error:
+            progress(str(error))
+            skipped.append(str(error).splitlines()[0])
+    return {"rows": rows, "duels": duels, "skipped": skipped}
 
 
 def main() -> None:

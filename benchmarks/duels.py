@@ -1,0 +1,76 @@
+"""Requests a second of this service beside those of its best peer, which take turns.
+
+What else a machine does slows one server more than another: one that keeps its cores busy while it
+waits is given them, and one that sleeps has to ask for them again. Minutes apart, two servers are
+not measured on the same machine; in turn, second by second, they are.
+"""
+
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from benchmarks.contenders import SERVICE, Contender
+from benchmarks.latency import Summary
+from benchmarks.load import LoadGenerator
+from benchmarks.payloads import MULTIPART
+from benchmarks.servers import ServerError, running
+
+_WARM_UP_SECONDS = 1.0
+_ROUND_SECONDS = 1.0
+
+
+def best_peer(rows: Sequence[dict[str, Any]], processes: int) -> str | None:
+    """The name of the server with the most requests a second, this one aside."""
+    peers = [row for row in rows if row["server"] != SERVICE and row["processes"] == processes]
+    best = max(peers, key=lambda row: row["pace"], default=None)
+    return best["server"] if best else None
+
+
+def opponents(
+    contenders: Sequence[Contender], rows: Sequence[dict[str, Any]]
+) -> list[tuple[Contender, Contender]]:
+    """This service and the best peer of as many processes, for every number of them.
+
+    Args:
+        rows: what was measured of the contenders one by one, to tell which is best.
+    """
+    by_name = {(each.recipe.name, each.processes): each for each in contenders}
+    return [
+        (own, by_name[peer, own.processes])
+        for own in contenders
+        if own.recipe.name == SERVICE and (peer := best_peer(rows, own.processes))
+    ]
+
+
+def duel(
+    own: Contender, peer: Contender, requests: Sequence[bytes], rounds: int, cpus: set[int]
+) -> dict[str, Any]:
+    """Both in closed loops, each as long as the other, in so many rounds.
+
+    Raises:
+        ServerError: one of them did not start, or accepted nothing in a round.
+    """
+    rates: list[list[float]] = []
+    with ExitStack() as stack:
+        loads = []
+        for contender in (own, peer):
+            server = stack.enter_context(running(contender.recipe, cpus))
+            server.settle()
+            load = LoadGenerator(server.address, requests, MULTIPART.connections)
+            loads.append(stack.enter_context(load))
+            load.closed_loop(_WARM_UP_SECONDS)
+        for _ in range(rounds):
+            outcomes = [load.closed_loop(_ROUND_SECONDS) for load in loads]
+            rates.append([Summary.of(answered).goodput for answered in outcomes])
+    if not all(all(pair) for pair in rates):
+        raise ServerError(f"{own.name} or {peer.name} accepted no request in a round")
+    ratios = [ours / theirs for ours, theirs in rates]
+    quartiles = statistics.quantiles(ratios, n=4)
+    return {
+        "processes": own.processes,
+        "peer": peer.recipe.name,
+        "ratio": statistics.median(ratios),
+        "ratio_quartiles": [quartiles[0], quartiles[2]],
+        "requests_per_second": [statistics.median(side) for side in zip(*rates, strict=True)],
+    }
