@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -14,14 +15,14 @@ from service.cpu import cpu_threads
 from service.deference import Deference
 from service.keys import ApiKeys
 from service.metrics import Metrics
-from service.ocr.decoder import Question
+from service.ocr.decoder import PLAIN, Question
 from service.ocr.recognizer import Recognizer
 from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
 from service.protocol import GONE
 from service.reader import AT_ONCE, Reader
 from service.settings import Settings
-from service.timeline import Timeline
+from service.timeline import Interval, Timeline
 from service.uploads import read_picture, read_pictures
 
 P = TypeVar("P")
@@ -100,8 +101,23 @@ class Engine:
         timeline.receiving()
         picture = await read_picture(request, self.settings.max_upload_bytes)
         self.metrics.received(timeline.received())
-        item = (picture, request.scope["query_string"], timeline)
-        return await self.pool.run_together(self.reader.answer_each, item, _gone(request))
+        reader, query = self.reader, request.scope["query_string"]
+        if not query and reader.is_quick([picture], reader.questioner.ask(query)[0]):
+            return await self._quick_answer(request, reader, picture, timeline)
+        item = (picture, query, timeline)
+        return await self.pool.run_together(reader.answer_each, item, _gone(request))
+
+    async def _quick_answer(
+        self, request: Request, reader: Reader, picture: bytes, timeline: Timeline
+    ) -> bytes:
+        recognizer = reader.recognizer
+        question, min_confidence = reader.questioner.ask(b"")
+        self.pool.admit()
+        fitted = recognizer.fit(picture)
+        item = (fitted, (timeline.receive_ended, time.perf_counter()), timeline)
+        probabilities = await self.pool.run_together(reader.infer_each, item, _gone(request))
+        reading = recognizer.reading(fitted, probabilities, question)
+        return reader.answer(len(picture), reading, min_confidence)
 
     async def answer_batch(self, request: Request) -> bytes:
         """The JSON of `schemas.Batch` for the pictures of a request.
@@ -119,13 +135,34 @@ class Engine:
             request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
         )
         self.metrics.received(timeline.received())
-        items = await self.in_parts(
+
+        async def read(part: Sequence[bytes | ProblemError]) -> Sequence[bytes]:
+            if reader.is_quick(part, question):
+                return await self._quick_items(request, reader, part, min_confidence)
+            return await self.in_thread(
+                request,
+                reader.recognizer,
+                lambda: reader.answer_batch(part, question, min_confidence),
+                len(part),
+            )
+
+        return answers.listed("answers", await self.in_parts(pictures, read))
+
+    async def _quick_items(
+        self, request: Request, reader: Reader, part: Sequence[bytes], min_confidence: float
+    ) -> Sequence[bytes]:
+        recognizer = reader.recognizer
+        began = time.perf_counter()
+        fitted = recognizer.fit_each(part)
+        probabilities = await self.in_thread(
             request,
-            reader.recognizer,
-            pictures,
-            lambda part: reader.answer_batch(part, question, min_confidence),
+            recognizer,
+            lambda: recognizer.infer_each(fitted),
+            len(part),
+            (began, time.perf_counter()),
         )
-        return answers.listed("answers", items)
+        outcomes = recognizer.readings(fitted, probabilities, [PLAIN] * len(part))
+        return reader.items(part, outcomes, min_confidence)
 
     async def ask(self, request: Request, reader: Reader) -> tuple[Question, float]:
         """What a request's query asks; in a thread, for a pattern in it takes time.
@@ -139,34 +176,50 @@ class Engine:
         return await self.pool.run(lambda: reader.questioner.ask(query))
 
     async def in_parts(
-        self,
-        request: Request,
-        recognizer: Recognizer,
-        pictures: Sequence[P],
-        read: Callable[[Sequence[P]], Sequence[A]],
+        self, pictures: Sequence[P], read: Callable[[Sequence[P]], Awaitable[Sequence[A]]]
     ) -> list[A]:
-        """The answers of `read`, which is given a few of the pictures at a time, in a thread.
-
-        Args:
-            recognizer: that it reads with.
+        """The answers of `read`, which is given a few of the pictures at a time.
 
         Raises:
             OverloadedError, ClientGoneError
         """
         self.pool.admit()
-        timeline = Timeline.of(request.scope)
-
-        def run(part: Sequence[P]) -> Awaitable[Sequence[A]]:
-            work = timeline.timed(recognizer, lambda: read(part))
-            return self.pool.run(work, _gone(request), pictures=len(part))
-
         size = min(AT_ONCE, math.ceil(len(pictures) / self.pool.threads))
-        parts = [pictures[i : i + size] for i in range(0, len(pictures), size)]
-        outcomes: list[A] = []
-        for i in range(0, len(parts), self.pool.threads):
-            together = parts[i : i + self.pool.threads]
-            outcomes += chain.from_iterable(await asyncio.gather(*map(run, together)))
-        return outcomes
+        starts = range(0, len(pictures), size)
+        remaining = iter(starts)
+        answered: dict[int, Sequence[A]] = {}
+
+        async def run() -> None:
+            for start in remaining:
+                answered[start] = await read(pictures[start : start + size])
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                # One part more than threads, so that none of them has to wait for the next.
+                for _ in range(min(self.pool.threads + 1, len(starts))):
+                    group.create_task(run())
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return list(chain.from_iterable(answered[start] for start in starts))
+
+    async def in_thread(
+        self,
+        request: Request,
+        recognizer: Recognizer,
+        work: Callable[[], A],
+        pictures: int,
+        decode: Interval | None = None,
+    ) -> A:
+        """The result of work that has a recognizer read so many pictures of a request.
+
+        Args:
+            decode: when they were decoded, if the work does not do it.
+
+        Raises:
+            OverloadedError, ClientGoneError
+        """
+        timed = Timeline.of(request.scope).timed(recognizer, work, decode)
+        return await self.pool.run(timed, _gone(request), pictures)
 
 
 def _refusal(seconds: int) -> bytes:

@@ -136,8 +136,8 @@ class Metrics:
             ended: when it was answered, as the marks of the timeline.
         """
         for read in timeline.reads:
-            self._decode.observe(read.infer_began - read.began)
-            self._infer.observe(read.infer_ended - read.infer_began)
+            self._decode.observe(read.decode[1] - read.decode[0])
+            self._infer.observe(read.infer[1] - read.infer[0])
         if timeline.reads:
             self._respond.observe(ended - timeline.inferred)
 

@@ -1,8 +1,8 @@
 """Threads that read pictures, and a queue before them that is never long.
 
 What would wait too long is refused at once instead: past its capacity a service that queues
-everything answers nobody in time. The event loop hands work over and goes on, so that health
-checks never wait for a picture.
+everything answers nobody in time. The event loop hands over what takes long, the model above all,
+and goes on, so that health checks never wait for it.
 
 What waits and can be done together is: a model needs less time for each of four pictures than for a
 single one, and a thread that hands over four answers wakes the event loop once. A free thread takes

@@ -5,16 +5,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from service import answers
-from service.ocr.decoder import Question, Reading
+from service.ocr.decoder import PLAIN, Question, Reading
 from service.ocr.exceptions import PictureError
+from service.ocr.gray import FloatArray
+from service.ocr.png import is_quick
+from service.ocr.preprocessing import Fitted
 from service.ocr.recognizer import Recognizer
 from service.problems import DOMAIN_KINDS, ProblemError, problem_of
 from service.questions import Questioner, QuestionParameters
 from service.settings import Settings
-from service.timeline import Timeline
+from service.timeline import Interval, Timeline
 
 AT_ONCE = 4
 """Pictures that one thread reads together: of a batch, before others have their turn, or of
@@ -81,19 +84,44 @@ class Reader:
                 given.append(question)
                 continue
             reading = next(readings)
-            if isinstance(reading, Reading):
-                timeline.note(timeline.receive_ended, began, self.recognizer)
-            given.append(self._answer(len(picture), reading, question[1]))
+            if isinstance(reading, PictureError):
+                given.append(reading)
+                continue
+            timeline.note((timeline.receive_ended, began), self.recognizer)
+            given.append(self.answer(len(picture), reading, question[1]))
         return given
 
-    def _answer(
-        self, size: int, outcome: Reading | PictureError, min_confidence: float
-    ) -> bytes | PictureError:
-        if isinstance(outcome, PictureError):
-            return outcome
-        self.observe(size, outcome)
+    def is_quick(
+        self, pictures: Sequence[bytes | ProblemError], question: Question
+    ) -> TypeGuard[Sequence[bytes]]:
+        """Whether all but the model takes too little time to be worth another thread's.
+
+        Then whoever asks may take the recognizer's steps one by one, and have only `infer_each`
+        done elsewhere. Threads that need the interpreter for moments only wait less for each other.
+        """
+        return question is PLAIN and all(
+            isinstance(picture, bytes) and is_quick(picture) for picture in pictures
+        )
+
+    def infer_each(
+        self, requests: Sequence[tuple[Fitted, Interval, Timeline]]
+    ) -> Sequence[FloatArray]:
+        """The recognizer's second step for requests of one quick picture each, read together.
+
+        Args:
+            requests: the picture and when it was decoded, and the timeline to mark.
+        """
+        began = time.perf_counter()
+        probabilities = self.recognizer.infer_each([fitted for fitted, _, _ in requests])
+        for _, decode, timeline in requests:
+            timeline.note((decode[1], began), self.recognizer, decode)
+        return probabilities
+
+    def answer(self, size: int, reading: Reading, min_confidence: float) -> bytes:
+        """The JSON of `schemas.Prediction` for the reading of a picture of `size` bytes."""
+        self.observe(size, reading)
         return answers.encoded(
-            answers.prediction(outcome, self.recognizer.metadata, min_confidence)
+            answers.prediction(reading, self.recognizer.metadata, min_confidence)
         )
 
     def answer_batch(
@@ -105,7 +133,16 @@ class Reader:
             pictures: or why there is none.
         """
         given = [picture for picture in pictures if isinstance(picture, bytes)]
-        outcomes = self.recognizer.read_all(given, question)
+        return self.items(pictures, self.recognizer.read_all(given, question), min_confidence)
+
+    def items(
+        self,
+        pictures: Sequence[bytes | ProblemError],
+        outcomes: Sequence[Reading | PictureError],
+        min_confidence: float,
+    ) -> list[bytes]:
+        """The same for what was made of the pictures that there are."""
+        given = [picture for picture in pictures if isinstance(picture, bytes)]
         for picture, outcome in zip(given, outcomes, strict=True):
             if isinstance(outcome, Reading):
                 self.observe(len(picture), outcome)

@@ -18,13 +18,16 @@ TIMELINE = "captcha_ocr.timeline"
 T = TypeVar("T")
 
 
-class Read(NamedTuple):
-    """When some pictures waited for a thread and went through the model in it."""
+Interval = tuple[float, float]
+"""When something began and ended."""
 
-    submitted: float
-    began: float
-    infer_began: float
-    infer_ended: float
+
+class Read(NamedTuple):
+    """When some pictures waited for a thread, were decoded and went through the model."""
+
+    wait: Interval
+    decode: Interval
+    infer: Interval
 
 
 class Timeline:
@@ -49,7 +52,7 @@ class Timeline:
     @property
     def inferred(self) -> float:
         """When the model had seen the last of its pictures; 0: never."""
-        return max((read.infer_ended for read in self.reads), default=0.0)
+        return max((read.infer[1] for read in self.reads), default=0.0)
 
     def receiving(self) -> None:
         """Marks that the body is read from now on."""
@@ -60,21 +63,32 @@ class Timeline:
         self.receive_ended = time.perf_counter()
         return self.receive_ended - self.receive_began
 
-    def timed(self, recognizer: Recognizer, work: Callable[[], T]) -> Callable[[], T]:
-        """The same work for a thread, with marks of when it waited and called the model."""
+    def timed(
+        self, recognizer: Recognizer, work: Callable[[], T], decode: Interval | None = None
+    ) -> Callable[[], T]:
+        """The same work for a thread, with marks of when it waited and called the model.
+
+        Args:
+            decode: as for `note`.
+        """
         submitted = time.perf_counter()
 
         def run() -> T:
             began = time.perf_counter()
             result = work()
-            self.note(submitted, began, recognizer)
+            self.note((submitted, began), recognizer, decode)
             return result
 
         return run
 
-    def note(self, submitted: float, began: float, recognizer: Recognizer) -> None:
-        """Marks what this thread has had the model read since it began, if it has."""
-        infer_began, infer_ended = recognizer.inferred
-        if infer_began >= began:  # and not by earlier work of this thread
-            self.reads.append(Read(submitted, began, infer_began, infer_ended))
+    def note(self, wait: Interval, recognizer: Recognizer, decode: Interval | None = None) -> None:
+        """Marks what this thread has had the model read since it waited, if it has.
+
+        Args:
+            decode: when the pictures were decoded; default: by this thread, until the model ran.
+        """
+        began = wait[1]
+        infer = recognizer.inferred
+        if infer[0] >= began:  # and not by earlier work of this thread
+            self.reads.append(Read(wait, decode or (began, infer[0]), infer))
             self.model_version = recognizer.metadata.version

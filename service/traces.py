@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from starlette.types import Scope
@@ -155,8 +156,7 @@ def _parts(timeline: Timeline, ended: float) -> Iterator[tuple[str, float, float
     if timeline.receive_ended:
         yield "receive", timeline.receive_began, timeline.receive_ended
     for read in timeline.reads:
-        yield "wait", read.submitted, read.began
-        yield "decode", read.began, read.infer_began
-        yield "infer", read.infer_began, read.infer_ended
+        for name, (start, end) in sorted(read._asdict().items(), key=itemgetter(1)):
+            yield name, start, end
     if timeline.reads:
         yield "respond", timeline.inferred, ended

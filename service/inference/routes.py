@@ -1,6 +1,7 @@
 """The endpoints of the Open Inference Protocol."""
 
 import math
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -184,17 +185,20 @@ async def infer(request: Request) -> Response:
         tensor = offer.checked(
             inference, recognizer.metadata, settings.max_batch, settings.max_upload_bytes
         )
+
+        def in_thread(work: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Any]]:
+            return lambda part: engine.in_thread(
+                request, recognizer, lambda: work(part), pictures=len(part)
+            )
+
         if tensor.datatype == BYTES:
             readings = await engine.in_parts(
-                request, recognizer, tensor.values, lambda part: recognizer.read_all(part, question)
+                tensor.values, in_thread(lambda part: recognizer.read_all(part, question))
             )
             outputs = offer.from_readings(readings)
         else:
             rows = await engine.in_parts(
-                request,
-                recognizer,
-                tensor.values,
-                lambda part: list(recognizer.infer(np.asarray(part))),
+                tensor.values, in_thread(lambda part: recognizer.infer(np.asarray(part)))
             )
             outputs = offer.from_probabilities(rows, recognizer.metadata)
     except MalformedTensorError as error:

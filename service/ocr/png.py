@@ -22,6 +22,26 @@ _MOST_OTHERS = 64
 
 _HEAD = struct.Struct(">I4s")
 _CRC_BYTES = 4
+_HEADER_BYTES = 13
+_SIZE = struct.Struct(">II")
+"""Width and height, with which an IHDR begins."""
+
+_QUICK_BYTES = 1 << 15
+"""In which as many chunks fit as are walked in that time."""
+
+_QUICK_PIXELS = 1 << 15
+
+
+def is_quick(data: bytes) -> bool:
+    """Whether it can only be a PNG that is decoded, or refused, within a few milliseconds.
+
+    It says so itself; what says otherwise further on, `without_metadata` refuses.
+    """
+    begin = len(SIGNATURE) + _HEAD.size
+    if not begin + _SIZE.size <= len(data) <= _QUICK_BYTES or not data.startswith(SIGNATURE):
+        return False
+    width, height = _SIZE.unpack_from(data, begin)
+    return bool(width * height <= _QUICK_PIXELS)
 
 
 def without_metadata(data: bytes) -> bytes:
@@ -34,7 +54,8 @@ def without_metadata(data: bytes) -> bytes:
         A PNG that ends with its IEND; `data` itself where nothing had to be left out.
 
     Raises:
-        UndecodableError: cut short, without an IHDR at its beginning, or of too many chunks.
+        UndecodableError: cut short, without an IHDR at its beginning and nowhere else, or of too
+            many chunks.
     """
     kept = []
     position = begin = len(SIGNATURE)
@@ -44,7 +65,7 @@ def without_metadata(data: bytes) -> bytes:
         if position + _HEAD.size + _CRC_BYTES > len(data):
             raise UndecodableError("The PNG is cut short.")
         length, kind = _HEAD.unpack_from(data, position)
-        if not chunks and (kind != b"IHDR" or length != 13):
+        if (kind == b"IHDR") == bool(chunks) or (not chunks and length != _HEADER_BYTES):
             raise UndecodableError("The PNG header cannot be read.")
         chunks += 1
         others += kind != b"IDAT"

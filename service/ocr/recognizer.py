@@ -72,8 +72,9 @@ class Recognizer:
         Raises:
             PictureError: the picture cannot be read; see `preprocess`.
         """
-        tensor, width, height = self._fit(picture)
-        return self.decoder.decode(self.infer(tensor[np.newaxis])[0], question, width, height)
+        fitted = self.fit(picture)
+        (probabilities,) = self.infer_each([fitted])
+        return self.reading(fitted, probabilities, question)
 
     def read_all(
         self, pictures: Sequence[bytes], question: Question = PLAIN
@@ -92,26 +93,50 @@ class Recognizer:
         Returns:
             For each its reading, or what is wrong with it.
         """
-        fitted = [self._fit_or_error(picture) for picture, _ in questions]
-        sound = [one.tensor for one in fitted if isinstance(one, Fitted)]
-        if not sound:
-            return [one for one in fitted if isinstance(one, PictureError)]
-        probabilities = iter(self.infer(np.stack(sound)))
-        return [
-            one
-            if isinstance(one, PictureError)
-            else self.decoder.decode(next(probabilities), question, one.width, one.height)
-            for one, (_, question) in zip(fitted, questions, strict=True)
-        ]
+        fitted = self.fit_each([picture for picture, _ in questions])
+        return self.readings(fitted, self.infer_each(fitted), [asked for _, asked in questions])
 
-    def _fit(self, picture: bytes) -> Fitted:
+    def fit(self, picture: bytes) -> Fitted:
+        """The first step of `read`: the picture as the model takes it.
+
+        Raises:
+            PictureError: the picture cannot be read; see `preprocess`.
+        """
         return fit(picture, self.metadata.width, self.metadata.height, self._max_pixels)
+
+    def fit_each(self, pictures: Sequence[bytes]) -> list[Fitted | PictureError]:
+        """`fit` of each, or what is wrong with it."""
+        return [self._fit_or_error(picture) for picture in pictures]
 
     def _fit_or_error(self, picture: bytes) -> Fitted | PictureError:
         try:
-            return self._fit(picture)
+            return self.fit(picture)
         except PictureError as error:
             return error.with_traceback(None)
+
+    def infer_each(self, fitted: Sequence[Fitted | PictureError]) -> list[FloatArray]:
+        """The second step: class probabilities of those with which nothing is wrong, by one call
+        of the model.
+        """
+        sound = [one.tensor for one in fitted if isinstance(one, Fitted)]
+        return list(self.infer(np.stack(sound))) if sound else []
+
+    def readings(
+        self,
+        fitted: Sequence[Fitted | PictureError],
+        probabilities: Sequence[FloatArray],
+        questions: Sequence[Question],
+    ) -> list[Reading | PictureError]:
+        """The last step, or what is wrong with a picture."""
+        rows = iter(probabilities)
+        return [
+            one if isinstance(one, PictureError) else self.reading(one, next(rows), question)
+            for one, question in zip(fitted, questions, strict=True)
+        ]
+
+    def reading(self, fitted: Fitted, probabilities: FloatArray, question: Question) -> Reading:
+        """The last step: what a picture says to a question."""
+        return self.decoder.decode(probabilities, question, fitted.width, fitted.height)
 
     def infer(self, tensors: FloatArray) -> FloatArray:
         """Class probabilities `(n, time steps, classes)` of tensors `(n, width, height, 1)`."""

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from service.ocr.exceptions import UndecodableError
-from service.ocr.png import SIGNATURE, without_metadata
+from service.ocr.png import SIGNATURE, is_quick, without_metadata
 from service.ocr.preprocessing import decode_gray
-from tests.pngs import behind_header, chunk
-from tests.stripes import picture
+from tests.pngs import behind_header, chunk, header
+from tests.stripes import draw, encode, picture
 
 
 def kinds(png: bytes) -> Sequence[bytes]:
@@ -92,6 +92,36 @@ def test_the_header_comes_first() -> None:
         without_metadata(SIGNATURE + chunk(b"IDAT") + png[len(SIGNATURE) :])
     with pytest.raises(UndecodableError, match="header"):
         without_metadata(SIGNATURE + chunk(b"IHDR", bytes(14)) + chunk(b"IEND"))
+
+
+def test_there_is_one_header() -> None:
+    """A second one could be that of a far larger picture, which decoders would believe."""
+    with pytest.raises(UndecodableError, match="header"):
+        without_metadata(behind_header(header(1 << 15, 100)))
+
+
+def sized(width: int, height: int) -> bytes:
+    """What claims to be a picture of that size."""
+    return SIGNATURE + header(width, height) + chunk(b"IDAT") + chunk(b"IEND")
+
+
+def test_quick_ones_are_small_by_all_measures() -> None:
+    """Neither its bytes nor its pixels may take long; another format may hide both."""
+    assert is_quick(picture("ab"))
+    assert is_quick(sized(200, 50))
+    assert is_quick(sized(256, 128))
+    assert not is_quick(sized(256, 129))
+    assert not is_quick(sized(1 << 16, 1 << 16))
+    assert is_quick(picture("ab") + bytes(20_000))
+    assert not is_quick(picture("ab") + bytes(40_000))
+    assert not is_quick(encode(draw("ab"), "BMP"))
+
+
+def test_what_is_no_picture_is_not_quick() -> None:
+    """Whoever decodes it tells what is wrong."""
+    for length in range(24):
+        assert not is_quick(picture("ab")[:length])
+    assert not is_quick(bytes(100))
 
 
 def test_a_length_beyond_the_file() -> None:

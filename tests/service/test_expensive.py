@@ -2,15 +2,24 @@
 
 import json
 import threading
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from fastapi.testclient import TestClient
 
+from service.app import create_app
 from service.inference.messages import InferenceRequest
+from service.ocr.decoder import Decoder
+from service.ocr.recognizer import Recognizer
 from service.questions import Questioner
+from service.reader import Reader
+from service.settings import Settings
 from tests import stripes
 from tests.service.test_predict import assert_problem
+from tests.service.test_questions import BETWEEN_A_AND_B
 
+SMALL = stripes.picture("ab")
 _FORM = {"content-type": "multipart/form-data; boundary=b"}
 _PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 _END = b"\r\n--b--\r\n"
@@ -67,6 +76,72 @@ def test_patterns_are_compiled_in_threads(
         assert answer["prediction"]["text"] == "ab"
     client.post("/v2/models/stripes/infer?pattern=ab", json={})
     assert threads == {"reader"}
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+@pytest.mark.parametrize(
+    ("picture", "query", "where"),
+    [
+        (SMALL, "", "loop"),
+        (stripes.encode(stripes.draw("ab").resize((2000, 1000))), "", "reader"),
+        (SMALL + bytes(100_000), "", "reader"),
+        (stripes.encode(stripes.draw("ab"), "BMP"), "", "reader"),
+        (SMALL, "?alternatives=1", "reader"),
+        (SMALL, "?pattern=ab", "reader"),
+        (SMALL, "?matrix=true", "reader"),
+    ],
+    ids=["small", "large", "long", "bmp", "alternatives", "pattern", "matrix"],
+)
+def test_only_what_is_quick_is_done_in_the_event_loop(
+    path: str,
+    picture: bytes,
+    query: str,
+    where: str,
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A small PNG is decoded there, and its text, but the model runs in threads in any case."""
+    threads: dict[str, str] = {}
+
+    def note(owner: type, name: str) -> None:
+        method = getattr(owner, name)
+
+        def noted(*arguments: object) -> object:
+            name_of_thread = threading.current_thread().name
+            threads[name] = "reader" if name_of_thread.startswith("reader-") else "loop"
+            return method(*arguments)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for owner, name in [(Recognizer, "fit"), (Recognizer, "infer"), (Decoder, "decode")]:
+        note(owner, name)
+    field = "files" if path.endswith("batch") else "file"
+    answer = client.post(path + query, files=[(field, picture)]).json()
+    prediction = answer["answers"][0]["prediction"] if "answers" in answer else answer
+    assert prediction["text"] == "ab"
+    assert threads == {"fit": where, "infer": "reader", "decode": where}
+
+
+def test_where_it_is_done_changes_nothing(client: TestClient) -> None:
+    """A picture has the same answer in the event loop and in a thread."""
+    for picture in (SMALL, BETWEEN_A_AND_B, SMALL[:-30], stripes.picture("")):
+        here, there = (
+            client.post(path, files={"file": picture})
+            for path in ("/predict", "/predict?alternatives=0")
+        )
+        assert here.status_code == there.status_code
+        assert here.json() == there.json()
+
+
+def test_defaults_that_take_long_are_heeded(stripe_model: Path) -> None:
+    """A service may ask for alternatives of every picture; searching for them is a thread's."""
+    with (
+        TestClient(create_app(Settings(model_path=stripe_model, alternatives=2))) as client,
+        patch.object(Reader, "answer_each", autospec=True, side_effect=Reader.answer_each) as used,
+    ):
+        answer = client.post("/predict", files={"file": BETWEEN_A_AND_B}).json()
+    assert len(answer["alternatives"]) == 2
+    assert used.call_count == 1
 
 
 def test_large_tensors_are_taken_apart_in_threads(
