@@ -37,7 +37,7 @@ class Task:
 
 
 class Handover:
-    """A queue that wakes one thread for one task: the one that has slept for the shortest time.
+    """A queue that wakes one thread for each task: the one that has slept for the shortest time.
 
     Its caches are the warmest. `queue.SimpleQueue` wakes one thread after the other instead, which
     costs a request several per cent of its time.
@@ -57,13 +57,13 @@ class Handover:
         self.backlog = -threads
         """Pictures that wait, less the threads that are free for them; below 0 some threads are."""
 
-    def put(self, task: Task) -> None:
-        """Hands a task over."""
+    def put(self, tasks: Sequence[Task]) -> None:
+        """Hands tasks over."""
         with self._lock:
-            self._waiting.append(task)
-            self.backlog += task.weight
-            alarm = self._asleep.pop() if self._asleep else None
-        if alarm is not None:
+            self._waiting += tasks
+            self.backlog += sum(task.weight for task in tasks)
+            alarms = [self._asleep.pop() for _ in tasks[: len(self._asleep)]]
+        for alarm in alarms:
             alarm.release()
 
     def get(self) -> list[Task]:

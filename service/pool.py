@@ -5,8 +5,9 @@ everything answers nobody in time. The event loop hands over what takes long, th
 and goes on, so that health checks never wait for it.
 
 What waits and can be done together is: a model needs less time for each of four pictures than for a
-single one, and a thread that hands over four answers wakes the event loop once. A free thread takes
-what is there and waits for no company, so that a lone request is as fast as ever.
+single one, and a thread that hands over four answers wakes the event loop once. What comes in one
+turn of the event loop is handed over together for that. A free thread takes what is there and waits
+for no company, so that a lone request is as fast as ever.
 """
 
 import asyncio
@@ -66,6 +67,8 @@ class Pool:
         self.mean_seconds = 0.0
         """A recent picture's time in its thread."""
         self._expected = 0
+        self._submitted: list[Task] = []
+        """To be handed over in the loop's next turn."""
         self._loop = asyncio.get_running_loop()
         self._tasks = Handover(threads, at_once)
         for number in range(threads):
@@ -74,7 +77,11 @@ class Pool:
     @property
     def waiting(self) -> int:
         """Pictures that wait for a thread."""
-        return max(0, self._tasks.backlog)
+        return max(0, self._backlog)
+
+    @property
+    def _backlog(self) -> int:
+        return self._tasks.backlog + sum(task.weight for task in self._submitted)
 
     def admit(self) -> None:
         """Refuses what would wait too long; cheap enough to be asked before a body is read.
@@ -82,7 +89,7 @@ class Pool:
         Raises:
             OverloadedError: a picture more would wait too long, or be one too many.
         """
-        waiting = self._tasks.backlog + self._expected
+        waiting = self._backlog + self._expected
         # Whoever finds an idle thread is served, however long the work.
         if waiting < 0:
             return
@@ -146,13 +153,20 @@ class Pool:
         task = Task(work, item, self._loop.create_future(), gone, pictures)
         self.in_flight += pictures
         try:
-            self._tasks.put(task)
+            if not self._submitted:
+                self._loop.call_soon(self._hand_over)
+            self._submitted.append(task)
             return await task.future
         finally:
             self.in_flight -= pictures
 
+    def _hand_over(self) -> None:
+        tasks, self._submitted = self._submitted, []
+        self._tasks.put(tasks)
+
     def close(self) -> None:
         """Ends the threads when they have done what they were given."""
+        self._hand_over()
         self._tasks.close()
 
     def _work(self) -> None:

@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
 
-from service.pool import ClientGoneError, Pool
+from service.pool import ClientGoneError, OverloadedError, Pool
 from tests.service.pools import busy, run
 
 
@@ -29,6 +30,48 @@ def test_what_waits_is_done_together() -> None:
             together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(6)]
         assert await asyncio.gather(*together) == [0, 2, 4, 6, 8, 10]
         assert calls == [[0, 1, 2, 3], [4, 5]]
+
+    run(test)
+
+
+@pytest.mark.parametrize(("threads", "parts"), [(1, [4]), (2, [2, 2]), (4, [1, 1, 1, 1])])
+def test_what_comes_in_one_turn_is_shared(threads: int, parts: list[int]) -> None:
+    """By the threads that are free; none runs off with the first of it alone."""
+
+    async def test() -> None:
+        pool = Pool(threads, 10, 60.0, at_once=4)
+        barrier = threading.Barrier(len(parts), timeout=20)
+        calls: list[int] = []
+
+        def work(items: Sequence[int]) -> Sequence[int | Exception]:
+            barrier.wait()
+            calls.append(len(items))
+            return doubled(items)
+
+        async def decode_and_run(item: int) -> None:
+            time.sleep(0.005)  # in which a thread that is woken begins
+            await pool.run_together(work, item)
+
+        for _ in range(5):
+            calls.clear()
+            await asyncio.gather(*map(decode_and_run, range(4)))
+            assert calls == parts
+
+    run(test)
+
+
+def test_what_is_to_be_handed_over_waits() -> None:
+    """It counts for who comes next, and is done even if the pool is closed before."""
+
+    async def test() -> None:
+        pool = Pool(1, 2, 60.0)
+        given = [asyncio.ensure_future(pool.run_together(doubled, i)) for i in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            pool.admit()
+        assert pool.waiting == 2
+        pool.close()
+        assert await asyncio.gather(*given) == [0, 2, 4]
 
     run(test)
 
