@@ -31,10 +31,10 @@ from service.shortcut import Shortcut
 from service.traces import Traces, asked_for
 from service.watch import Stamp, stamp_of, watch
 
-_SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the interpreter while another waits for it. A pool thread waits for it
-several times a picture; by Python's default of 5 ms, an event loop that is busy refusing requests
-starves the pool (twice the load that can be carried then halves what is carried)."""
+_SWITCH_SECONDS = 0.0001
+"""How long a thread may keep the interpreter while another waits for it. A pool thread needs it for
+moments between two calls of the model, and its processor has nothing to do as long as it waits; by
+Python's default of 5 ms, an event loop that is busy refusing requests starves the pool."""
 
 _BOTH_WAYS = ("X-Request-ID", LENGTH_HEADER.title())
 """Of requests and of answers, which pages of other origins may use where they are let in."""
