@@ -21,18 +21,20 @@ class Deference:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._asked = self._defers = False
+        self._asked = False
+        self.defers = False
+        """Whether the event loop has others to refuse at the moment."""
 
     def ask(self) -> None:
         """Has the event loop defer for a moment from now on."""
         self._asked = True
-        if not self._defers:
+        if not self.defers:
             self._follow()
 
     def _follow(self) -> None:
         self._asked, asked = False, self._asked
-        if asked != self._defers:
-            self._defers = asked
+        if asked != self.defers:
+            self.defers = asked
             _interrupt(not asked)
         if asked:
             self._loop.call_later(_SECONDS, self._follow)

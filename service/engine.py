@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from starlette.requests import Request
 
@@ -102,10 +102,17 @@ class Engine:
         picture = await read_picture(request, self.settings.max_upload_bytes)
         self.metrics.received(timeline.received())
         reader, query = self.reader, request.scope["query_string"]
-        if not query and reader.is_quick([picture], reader.questioner.ask(query)[0]):
+        if not query and self._is_quick([picture], reader.questioner.ask(query)[0], reader):
             return await self._quick_answer(request, reader, picture, timeline)
         item = (picture, query, timeline)
         return await self.pool.run_together(reader.answer_each, item, _gone(request))
+
+    def _is_quick(
+        self, pictures: Sequence[bytes | ProblemError], question: Question, reader: Reader
+    ) -> TypeGuard[Sequence[bytes]]:
+        """Whether the event loop can do all but run the model."""
+        # While it refuses, who is to be refused would wait for every picture that it decodes.
+        return not self._deference.defers and reader.is_quick(pictures, question)
 
     async def _quick_answer(
         self, request: Request, reader: Reader, picture: bytes, timeline: Timeline
@@ -137,7 +144,7 @@ class Engine:
         self.metrics.received(timeline.received())
 
         async def read(part: Sequence[bytes | ProblemError]) -> Sequence[bytes]:
-            if reader.is_quick(part, question):
+            if self._is_quick(part, question, reader):
                 return await self._quick_items(request, reader, part, min_confidence)
             return await self.in_thread(
                 request,

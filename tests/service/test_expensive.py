@@ -78,6 +78,34 @@ def test_patterns_are_compiled_in_threads(
     assert threads == {"reader"}
 
 
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Where the steps of reading are done: by name, `loop` or `reader`."""
+    places: dict[str, str] = {}
+
+    def note(owner: type, name: str) -> None:
+        method = getattr(owner, name)
+
+        def noted(*arguments: object) -> object:
+            in_thread = threading.current_thread().name.startswith("reader-")
+            places[name] = "reader" if in_thread else "loop"
+            return method(*arguments)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for owner, name in [(Recognizer, "fit"), (Recognizer, "infer"), (Decoder, "decode")]:
+        note(owner, name)
+    return places
+
+
+def text_in(client: TestClient, path: str, picture: bytes) -> str:
+    field = "files" if "batch" in path else "file"
+    answer = client.post(path, files=[(field, picture)]).json()
+    prediction = answer["answers"][0]["prediction"] if "answers" in answer else answer
+    text: str = prediction["text"]
+    return text
+
+
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
 @pytest.mark.parametrize(
     ("picture", "query", "where"),
@@ -98,28 +126,21 @@ def test_only_what_is_quick_is_done_in_the_event_loop(
     query: str,
     where: str,
     client: TestClient,
-    monkeypatch: pytest.MonkeyPatch,
+    places: dict[str, str],
 ) -> None:
     """A small PNG is decoded there, and its text, but the model runs in threads in any case."""
-    threads: dict[str, str] = {}
+    assert text_in(client, path + query, picture) == "ab"
+    assert places == {"fit": where, "infer": "reader", "decode": where}
 
-    def note(owner: type, name: str) -> None:
-        method = getattr(owner, name)
 
-        def noted(*arguments: object) -> object:
-            name_of_thread = threading.current_thread().name
-            threads[name] = "reader" if name_of_thread.startswith("reader-") else "loop"
-            return method(*arguments)
-
-        monkeypatch.setattr(owner, name, noted)
-
-    for owner, name in [(Recognizer, "fit"), (Recognizer, "infer"), (Decoder, "decode")]:
-        note(owner, name)
-    field = "files" if path.endswith("batch") else "file"
-    answer = client.post(path + query, files=[(field, picture)]).json()
-    prediction = answer["answers"][0]["prediction"] if "answers" in answer else answer
-    assert prediction["text"] == "ab"
-    assert threads == {"fit": where, "infer": "reader", "decode": where}
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_the_event_loop_decodes_nothing_while_it_refuses(
+    path: str, client: TestClient, places: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is to be refused would wait, and with everybody those who are to be read."""
+    monkeypatch.setattr(client.app.state.engine._deference, "defers", True)
+    assert text_in(client, path, SMALL) == "ab"
+    assert set(places.values()) == {"reader"}
 
 
 def test_where_it_is_done_changes_nothing(client: TestClient) -> None:
