@@ -1,11 +1,8 @@
 """What the endpoints share while the application runs: model, threads, limits and keys."""
 
-import asyncio
-import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import TypeGuard, TypeVar
 
 from starlette.requests import Request
@@ -17,6 +14,7 @@ from service.keys import ApiKeys
 from service.metrics import Metrics
 from service.ocr.decoder import PLAIN, Question
 from service.ocr.recognizer import Recognizer
+from service.parts import in_parts
 from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
 from service.protocol import GONE
@@ -25,7 +23,6 @@ from service.settings import Settings
 from service.timeline import Interval, Timeline
 from service.uploads import read_picture, read_pictures
 
-P = TypeVar("P")
 A = TypeVar("A")
 
 
@@ -102,8 +99,10 @@ class Engine:
         picture = await read_picture(request, self.settings.max_upload_bytes)
         self.metrics.received(timeline.received())
         reader, query = self.reader, request.scope["query_string"]
-        if not query and self._is_quick([picture], reader.questioner.ask(query)[0], reader):
-            return await self._quick_answer(request, reader, picture, timeline)
+        if not query:
+            question, min_confidence = reader.questioner.ask(query)
+            if self._is_quick([picture], question, reader):
+                return await self._quick_answer(request, reader, picture, min_confidence)
         item = (picture, query, timeline)
         return await self.pool.run_together(reader.answer_each, item, _gone(request))
 
@@ -115,15 +114,14 @@ class Engine:
         return not self._deference.defers and reader.is_quick(pictures, question)
 
     async def _quick_answer(
-        self, request: Request, reader: Reader, picture: bytes, timeline: Timeline
+        self, request: Request, reader: Reader, picture: bytes, min_confidence: float
     ) -> bytes:
-        recognizer = reader.recognizer
-        question, min_confidence = reader.questioner.ask(b"")
+        recognizer, timeline = reader.recognizer, Timeline.of(request.scope)
         self.pool.admit()
         fitted = recognizer.fit(picture)
         item = (fitted, (timeline.receive_ended, time.perf_counter()), timeline)
         probabilities = await self.pool.run_together(reader.infer_each, item, _gone(request))
-        reading = recognizer.reading(fitted, probabilities, question)
+        reading = recognizer.reading(fitted, probabilities, PLAIN)
         return reader.answer(len(picture), reading, min_confidence)
 
     async def answer_batch(self, request: Request) -> bytes:
@@ -153,7 +151,7 @@ class Engine:
                 len(part),
             )
 
-        return answers.listed("answers", await self.in_parts(pictures, read))
+        return answers.listed("answers", await in_parts(self.pool, pictures, read))
 
     async def _quick_items(
         self, request: Request, reader: Reader, part: Sequence[bytes], min_confidence: float
@@ -181,33 +179,6 @@ class Engine:
         if not query:
             return reader.questioner.ask(query)
         return await self.pool.run(lambda: reader.questioner.ask(query))
-
-    async def in_parts(
-        self, pictures: Sequence[P], read: Callable[[Sequence[P]], Awaitable[Sequence[A]]]
-    ) -> list[A]:
-        """The answers of `read`, which is given a few of the pictures at a time.
-
-        Raises:
-            OverloadedError, ClientGoneError
-        """
-        self.pool.admit()
-        size = min(AT_ONCE, math.ceil(len(pictures) / self.pool.threads))
-        starts = range(0, len(pictures), size)
-        remaining = iter(starts)
-        answered: dict[int, Sequence[A]] = {}
-
-        async def run() -> None:
-            for start in remaining:
-                answered[start] = await read(pictures[start : start + size])
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                # One part more than threads, so that none of them has to wait for the next.
-                for _ in range(min(self.pool.threads + 1, len(starts))):
-                    group.create_task(run())
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return list(chain.from_iterable(answered[start] for start in starts))
 
     async def in_thread(
         self,

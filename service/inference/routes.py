@@ -23,6 +23,7 @@ from service.inference.schemas import (
     ServerReady,
 )
 from service.inference.tensors import BYTES, MalformedTensorError, Tensor
+from service.parts import in_parts
 from service.problems import Kind, ProblemError
 from service.reader import Reader
 from service.routes import RunningEngine
@@ -192,13 +193,17 @@ async def infer(request: Request) -> Response:
             )
 
         if tensor.datatype == BYTES:
-            readings = await engine.in_parts(
-                tensor.values, in_thread(lambda part: recognizer.read_all(part, question))
+            readings = await in_parts(
+                engine.pool,
+                tensor.values,
+                in_thread(lambda part: recognizer.read_all(part, question)),
             )
             outputs = offer.from_readings(readings)
         else:
-            rows = await engine.in_parts(
-                tensor.values, in_thread(lambda part: recognizer.infer(np.asarray(part)))
+            rows = await in_parts(
+                engine.pool,
+                tensor.values,
+                in_thread(lambda part: recognizer.infer(np.asarray(part))),
             )
             outputs = offer.from_probabilities(rows, recognizer.metadata)
     except MalformedTensorError as error:

@@ -1,42 +1,19 @@
 """What is read of a request part by part."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
-from service.engine import Engine
-from service.metrics import Metrics
-from service.ocr.recognizer import Recognizer
-from service.pool import OverloadedError
-from service.settings import Settings
-from tests.service import pools
-
-Test = Callable[[Engine], Coroutine[Any, Any, None]]
+from service.parts import in_parts
+from service.pool import OverloadedError, Pool
+from tests.service.pools import run
 
 
-@pytest.fixture
-def run(recognizer: Recognizer, settings: Settings) -> Callable[[Test], None]:
-    """Runs a test with an engine of two threads."""
-
-    def run(test: Test) -> None:
-        async def with_engine() -> None:
-            engine = Engine(recognizer, settings, Metrics())
-            try:
-                await test(engine)
-            finally:
-                engine.pool.close()
-
-        pools.run(with_engine)
-
-    return run
-
-
-def test_parts_overlap_and_keep_their_order(run: Callable[[Test], None]) -> None:
+def test_parts_overlap_and_keep_their_order() -> None:
     """One more than there are threads is on its way, so that no thread waits for the next."""
 
-    async def test(engine: Engine) -> None:
+    async def test() -> None:
         on_their_way: set[int] = set()
         most = 0
 
@@ -48,16 +25,16 @@ def test_parts_overlap_and_keep_their_order(run: Callable[[Test], None]) -> None
             on_their_way.remove(part[0])
             return [10 * item for item in part]
 
-        assert await engine.in_parts(range(50), read) == list(range(0, 500, 10))
+        assert await in_parts(Pool(2, 4, 1.0), range(50), read) == list(range(0, 500, 10))
         assert most == 3
 
     run(test)
 
 
-def test_the_first_failure_ends_the_rest(run: Callable[[Test], None]) -> None:
+def test_the_first_failure_ends_the_rest() -> None:
     """It is what the client is told; nothing more is begun, and what was is given up."""
 
-    async def test(engine: Engine) -> None:
+    async def test() -> None:
         begun, ended = [], []
 
         async def read(part: Sequence[int]) -> Sequence[int]:
@@ -69,7 +46,7 @@ def test_the_first_failure_ends_the_rest(run: Callable[[Test], None]) -> None:
             return part
 
         with pytest.raises(OverloadedError) as failure:
-            await engine.in_parts(range(64), read)
+            await in_parts(Pool(2, 4, 1.0), range(64), read)
         assert failure.value.retry_seconds == 7
         assert (begun, ended) == ([0, 4, 8], [])
 
