@@ -57,6 +57,11 @@ class Handover:
         self.backlog = -threads
         """Pictures that wait, less the threads that are free for them; below 0 some threads are."""
 
+    @property
+    def all_busy(self) -> bool:
+        """Whether no thread is free."""
+        return not self._free
+
     def put(self, tasks: Sequence[Task]) -> None:
         """Hands tasks over."""
         with self._lock:

@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from service.handover import Handover, Task, Work
+from service.placement import Place
 
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
@@ -72,7 +73,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._tasks = Handover(threads, at_once)
         for number in range(threads):
-            Thread(target=self._work, name=f"reader-{number}", daemon=True).start()
+            Thread(target=self._work, args=[number], name=f"reader-{number}", daemon=True).start()
 
     @property
     def waiting(self) -> int:
@@ -169,8 +170,10 @@ class Pool:
         self._hand_over()
         self._tasks.close()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
+        place = Place(number, self.threads)
         while tasks := self._tasks.get():
+            place.keep(own=self._tasks.all_busy)
             started = time.monotonic()
             refusals = [self._refusal(task, started) for task in tasks]
             due = [task for task, refusal in zip(tasks, refusals, strict=True) if not refusal]
