@@ -97,7 +97,7 @@ bench: $(TRAINING) ## what serving costs beside the model, and latency under loa
 	$(PY) -m benchmarks.serving --model $(MODEL) $(ARGS)
 	$(PY) -m benchmarks.report
 
-bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with LitServe, BentoML and Keras, installed apart
+bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with Keras, and with LitServe and BentoML, installed apart
 	$(PY) -m benchmarks.serving --model $(MODEL) --peers $(ARGS)
 	$(PY) -m benchmarks.report
 

@@ -45,13 +45,11 @@ def service(model: Path, workers: int = 1) -> Contender:
 
 def fast_peers(model: Path) -> list[Contender]:
     """The tutorial, which needs no package that the service does not need."""
-    return [
-        _uvicorn("FastAPI + onnxruntime", "fastapi_onnx", sys.executable, model, n) for n in (1, 2)
-    ]
+    return [_uvicorn("FastAPI + onnxruntime", "fastapi_onnx", model, n) for n in (1, 2)]
 
 
 def slow_peers(model: Path) -> list[Contender]:
-    """Peers with packages of their own; those that cannot be started say why."""
+    """Servers with packages of their own, which say why they cannot be started, and Keras."""
     python = str(PEERS_PYTHON)
     absent = None if PEERS_PYTHON.exists() else _HOW
     environment = {"OCR_MODEL_PATH": str(model), "BENTOML_DO_NOT_TRACK": "True"}
@@ -64,29 +62,15 @@ def slow_peers(model: Path) -> list[Contender]:
     bentoml += ["--host", HOST, "--port", "{port}"]
     recipe = Recipe("BentoML + onnxruntime", bentoml, environment, ready="/readyz")
     peers.append(Contender(recipe, 1, absent=absent))
-    run = _newest_run()
-    missing = absent or (None if run else "it needs a run in runs/, which `make train` makes")
-    variables = {"KERAS_RUN": str(run), "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    peers.append(_uvicorn("FastAPI + Keras", "fastapi_keras", python, model, 1, variables, missing))
+    settings = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    peers.append(_uvicorn("FastAPI + Keras", "fastapi_keras", model, 1, settings))
     return peers
 
 
 def _uvicorn(
-    name: str,
-    module: str,
-    python: str,
-    model: Path,
-    workers: int,
-    variables: Mapping[str, str] | None = None,
-    absent: str | None = None,
+    name: str, module: str, model: Path, workers: int, settings: Mapping[str, str] | None = None
 ) -> Contender:
-    command = [python, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--host", HOST]
+    command = [sys.executable, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--host", HOST]
     command += ["--port", "{port}", "--workers", str(workers)]
-    environment = {"OCR_MODEL_PATH": str(model), **(variables or {})}
-    return Contender(Recipe(name, command, environment, ready="/health"), workers, absent=absent)
-
-
-def _newest_run() -> Path | None:
-    """The newest folder of `runs/` with weights; any weights of the same graph take as long."""
-    weights = sorted(Path("runs").glob("*/best.weights.h5"))
-    return weights[-1].parent if weights else None
+    environment = {"OCR_MODEL_PATH": str(model), **(settings or {})}
+    return Contender(Recipe(name, command, environment, ready="/health"), workers)

@@ -57,7 +57,7 @@ def reads(server: Server, requests: Sequence[bytes], texts: Sequence[str]) -> bo
     status, body = exchange(server.address, requests[0])
     if status == 200 and all(text.encode() in body for text in texts):
         return True
-    progress(f"    left out: answered with {status}: {body[:200]!r}")
+    progress(f"    answered with {status}: {body[:200]!r}")
     return False
 
 
@@ -142,7 +142,11 @@ def measure(
     effort: Effort,
     cpus: set[int],
 ) -> list[dict[str, Any]]:
-    """All figures of one server, one row for each way of sending pictures that it knows."""
+    """All figures of one server, one row for each way of sending pictures that it knows.
+
+    Raises:
+        ServerError: it did not start, or does not read.
+    """
     rows = []
     texts, files = list(pictures), list(pictures.values())
     with running(contender.recipe, cpus) as server:
@@ -151,7 +155,7 @@ def measure(
             progress(f"  {payload.name}")
             requests = payload.requests(files)
             if not reads(server, requests, texts[: payload.pictures]):
-                continue
+                raise ServerError(f"it misreads pictures sent as {payload.name}")
             figures = cost(server, requests, payload, bare, effort.rounds)
             loads = []
             if payload.pictures == 1 and payload.connections > 1:
@@ -225,7 +229,7 @@ def main() -> None:
     effort = Effort(arguments.rounds, arguments.seconds)
     figures |= compare(contenders, arguments.model, effort, cpus)
     if not arguments.peers:
-        figures["skipped"].append("LitServe, BentoML and Keras: `make bench-peers` has them")
+        figures["skipped"].append("Keras, LitServe and BentoML: `make bench-peers` has them")
     measurement.write(figures, arguments.out)
 
 

@@ -53,18 +53,14 @@ def weights_in(graph: onnx.GraphProto, model: keras.Model) -> dict[str, Arrays] 
     return found
 
 
-def normalised(
-    model: keras.Model, weights: Mapping[str, Arrays], metadata: ModelMetadata
-) -> dict[str, Arrays]:
-    """The same weights, but with normalisations that normalise.
+def normalised(model: keras.Model, metadata: ModelMetadata) -> dict[str, Arrays]:
+    """The weights of an exported model, but with normalisations that normalise.
 
     In training they do so by the statistics of each batch. For the model to begin as it was, they
     have to scale and shift back what generated pictures make them normalise.
     """
-    for name, arrays in weights.items():
-        model.get_layer(name).set_weights(arrays)
+    found = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
     layers = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
-    found = dict(weights)
     if layers:
         pictures, _ = generated_tensors(
             _PICTURES, metadata.alphabet, (3, 8), metadata.width, metadata.height, seed=0
@@ -75,7 +71,7 @@ def normalised(
         for layer, values in zip(layers, inputs, strict=True):
             mean, variance = values.mean(axis=(0, 1, 2)), values.var(axis=(0, 1, 2))
             scale = np.sqrt(variance + layer.epsilon)
-            found[layer.name] = [scale, weights[layer.name][1] + mean, mean, variance]
+            found[layer.name] = [scale, found[layer.name][1] + mean, mean, variance]
     return found
 
 

@@ -12,6 +12,7 @@ import keras
 import onnx
 
 from service.ocr.exceptions import OcrError
+from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
 from training.architectures import ARCHITECTURES, build_model
 from training.config import TrainConfig
@@ -34,6 +35,32 @@ def with_start_found(config: TrainConfig, runs: Path) -> TrainConfig:
     return replace(config, init_from=str(Run.find(runs, config.init_from).folder))
 
 
+def exported_model(path: Path) -> tuple[keras.Model, ModelMetadata]:
+    """The Keras model that a model file was exported from, with its weights.
+
+    Its normalisations have no more than a bias to add; see `weights_in`.
+
+    Raises:
+        RunError: the file cannot be read, or is no export of an architecture that is known.
+    """
+    try:
+        metadata = Recognizer.load(path).metadata
+    except OcrError as error:
+        raise RunError(f"{path} cannot be started from: {error}") from error
+    graph = onnx.load(path).graph
+    for build in ARCHITECTURES.values():
+        model = build(metadata.width, metadata.height, len(metadata.alphabet) + 1)
+        weights = weights_in(graph, model)
+        if weights is not None:
+            for name, arrays in weights.items():
+                model.get_layer(name).set_weights(arrays)
+            return model, metadata
+    raise RunError(
+        f"{path} is no model as `make export-onnx` writes it; "
+        "start from the run that it was exported from instead."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class StartingWeights:
     """Weights by the names of layers, as Keras orders them, and the symbols of the classes."""
@@ -49,7 +76,8 @@ class StartingWeights:
             RunError: there is none, or its weights cannot be read.
         """
         if source.endswith(".onnx"):
-            return cls._of_file(Path(source))
+            model, metadata = exported_model(Path(source))
+            return cls(normalised(model, metadata), metadata.alphabet)
         run = Run.find(runs, source)
         facts = run.facts
         classes = len(facts.alphabet) + 1
@@ -58,23 +86,6 @@ class StartingWeights:
         return cls(
             {layer.name: layer.get_weights() for layer in model.layers if layer.weights},
             facts.alphabet,
-        )
-
-    @classmethod
-    def _of_file(cls, path: Path) -> "StartingWeights":
-        try:
-            metadata = Recognizer.load(path).metadata
-        except OcrError as error:
-            raise RunError(f"{path} cannot be started from: {error}") from error
-        graph = onnx.load(path).graph
-        for build in ARCHITECTURES.values():
-            model = build(metadata.width, metadata.height, len(metadata.alphabet) + 1)
-            weights = weights_in(graph, model)
-            if weights is not None:
-                return cls(normalised(model, weights, metadata), metadata.alphabet)
-        raise RunError(
-            f"{path} is no model as `make export-onnx` writes it; "
-            "start from the run that it was exported from instead."
         )
 
     def put_into(self, model: keras.Model, alphabet: str) -> list[str]:

@@ -71,6 +71,14 @@ def test_a_duel_that_fails_loses_no_figures(monkeypatch: pytest.MonkeyPatch) -> 
     assert outcome == {"rows": ROWS, "duels": [], "skipped": ["it did not start"]}
 
 
+def test_a_server_that_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is compared with nothing, and the page says why."""
+    monkeypatch.setattr(serving, "BareSession", lambda *arguments: None)
+    outcome = serving.compare([contender("peer")], Path("model"), serving.Effort(2, 1), {0})
+    reason = "peer: it misreads pictures sent as multipart"
+    assert outcome == {"rows": [], "duels": [], "skipped": [reason]}
+
+
 def test_servers_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ratio is that of rounds next to each other, however the machine's pace changes."""
     turns: list[str] = []

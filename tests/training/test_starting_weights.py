@@ -11,7 +11,7 @@ from training.export import convert
 from training.model import OUTPUT_LAYER, build_crnn
 from training.onnx_file import write_model
 from training.runs import Run
-from training.starting_weights import StartingWeights, with_start_found
+from training.starting_weights import StartingWeights, exported_model, with_start_found
 from training.synthetic import generated_tensors
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,10 @@ def test_the_bundled_model_can_be_trained_on() -> None:
     assert StartingWeights.find(str(BUNDLED), ROOT).put_into(model, metadata.alphabet) == []
     pictures, _ = generated_tensors(32, metadata.alphabet, (5, 5), *shape[:2], seed=5)
     expected = recognizer.infer(pictures)
-    assert np.allclose(model.predict(pictures, verbose=0), expected, atol=1e-5)
+    exported, facts = exported_model(BUNDLED)
+    assert facts == metadata
+    for each in (exported, model):
+        assert np.allclose(each.predict(pictures, verbose=0), expected, atol=1e-5)
     trained = np.asarray(model(pictures, training=True))
     assert np.mean(trained.argmax(axis=2) == expected.argmax(axis=2)) > 0.98
 
