@@ -69,7 +69,8 @@ def test_the_event_loop_goes_first() -> None:
 
     own = os.nice(0)
     before, inner, reader = in_a_thread(nicer)
-    assert own < before < reader < inner <= 19
+    assert own <= before <= reader <= inner <= 19
+    assert inner == min(19, own + 13)
     assert os.nice(0) == own
 
 
@@ -79,12 +80,31 @@ def test_a_system_that_does_not_allow_it(monkeypatch: pytest.MonkeyPatch) -> Non
     def forbidden(*arguments: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "sched_setaffinity", forbidden)
-    in_a_thread(lambda: Place(0, len(processors())).keep(own=True))
+    threads = len(processors())
+    for name in ("sched_setaffinity", "sched_getaffinity", "nice"):
+        monkeypatch.setattr(os, name, forbidden)
+        in_a_thread(lambda: Place(0, threads).keep(own=True))
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.delattr(os, "sched_setaffinity")
     monkeypatch.delattr(os, "sched_getaffinity")
     in_a_thread(lambda: Place(0, 1).keep(own=True))
+
+
+def test_processors_that_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's may be changed while it runs; what counts are those of the process by then."""
+    everywhere = {3, 5}
+    confined: list[set[int]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: everywhere)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda thread, to: confined.append(to))
+    place = in_a_thread(lambda: Place(1, 2))
+    place.keep(own=True)
+    everywhere = {5, 8}
+    place.keep(own=False)
+    place.keep(own=True)
+    everywhere = {0, 1, 2}
+    place.keep(own=False)
+    place.keep(own=True)
+    assert confined == [{5}, {5, 8}, {8}, {0, 1, 2}]
 
 
 def test_the_last_of_a_pool_that_is_busy_keeps_to_its_own_processor() -> None:
