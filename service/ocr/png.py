@@ -27,9 +27,8 @@ _SIZE = struct.Struct(">II")
 """Width and height, with which an IHDR begins."""
 
 _QUICK_BYTES = 1 << 15
-"""In which as many chunks fit as are walked in that time."""
-
 _QUICK_PIXELS = 1 << 15
+_QUICK_IDATS = 16
 
 
 def is_quick(data: bytes) -> bool:
@@ -41,7 +40,8 @@ def is_quick(data: bytes) -> bool:
     if not begin + _SIZE.size <= len(data) <= _QUICK_BYTES or not data.startswith(SIGNATURE):
         return False
     width, height = _SIZE.unpack_from(data, begin)
-    return bool(width * height <= _QUICK_PIXELS)
+    plain = b"eXIf" not in data and data.count(b"IDAT") <= _QUICK_IDATS
+    return bool(plain and width * height <= _QUICK_PIXELS)
 
 
 def without_metadata(data: bytes) -> bytes:

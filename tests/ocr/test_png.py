@@ -117,6 +117,14 @@ def test_quick_ones_are_small_by_all_measures() -> None:
     assert not is_quick(encode(draw("ab"), "BMP"))
 
 
+def test_quick_ones_are_plain_all_through() -> None:
+    """Turning a picture means writing all of its Exif anew, and each chunk takes time."""
+    tiny = [chunk(b"IDAT", b"x")]
+    assert is_quick(SIGNATURE + header(200, 50) + b"".join(16 * tiny))
+    assert not is_quick(SIGNATURE + header(200, 50) + b"".join(17 * tiny))
+    assert not is_quick(behind_header(chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0")))
+
+
 def test_what_is_no_picture_is_not_quick() -> None:
     """Whoever decodes it tells what is wrong."""
     for length in range(24):
