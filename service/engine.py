@@ -13,6 +13,9 @@ from service.deference import Deference
 from service.keys import ApiKeys
 from service.metrics import Metrics
 from service.ocr.decoder import PLAIN, Question
+from service.ocr.gray import FloatArray
+from service.ocr.png import is_quick
+from service.ocr.preprocessing import Fitted
 from service.ocr.recognizer import Recognizer
 from service.parts import in_parts
 from service.pool import OverloadedError, Pool
@@ -64,10 +67,9 @@ class Engine:
     def overloaded(self) -> bytes | None:
         """The answer to pictures that would wait too long, for the server to give at once."""
         try:
-            self.pool.admit()
+            self._admit()
         except OverloadedError as error:
             self.metrics.refused()
-            self._deference.ask()
             return self._refusal(error.retry_seconds)
         self.pool.expect()
         return None
@@ -85,7 +87,14 @@ class Engine:
             OverloadedError: its picture would wait too long.
         """
         self._keys.check(request.headers)
-        self.pool.admit()
+        self._admit()
+
+    def _admit(self) -> None:
+        try:
+            self.pool.admit()
+        except OverloadedError:
+            self._deference.ask()
+            raise
 
     async def answer(self, request: Request) -> bytes:
         """The JSON of `schemas.Prediction` for the one picture of a request.
@@ -101,23 +110,31 @@ class Engine:
         reader, query = self.reader, request.scope["query_string"]
         if not query:
             question, min_confidence = reader.questioner.ask(query)
-            if self._is_quick([picture], question, reader):
+            if self._is_quick([picture], question):
                 return await self._quick_answer(request, reader, picture, min_confidence)
         item = (picture, query, timeline)
         return await self.pool.run_together(reader.answer_each, item, _gone(request))
 
     def _is_quick(
-        self, pictures: Sequence[bytes | ProblemError], question: Question, reader: Reader
+        self, pictures: Sequence[bytes | ProblemError], question: Question
     ) -> TypeGuard[Sequence[bytes]]:
-        """Whether the event loop can do all but run the model."""
-        # While it refuses, who is to be refused would wait for every picture that it decodes.
-        return not self._deference.defers and reader.is_quick(pictures, question)
+        """Whether all but the model takes too little time to be worth another thread's.
+
+        The event loop then does it, and has only `infer_each` done elsewhere: threads that need the
+        interpreter for moments only wait less for each other. But while it refuses, who is to be
+        refused would wait for every picture that it decodes.
+        """
+        return (
+            question is PLAIN
+            and not self._deference.defers
+            and all(isinstance(picture, bytes) and is_quick(picture) for picture in pictures)
+        )
 
     async def _quick_answer(
         self, request: Request, reader: Reader, picture: bytes, min_confidence: float
     ) -> bytes:
         recognizer, timeline = reader.recognizer, Timeline.of(request.scope)
-        self.pool.admit()
+        self._admit()
         fitted = recognizer.fit(picture)
         item = (fitted, (timeline.receive_ended, time.perf_counter()), timeline)
         probabilities = await self.pool.run_together(reader.infer_each, item, _gone(request))
@@ -142,7 +159,7 @@ class Engine:
         self.metrics.received(timeline.received())
 
         async def read(part: Sequence[bytes | ProblemError]) -> Sequence[bytes]:
-            if self._is_quick(part, question, reader):
+            if self._is_quick(part, question):
                 return await self._quick_items(request, reader, part, min_confidence)
             return await self.in_thread(
                 request,
@@ -159,13 +176,16 @@ class Engine:
         recognizer = reader.recognizer
         began = time.perf_counter()
         fitted = recognizer.fit_each(part)
-        probabilities = await self.in_thread(
-            request,
-            recognizer,
-            lambda: recognizer.infer_each(fitted),
-            len(part),
-            (began, time.perf_counter()),
-        )
+        sound = sum(isinstance(one, Fitted) for one in fitted)
+        probabilities: Sequence[FloatArray] = []
+        if sound:
+            probabilities = await self.in_thread(
+                request,
+                recognizer,
+                lambda: recognizer.infer_each(fitted),
+                sound,
+                (began, time.perf_counter()),
+            )
         outcomes = recognizer.readings(fitted, probabilities, [PLAIN] * len(part))
         return reader.items(part, outcomes, min_confidence)
 

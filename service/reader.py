@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self, TypeGuard
+from typing import Any, Self
 
 from service import answers
-from service.ocr.decoder import PLAIN, Question, Reading
+from service.ocr.decoder import Question, Reading
 from service.ocr.exceptions import PictureError
 from service.ocr.gray import FloatArray
-from service.ocr.png import is_quick
 from service.ocr.preprocessing import Fitted
 from service.ocr.recognizer import Recognizer
 from service.problems import DOMAIN_KINDS, ProblemError, problem_of
@@ -90,18 +89,6 @@ class Reader:
             timeline.note((timeline.receive_ended, began), self.recognizer)
             given.append(self.answer(len(picture), reading, question[1]))
         return given
-
-    def is_quick(
-        self, pictures: Sequence[bytes | ProblemError], question: Question
-    ) -> TypeGuard[Sequence[bytes]]:
-        """Whether all but the model takes too little time to be worth another thread's.
-
-        Then whoever asks may take the recognizer's steps one by one, and have only `infer_each`
-        done elsewhere. Threads that need the interpreter for moments only wait less for each other.
-        """
-        return question is PLAIN and all(
-            isinstance(picture, bytes) and is_quick(picture) for picture in pictures
-        )
 
     def infer_each(
         self, requests: Sequence[tuple[Fitted, Interval, Timeline]]

@@ -12,6 +12,7 @@ from service.app import create_app
 from service.inference.messages import InferenceRequest
 from service.ocr.decoder import Decoder
 from service.ocr.recognizer import Recognizer
+from service.pool import OverloadedError
 from service.questions import Questioner
 from service.reader import Reader
 from service.settings import Settings
@@ -141,6 +142,35 @@ def test_the_event_loop_decodes_nothing_while_it_refuses(
     monkeypatch.setattr(client.app.state.engine._deference, "defers", True)
     assert text_in(client, path, SMALL) == "ab"
     assert set(places.values()) == {"reader"}
+
+
+def test_whatever_refuses_has_the_event_loop_defer(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what the protocol does not refuse by itself, such as requests of a page or below /v2."""
+
+    def full() -> None:
+        raise OverloadedError(1)
+
+    engine = client.app.state.engine
+    assert not engine._deference.defers
+    monkeypatch.setattr(engine.pool, "admit", full)
+    assert client.post("/predict", files={"file": SMALL}).status_code == 503
+    assert engine._deference.defers
+
+
+def test_broken_pictures_alone_need_no_thread(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do they count as pictures that were read, and quickly."""
+
+    def forbidden(*arguments: object, **options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(client.app.state.engine.pool, "run", forbidden)
+    files = [("files", SMALL[:-30])] * 5
+    answers = client.post("/predict/batch", files=files).json()["answers"]
+    assert [a["problem"]["type"] for a in answers] == 5 * ["/problems/undecodable-picture"]
 
 
 def test_where_it_is_done_changes_nothing(client: TestClient) -> None:
