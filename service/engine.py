@@ -168,7 +168,8 @@ class Engine:
                 len(part),
             )
 
-        return answers.listed("answers", await in_parts(self.pool, pictures, read))
+        ahead = self._is_quick(pictures, question)
+        return answers.listed("answers", await in_parts(self.pool, pictures, read, ahead))
 
     async def _quick_items(
         self, request: Request, reader: Reader, part: Sequence[bytes], min_confidence: float

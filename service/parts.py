@@ -14,12 +14,17 @@ A = TypeVar("A")
 
 
 async def in_parts(
-    pool: Pool, pictures: Sequence[P], read: Callable[[Sequence[P]], Awaitable[Sequence[A]]]
+    pool: Pool,
+    pictures: Sequence[P],
+    read: Callable[[Sequence[P]], Awaitable[Sequence[A]]],
+    ahead: bool = False,
 ) -> list[A]:
     """The answers of `read`, which is given a few of the pictures at a time, in their order.
 
     Args:
         pool: that `read` has threads of.
+        ahead: whether one part more than there are threads may be on its way, so that none of them
+            has to wait for the next; only if it need not wait for long.
 
     Raises:
         OverloadedError: the first of them would wait too long.
@@ -28,6 +33,7 @@ async def in_parts(
     pool.admit()
     size = min(AT_ONCE, math.ceil(len(pictures) / pool.threads))
     starts = range(0, len(pictures), size)
+    ahead = ahead and pool.soon_done(size)
     remaining = iter(starts)
     answered: dict[int, Sequence[A]] = {}
 
@@ -37,9 +43,9 @@ async def in_parts(
 
     try:
         async with asyncio.TaskGroup() as group:
-            # One part more than threads, so that none of them has to wait for the next.
-            for _ in range(min(pool.threads + 1, len(starts))):
+            for _ in range(min(pool.threads + ahead, len(starts))):
                 group.create_task(run())
+                await asyncio.sleep(0)  # What it does here before it waits keeps others waiting.
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return list(chain.from_iterable(answered[start] for start in starts))

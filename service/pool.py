@@ -84,6 +84,10 @@ class Pool:
     def _backlog(self) -> int:
         return self._tasks.backlog + sum(task.weight for task in self._submitted)
 
+    def soon_done(self, pictures: int) -> bool:
+        """Whether so many are known to be read within the time that a picture may wait."""
+        return 0 < pictures * self.mean_seconds <= self._most_seconds
+
     def admit(self) -> None:
         """Refuses what would wait too long; cheap enough to be asked before a body is read.
 
