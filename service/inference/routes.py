@@ -23,6 +23,7 @@ from service.inference.schemas import (
     ServerReady,
 )
 from service.inference.tensors import BYTES, MalformedTensorError, Tensor
+from service.ocr.decoder import Question
 from service.parts import in_parts
 from service.problems import Kind, ProblemError
 from service.reader import Reader
@@ -40,6 +41,9 @@ _QUICK_BYTES = 1 << 16
 
 _QUICK_ELEMENTS = 500
 """Of tensors, that become JSON in that time."""
+
+_WITHOUT_EFFECT = {"alternatives", "min_confidence", "matrix"}
+"""Parameters of `/predict` that the protocol's answers have no place for."""
 
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 _NOT_READY = {"_503": "No model is ready"}
@@ -176,8 +180,13 @@ async def infer(request: Request) -> Response:
     engine = engine_of(request)
     engine.admit(request)
     reader = served(request, engine)
+    for name in sorted(_WITHOUT_EFFECT & request.query_params.keys()):
+        raise ProblemError(
+            problems.INVALID_PARAMETER, f"{name}: it changes nothing here; /predict heeds it."
+        )
     try:
-        question, _ = await engine.ask(request, reader)
+        asked, _ = await engine.ask(request, reader)
+        question = Question(constraint=asked.constraint)
         timeline = Timeline.of(request.scope)
         timeline.receiving()
         inference = await _received(request)

@@ -91,6 +91,13 @@ def test_constraints(client: TestClient) -> None:
     assert_refused(client.post(f"{INFER}?no=1", json=pictures(PICTURE)), 422, "no such parameter")
 
 
+@pytest.mark.parametrize("query", ["alternatives=2", "min_confidence=0.5", "matrix=true"])
+def test_what_answers_have_no_place_for(client: TestClient, query: str) -> None:
+    """A parameter that would change nothing is refused, and not taken as if it did."""
+    answer = client.post(f"{INFER}?length=4&{query}", json=pictures(PICTURE))
+    assert_refused(answer, 422, f"{query.partition('=')[0]}: it changes nothing here")
+
+
 @pytest.mark.parametrize("nested", [True, False])
 def test_probabilities(client: TestClient, nested: bool) -> None:
     """An image tensor in JSON gives the model's rows; a large one, too."""
