@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from service.app import create_app
 from service.inference.messages import InferenceRequest
@@ -17,6 +18,7 @@ from service.questions import Questioner
 from service.reader import Reader
 from service.settings import Settings
 from tests import stripes
+from tests.pngs import behind_header, chunk
 from tests.service.test_predict import assert_problem
 from tests.service.test_questions import BETWEEN_A_AND_B
 
@@ -114,12 +116,13 @@ def text_in(client: TestClient, path: str, picture: bytes) -> str:
         (SMALL, "", "loop"),
         (stripes.encode(stripes.draw("ab").resize((2000, 1000))), "", "reader"),
         (SMALL + bytes(100_000), "", "reader"),
+        (behind_header(chunk(b"eXIf", Image.Exif().tobytes()[6:])), "", "reader"),
         (stripes.encode(stripes.draw("ab"), "BMP"), "", "reader"),
         (SMALL, "?alternatives=1", "reader"),
         (SMALL, "?pattern=ab", "reader"),
         (SMALL, "?matrix=true", "reader"),
     ],
-    ids=["small", "large", "long", "bmp", "alternatives", "pattern", "matrix"],
+    ids=["small", "large", "long", "exif", "bmp", "alternatives", "pattern", "matrix"],
 )
 def test_only_what_is_quick_is_done_in_the_event_loop(
     path: str,
