@@ -1,18 +1,15 @@
 """The endpoints of the Open Inference Protocol."""
 
-import math
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 
 from service import __version__, problems, routes
 from service.document import reference
-from service.engine import Engine, engine_of
+from service.engine import engine_of
 from service.inference import offer
 from service.inference.errors import PREFIX, documented_errors
-from service.inference.messages import LENGTH_HEADER, InferenceRequest, encoded
+from service.inference.infer import ENCODED, MALFORMED, inferred
 from service.inference.schemas import (
     Inference,
     InferenceBody,
@@ -22,29 +19,13 @@ from service.inference.schemas import (
     ServerMetadata,
     ServerReady,
 )
-from service.inference.tensors import BYTES, MalformedTensorError, Tensor
-from service.ocr.decoder import Question
-from service.parts import in_parts
 from service.problems import Kind, ProblemError
 from service.reader import Reader
 from service.routes import RunningEngine
-from service.timeline import Timeline
-from service.uploads import read_body
 
 router = APIRouter(prefix=PREFIX, tags=["Open Inference Protocol"])
 
 _NO_SUCH_MODEL = Kind(404, "no-such-model", "No such model, or version of it")
-_MALFORMED = Kind(400, "malformed-inference", "Malformed request, or a picture that is none")
-_ENCODED = Kind(415, "encoded-inference", "A content encoding")
-_QUICK_BYTES = 1 << 16
-"""Of JSON, that are parsed in less than the time that handing them to a thread and back takes."""
-
-_QUICK_ELEMENTS = 500
-"""Of tensors, that become JSON in that time."""
-
-_WITHOUT_EFFECT = {"alternatives", "min_confidence", "matrix"}
-"""Parameters of `/predict` that the protocol's answers have no place for."""
-
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 _NOT_READY = {"_503": "No model is ready"}
 _OF_A_MODEL = {"_404": _NO_SUCH_MODEL.title} | _NOT_READY
@@ -159,11 +140,11 @@ _INFER: dict[str, Any] = {
     summary="Infer",
     response_model=Inference,
     responses=documented_errors(
-        _400=_MALFORMED.title,
+        _400=MALFORMED.title,
         _401=problems.UNAUTHORIZED.title,
         _404=_NO_SUCH_MODEL.title,
         _413=problems.UPLOAD_TOO_LARGE.title,
-        _415=_ENCODED.title,
+        _415=ENCODED.title,
         _422=problems.INVALID_PARAMETER.title,
         _500=problems.INTERNAL_ERROR.title,
         _503="Too many requests at the moment, or no model is ready",
@@ -179,81 +160,4 @@ async def infer(request: Request) -> Response:
     """
     engine = engine_of(request)
     engine.admit(request)
-    reader = served(request, engine)
-    for name in sorted(_WITHOUT_EFFECT & request.query_params.keys()):
-        raise ProblemError(
-            problems.INVALID_PARAMETER, f"{name}: it changes nothing here; /predict heeds it."
-        )
-    try:
-        asked, _ = await engine.ask(request, reader)
-        question = Question(constraint=asked.constraint)
-        timeline = Timeline.of(request.scope)
-        timeline.receiving()
-        inference = await _received(request)
-        engine.metrics.received(timeline.received())
-        settings, recognizer = engine.settings, reader.recognizer
-        tensor = offer.checked(
-            inference, recognizer.metadata, settings.max_batch, settings.max_upload_bytes
-        )
-
-        def in_thread(work: Callable[[Any], Any]) -> Callable[[Any], Awaitable[Any]]:
-            return lambda part: engine.in_thread(
-                request, recognizer, lambda: work(part), pictures=len(part)
-            )
-
-        if tensor.datatype == BYTES:
-            readings = await in_parts(
-                engine.pool,
-                tensor.values,
-                in_thread(lambda part: recognizer.read_all(part, question)),
-            )
-            outputs = offer.from_readings(readings)
-        else:
-            rows = await in_parts(
-                engine.pool,
-                tensor.values,
-                in_thread(lambda part: recognizer.infer(np.asarray(part))),
-            )
-            outputs = offer.from_probabilities(rows, recognizer.metadata)
-    except MalformedTensorError as error:
-        raise ProblemError(_MALFORMED, str(error)) from error
-    return await _answer(engine, inference, outputs, reader)
-
-
-async def _received(request: Request) -> InferenceRequest:
-    """The request in a body.
-
-    Raises:
-        MalformedTensorError: there is none.
-        ProblemError: it is too large, or encoded.
-    """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise ProblemError(_ENCODED, f"the body is sent as {encoding[:100]}; send it as it is.")
-    engine = engine_of(request)
-    body = await read_body(request, engine.settings.max_batch_bytes)
-    length = request.headers.get(LENGTH_HEADER)
-    if len(body) <= _QUICK_BYTES:
-        return InferenceRequest.parse(body, length)
-    return await engine.pool.run(lambda: InferenceRequest.parse(body, length))
-
-
-async def _answer(
-    engine: Engine, inference: InferenceRequest, tensors: list[Tensor], reader: Reader
-) -> Response:
-    model = reader.recognizer.metadata
-    head = {"model_name": model.name, "model_version": model.version}
-    if inference.identity is not None:
-        head["id"] = inference.identity
-    by_name = {tensor.name: tensor for tensor in tensors}
-    wanted = inference.outputs or dict.fromkeys(by_name, inference.binary)
-    given = [(by_name[name], binary) for name, binary in wanted.items()]
-    if any(math.prod(tensor.shape) > _QUICK_ELEMENTS and not binary for tensor, binary in given):
-        body, length = await engine.pool.run(lambda: encoded(head, given))
-    else:
-        body, length = encoded(head, given)
-    if not any(wanted.values()):
-        return Response(body, media_type="application/json")
-    return Response(
-        body, headers={LENGTH_HEADER: str(length)}, media_type="application/octet-stream"
-    )
+    return await inferred(request, engine, served(request, engine))

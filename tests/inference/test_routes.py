@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
-from service.inference import routes
+from service.inference import infer
 from service.inference.messages import LENGTH_HEADER, encoded
 from service.ocr.recognizer import Recognizer
 from service.pool import OverloadedError, Pool
@@ -77,7 +77,7 @@ def test_large_tensors_are_written_in_a_thread(client: TestClient) -> None:
 
     rows = np.zeros((30, stripes.WIDTH, stripes.HEIGHT, 1), np.float32)
     tensor = {"name": "image", "datatype": "FP32", "shape": list(rows.shape)}
-    with patch.object(routes, "encoded", written):
+    with patch.object(infer, "encoded", written):
         sent = {"inputs": [tensor | {"data": rows.ravel().tolist()}]}
         (output,) = client.post(INFER, json=sent).json()["outputs"]
     assert output["shape"] == [30, stripes.TIME_STEPS, len(stripes.ALPHABET) + 1]
