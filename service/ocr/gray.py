@@ -86,7 +86,9 @@ def _gray(image: Image.Image, transparent: bool) -> FloatArray:
     if image.mode == "CMYK":
         # Straight to L would skip Pillow's colour conversion and read the inks as RGB.
         image = image.convert("RGB")
-    return np.asarray(image.convert("L"), np.float32) / _FULL
+    if image.mode != "L":
+        image = image.convert("L")
+    return np.asarray(image, np.float32) / _FULL
 
 
 def _is_opaque(image: Image.Image) -> bool:

@@ -6,6 +6,8 @@ W3C's Portable Network Graphics specification, third edition.
 """
 
 import struct
+import zlib
+from typing import NamedTuple
 
 from service.ocr.exceptions import UndecodableError
 
@@ -22,13 +24,25 @@ _MOST_OTHERS = 64
 
 _HEAD = struct.Struct(">I4s")
 _CRC_BYTES = 4
-_HEADER_BYTES = 13
-_SIZE = struct.Struct(">II")
-"""Width and height, with which an IHDR begins."""
+_HEADER = struct.Struct(">IIBB3s")
+"""Of an IHDR: width, height, bits of a sample, colour type, and three methods."""
 
-_QUICK_BYTES = 1 << 15
+_HEADER_AT = len(SIGNATURE) + _HEAD.size
+_HEADER_END = _HEADER_AT + _HEADER.size
+_MODES = {(8, 0): "L", (8, 2): "RGB", (8, 4): "LA", (8, 6): "RGBA"}
+"""Pillow's names for the bits and colour types that it has modes of."""
+
+_SMALL_BYTES = 1 << 15
 _QUICK_PIXELS = 1 << 15
 _QUICK_IDATS = 16
+
+
+class Pixels(NamedTuple):
+    """What a plain PNG holds: its mode in Pillow's terms, its size, and its compressed rows."""
+
+    mode: str
+    size: tuple[int, int]
+    stream: bytes
 
 
 def is_quick(data: bytes) -> bool:
@@ -36,10 +50,9 @@ def is_quick(data: bytes) -> bool:
 
     It says so itself; what says otherwise further on, `without_metadata` refuses.
     """
-    begin = len(SIGNATURE) + _HEAD.size
-    if not begin + _SIZE.size <= len(data) <= _QUICK_BYTES or not data.startswith(SIGNATURE):
+    if not _HEADER_END <= len(data) <= _SMALL_BYTES or not data.startswith(SIGNATURE):
         return False
-    width, height = _SIZE.unpack_from(data, begin)
+    width, height, *_ = _HEADER.unpack_from(data, _HEADER_AT)
     plain = b"eXIf" not in data and data.count(b"IDAT") <= _QUICK_IDATS
     return bool(plain and width * height <= _QUICK_PIXELS)
 
@@ -65,7 +78,7 @@ def without_metadata(data: bytes) -> bytes:
         if position + _HEAD.size + _CRC_BYTES > len(data):
             raise UndecodableError("The PNG is cut short.")
         length, kind = _HEAD.unpack_from(data, position)
-        if (kind == b"IHDR") == bool(chunks) or (not chunks and length != _HEADER_BYTES):
+        if (kind == b"IHDR") == bool(chunks) or (not chunks and length != _HEADER.size):
             raise UndecodableError("The PNG header cannot be read.")
         chunks += 1
         others += kind != b"IDAT"
@@ -84,3 +97,36 @@ def without_metadata(data: bytes) -> bytes:
     if not kept and position == len(data):
         return data
     return b"".join([SIGNATURE, *kept, data[begin:position]])
+
+
+def plain_pixels(data: bytes) -> Pixels | None:
+    """What a small PNG holds, if no other chunk says more about it, as of most pictures.
+
+    To decode this costs half of what it does to have Pillow find it.
+
+    Args:
+        data: from `without_metadata`.
+
+    Returns:
+        None for one that is large or broken, or has a palette, a transparent colour, an
+        orientation, several passes, or other than eight bits a sample.
+    """
+    if len(data) > _SMALL_BYTES:
+        return None
+    width, height, bits, colour, methods = _HEADER.unpack_from(data, _HEADER_AT)
+    mode = _MODES.get((bits, colour))
+    position = _HEADER_END + _CRC_BYTES
+    checksum = zlib.crc32(data[_HEADER_AT:_HEADER_END], zlib.crc32(b"IHDR"))
+    sound = checksum == int.from_bytes(data[_HEADER_END:position])
+    if mode is None or any(methods) or not sound:
+        return None
+    stream: list[bytes] = []
+    while True:
+        length, kind = _HEAD.unpack_from(data, position)
+        begin = position + _HEAD.size
+        if kind == b"IEND":
+            return Pixels(mode, (width, height), b"".join(stream))
+        if kind != b"IDAT":
+            return None
+        stream.append(data[begin : begin + length])
+        position = begin + length + _CRC_BYTES

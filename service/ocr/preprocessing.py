@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
 from service.ocr.gray import FloatArray as FloatArray
 from service.ocr.gray import gray, stretched
-from service.ocr.png import SIGNATURE, without_metadata
+from service.ocr.png import SIGNATURE, Pixels, plain_pixels, without_metadata
 
 DEFAULT_MAX_PIXELS = 4_000_000
 """Width × height above which a picture is refused unread."""
@@ -118,8 +118,42 @@ def decode_gray(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray
     return _decoded(data, max_pixels, gray)
 
 
+class _Undecoded(NamedTuple):
+    """A picture whose size is known, and what decodes it upright."""
+
+    size: tuple[int, int]
+    decode: Callable[[], Image.Image]
+
+
 def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T:
-    """What is made of a decoded picture, which is upright by then."""
+    """What is made of a decoded picture."""
+    picture_format = _checked_format(data)
+    pixels = None
+    if picture_format == "PNG":
+        data = without_metadata(data)
+        pixels = plain_pixels(data)
+    picture = _plain(pixels) if pixels else _opened(data, picture_format, max_pixels)
+    width, height = picture.size
+    if width * height > max_pixels or max(picture.size) > MAX_SIDE:
+        raise PictureTooLargeError(
+            f"The picture has {width}×{height} pixels; "
+            f"at most {max_pixels} in all, and {MAX_SIDE} a side, are read."
+        )
+    if width == 0 or height == 0:
+        raise UndecodableError(f"The picture has {width}×{height} pixels: none.")
+    try:
+        with _LARGE if width * height > _LARGE_PIXELS else nullcontext():
+            try:
+                return use(picture.decode())
+            finally:
+                del picture  # before the next one is decoded
+    except Exception as error:
+        # Pillow answers a broken file with half a dozen unrelated exception types.
+        raise UndecodableError(f"The {picture_format} data are broken or cut short.") from error
+
+
+def _checked_format(data: bytes) -> str:
+    """One of `FORMATS`, of what does not look as if it took very long to decode."""
     if not data:
         raise UndecodableError("The picture is empty: 0 bytes were sent.")
     picture_format = sniff_format(data)
@@ -131,10 +165,16 @@ def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T
         _check_jpeg(data)
     if picture_format == "BMP" and data[_BMP_COMPRESSION] in _RUN_LENGTHS:
         raise UndecodableError("The BMP is run-length encoded; save it uncompressed, or as a PNG.")
-    if picture_format == "PNG":
-        data = without_metadata(data)
+    return picture_format
+
+
+def _plain(pixels: Pixels) -> _Undecoded:
+    mode, size, stream = pixels
+    return _Undecoded(size, lambda: Image.frombytes(mode, size, stream, "zip", mode))
+
+
+def _opened(data: bytes, picture_format: str, max_pixels: int) -> _Undecoded:
     try:
-        # Pillow answers a broken file with half a dozen unrelated exception types.
         image: Image.Image = Image.open(io.BytesIO(data), formats=[picture_format])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureTooLargeError(
@@ -142,27 +182,14 @@ def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T
         ) from error
     except Exception as error:
         raise UndecodableError(f"The {picture_format} header cannot be read.") from error
-    if image.width * image.height > max_pixels or max(image.size) > MAX_SIDE:
-        raise PictureTooLargeError(
-            f"The picture has {image.width}×{image.height} pixels; "
-            f"at most {max_pixels} in all, and {MAX_SIDE} a side, are read."
-        )
-    if image.width == 0 or image.height == 0:
-        raise UndecodableError(f"The picture has {image.width}×{image.height} pixels: none.")
-    large = image.width * image.height > _LARGE_PIXELS
-    try:
-        with _LARGE if large else nullcontext():
-            image.load()
-            if picture_format == "PNG":
-                _scale_transparent_key(image, data[_BIT_DEPTH_OFFSET])
-            if _is_turned(image):
-                image = ImageOps.exif_transpose(image)
-            try:
-                return use(image)
-            finally:
-                del image  # before the next one is decoded
-    except Exception as error:
-        raise UndecodableError(f"The {picture_format} data are broken or cut short.") from error
+
+    def decode() -> Image.Image:
+        image.load()
+        if picture_format == "PNG":
+            _scale_transparent_key(image, data[_BIT_DEPTH_OFFSET])
+        return ImageOps.exif_transpose(image) if _is_turned(image) else image
+
+    return _Undecoded(image.size, decode)
 
 
 def _check_jpeg(data: bytes) -> None:
