@@ -1,9 +1,8 @@
 """What the endpoints share while the application runs: model, threads, limits and keys."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeGuard, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -12,18 +11,16 @@ from service.cpu import cpu_threads
 from service.deference import Deference
 from service.keys import ApiKeys
 from service.metrics import Metrics
-from service.ocr.decoder import PLAIN, Question
-from service.ocr.gray import FloatArray
-from service.ocr.png import is_quick
-from service.ocr.preprocessing import Fitted
+from service.ocr.decoder import Question
 from service.ocr.recognizer import Recognizer
 from service.parts import in_parts
 from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
 from service.protocol import GONE
+from service.quick import QuickReading, are_quick
 from service.reader import AT_ONCE, Reader
 from service.settings import Settings
-from service.timeline import Interval, Timeline
+from service.timeline import Timeline
 from service.uploads import read_picture, read_pictures
 
 A = TypeVar("A")
@@ -110,36 +107,19 @@ class Engine:
         reader, query = self.reader, request.scope["query_string"]
         if not query:
             question, min_confidence = reader.questioner.ask(query)
-            if self._is_quick([picture], question):
-                return await self._quick_answer(request, reader, picture, min_confidence)
+            if self._may_decode and are_quick([picture], question):
+                self._admit()
+                return await self._quick(request, reader).answer(picture, min_confidence)
         item = (picture, query, timeline)
         return await self.pool.run_together(reader.answer_each, item, _gone(request))
 
-    def _is_quick(
-        self, pictures: Sequence[bytes | ProblemError], question: Question
-    ) -> TypeGuard[Sequence[bytes]]:
-        """Whether all but the model takes too little time to be worth another thread's.
+    @property
+    def _may_decode(self) -> bool:
+        """Whether the event loop has time for pictures; who is to be refused would wait for it."""
+        return not self._deference.defers
 
-        The event loop then does it, and has only `infer_each` done elsewhere: threads that need the
-        interpreter for moments only wait less for each other. But while it refuses, who is to be
-        refused would wait for every picture that it decodes.
-        """
-        return (
-            question is PLAIN
-            and not self._deference.defers
-            and all(isinstance(picture, bytes) and is_quick(picture) for picture in pictures)
-        )
-
-    async def _quick_answer(
-        self, request: Request, reader: Reader, picture: bytes, min_confidence: float
-    ) -> bytes:
-        recognizer, timeline = reader.recognizer, Timeline.of(request.scope)
-        self._admit()
-        fitted = recognizer.fit(picture)
-        item = (fitted, (timeline.receive_ended, time.perf_counter()), timeline)
-        probabilities = await self.pool.run_together(reader.infer_each, item, _gone(request))
-        reading = recognizer.reading(fitted, probabilities, PLAIN)
-        return reader.answer(len(picture), reading, min_confidence)
+    def _quick(self, request: Request, reader: Reader) -> QuickReading:
+        return QuickReading(self.pool, reader, Timeline.of(request.scope), _gone(request))
 
     async def answer_batch(self, request: Request) -> bytes:
         """The JSON of `schemas.Batch` for the pictures of a request.
@@ -158,37 +138,20 @@ class Engine:
         )
         self.metrics.received(timeline.received())
 
-        async def read(part: Sequence[bytes | ProblemError]) -> Sequence[bytes]:
-            if self._is_quick(part, question):
-                return await self._quick_items(request, reader, part, min_confidence)
-            return await self.in_thread(
-                request,
-                reader.recognizer,
-                lambda: reader.answer_batch(part, question, min_confidence),
-                len(part),
+        if self._may_decode and are_quick(pictures, question):
+            items = await self._quick(request, reader).items(pictures, min_confidence)
+        else:
+            items = await in_parts(
+                self.pool,
+                pictures,
+                lambda part: self.in_thread(
+                    request,
+                    reader.recognizer,
+                    lambda: reader.answer_batch(part, question, min_confidence),
+                    len(part),
+                ),
             )
-
-        ahead = self._is_quick(pictures, question)
-        return answers.listed("answers", await in_parts(self.pool, pictures, read, ahead))
-
-    async def _quick_items(
-        self, request: Request, reader: Reader, part: Sequence[bytes], min_confidence: float
-    ) -> Sequence[bytes]:
-        recognizer = reader.recognizer
-        began = time.perf_counter()
-        fitted = recognizer.fit_each(part)
-        sound = sum(isinstance(one, Fitted) for one in fitted)
-        probabilities: Sequence[FloatArray] = []
-        if sound:
-            probabilities = await self.in_thread(
-                request,
-                recognizer,
-                lambda: recognizer.infer_each(fitted),
-                sound,
-                (began, time.perf_counter()),
-            )
-        outcomes = recognizer.readings(fitted, probabilities, [PLAIN] * len(part))
-        return reader.items(part, outcomes, min_confidence)
+        return answers.listed("answers", items)
 
     async def ask(self, request: Request, reader: Reader) -> tuple[Question, float]:
         """What a request's query asks; in a thread, for a pattern in it takes time.
@@ -207,17 +170,13 @@ class Engine:
         recognizer: Recognizer,
         work: Callable[[], A],
         pictures: int,
-        decode: Interval | None = None,
     ) -> A:
         """The result of work that has a recognizer read so many pictures of a request.
-
-        Args:
-            decode: when they were decoded, if the work does not do it.
 
         Raises:
             OverloadedError, ClientGoneError
         """
-        timed = Timeline.of(request.scope).timed(recognizer, work, decode)
+        timed = Timeline.of(request.scope).timed(recognizer, work)
         return await self.pool.run(timed, _gone(request), pictures)
 
 

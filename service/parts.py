@@ -2,50 +2,94 @@
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain
 from typing import TypeVar
 
 from service.pool import Pool
 from service.reader import AT_ONCE
 
 P = TypeVar("P")
+Q = TypeVar("Q")
+R = TypeVar("R")
 A = TypeVar("A")
+
+_TOGETHER = 4
+"""Parts that the event loop prepares, and completes, one after the other. What it needs for that,
+each call of the model drives out of the caches of a processor; the first part brings it back."""
 
 
 async def in_parts(
-    pool: Pool,
-    pictures: Sequence[P],
-    read: Callable[[Sequence[P]], Awaitable[Sequence[A]]],
-    ahead: bool = False,
+    pool: Pool, pictures: Sequence[P], read: Callable[[Sequence[P]], Awaitable[Sequence[A]]]
 ) -> list[A]:
     """The answers of `read`, which is given a few of the pictures at a time, in their order.
 
     Args:
         pool: that `read` has threads of.
-        ahead: whether one part more than there are threads may be on its way, so that none of them
-            has to wait for the next; only if it need not wait for long.
 
     Raises:
         OverloadedError: the first of them would wait too long.
         Exception: the first that `read` raises; what it was doing besides is given up.
     """
-    pool.admit()
-    size = min(AT_ONCE, math.ceil(len(pictures) / pool.threads))
-    starts = range(0, len(pictures), size)
-    ahead = ahead and pool.soon_done(size)
-    remaining = iter(starts)
-    answered: dict[int, Sequence[A]] = {}
+    return await in_stages(
+        pool, pictures, lambda part: part, read, lambda _, __, answers: answers, ahead=False
+    )
 
-    async def run() -> None:
-        for start in remaining:
-            answered[start] = await read(pictures[start : start + size])
+
+async def in_stages(
+    pool: Pool,
+    pictures: Sequence[P],
+    prepare: Callable[[Sequence[P]], Q],
+    work: Callable[[Q], Awaitable[R]],
+    complete: Callable[[Sequence[P], Q, R], Sequence[A]],
+    *,
+    ahead: bool = True,
+) -> list[A]:
+    """The same where the event loop does what is before and behind the work of the threads.
+
+    Args:
+        prepare: makes of a part what `work` takes.
+        complete: makes the answers of a part, what was prepared, and the result of `work`.
+        ahead: whether one part more than there are threads may be on its way, so that none of them
+            has to wait for the next; only if it need not wait for long.
+    """
+    pool.admit()
+    size = _part_size(len(pictures), pool.threads)
+    room = asyncio.Semaphore(pool.threads + (ahead and pool.soon_done(size)))
+
+    async def worked(prepared: Q) -> R:
+        async with room:
+            return await work(prepared)
+
+    begun: deque[tuple[Sequence[P], Q, asyncio.Task[R]]] = deque()
+    answered: list[A] = []
+
+    async def complete_some() -> None:
+        some = [begun.popleft() for _ in range(min(_TOGETHER, len(begun)))]
+        await asyncio.wait([task for _, _, task in some])
+        for part, prepared, task in some:
+            answered.extend(complete(part, prepared, await task))
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(pool.threads + ahead, len(starts))):
-                group.create_task(run())
-                await asyncio.sleep(0)  # What it does here before it waits keeps others waiting.
+            for start in range(0, len(pictures), size):
+                part = pictures[start : start + size]
+                prepared = prepare(part)
+                begun.append((part, prepared, group.create_task(worked(prepared))))
+                if len(begun) % _TOGETHER:
+                    continue
+                if len(begun) > pool.threads + _TOGETHER:
+                    await complete_some()
+                await asyncio.sleep(0)  # Others have their turn, the tasks begin,
+                await asyncio.sleep(0)  # and what they submit is handed over.
+            while begun:
+                await complete_some()
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    return list(chain.from_iterable(answered[start] for start in starts))
+    return answered
+
+
+def _part_size(pictures: int, threads: int) -> int:
+    """Of parts as large as they may be, as many for each thread."""
+    rounds = math.ceil(pictures / (threads * AT_ONCE))
+    return math.ceil(pictures / (threads * rounds))

@@ -2,20 +2,31 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 
-from service.parts import in_parts
+from service.parts import in_parts, in_stages
 from service.pool import OverloadedError, Pool
 from tests.service.pools import run
 
 
+def same(part: Sequence[int]) -> Sequence[int]:
+    return part
+
+
+def tenfold(part: Sequence[int], prepared: Sequence[int], result: Sequence[int]) -> list[int]:
+    assert part == prepared == result
+    return [10 * item for item in part]
+
+
 @pytest.mark.parametrize(
-    ("queue_seconds", "ahead", "expected"), [(1, True, 3), (1, False, 2), (0.01, True, 2)]
+    ("threads", "queue_seconds", "ahead", "expected"),
+    [(2, 1, True, 3), (2, 1, False, 2), (2, 0.01, True, 2), (7, 1, True, 8)],
 )
 def test_parts_overlap_and_keep_their_order(
-    queue_seconds: float, ahead: bool, expected: int
+    threads: int, queue_seconds: float, ahead: bool, expected: int
 ) -> None:
     """As many as there are threads, and one more where it does not wait for long."""
 
@@ -23,18 +34,40 @@ def test_parts_overlap_and_keep_their_order(
         on_their_way: set[int] = set()
         most = 0
 
-        async def read(part: Sequence[int]) -> Sequence[int]:
+        async def work(part: Sequence[int]) -> Sequence[int]:
             nonlocal most
             on_their_way.add(part[0])
             most = max(most, len(on_their_way))
             await asyncio.sleep(0.002 + 0.001 * (part[0] % 7))
             on_their_way.remove(part[0])
-            return [10 * item for item in part]
+            return part
 
-        pool = Pool(2, 4, queue_seconds)
+        pool = Pool(threads, 4, queue_seconds)
         await pool.run(lambda: time.sleep(0.01), pictures=1)
-        assert await in_parts(pool, range(50), read, ahead) == list(range(0, 500, 10))
+        given = await in_stages(pool, range(70), same, work, tenfold, ahead=ahead)
+        assert given == list(range(0, 700, 10))
         assert most == expected
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "threads", "sizes"),
+    [(1, 2, [1]), (3, 2, [2, 1]), (8, 2, [4, 4]), (12, 2, [3] * 4), (9, 1, [3] * 3),
+     (64, 2, [4] * 16), (20, 3, [4] * 5), (5, 8, [1] * 5)],
+)  # fmt: skip
+def test_all_threads_have_as_much_to_do(pictures: int, threads: int, sizes: list[int]) -> None:
+    """Four pictures a part at most, and none that is far smaller than the others."""
+
+    async def test() -> None:
+        found: list[int] = []
+
+        async def read(part: Sequence[int]) -> Sequence[int]:
+            found.append(len(part))
+            return part
+
+        assert await in_parts(Pool(threads, 64, 1.0), range(pictures), read) == [*range(pictures)]
+        assert found == sizes
 
     run(test)
 
@@ -46,21 +79,21 @@ def test_one_request_alone_is_never_refused(threads: int) -> None:
     async def test() -> None:
         pool = Pool(threads, 64, 0.01)
 
-        async def read(part: Sequence[int]) -> Sequence[int]:
+        async def work(part: Sequence[int]) -> Sequence[int]:
             return await pool.run(lambda: time.sleep(0.03) or part, pictures=len(part))
 
         for _ in range(3):
-            assert await in_parts(pool, range(20), read, ahead=True) == list(range(20))
+            assert len(await in_stages(pool, range(20), same, work, tenfold)) == 20
 
     run(test)
 
 
-def test_who_decodes_lets_others_have_their_turn() -> None:
-    """What one part has the event loop do is not followed by the next one's at once."""
+def test_the_event_loop_does_much_at_once_but_not_all() -> None:
+    """A dozen pictures, and others have their turn; and no more in advance than threads need."""
 
     async def test() -> None:
-        turns = 0
-        at_turn = []
+        turns = prepared = completed = most = 0
+        in_turn: Counter[int] = Counter()
 
         async def count() -> None:
             nonlocal turns
@@ -68,15 +101,32 @@ def test_who_decodes_lets_others_have_their_turn() -> None:
                 turns += 1
                 await asyncio.sleep(0)
 
-        async def read(part: Sequence[int]) -> Sequence[int]:
-            at_turn.append(turns)
-            await asyncio.sleep(0.01)
+        def prepare(part: Sequence[int]) -> Sequence[int]:
+            nonlocal prepared, most
+            prepared += len(part)
+            most = max(most, prepared - completed)
+            in_turn[turns] += len(part)
+            return part
+
+        async def work(part: Sequence[int]) -> Sequence[int]:
+            await asyncio.sleep(0.001)
+            return part
+
+        def complete(
+            part: Sequence[int], prepared: Sequence[int], result: Sequence[int]
+        ) -> Sequence[int]:
+            nonlocal completed
+            completed += len(part)
+            in_turn[turns] += len(part)
             return part
 
         counting = asyncio.create_task(count())
-        await in_parts(Pool(5, 10, 1.0), range(20), read)
+        await asyncio.sleep(0)
+        assert len(await in_stages(Pool(2, 64, 1.0), range(640), prepare, work, complete)) == 640
         counting.cancel()
-        assert len(set(at_turn)) == len(at_turn) == 5
+        assert max(in_turn.values()) == 16
+        assert set(in_turn.values()) == {16}
+        assert most == 32
 
     run(test)
 

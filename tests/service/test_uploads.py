@@ -103,7 +103,7 @@ def test_a_batch_is_answered_in_order(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures", "parts"), [(1, [1]), (3, [2, 1]), (6, [3, 3]), (8, [4, 4]), (11, [4, 4, 3])]
+    ("pictures", "parts"), [(1, [1]), (3, [2, 1]), (6, [3, 3]), (8, [4, 4]), (11, [3, 3, 3, 2])]
 )
 def test_a_batch_is_shared_by_the_threads(
     pictures: int, parts: list[int], client: TestClient, monkeypatch: pytest.MonkeyPatch
