@@ -18,7 +18,7 @@ from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
 from service.protocol import GONE
 from service.quick import QuickReading, are_quick
-from service.reader import AT_ONCE, Reader
+from service.reader import AT_ONCE, IN_A_ROW, Reader
 from service.settings import Settings
 from service.timeline import Timeline
 from service.uploads import read_picture, read_pictures
@@ -45,7 +45,12 @@ class Engine:
         self.reload_error: str | None = None
         threads = settings.threads or cpu_threads(settings.workers)
         self.pool = Pool(
-            threads, settings.queue_requests, settings.queue_ms / 1000, AT_ONCE, metrics.worked
+            threads,
+            settings.queue_requests,
+            settings.queue_ms / 1000,
+            AT_ONCE,
+            IN_A_ROW,
+            metrics.worked,
         )
         metrics.started(self.pool)
         self._keys = ApiKeys(settings.api_keys)

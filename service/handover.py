@@ -11,6 +11,9 @@ from typing import Any
 Work = Callable[[Sequence[Any]], Sequence[Any]]
 """Gives for each item its result, or the exception that stands in its place."""
 
+_QUARTERS = 4
+"""Of a long queue, one is given to a thread at the most: none is to wait for nearly all others."""
+
 
 class Task:
     """One item of work, and who waits for it.
@@ -44,12 +47,14 @@ class Handover:
 
     Args:
         threads: that will `get` tasks, and tell when they are `done`.
-        most: tasks that one of them is given at once.
+        few: tasks that one of them is given at once at most.
+        many: the same of a long queue.
     """
 
-    def __init__(self, threads: int, most: int) -> None:
+    def __init__(self, threads: int, few: int, many: int) -> None:
         self._free = threads
-        self._most = most
+        self._few = few
+        self._many = many
         self._lock = Lock()
         self._waiting: deque[Task] = deque()
         self._asleep: list[Lock] = []
@@ -90,7 +95,8 @@ class Handover:
 
     def _share(self) -> list[Task]:
         waiting = self._waiting
-        share = min(self._most, math.ceil(len(waiting) / self._free))
+        most = max(self._few, min(self._many, len(waiting) // _QUARTERS))
+        share = min(most, math.ceil(len(waiting) / self._free))
         tasks = [waiting.popleft()]
         while len(tasks) < share and waiting[0].work == tasks[0].work:
             tasks.append(waiting.popleft())

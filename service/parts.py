@@ -7,16 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from service.pool import Pool
-from service.reader import AT_ONCE
+from service.reader import AT_ONCE, IN_A_ROW
 
 P = TypeVar("P")
 Q = TypeVar("Q")
 R = TypeVar("R")
 A = TypeVar("A")
 
-_TOGETHER = 4
-"""Parts that the event loop prepares, and completes, one after the other. What it needs for that,
-each call of the model drives out of the caches of a processor; the first part brings it back."""
+_TOGETHER = IN_A_ROW // AT_ONCE
+"""Parts that the event loop prepares, and completes, one after the other."""
 
 
 async def in_parts(

@@ -7,7 +7,7 @@ and goes on, so that health checks never wait for it.
 What waits and can be done together is: a model needs less time for each of four pictures than for a
 single one, and a thread that hands over four answers wakes the event loop once. What comes in one
 turn of the event loop is handed over together for that. A free thread takes what is there and waits
-for no company, so that a lone request is as fast as ever.
+for no company, so that a lone request is as fast as ever. Of a long queue it takes more at once.
 """
 
 import asyncio
@@ -47,6 +47,7 @@ class Pool:
         most_waiting: pictures that wait for a thread at most.
         most_seconds: that one of them may have to wait.
         at_once: pictures that a thread does together at most.
+        in_a_row: the same where many wait; default: no more.
         observe: is given the seconds that each of several pieces of work done together waited for a
             thread, those that they had it, and their pictures.
     """
@@ -57,6 +58,7 @@ class Pool:
         most_waiting: int,
         most_seconds: float,
         at_once: int = 1,
+        in_a_row: int = 0,
         observe: Callable[[Sequence[float], float, int], None] = lambda waits, work, pictures: None,
     ) -> None:
         self.threads = threads
@@ -71,7 +73,7 @@ class Pool:
         self._submitted: list[Task] = []
         """To be handed over in the loop's next turn."""
         self._loop = asyncio.get_running_loop()
-        self._tasks = Handover(threads, at_once)
+        self._tasks = Handover(threads, at_once, in_a_row or at_once)
         for number in range(threads):
             Thread(target=self._work, args=[number], name=f"reader-{number}", daemon=True).start()
 
@@ -98,7 +100,9 @@ class Pool:
         # Whoever finds an idle thread is served, however long the work.
         if waiting < 0:
             return
-        seconds = (waiting + 1) * self.mean_seconds / self.threads
+        # Of what is being done together, half is still to be done, on the average.
+        begun = max(0, self.in_flight - self.waiting - self.threads)
+        seconds = (waiting + 1 + begun / 2) * self.mean_seconds / self.threads
         if waiting >= self._most_waiting or seconds > self._most_seconds:
             raise OverloadedError(max(1, math.ceil(seconds)))
 

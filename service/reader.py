@@ -22,6 +22,10 @@ AT_ONCE = 4
 """Pictures that one thread reads together: of a batch, before others have their turn, or of
 requests that wait. Of more than four at once, each costs the model as much (`make bench`)."""
 
+IN_A_ROW = 16
+"""Pictures that are decoded, and answered, one after the other where very many wait. What it takes
+to do that, each call of the model drives out of a processor's caches."""
+
 logger = logging.getLogger("service")
 
 
@@ -72,22 +76,30 @@ class Reader:
         began = time.perf_counter()
         asked = [self.questioner.asked(query) for _, query, _ in requests]
         together = [
-            (picture, question[0])
-            for (picture, _, _), question in zip(requests, asked, strict=True)
+            (picture, question[0], timeline)
+            for (picture, _, timeline), question in zip(requests, asked, strict=True)
             if not isinstance(question, ProblemError)
         ]
-        readings = iter(self.recognizer.read_each(together))
+        fitted = self.recognizer.fit_each([picture for picture, _, _ in together])
+        decode = (began, time.perf_counter())
+
+        def note(number: int, turn: float) -> None:
+            timeline = together[number][2]
+            timeline.note((timeline.receive_ended, began), self.recognizer, decode)
+
+        probabilities = self._infer(fitted, note)
+        questions = [question for _, question, _ in together]
+        readings = iter(self.recognizer.readings(fitted, probabilities, questions))
         given: list[bytes | Exception] = []
-        for (picture, _, timeline), question in zip(requests, asked, strict=True):
+        for (picture, _, _), question in zip(requests, asked, strict=True):
             if isinstance(question, ProblemError):
                 given.append(question)
                 continue
             reading = next(readings)
             if isinstance(reading, PictureError):
                 given.append(reading)
-                continue
-            timeline.note((timeline.receive_ended, began), self.recognizer)
-            given.append(self.answer(len(picture), reading, question[1]))
+            else:
+                given.append(self.answer(len(picture), reading, question[1]))
         return given
 
     def infer_each(
@@ -98,10 +110,29 @@ class Reader:
         Args:
             requests: the picture and when it was decoded, and the timeline to mark.
         """
-        began = time.perf_counter()
-        probabilities = self.recognizer.infer_each([fitted for fitted, _, _ in requests])
-        for _, decode, timeline in requests:
-            timeline.note((decode[1], began), self.recognizer, decode)
+
+        def note(number: int, turn: float) -> None:
+            _, decode, timeline = requests[number]
+            timeline.note((decode[1], turn), self.recognizer, decode)
+
+        return self._infer([fitted for fitted, _, _ in requests], note)
+
+    def _infer(
+        self, fitted: Sequence[Fitted | PictureError], note: Callable[[int, float], None]
+    ) -> list[FloatArray]:
+        """The recognizer's second step, a few pictures at a time.
+
+        Args:
+            note: is told of each that went through the model its number, and when its turn came.
+        """
+        probabilities: list[FloatArray] = []
+        for start in range(0, len(fitted), AT_ONCE):
+            some = fitted[start : start + AT_ONCE]
+            turn = time.perf_counter()
+            probabilities += self.recognizer.infer_each(some)
+            for number, one in enumerate(some, start):
+                if isinstance(one, Fitted):
+                    note(number, turn)
         return probabilities
 
     def answer(self, size: int, reading: Reading, min_confidence: float) -> bytes:

@@ -62,6 +62,28 @@ def test_a_slow_queue_refuses() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(("begun", "refused"), [(1, False), (7, False), (11, True)])
+def test_what_has_begun_is_waited_for(begun: int, refused: bool) -> None:
+    """Half of the pictures that a thread reads together, on the average."""
+
+    async def test() -> None:
+        pool = Pool(1, 1000, 0.5)
+        pool.mean_seconds = 0.1
+        release = threading.Event()
+        work = asyncio.ensure_future(pool.run(lambda: release.wait(20), pictures=begun))
+        while pool.waiting or not pool.in_flight:
+            await asyncio.sleep(0.001)
+        if refused:
+            with pytest.raises(OverloadedError):
+                pool.admit()
+        else:
+            pool.admit()
+        release.set()
+        assert await work
+
+    run(test)
+
+
 def test_what_arrives_together_is_counted() -> None:
     """Of requests in one turn of the loop, no more are admitted than there are places."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.ocr.exceptions import UndecodableError
+from service.ocr.exceptions import PictureError, UndecodableError
 from service.ocr.recognizer import Recognizer
 from service.problems import ProblemError
 from service.reader import AT_ONCE, Reader
@@ -37,6 +37,53 @@ def test_each_is_asked_its_own_question(reader: Reader) -> None:
     together = [decoded(outcome) for outcome in reader.answer_each(requests)]
     assert together == [decoded(*reader.answer_each([request])) for request in requests]
     assert [answer["text"] for answer in together] == ["b", "b", "a", "abcd"]
+
+
+@pytest.fixture
+def sizes(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each call of the model was given."""
+    infer, sizes = recognizer.infer, []
+
+    def counted(tensors: Any) -> Any:
+        sizes.append(len(tensors))
+        return infer(tensors)
+
+    monkeypatch.setattr(recognizer, "infer", counted)
+    return sizes
+
+
+def check_turns(timelines: list[Timeline], turns: int) -> None:
+    """Each has gone through the model once, in so many turns."""
+    (began,) = zip(*([read.infer[0] for read in t.reads] for t in timelines), strict=True)
+    assert list(began) == sorted(began)
+    assert len(set(began)) == turns
+
+
+TEXTS = ["a", "ab", "dcba", "", "b", "c", "cd", "dab", "bac", "d"]
+
+
+def test_many_go_through_the_model_a_few_at_a_time(reader: Reader, sizes: list[int]) -> None:
+    """And each is told when that was; one that is broken has had no turn."""
+    pictures = list(map(stripes.picture, TEXTS))
+    pictures[5] = b"broken"
+    requests = [(picture, b"", Timeline()) for picture in pictures]
+    outcomes = reader.answer_each(requests)
+    assert isinstance(outcomes.pop(5), PictureError)
+    assert [decoded(outcome)["text"] for outcome in outcomes] == TEXTS[:5] + TEXTS[6:]
+    assert sizes == [4, 3, 2]
+    timelines = [timeline for _, _, timeline in requests]
+    assert timelines.pop(5).reads == []
+    check_turns(timelines, 3)
+
+
+def test_so_do_those_that_are_decoded(reader: Reader, sizes: list[int]) -> None:
+    """Where the event loop decoded them."""
+    recognizer = reader.recognizer
+    fitted = map(recognizer.fit, map(stripes.picture, TEXTS))
+    requests = [(one, (0.0, 0.0), Timeline()) for one in fitted]
+    assert [recognizer.codec.decode(rows) for rows in reader.infer_each(requests)] == TEXTS
+    assert sizes == [4, 4, 2]
+    check_turns([timeline for _, _, timeline in requests], 3)
 
 
 def test_one_that_is_wrong_harms_no_other(reader: Reader) -> None:
@@ -72,16 +119,8 @@ def test_readings_are_observed(recognizer: Recognizer, settings: Settings) -> No
 
 
 def test_the_check_before_serving_covers_every_batch(
-    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+    recognizer: Recognizer, sizes: list[int]
 ) -> None:
     """The session's memory does not grow later, and each size reads what it should."""
-    sizes = set()
-    infer = recognizer.infer
-
-    def counted(tensors: Any) -> Any:
-        sizes.add(len(tensors))
-        return infer(tensors)
-
-    monkeypatch.setattr(recognizer, "infer", counted)
     recognizer.verify(AT_ONCE)
-    assert sizes == set(range(1, AT_ONCE + 1))
+    assert set(sizes) == set(range(1, AT_ONCE + 1))

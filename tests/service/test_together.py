@@ -34,6 +34,25 @@ def test_what_waits_is_done_together() -> None:
     run(test)
 
 
+def test_of_a_long_queue_more_is_done_together() -> None:
+    """A quarter of it, so that nobody waits for nearly all others."""
+
+    async def test() -> None:
+        pool = Pool(1, 100, 60.0, at_once=4, in_a_row=16)
+        calls: list[int] = []
+
+        def work(items: Sequence[int]) -> Sequence[int | Exception]:
+            calls.append(len(items))
+            return doubled(items)
+
+        async with busy(pool):
+            together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(80)]
+        assert await asyncio.gather(*together) == list(range(0, 160, 2))
+        assert calls == [16, 16, 12, 9, 6, 5, 4, 4, 4, 4]
+
+    run(test)
+
+
 @pytest.mark.parametrize(("threads", "parts"), [(1, [4]), (2, [2, 2]), (4, [1, 1, 1, 1])])
 def test_what_comes_in_one_turn_is_shared(threads: int, parts: list[int]) -> None:
     """By the threads that are free; none runs off with the first of it alone."""
