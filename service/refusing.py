@@ -5,31 +5,64 @@ from typing import Any
 
 from typing_extensions import override
 
+from service.familiar import FamiliarHeads
 from service.protocol import MOST_PIPELINED, BoundedProtocol
 
 OVERLOADED_STATE = "overloaded"
 """The key of the lifespan state that holds an `Overloaded`."""
 
 Overloaded = Callable[[], bytes | None]
-"""The whole answer, if pictures that arrive now have to be refused."""
+"""The whole answer, if pictures that arrive now have to be refused; to be asked once for each."""
 
 
 class RefusingProtocol(BoundedProtocol):
     """One connection, on which pictures may be refused.
 
     The application would refuse them too, at several times the cost; at ten times the load that
-    can be carried, refusing is most of the work.
+    can be carried, refusing is most of the work. So a request that only differs in its body from
+    one that was refused is not even parsed.
+
+    Args:
+        heads: of requests that were refused on any connection.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, heads: FamiliarHeads, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._heads = heads
+        self._between = True
+        """Whether what arrives next begins a request."""
+        self._beginning = b""
+        """What is being parsed, if it begins one."""
+        self._asked = False
+        """Whether the request that has just arrived is known not to be refused."""
         self._refused = False
         """Whether the request that is arriving has been answered already."""
 
     @override
+    def data_received(self, data: bytes) -> None:
+        self._asked = self._between and self._takes_refusals and self._heads.recognize(data)
+        if self._asked and (answer := self._refusal()):
+            self.transport.write(answer)
+            self._end_of_refused()
+            return
+        self._beginning = data if self._between else b""
+        super().data_received(data)
+        self._beginning = b""
+
+    @override
+    def on_message_begin(self) -> None:
+        self._between = False
+        super().on_message_begin()
+
+    @override
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
+
+    @override
     def head_complete(self) -> None:
-        if answer := self._refusal():
-            if self.flow.write_paused or self.transport.unsent >= MOST_PIPELINED:
+        if not self._asked and self._is_refusable() and (answer := self._refusal()):
+            if not self._takes_refusals:
                 raise ValueError("refusals that nobody takes")
             self._refused = True
             self.transport.write(answer)
@@ -47,21 +80,35 @@ class RefusingProtocol(BoundedProtocol):
             super().message_complete()
             return
         self._refused = False
-        self.arrived()
-        self.expect_another()
+        self._end_of_refused()
+        if self._beginning:
+            self._heads.remember(self._beginning, self.headers)
 
     @override
     def may_answer(self) -> bool:
         return not self._refused and super().may_answer()
 
+    def _end_of_refused(self) -> None:
+        self.arrived()
+        self.expect_another()
+
+    @property
+    def _takes_refusals(self) -> bool:
+        return not self.flow.write_paused and self.transport.unsent < MOST_PIPELINED
+
+    def _is_refusable(self) -> bool:
+        """Whether the request whose head has been parsed may be for a picture, and go without."""
+        if self.parser.get_method() != b"POST":
+            return False
+        if self.url.startswith(b"/v2/"):  # which has errors of another shape
+            return False
+        if not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0":
+            return False  # its answer has to say so, too
+        # A page may only see an answer that names its origin.
+        return all(name != b"origin" for name, _ in self.headers)
+
     def _refusal(self) -> bytes | None:
         overloaded: Overloaded | None = self.app_state.get(OVERLOADED_STATE)
-        if overloaded is None or not self.is_idle or self.parser.get_method() != b"POST":
+        if overloaded is None or not self.is_idle or self.ends:
             return None
-        if self.url.startswith(b"/v2/"):  # which has errors of another shape
-            return None
-        if not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0":
-            return None  # its answer has to say so, too
-        if any(name == b"origin" for name, _ in self.headers):
-            return None  # a page may only see an answer that names its origin
-        return None if self.ends else overloaded()
+        return overloaded()

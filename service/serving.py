@@ -17,6 +17,7 @@ from uvicorn.config import STARTUP_FAILURE
 from service import traces
 from service.app import create_app
 from service.connections import Connections
+from service.familiar import FamiliarHeads
 from service.logs import log_config
 from service.metrics import FOLDER
 from service.ocr.exceptions import ModelError
@@ -99,7 +100,10 @@ def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
         app,
         factory=isinstance(app, str),
         http=partial(  # type: ignore[arg-type]  # called like one
-            RefusingProtocol, bounds=bounds, others=Connections(settings.max_connections)
+            RefusingProtocol,
+            bounds=bounds,
+            others=Connections(settings.max_connections),
+            heads=FamiliarHeads(),
         ),
         host=settings.host,
         port=settings.port,

@@ -8,6 +8,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from service.connections import Connections
+from service.familiar import FamiliarHeads
 from service.protocol import Bounds
 from service.refusing import OVERLOADED_STATE, RefusingProtocol
 from tests import stripes
@@ -50,7 +51,12 @@ def connection(answer: bytes | None = None) -> RefusingProtocol:
     config.load()
     state = {OVERLOADED_STATE: lambda: answer}
     protocol = RefusingProtocol(
-        config, ServerState(), state, bounds=Bounds(9, 2048), others=Connections(9)
+        config,
+        ServerState(),
+        state,
+        bounds=Bounds(9, 2048),
+        others=Connections(9),
+        heads=FamiliarHeads(),
     )
     protocol.connection_made(Mock())
     return protocol
