@@ -4,8 +4,10 @@ from collections.abc import Iterable
 
 _END = b"\r\n\r\n"
 _LONGEST = 1024
+"""Bytes of a head and its end."""
+
 _MOST = 1024
-"""Heads of so many bytes. Clients repeat theirs, but for the length of the picture."""
+"""Heads. Clients repeat theirs, but for the length of the picture."""
 
 
 class FamiliarHeads:
@@ -21,8 +23,8 @@ class FamiliarHeads:
         Args:
             data: begin where a request does.
         """
-        head, end, body = data.partition(_END)
-        return bool(end) and self._bodies.get(head) == len(body)
+        end = data.find(_END, 0, _LONGEST)
+        return end >= 0 and self._bodies.get(data[:end]) == len(data) - end - len(_END)
 
     def remember(self, data: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Makes the head of a request familiar, unless it does not tell where the request ends.
@@ -33,7 +35,7 @@ class FamiliarHeads:
         """
         head, _, body = data.partition(_END)
         framing = [v for name, v in headers if name in (b"content-length", b"transfer-encoding")]
-        if len(head) > _LONGEST or framing != [b"%d" % len(body)]:
+        if len(head) + len(_END) > _LONGEST or framing != [b"%d" % len(body)]:
             return
         if len(self._bodies) >= _MOST:
             del self._bodies[next(iter(self._bodies))]

@@ -11,9 +11,6 @@ from typing import Any
 Work = Callable[[Sequence[Any]], Sequence[Any]]
 """Gives for each item its result, or the exception that stands in its place."""
 
-_QUARTERS = 4
-"""Of a long queue, one is given to a thread at the most: none is to wait for nearly all others."""
-
 
 class Task:
     """One item of work, and who waits for it.
@@ -47,20 +44,20 @@ class Handover:
 
     Args:
         threads: that will `get` tasks, and tell when they are `done`.
-        few: tasks that one of them is given at once at most.
-        many: the same of a long queue.
+        most: tells of so many tasks that wait, how many a thread is given at once at the most.
     """
 
-    def __init__(self, threads: int, few: int, many: int) -> None:
+    def __init__(self, threads: int, most: Callable[[int], int]) -> None:
         self._free = threads
-        self._few = few
-        self._many = many
+        self._most = most
         self._lock = Lock()
         self._waiting: deque[Task] = deque()
         self._asleep: list[Lock] = []
         self._closed = False
         self.backlog = -threads
         """Pictures that wait, less the threads that are free for them; below 0 some threads are."""
+        self.begun = 0
+        """Pictures that threads have."""
 
     @property
     def all_busy(self) -> bool:
@@ -95,19 +92,25 @@ class Handover:
 
     def _share(self) -> list[Task]:
         waiting = self._waiting
-        most = max(self._few, min(self._many, len(waiting) // _QUARTERS))
-        share = min(most, math.ceil(len(waiting) / self._free))
+        share = min(self._most(len(waiting)), math.ceil(len(waiting) / self._free))
         tasks = [waiting.popleft()]
         while len(tasks) < share and waiting[0].work == tasks[0].work:
             tasks.append(waiting.popleft())
+        pictures = sum(task.weight for task in tasks)
         self._free -= 1
-        self.backlog += 1 - sum(task.weight for task in tasks)
+        self.begun += pictures
+        self.backlog += 1 - pictures
         return tasks
 
-    def done(self) -> None:
-        """Tells that this thread is free; best before who waits for it can hand over the next."""
+    def done(self, tasks: Sequence[Task]) -> None:
+        """Tells that this thread is free; best before who waits for it can hand over the next.
+
+        Args:
+            tasks: that it got.
+        """
         with self._lock:
             self._free += 1
+            self.begun -= sum(task.weight for task in tasks)
             self.backlog -= 1
 
     def close(self) -> None:

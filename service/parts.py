@@ -1,9 +1,10 @@
 """Reads many pictures of one request a few at a time, so that others have their turn between."""
 
 import asyncio
+import itertools
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from service.pool import Pool
@@ -50,11 +51,11 @@ async def in_stages(
         prepare: makes of a part what `work` takes.
         complete: makes the answers of a part, what was prepared, and the result of `work`.
         ahead: whether one part more than there are threads may be on its way, so that none of them
-            has to wait for the next; only if it need not wait for long.
+            has to wait for the next; only if it need not wait for long. A few more are prepared
+            then, without it all of them at once.
     """
     pool.admit()
-    size = _part_size(len(pictures), pool.threads)
-    room = asyncio.Semaphore(pool.threads + (ahead and pool.soon_done(size)))
+    room = asyncio.Semaphore(pool.threads + (ahead and pool.soon_done(AT_ONCE)))
 
     async def worked(prepared: Q) -> R:
         async with room:
@@ -71,13 +72,12 @@ async def in_stages(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for start in range(0, len(pictures), size):
-                part = pictures[start : start + size]
+            for part in _parts(pictures, pool.threads):
                 prepared = prepare(part)
                 begun.append((part, prepared, group.create_task(worked(prepared))))
                 if len(begun) % _TOGETHER:
                     continue
-                if len(begun) > pool.threads + _TOGETHER:
+                if ahead and len(begun) > pool.threads + _TOGETHER:
                     await complete_some()
                 await asyncio.sleep(0)  # Others have their turn, the tasks begin,
                 await asyncio.sleep(0)  # and what they submit is handed over.
@@ -88,7 +88,8 @@ async def in_stages(
     return answered
 
 
-def _part_size(pictures: int, threads: int) -> int:
-    """Of parts as large as they may be, as many for each thread."""
-    rounds = math.ceil(pictures / (threads * AT_ONCE))
-    return math.ceil(pictures / (threads * rounds))
+def _parts(pictures: Sequence[P], threads: int) -> Iterator[Sequence[P]]:
+    """As many for each thread, nearly as large as each other, of at most AT_ONCE pictures."""
+    count = min(len(pictures), threads * math.ceil(len(pictures) / (threads * AT_ONCE)))
+    limits = [len(pictures) * number // count for number in range(count + 1)]
+    return (pictures[start:end] for start, end in itertools.pairwise(limits))

@@ -23,6 +23,9 @@ from service.placement import Place
 T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
 
+_QUARTERS = 4
+"""Of a long queue, one is for one thread at the most: nobody is to wait for nearly all others."""
+
 _SMOOTHING = 0.05
 """Weight of the newest duration in the mean that waiting times are foretold from."""
 
@@ -47,7 +50,7 @@ class Pool:
         most_waiting: pictures that wait for a thread at most.
         most_seconds: that one of them may have to wait.
         at_once: pictures that a thread does together at most.
-        in_a_row: the same where many wait; default: no more.
+        in_a_row: the same of a long queue, in which nobody waits much longer for that.
         observe: is given the seconds that each of several pieces of work done together waited for a
             thread, those that they had it, and their pictures.
     """
@@ -73,7 +76,9 @@ class Pool:
         self._submitted: list[Task] = []
         """To be handed over in the loop's next turn."""
         self._loop = asyncio.get_running_loop()
-        self._tasks = Handover(threads, at_once, in_a_row or at_once)
+        self._at_once = at_once
+        self._in_a_row = in_a_row
+        self._tasks = Handover(threads, self._most_together)
         for number in range(threads):
             Thread(target=self._work, args=[number], name=f"reader-{number}", daemon=True).start()
 
@@ -90,6 +95,11 @@ class Pool:
         """Whether so many are known to be read within the time that a picture may wait."""
         return 0 < pictures * self.mean_seconds <= self._most_seconds
 
+    def _most_together(self, waiting: int) -> int:
+        """Of so many that wait, for one thread."""
+        row = min(self._in_a_row, waiting // _QUARTERS)
+        return row if row > self._at_once and self.soon_done(row) else self._at_once
+
     def admit(self) -> None:
         """Refuses what would wait too long; cheap enough to be asked before a body is read.
 
@@ -101,7 +111,7 @@ class Pool:
         if waiting < 0:
             return
         # Of what is being done together, half is still to be done, on the average.
-        begun = max(0, self.in_flight - self.waiting - self.threads)
+        begun = max(0, self._tasks.begun - self.threads)
         seconds = (waiting + 1 + begun / 2) * self.mean_seconds / self.threads
         if waiting >= self._most_waiting or seconds > self._most_seconds:
             raise OverloadedError(max(1, math.ceil(seconds)))
@@ -188,7 +198,7 @@ class Pool:
             results = iter(_done(due))
             outcomes = [refusal or next(results) for refusal in refusals]
             took = time.monotonic() - started
-            self._tasks.done()
+            self._tasks.done(tasks)
             try:
                 self._loop.call_soon_threadsafe(self._finish, tasks, outcomes, took)
             except RuntimeError:

@@ -53,8 +53,8 @@ def test_parts_overlap_and_keep_their_order(
 
 @pytest.mark.parametrize(
     ("pictures", "threads", "sizes"),
-    [(1, 2, [1]), (3, 2, [2, 1]), (8, 2, [4, 4]), (12, 2, [3] * 4), (9, 1, [3] * 3),
-     (64, 2, [4] * 16), (20, 3, [4] * 5), (5, 8, [1] * 5)],
+    [(1, 2, [1]), (3, 2, [1, 2]), (8, 2, [4, 4]), (12, 2, [3] * 4), (9, 1, [3] * 3),
+     (9, 2, [2, 2, 2, 3]), (64, 2, [4] * 16), (20, 3, [3, 3, 4] * 2), (5, 8, [1] * 5)],
 )  # fmt: skip
 def test_all_threads_have_as_much_to_do(pictures: int, threads: int, sizes: list[int]) -> None:
     """Four pictures a part at most, and none that is far smaller than the others."""
@@ -68,6 +68,28 @@ def test_all_threads_have_as_much_to_do(pictures: int, threads: int, sizes: list
 
         assert await in_parts(Pool(threads, 64, 1.0), range(pictures), read) == [*range(pictures)]
         assert found == sizes
+
+    run(test)
+
+
+def test_a_slow_part_holds_nothing_up() -> None:
+    """The other threads read all that is left."""
+
+    async def test() -> None:
+        others = 0
+        last = asyncio.Event()
+
+        async def read(part: Sequence[int]) -> Sequence[int]:
+            nonlocal others
+            if part[0] == 0:
+                await last.wait()
+                return part
+            others += 1
+            if others == 15:
+                last.set()
+            return part
+
+        assert await in_parts(Pool(2, 64, 1.0), range(64), read) == [*range(64)]
 
     run(test)
 

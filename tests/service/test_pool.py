@@ -79,6 +79,10 @@ def test_what_has_begun_is_waited_for(begun: int, refused: bool) -> None:
         else:
             pool.admit()
         release.set()
+        while pool._tasks.begun:
+            pass
+        pool.expect()
+        pool.admit()  # though the event loop has not heard of it yet
         assert await work
 
     run(test)

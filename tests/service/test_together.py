@@ -34,8 +34,13 @@ def test_what_waits_is_done_together() -> None:
     run(test)
 
 
-def test_of_a_long_queue_more_is_done_together() -> None:
-    """A quarter of it, so that nobody waits for nearly all others."""
+@pytest.mark.parametrize(
+    ("mean_seconds", "expected"),
+    [(1e-6, [16, 16, 12, 9, 6, 5, 4, 4, 4, 4]), (1000.0, [4] * 20)],
+    ids=["quick", "slow"],
+)
+def test_of_a_long_queue_more_is_done_together(mean_seconds: float, expected: list[int]) -> None:
+    """A quarter of it, so that nobody waits for nearly all others, and nothing that takes long."""
 
     async def test() -> None:
         pool = Pool(1, 100, 60.0, at_once=4, in_a_row=16)
@@ -47,8 +52,10 @@ def test_of_a_long_queue_more_is_done_together() -> None:
 
         async with busy(pool):
             together = [asyncio.ensure_future(pool.run_together(work, i)) for i in range(80)]
+            await asyncio.sleep(0)
+            pool.mean_seconds = mean_seconds
         assert await asyncio.gather(*together) == list(range(0, 160, 2))
-        assert calls == [16, 16, 12, 9, 6, 5, 4, 4, 4, 4]
+        assert calls == expected
 
     run(test)
 
