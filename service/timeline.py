@@ -71,12 +71,12 @@ class Timeline:
         Args:
             decode: as for `note`.
         """
-        submitted = time.perf_counter()
+        waits = decode[1] if decode else time.perf_counter()
 
         def run() -> T:
             began = time.perf_counter()
             result = work()
-            self.note((submitted, began), recognizer, decode)
+            self.note((waits, began), recognizer, decode)
             return result
 
         return run

@@ -11,12 +11,14 @@ from PIL import Image
 
 from service.app import create_app
 from service.inference.messages import InferenceRequest
+from service.metrics import Metrics
 from service.ocr.decoder import Decoder
 from service.ocr.recognizer import Recognizer
 from service.pool import OverloadedError
 from service.questions import Questioner
 from service.reader import Reader
 from service.settings import Settings
+from service.timeline import Timeline
 from tests import stripes
 from tests.pngs import behind_header, chunk
 from tests.service.test_predict import assert_problem
@@ -135,6 +137,19 @@ def test_only_what_is_quick_is_done_in_the_event_loop(
     """A small PNG is decoded there, and its text, but the model runs in threads in any case."""
     assert text_in(client, path + query, picture) == "ab"
     assert places == {"fit": where, "infer": "reader", "decode": where}
+
+
+def test_what_is_decoded_waits_from_then_on(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a thread, also before it is its turn to wait for one."""
+    seen: list[Timeline] = []
+    monkeypatch.setattr(Metrics, "went_by", lambda self, timeline, ended: seen.append(timeline))
+    client.post("/predict/batch", files=[("files", SMALL)] * 40)
+    (timeline,) = seen
+    assert len(timeline.reads) >= 10
+    for read in timeline.reads:
+        assert read.decode[0] < read.decode[1] == read.wait[0] < read.wait[1] <= read.infer[0]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
