@@ -67,14 +67,14 @@ class QuickReading:
             OverloadedError, ClientGoneError
         """
 
-        def items(
+        def complete(
             part: Sequence[bytes], decoded: _Decoded, probabilities: Sequence[FloatArray]
         ) -> list[bytes]:
             questions = [PLAIN] * len(part)
             outcomes = self.reader.recognizer.readings(decoded[0], probabilities, questions)
             return self.reader.items(part, outcomes, min_confidence)
 
-        return await in_stages(self.pool, pictures, self._decode, self._infer, items)
+        return await in_stages(self.pool, pictures, self._decode, self._infer, complete)
 
     def _decode(self, part: Sequence[bytes]) -> _Decoded:
         began = time.perf_counter()

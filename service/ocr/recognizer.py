@@ -79,22 +79,13 @@ class Recognizer:
     def read_all(
         self, pictures: Sequence[bytes], question: Question = PLAIN
     ) -> list[Reading | PictureError]:
-        """`read_each` with the same question about all of them."""
-        return self.read_each([(picture, question) for picture in pictures])
-
-    def read_each(
-        self, questions: Sequence[tuple[bytes, Question]]
-    ) -> list[Reading | PictureError]:
         """`read` of several pictures with one call of the model, in their order.
-
-        Args:
-            questions: each picture and what is asked about it.
 
         Returns:
             For each its reading, or what is wrong with it.
         """
-        fitted = self.fit_each([picture for picture, _ in questions])
-        return self.readings(fitted, self.infer_each(fitted), [asked for _, asked in questions])
+        fitted = self.fit_each(pictures)
+        return self.readings(fitted, self.infer_each(fitted), [question] * len(fitted))
 
     def fit(self, picture: bytes) -> Fitted:
         """The first step of `read`: the picture as the model takes it.
