@@ -87,6 +87,7 @@ def create_app(
         background.cancel()
         with suppress(asyncio.CancelledError):
             await background
+        metrics.afterwards.run()
         if traces is not None:
             await asyncio.to_thread(traces.close)
 

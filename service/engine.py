@@ -108,7 +108,7 @@ class Engine:
         timeline = Timeline.of(request.scope)
         timeline.receiving()
         picture = await read_picture(request, self.settings.max_upload_bytes)
-        self.metrics.received(timeline.received())
+        timeline.received()
         reader, query = self.reader, request.scope["query_string"]
         if not query:
             question, min_confidence = reader.questioner.ask(query)
@@ -141,7 +141,7 @@ class Engine:
         pictures = await read_pictures(
             request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
         )
-        self.metrics.received(timeline.received())
+        timeline.received()
 
         if self._may_decode and are_quick(pictures, question):
             items = await self._quick(request, reader).items(pictures, min_confidence)

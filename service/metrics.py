@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.afterwards import Afterwards
 from service.ocr.decoder import Reading
 from service.pool import Pool
 from service.problems import OVERLOADED
@@ -42,6 +43,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        self.afterwards = Afterwards()
+        """What is still to be counted."""
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(f"captcha_ocr_{name}", meaning, labels, registry=registry)
@@ -114,10 +117,6 @@ class Metrics:
         """Counts a request that was refused for want of capacity before its route was looked up."""
         self._refused.inc()
 
-    def received(self, seconds: float) -> None:
-        """Counts the time that a body took to arrive and be parsed."""
-        self._receive.observe(seconds)
-
     def worked(self, waits: Sequence[float], read: float, pictures: int) -> None:
         """Counts the seconds that pieces of work waited for a thread, and together had it.
 
@@ -130,11 +129,13 @@ class Metrics:
         self._together.observe(pictures)
 
     def went_by(self, timeline: Timeline, ended: float) -> None:
-        """Counts the parts of a request in which pictures were read.
+        """Counts the parts of a request: what it took to receive, and to read its pictures.
 
         Args:
             ended: when it was answered, as the marks of the timeline.
         """
+        if timeline.receive_ended:
+            self._receive.observe(timeline.receive_ended - timeline.receive_began)
         for read in timeline.reads:
             self._decode.observe(read.decode[1] - read.decode[0])
             self._infer.observe(read.infer[1] - read.infer[0])
@@ -182,6 +183,7 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format, version 0.0.4."""
+        self.afterwards.run()
         registry = self._registry
         if folder := os.environ.get(FOLDER):
             registry = CollectorRegistry()

@@ -75,7 +75,8 @@ class Observed:
             scope[REASON] = INTERNAL_ERROR.name
             raise
         finally:
-            self._observe(scope, status, timeline, time.perf_counter())
+            ended = time.perf_counter()
+            self._metrics.afterwards.add(lambda: self._observe(scope, status, timeline, ended))
 
     def _observe(self, scope: Scope, status: int, timeline: Timeline, ended: float) -> None:
         path = scope["path"]
@@ -93,26 +94,31 @@ class Observed:
             route = "" if path == _ELSEWHERE else path
             answer = Answered(route, status, reason, version)
             traced["trace_id"] = self._traces.answered(scope, timeline, ended, answer)
-        if self._logs:
-            logger.info(
+        if self._logs and logger.isEnabledFor(logging.INFO):
+            fields = {
+                "request_id": scope[REQUEST_ID],
+                **traced,
+                "method": scope["method"],
+                "route": path,
+                "status": status,
+                "reason": reason,
+                "ms": round(1000 * seconds, 1),
+                "model_version": version,
+            }
+            line = (scope["method"], path, status, 1000 * seconds)
+            record = logger.makeRecord(
+                logger.name,
+                logging.INFO,
+                "",
+                0,
                 "%s %s %d %.1f ms",
-                scope["method"],
-                path,
-                status,
-                1000 * seconds,
-                extra={
-                    "fields": {
-                        "request_id": scope[REQUEST_ID],
-                        **traced,
-                        "method": scope["method"],
-                        "route": path,
-                        "status": status,
-                        "reason": reason,
-                        "ms": round(1000 * seconds, 1),
-                        "model_version": version,
-                    }
-                },
+                line,
+                None,
+                None,
+                {"fields": fields},
             )
+            record.created -= time.perf_counter() - ended
+            logger.handle(record)
 
 
 def _served_version(scope: Scope) -> str | None:

@@ -58,10 +58,9 @@ class Timeline:
         """Marks that the body is read from now on."""
         self.receive_began = time.perf_counter()
 
-    def received(self) -> float:
-        """Marks that the body is there; gives the seconds that it took."""
+    def received(self) -> None:
+        """Marks that the body is there."""
         self.receive_ended = time.perf_counter()
-        return self.receive_ended - self.receive_began
 
     def timed(
         self, recognizer: Recognizer, work: Callable[[], T], decode: Interval | None = None

@@ -49,7 +49,7 @@ async def inferred(request: Request, engine: Engine, reader: Reader) -> Response
     timeline.receiving()
     try:
         inference = await _received(request, engine)
-        engine.metrics.received(timeline.received())
+        timeline.received()
         outputs = await _outputs(request, engine, reader, inference, question)
     except MalformedTensorError as error:
         raise ProblemError(MALFORMED, str(error)) from error

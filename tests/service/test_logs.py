@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest.mock import patch
 
@@ -24,15 +25,25 @@ from tests.service.server import ROOT, address_of, start, wait
 from tests.service.test_predict import post
 
 
-def fields(log: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    return [record.fields for record in log.records if hasattr(record, "fields")]  # type: ignore[attr-defined]
+def records(log: pytest.LogCaptureFixture, count: int) -> list[logging.LogRecord]:
+    """The lines of requests, once there are so many."""
+    end = time.monotonic() + 10
+    while True:
+        found = [record for record in log.records if hasattr(record, "fields")]
+        if len(found) >= count or time.monotonic() > end:
+            return found
+        time.sleep(0.01)
+
+
+def fields(log: pytest.LogCaptureFixture, count: int) -> list[dict[str, object]]:
+    return [record.fields for record in records(log, count)]  # type: ignore[attr-defined]
 
 
 def test_a_request_is_one_line(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     """It says what was asked, how it went and by which model; all of it under the request's id."""
     caplog.set_level(logging.INFO, "service.access")
     answers = [post(client, stripes.picture("ab")), post(client, b"no"), client.get("/nothing?a")]
-    lines = fields(caplog)
+    lines = fields(caplog, 3)
     assert [(line["route"], line["status"], line["reason"]) for line in lines] == [
         ("/predict", 200, ""),
         ("/predict", 415, "unsupported-format"),
@@ -43,6 +54,18 @@ def test_a_request_is_one_line(client: TestClient, caplog: pytest.LogCaptureFixt
     for line in lines:
         assert line["model_version"] == "1"
         assert isinstance(line["ms"], float)
+
+
+def test_its_time_is_that_of_the_answer(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though it is written a little later."""
+    caplog.set_level(logging.INFO, "service.access")
+    asked = time.time()
+    post(client, stripes.picture("ab"))
+    answered = time.time()
+    (record,) = records(caplog, 1)
+    assert asked < record.created < answered
 
 
 def test_the_model_that_answered_is_logged(
@@ -61,7 +84,7 @@ def test_the_model_that_answered_is_logged(
         answer = post(client, stripes.picture("ab"))
     later = post(client, stripes.picture("ab"))
     answered = [one.json()["model"]["version"] for one in (answer, later)]
-    assert [line["model_version"] for line in fields(caplog)] == answered == ["1", "2"]
+    assert [line["model_version"] for line in fields(caplog, 2)] == answered == ["1", "2"]
 
 
 @pytest.mark.parametrize("given", ["a", "Root=1-67-ab/c:d@e.f_g", "x" * 128])
@@ -84,7 +107,7 @@ def test_a_failure_has_an_id_too(client: TestClient, caplog: pytest.LogCaptureFi
         answer = post(client, stripes.picture("a"), headers={"X-Request-ID": "mine"})
     assert answer.status_code == 500
     assert answer.headers.get_list("x-request-id") == ["mine"]
-    (line,) = fields(caplog)
+    (line,) = fields(caplog, 1)
     assert (line["request_id"], line["status"], line["reason"]) == ("mine", 500, "internal-error")
 
 
@@ -119,7 +142,7 @@ def test_requests_are_logged_only_where_it_is_wanted(
     caplog.set_level(logging.INFO, "service.access")
     with TestClient(create_app(Settings(model_path=stripe_model, access_log=False))) as client:
         assert client.get("/model").headers["x-request-id"]
-    assert fields(caplog) == []
+    assert fields(caplog, 0) == []
 
 
 def test_an_exception_is_one_line_of_json() -> None:
