@@ -5,6 +5,7 @@ inflates one by one; none of them changes what the picture shows. Names and layo
 W3C's Portable Network Graphics specification, third edition.
 """
 
+import math
 import struct
 import zlib
 from typing import NamedTuple
@@ -32,6 +33,22 @@ _HEADER_END = _HEADER_AT + _HEADER.size
 _MODES = {(8, 0): "L", (8, 2): "RGB", (8, 4): "LA", (8, 6): "RGBA"}
 """Pillow's names for the bits and colour types that it has modes of."""
 
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples of a pixel, by colour type."""
+
+_ONE_PASS = ((0, 0, 1, 1),)
+_SEVEN_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+"""The first column and row of each pass, and the steps from there (Adam7)."""
+
+_BUFFER_BYTES = 1 << 16
 _SMALL_BYTES = 1 << 15
 _QUICK_PIXELS = 1 << 15
 _QUICK_IDATS = 16
@@ -130,3 +147,37 @@ def plain_pixels(data: bytes) -> Pixels | None:
             return None
         stream.append(data[begin : begin + length])
         position = begin + length + _CRC_BYTES
+
+
+def lacks_rows(data: bytes) -> bool:
+    """Whether the compressed rows end before the picture does; a decoder may leave those black.
+
+    Args:
+        data: from `without_metadata`, of a picture that has been decoded.
+    """
+    missing = _row_bytes(data)
+    inflater = zlib.decompressobj()
+    position = _HEADER_END + _CRC_BYTES
+    kind = b""
+    while missing > 0 and kind != b"IEND":
+        length, kind = _HEAD.unpack_from(data, position)
+        begin = position + _HEAD.size
+        compressed = data[begin : begin + length] if kind == b"IDAT" else b""
+        position = begin + length + _CRC_BYTES
+        while compressed and missing > 0:
+            rows = inflater.decompress(compressed, _BUFFER_BYTES)
+            compressed = inflater.unconsumed_tail
+            missing -= len(rows)
+    return missing > 0 and missing > len(inflater.flush())
+
+
+def _row_bytes(data: bytes) -> int:
+    """What all rows of a picture take uncompressed, each with the byte that names its filter."""
+    width, height, bits, colour, methods = _HEADER.unpack_from(data, _HEADER_AT)
+    total = 0
+    for left, top, right, down in _SEVEN_PASSES if methods[-1] else _ONE_PASS:
+        columns = math.ceil((width - left) / right)
+        rows = math.ceil((height - top) / down)
+        if columns > 0:
+            total += rows * (1 + math.ceil(columns * bits * _CHANNELS[colour] / 8))
+    return total

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from threading import Lock
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
 from service.ocr.gray import FloatArray as FloatArray
 from service.ocr.gray import gray, stretched
-from service.ocr.png import SIGNATURE, Pixels, plain_pixels, without_metadata
+from service.ocr.png import SIGNATURE, Pixels, lacks_rows, plain_pixels, without_metadata
 
 DEFAULT_MAX_PIXELS = 4_000_000
 """Width × height above which a picture is refused unread."""
@@ -42,7 +42,9 @@ _RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
 """Of 8 and of 4 bits a pixel, which Pillow decodes in Python."""
 
 _BIT_DEPTH_OFFSET = 24
-"""Where a PNG states how many bits a sample has (W3C PNG, third edition, section 11.2.1)."""
+_INTERLACE_OFFSET = 28
+"""Where a PNG states how many bits a sample has, and whether its rows come in passes (W3C PNG,
+third edition, section 11.2.1)."""
 
 _LARGE_PIXELS = 500_000
 _LARGE = Lock()
@@ -132,7 +134,7 @@ def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T
     if picture_format == "PNG":
         data = without_metadata(data)
         pixels = plain_pixels(data)
-    picture = _plain(pixels) if pixels else _opened(data, picture_format, max_pixels)
+    picture = _plain(data, pixels) if pixels else _opened(data, picture_format, max_pixels)
     width, height = picture.size
     if width * height > max_pixels or max(picture.size) > MAX_SIDE:
         raise PictureTooLargeError(
@@ -168,9 +170,15 @@ def _checked_format(data: bytes) -> str:
     return picture_format
 
 
-def _plain(pixels: Pixels) -> _Undecoded:
+def _plain(data: bytes, pixels: Pixels) -> _Undecoded:
     mode, size, stream = pixels
-    return _Undecoded(size, lambda: Image.frombytes(mode, size, stream, "zip", mode))
+
+    def decode() -> Image.Image:
+        image = Image.frombytes(mode, size, stream, "zip", mode)
+        _check_rows(image, data)
+        return image
+
+    return _Undecoded(size, decode)
 
 
 def _opened(data: bytes, picture_format: str, max_pixels: int) -> _Undecoded:
@@ -186,10 +194,19 @@ def _opened(data: bytes, picture_format: str, max_pixels: int) -> _Undecoded:
     def decode() -> Image.Image:
         image.load()
         if picture_format == "PNG":
+            _check_rows(image, data)
             _scale_transparent_key(image, data[_BIT_DEPTH_OFFSET])
         return ImageOps.exif_transpose(image) if _is_turned(image) else image
 
     return _Undecoded(image.size, decode)
+
+
+def _check_rows(image: Image.Image, data: bytes) -> None:
+    """Refuses a PNG of too few rows; Pillow leaves those that are missing black."""
+    last: Any = image.getpixel((image.width - 1, image.height - 1))
+    black = not (any(last) if isinstance(last, tuple) else last)
+    if (black or data[_INTERLACE_OFFSET]) and lacks_rows(data):
+        raise EOFError("rows are missing")
 
 
 def _check_jpeg(data: bytes) -> None:

@@ -88,9 +88,10 @@ def test_of_others_pillow_knows_more(kind: str) -> None:
     [
         b"",
         zlib.compress(bytes(50 * 201))[:-20],
+        zlib.compress(bytes(49 * 201)),
         zlib.compress(b"\x09" * 50 * 201),
     ],
-    ids=["none", "cut short", "unknown filter"],
+    ids=["none", "cut short", "a row too few", "unknown filter"],
 )
 def test_broken_ones_are_refused(stream: bytes) -> None:
     """As those of any other kind are."""

@@ -1,5 +1,6 @@
 import io
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from service.ocr.exceptions import UndecodableError
-from service.ocr.png import SIGNATURE, is_quick, without_metadata
+from service.ocr.png import SIGNATURE, is_quick, lacks_rows, without_metadata
 from service.ocr.preprocessing import decode_gray
 from tests.pngs import behind_header, chunk, header
 from tests.stripes import draw, encode, picture
@@ -137,3 +138,70 @@ def test_a_length_beyond_the_file() -> None:
     head = SIGNATURE + picture("ab")[8:33]
     with pytest.raises(UndecodableError, match="cut short"):
         without_metadata(head + struct.pack(">I4s", 2**31 - 1, b"IDAT") + bytes(100))
+
+
+PASSES = [
+    "16462646",
+    "77777777",
+    "56565656",
+    "77777777",
+    "36463646",
+    "77777777",
+    "56565656",
+    "77777777",
+]
+"""In which pass each pixel comes, of eight by eight that repeat (section 8.1)."""
+
+SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+def white_rows(width: int, height: int, bits: int, passes: Sequence[str]) -> bytes:
+    """Uncompressed rows of pixels of so many bits, pass by pass."""
+    rows = []
+    for number in sorted(set("".join(passes))):
+        for y in range(height):
+            line = passes[y % len(passes)]
+            pixels = sum(line[x % len(line)] == number for x in range(width))
+            if pixels:
+                rows.append(b"\0" + b"\xff" * -(-pixels * bits // 8))
+    return b"".join(rows)
+
+
+@pytest.mark.parametrize("passes", [["1"], PASSES], ids=["one pass", "seven passes"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 5), (5, 2), (8, 8), (13, 9), (70, 40)])
+@pytest.mark.parametrize(
+    ("depth", "colour"),
+    [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (1, 3), (8, 3), (8, 4), (16, 6)],
+)
+def test_missing_rows_are_missed(
+    depth: int, colour: int, width: int, height: int, passes: Sequence[str]
+) -> None:
+    """Every byte of them, whatever a pixel is; a decoder that leaves them black reads half a
+    picture.
+    """
+    raw = white_rows(width, height, depth * SAMPLES[colour], passes)
+    first = SIGNATURE + header(width, height, depth, colour, int(passes is PASSES))
+    first += chunk(b"PLTE", bytes(3 << depth)) if colour == 3 else b""
+
+    def png(rows: bytes) -> bytes:
+        stream = zlib.compress(rows)
+        pieces = [chunk(b"IDAT", stream[i : i + 9]) for i in range(0, len(stream), 9)]
+        return first + b"".join(pieces) + chunk(b"IEND")
+
+    assert not lacks_rows(png(raw))
+    assert lacks_rows(png(raw[:-1]))
+    assert decode_gray(png(raw)).shape == (height, width)
+    with pytest.raises(UndecodableError, match="cut short"):
+        decode_gray(png(raw[:-1]))
+
+
+def test_no_more_is_inflated_than_the_rows() -> None:
+    """However much follows them."""
+    raw = white_rows(200, 50, 8, ["1"])
+    bomb = zlib.compress(raw + bytes(1 << 28))
+    data = SIGNATURE + header(200, 50) + chunk(b"IDAT", bomb) + chunk(b"IEND")
+    tracemalloc.start()
+    assert not lacks_rows(data)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 21
