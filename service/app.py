@@ -82,12 +82,12 @@ def create_app(
         gc.enable()
         with ending.before_stopping(settings.drain_seconds):
             yield {drain.STATE: ending, OVERLOADED_STATE: engine.overloaded}
+        metrics.afterwards.run()  # as long as there is a model that it can name
         app.state.engine = None
         engine.pool.close()
         background.cancel()
         with suppress(asyncio.CancelledError):
             await background
-        metrics.afterwards.run()
         if traces is not None:
             await asyncio.to_thread(traces.close)
 

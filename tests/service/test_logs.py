@@ -87,6 +87,16 @@ def test_the_model_that_answered_is_logged(
     assert [line["model_version"] for line in fields(caplog, 2)] == answered == ["1", "2"]
 
 
+def test_the_last_lines_name_the_model_too(
+    stripe_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of requests that were answered just before the end, and needed no model."""
+    caplog.set_level(logging.INFO, "service.access")
+    with TestClient(create_app(Settings(model_path=stripe_model))) as client:
+        client.get("/nothing")
+    assert [line["model_version"] for line in fields(caplog, 1)] == ["1"]
+
+
 @pytest.mark.parametrize("given", ["a", "Root=1-67-ab/c:d@e.f_g", "x" * 128])
 def test_a_sound_request_id_is_kept(given: str, client: TestClient) -> None:
     """A client finds its own id in the answer."""
