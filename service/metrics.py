@@ -44,7 +44,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self.afterwards = Afterwards()
-        """What is still to be counted."""
+        """What is still to be counted, and logged."""
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(f"captcha_ocr_{name}", meaning, labels, registry=registry)

@@ -8,6 +8,7 @@ W3C's Portable Network Graphics specification, third edition.
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from service.ocr.exceptions import UndecodableError
@@ -30,6 +31,7 @@ _HEADER = struct.Struct(">IIBB3s")
 
 _HEADER_AT = len(SIGNATURE) + _HEAD.size
 _HEADER_END = _HEADER_AT + _HEADER.size
+_BEHIND_HEADER = _HEADER_END + _CRC_BYTES
 _MODES = {(8, 0): "L", (8, 2): "RGB", (8, 4): "LA", (8, 6): "RGBA"}
 """Pillow's names for the bits and colour types that it has modes of."""
 
@@ -132,21 +134,14 @@ def plain_pixels(data: bytes) -> Pixels | None:
         return None
     width, height, bits, colour, methods = _HEADER.unpack_from(data, _HEADER_AT)
     mode = _MODES.get((bits, colour))
-    position = _HEADER_END + _CRC_BYTES
     checksum = zlib.crc32(data[_HEADER_AT:_HEADER_END], zlib.crc32(b"IHDR"))
-    sound = checksum == int.from_bytes(data[_HEADER_END:position])
+    sound = checksum == int.from_bytes(data[_HEADER_END:_BEHIND_HEADER])
     if mode is None or any(methods) or not sound:
         return None
-    stream: list[bytes] = []
-    while True:
-        length, kind = _HEAD.unpack_from(data, position)
-        begin = position + _HEAD.size
-        if kind == b"IEND":
-            return Pixels(mode, (width, height), b"".join(stream))
-        if kind != b"IDAT":
-            return None
-        stream.append(data[begin : begin + length])
-        position = begin + length + _CRC_BYTES
+    chunks = list(_chunks(data))
+    if any(kind != b"IDAT" for kind, _ in chunks):
+        return None
+    return Pixels(mode, (width, height), b"".join([body for _, body in chunks]))
 
 
 def lacks_rows(data: bytes) -> bool:
@@ -157,18 +152,29 @@ def lacks_rows(data: bytes) -> bool:
     """
     missing = _row_bytes(data)
     inflater = zlib.decompressobj()
-    position = _HEADER_END + _CRC_BYTES
-    kind = b""
-    while missing > 0 and kind != b"IEND":
-        length, kind = _HEAD.unpack_from(data, position)
-        begin = position + _HEAD.size
-        compressed = data[begin : begin + length] if kind == b"IDAT" else b""
-        position = begin + length + _CRC_BYTES
+    for kind, body in _chunks(data):
+        compressed = body if kind == b"IDAT" else b""
         while compressed and missing > 0:
             rows = inflater.decompress(compressed, _BUFFER_BYTES)
             compressed = inflater.unconsumed_tail
             missing -= len(rows)
     return missing > 0 and missing > len(inflater.flush())
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of every chunk between IHDR and IEND.
+
+    Args:
+        data: from `without_metadata`.
+    """
+    position = _BEHIND_HEADER
+    while True:
+        length, kind = _HEAD.unpack_from(data, position)
+        begin = position + _HEAD.size
+        if kind == b"IEND":
+            return
+        yield kind, data[begin : begin + length]
+        position = begin + length + _CRC_BYTES
 
 
 def _row_bytes(data: bytes) -> int:
