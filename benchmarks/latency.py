@@ -1,6 +1,7 @@
 """What the outcomes of a load come to: percentiles, answers by kind, and the pace that was held."""
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -79,6 +80,22 @@ class Summary:
     def figures(self) -> dict[str, Any]:
         """All of it, for JSON."""
         return asdict(self)
+
+
+def tail_ratio(rounds: Iterable[Sequence[Outcome]]) -> float | None:
+    """p99 ÷ p50 of what was accepted, the median over rounds of the same load.
+
+    A moment in which the machine did something else spoils one round, and not the figure.
+
+    Returns:
+        None where no round has enough requests for a p99.
+    """
+    ratios = []
+    for outcomes in rounds:
+        accepted = Summary.of(outcomes).accepted
+        if accepted.p50 and accepted.p99:
+            ratios.append(accepted.p99 / accepted.p50)
+    return statistics.median(ratios) if ratios else None
 
 
 def windows_p99(outcomes: Sequence[Outcome], seconds: float = 1.0) -> dict[float, float]:

@@ -36,8 +36,9 @@ _LEGEND = """
   when it has its answer. What then waits is read up to four pictures at a time, each for less
   than the bare `session.run` of one needs; *one at a time* is the cost of a request that has no
   company, on one connection. *At n %*: requests arrive at a constant n % of the closed
-  loop's rate; latency counts from the scheduled arrival. A p99.9 of fewer than 1000 requests is
-  not given.
+  loop's rate; latency counts from the scheduled arrival. The percentiles are of all rounds
+  together; the bar of p99 ÷ p50 is, as those of CPU times are, the median over the rounds.
+  A p99.9 of fewer than 1000 requests is not given.
 - `MiB`: resident memory after this load and those above it, of the largest process / of all.
 """
 

@@ -2,10 +2,10 @@
 
 Servers are run one after the other. In each, rounds of a closed loop alternate with rounds of a
 bare `session.run`; figures of different servers are compared as multiples of the latter, so that
-a machine that is busy with something else slows both sides of a ratio alike. Open loops at shares
-of the capacity then show the latency. At last the service and its best peer take turns. The figures
-go to benchmarks/results/serving.json, of which `benchmarks.report` makes docs/performance.md and
-its picture.
+a machine that is busy with something else slows both sides of a ratio alike. Rounds of open loops
+at shares of the capacity then show the latency. At last the service and its best peer take turns.
+The figures go to benchmarks/results/serving.json, of which `benchmarks.report` makes
+docs/performance.md and its picture.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from benchmarks.conditions import conditions, server_processors
 from benchmarks.connection import exchange
 from benchmarks.contenders import SERVICE, Contender, fast_peers, service, slow_peers
 from benchmarks.duels import duel, opponents
-from benchmarks.latency import Summary
+from benchmarks.latency import Summary, tail_ratio
 from benchmarks.load import LoadGenerator, Outcome
 from benchmarks.payloads import Payload
 from benchmarks.reference import BareSession, start_times
@@ -36,15 +36,21 @@ SHARES = (0.25, 0.5, 0.8, 0.95)
 _OPEN_CONNECTIONS = 128
 _WARM_UP_SECONDS = 1.0
 _ROUND_SECONDS = 1.0
+_OPEN_SECONDS = 2.0
 _BARE_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured: rounds of the closed loop, and seconds of each open loop."""
+    """How much is measured.
+
+    Args:
+        rounds: of the closed loop, one second each.
+        open_rounds: of the open loops, two seconds at each share of the capacity.
+    """
 
     rounds: int
-    seconds: float
+    open_rounds: int
 
 
 def progress(text: str) -> None:
@@ -123,15 +129,19 @@ def _beside(
 
 
 def under_load(
-    server: Server, requests: Sequence[bytes], capacity: float, seconds: float
+    server: Server, requests: Sequence[bytes], capacity: float, rounds: int
 ) -> list[dict[str, Any]]:
     """Latencies in open loops at shares of the capacity (requests a second)."""
-    loads = []
+    outcomes: dict[float, list[list[Outcome]]] = {share: [] for share in SHARES}
     with LoadGenerator(server.address, requests, _OPEN_CONNECTIONS) as load:
-        for share in SHARES:
-            outcomes = load.open_loop(share * capacity, seconds)
-            figures = Summary.of(outcomes).figures()
-            loads.append({"share": share, "rate": share * capacity, **figures})
+        for _ in range(rounds):
+            for share, of_share in outcomes.items():
+                of_share.append(load.open_loop(share * capacity, _OPEN_SECONDS))
+    loads = []
+    for share, of_share in outcomes.items():
+        every = Summary.of([outcome for of_round in of_share for outcome in of_round])
+        figures = {"accepted": asdict(every.accepted), "tail_ratio": tail_ratio(of_share)}
+        loads.append({"share": share, "rate": share * capacity, **figures})
     return loads
 
 
@@ -160,7 +170,7 @@ def measure(
             loads = []
             if payload.pictures == 1 and payload.connections > 1:
                 capacity = figures["requests_per_second"]
-                loads = under_load(server, requests, capacity, effort.seconds)
+                loads = under_load(server, requests, capacity, effort.open_rounds)
             sizes = [process.resident_bytes / 2**20 for process in server.family()]
             rows.append(
                 {
@@ -211,7 +221,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--rounds", type=int, default=8, help="of the closed loop, 1 s each")
-    parser.add_argument("--seconds", type=float, default=6, help="of each open loop")
+    parser.add_argument("--open-rounds", type=int, default=5, help="of the open loops, 2 s a load")
     parser.add_argument(
         "--peers", action="store_true", help="those with packages of their own, too"
     )
@@ -226,7 +236,7 @@ def main() -> None:
     contenders = [service(arguments.model, workers) for workers in (1, 2)]
     contenders += fast_peers(arguments.model)
     contenders += slow_peers(arguments.model) if arguments.peers else []
-    effort = Effort(arguments.rounds, arguments.seconds)
+    effort = Effort(arguments.rounds, arguments.open_rounds)
     figures |= compare(contenders, arguments.model, effort, cpus)
     if not arguments.peers:
         figures["skipped"].append("Keras, LitServe and BentoML: `make bench-peers` has them")

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.latency import Summary, percentile, recovery_seconds
+from benchmarks.latency import Summary, percentile, recovery_seconds, tail_ratio
 from benchmarks.load import UNANSWERED, Outcome
 
 
@@ -50,6 +50,19 @@ def test_goodput_is_of_accepted_requests_over_the_whole_time() -> None:
     outcomes += [outcome(second, 10, 503) for second in range(9)]
     assert Summary.of(outcomes).goodput == pytest.approx(9 / 9)
     assert Summary.of([*outcomes, outcome(8, 10_000)]).goodput == pytest.approx(10 / 18)
+
+
+def test_one_disturbed_round_does_not_make_the_tail() -> None:
+    """The median over the rounds; one that is too short for a p99 says nothing."""
+
+    def round_of(worst_ms: float, requests: int = 100) -> list[Outcome]:
+        slow = [outcome(0, worst_ms)] * 2
+        return [*slow, *[outcome(0, 10)] * (requests - len(slow))]
+
+    assert tail_ratio([round_of(30), round_of(900), round_of(20)]) == pytest.approx(3)
+    assert tail_ratio([round_of(30), round_of(900), round_of(900)]) == pytest.approx(90)
+    assert tail_ratio([round_of(900, requests=50), round_of(30)]) == pytest.approx(3)
+    assert tail_ratio([round_of(30, requests=50)]) is None
 
 
 def test_the_generator_owns_up_to_being_late() -> None:
