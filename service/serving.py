@@ -3,16 +3,19 @@
 import difflib
 import logging.config
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.server import HANDLED_SIGNALS
 
 from service import traces
 from service.app import create_app
@@ -79,8 +82,15 @@ def _warn_of_misspelt(environment: Mapping[str, str]) -> None:
 
 def _serve(settings: Settings, app: FastAPI) -> int:
     server = uvicorn.Server(_config(settings, app))
+    # uvicorn raises the signal that it has ended for once more, which would be an accident then.
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, _end)
     server.run()
     return 0 if server.started else STARTUP_FAILURE
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def _supervise(settings: Settings) -> int:
