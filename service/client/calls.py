@@ -14,7 +14,8 @@ from service.client.retry import UNAVAILABLE
 
 T = TypeVar("T")
 
-Picture = bytes | Path
+Picture = bytes | str | Path
+"""The bytes of a file, or its path."""
 
 
 class Question(TypedDict, total=False):
@@ -69,13 +70,15 @@ def _outcome(item: Mapping[str, Any]) -> Prediction | Problem:
 
 
 def _given(question: Question) -> Mapping[str, Any]:
+    if unknown := question.keys() - Question.__annotations__:
+        raise TypeError(f"there is no parameter {sorted(unknown)[0]!r} of a question")
     return {name: value for name, value in question.items() if value is not None}
 
 
 def _form(field: str, pictures: Sequence[Picture]) -> Sequence[tuple[str, tuple[str, bytes]]]:
     """Under a name of no meaning: that of a file may be nobody's business."""
     return [
-        (field, ("picture", picture.read_bytes() if isinstance(picture, Path) else picture))
+        (field, ("picture", picture if isinstance(picture, bytes) else Path(picture).read_bytes()))
         for picture in pictures
     ]
 

@@ -35,6 +35,9 @@ class _Caller:
         api_key: sent as `X-API-Key`, to a service that asks for one.
         timeout: seconds to wait for a connection, or for more of an answer.
         retry: how long to insist where the service is overloaded or not ready.
+
+    Raises:
+        ValueError: the address is none of HTTP.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class _Caller:
         timeout: float = 10.0,
         retry: Retry | None = None,
     ) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise ValueError(f"the address {address!r} does not begin with http:// or https://")
         self._address = address
         self._retry = retry or Retry()
         headers = {} if api_key is None else {"X-API-Key": api_key}

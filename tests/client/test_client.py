@@ -137,6 +137,22 @@ def test_an_unreachable_service_is_named(use: Call) -> None:
     assert issubclass(UnreachableError, ClientError)
 
 
+@both
+def test_a_path_may_be_a_string(use: Call, address: str, tmp_path: Path) -> None:
+    """Its characters are not taken for those of a picture."""
+    (tmp_path / "picture.png").write_bytes(stripes.picture("ab"))
+    assert use(address, lambda c: c.predict(str(tmp_path / "picture.png"))).text == "ab"
+
+
+@both
+def test_mistakes_are_told_before_anything_is_sent(use: Call) -> None:
+    """An address without a scheme, and what no question has: its answer would be dropped."""
+    with pytest.raises(ValueError, match=r"'localhost:8000' does not begin with http://"):
+        use("localhost:8000", lambda c: c.live())
+    with pytest.raises(TypeError, match="no parameter 'matrix'"):
+        use("http://127.0.0.1:1", lambda c: c.predict(b"picture", matrix=True))
+
+
 def test_the_client_needs_nothing_of_the_service() -> None:
     """It is installed without it: neither framework nor runtime is imported."""
     code = "import sys, service.client; print(*sys.modules)"
