@@ -8,7 +8,14 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -33,6 +40,8 @@ _AT_ONCE = (1, 2, 3, 4, 8, 16)
 _LENGTHS = tuple(range(13))
 _UNROUTED = "any"
 _PARTS = ("receive", "wait", "read", "decode", "infer", "respond")
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, and unused
 
 
 class Metrics:
