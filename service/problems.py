@@ -47,7 +47,7 @@ UNAUTHORIZED = Kind(401, "unauthorized", "API key missing or wrong")
 TIMEOUT = Kind(408, "request-timeout", "Request not received in time")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "Not an upload of a known type")
 HEADERS_TOO_LARGE = Kind(431, "headers-too-large", "Request headers too large")
-INVALID_UPLOAD = Kind(422, "invalid-upload", "No picture in the upload")
+INVALID_UPLOAD = Kind(422, "invalid-upload", "Not an upload of the expected form")
 UPLOAD_TOO_LARGE = Kind(413, "upload-too-large", "Upload too large")
 INVALID_PARAMETER = Kind(422, "invalid-parameter", "Invalid parameter")
 OVERLOADED = Kind(503, "overloaded", "Too many requests at the moment")
@@ -174,6 +174,8 @@ def install(app: FastAPI) -> None:
         status = HTTPStatus(error.status_code)
         kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
         detail = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is."
+        if allowed := (error.headers or {}).get("Allow"):
+            detail = f"{request.method} {request.url.path}: {error.detail}; use {allowed}."
         return ProblemResponse(kind, detail, error.headers)
 
     async def on_unforeseen(request: Request, _: Exception) -> ProblemResponse:

@@ -178,7 +178,10 @@ class Questioner:
         match = _LENGTH.fullmatch(length)
         shortest, longest = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= shortest <= longest:
-            raise _invalid("length", f"{length!r} was given; allowed are 5, or 4-7, from 1 up")
+            raise _invalid(
+                "length",
+                f"{length!r} was given; give a number from 1 up, like 5, or a range, like 4-7",
+            )
         return of_length(shortest, longest, self._alphabet)
 
     def _of_symbols(self, symbols: str) -> Automaton:

@@ -177,7 +177,9 @@ def _parts(content_type: str, body: bytes, most: int, how: str) -> list[Part]:
         return parts_of(content_type, body, most)
     except MalformedError as error:
         raise ProblemError(
-            INVALID_UPLOAD, f"The upload cannot be read ({error}); {how}, and nothing else."
+            INVALID_UPLOAD,
+            f"The upload cannot be read ({error}); {how}, and nothing else. "
+            "Parameters belong in the address, as in ?length=5.",
         ) from error
 
 
@@ -190,7 +192,7 @@ def _only_file(content_type: str, body: bytes) -> bytes:
 
 def _file(part: Part, field: str, how: str) -> bytes:
     if part.name != field or part.filename is None:
-        what = "field" if part.filename is None else "file"
+        what = "text, and no file," if part.filename is None else "file"
         raise ProblemError(INVALID_UPLOAD, f"The upload has the {what} {part.name!r}; {how}.")
     return bytes(part.data)
 

@@ -100,7 +100,10 @@ def _suspicions(found: Inspection) -> Iterator[str]:
     if found.suspicions is None:
         yield "suspicious labels: name a model, MODEL=models/captcha.onnx, to have them looked for"
         return
-    yield f"{len(found.suspicions)} labels that a confidence of {CONFIDENT} or more contradicts"
+    yield (
+        f"{len(found.suspicions)} labels that a confidence of {CONFIDENT} or more contradicts, of "
+        f"{found.judged} that were judged"
+    )
     for suspicion in found.suspicions[:_MOST_LINES]:
         sample, opinion = suspicion.sample, suspicion.opinion
         yield (
@@ -160,7 +163,8 @@ def main() -> None:
             opinions |= read_opinions(arguments.readings)
         if arguments.model or arguments.readings:
             found = find_suspicious(inspection.samples, opinions)
-            inspection = replace(inspection, suspicions=found)
+            judged = sum(sample.sha256 in opinions for sample in inspection.samples)
+            inspection = replace(inspection, suspicions=found, judged=judged)
         print(write_report(dataset, inspection, arguments.out), end="")
     print(f"\nwritten to {arguments.out}")
 

@@ -39,7 +39,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All findings; `suspicions` is None where no model gave its opinion."""
+    """All findings; `suspicions` is None where no model gave its opinion.
+
+    `judged` pictures have one: those whose label the model's alphabet can spell.
+    """
 
     samples: Sequence[Sample]
     splits: Mapping[str, str]
@@ -47,6 +50,7 @@ class Inspection:
     flat: Sequence[Sample]
     pairs: Sequence[Pair]
     suspicions: Sequence[Suspicion] | None = None
+    judged: int = 0
 
     @property
     def lengths(self) -> Counter[int]:

@@ -26,6 +26,7 @@ from training.dataset import (
 )
 from training.exceptions import DataError, reported
 from training.sources import Entry, open_source
+from training.split import FEWEST_SAMPLES
 
 
 def prepare(source: Path, destination: Path, digest: str | None = None) -> list[Sample]:
@@ -58,6 +59,8 @@ def prepare(source: Path, destination: Path, digest: str | None = None) -> list[
             sample.sha256 for sample in samples
         }:
             (building / "pictures" / left_out).unlink()
+        if not samples and not problems:
+            raise DataError(f"{source} holds no pictures.")
         _report(samples, problems)
         if not samples:
             raise DataError(f"no picture of {source} can be used.")
@@ -141,6 +144,8 @@ def _report(samples: list[Sample], problems: list[Problem]) -> None:
             f"{lengths[-1]} characters over {len(alphabet)} symbols: {alphabet}"
         )
         print(f"digest {digest_of(samples)}")
+    if 0 < len(samples) < FEWEST_SAMPLES:
+        print(f"too few: training needs at least {FEWEST_SAMPLES}")
     counts = Counter(kind for kind, _ in problems)
     print(", ".join(f"{count} × {kind}" for kind, count in counts.items()) or "no problems found")
 

@@ -111,7 +111,7 @@ class StartingWeights:
             others = " or ".join(sorted(set(ARCHITECTURES) - {model.name}))
             raise RunError(
                 f"no layer of the architecture {model.name} has weights to start from there; "
-                f"try --architecture {others}."
+                f'try ARGS="--architecture {others}".'
             )
         return anew
 

@@ -74,17 +74,22 @@ def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "name"),
-    [("GET", "/nothing", 404, "not-found"), ("GET", "/predict", 405, "method-not-allowed")],
+    ("path", "status", "name", "hint"),
+    [
+        ("/nothing", 404, "not-found", "/docs lists"),
+        ("/predict", 405, "method-not-allowed", "use POST."),
+    ],
 )
 def test_errors_of_routing(
-    method: str, path: str, status: int, name: str, client: TestClient
+    path: str, status: int, name: str, hint: str, client: TestClient
 ) -> None:
     """Also what no endpoint answers is a problem."""
-    assert client.request(method, path).headers["content-type"] == "application/problem+json"
-    assert client.request(method, path).json()["type"] == f"/problems/{name}"
-    assert client.request(method, path).status_code == status
-    assert f"{method} {path}" in client.request(method, path).json()["detail"]
+    answer = client.get(path)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"/problems/{name}"
+    assert answer.status_code == status
+    assert f"GET {path}" in answer.json()["detail"]
+    assert hint in answer.json()["detail"]
 
 
 def test_openapi(client: TestClient) -> None:

@@ -72,12 +72,18 @@ def test_missing_field(client: TestClient) -> None:
 
 
 def test_a_form_field_is_no_file(client: TestClient) -> None:
-    """The field must be a file."""
+    """The field must be a file, as it is not where curl's `@` was forgotten."""
     body = b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\nabc\r\n--x--\r\n'
     response = client.post(
         "/predict", content=body, headers={"content-type": "multipart/form-data; boundary=x"}
     )
-    assert_problem(response, 422, "invalid-upload", "'file'")
+    assert_problem(response, 422, "invalid-upload", "the text, and no file, 'file'; send")
+
+
+def test_a_parameter_in_the_form(client: TestClient) -> None:
+    """Whoever sends a parameter beside the picture is told where it belongs."""
+    response = client.post("/predict", files={"file": stripes.picture("a")}, data={"length": "5"})
+    assert_problem(response, 422, "invalid-upload", "Parameters belong in the address")
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])

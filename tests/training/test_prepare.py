@@ -117,6 +117,7 @@ def test_what_is_wrong_is_named_and_counted(
         "label too long: aaaaaa.png: 'aaaaaa' needs 11 time steps, the picture's width gives 10",
     ):
         assert sum(line.startswith(beginning) for line in lines) == 1, beginning
+    assert "too few: training needs at least 10" in lines
     assert "2 × unreadable picture" in lines[-1]
     assert "1 × empty label" in lines[-1]
     assert "1 × duplicate with different labels" in lines[-1]
@@ -186,7 +187,7 @@ def test_a_failure_leaves_the_old_data(folder: Path, tmp_path: Path) -> None:
     """A data set is only replaced by one that could be made."""
     prepare(folder, tmp_path / "data")
     (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(DataError, match="none holds no pictures"):
         prepare(tmp_path / "none", tmp_path / "data")
     with pytest.raises(DataError, match="not the expected pictures"):
         prepare(folder, tmp_path / "data", digest="0")

@@ -82,7 +82,7 @@ def test_weights_of_another_architecture(run: Run) -> None:
     """Where nothing fits, nothing is trained in vain; the other architecture is named."""
     start = StartingWeights.find(str(run.folder), run.folder.parent)
     model = build_model("residual-crnn", run.facts.width, run.facts.height, 4)
-    with pytest.raises(RunError, match="try --architecture crnn"):
+    with pytest.raises(RunError, match='try ARGS="--architecture crnn"'):
         start.put_into(model, run.facts.alphabet)
 
 
