@@ -14,6 +14,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -169,15 +170,18 @@ class Pool:
         return await self._submit(work, item, gone, 1)
 
     async def _submit(self, work: Work, item: Any, gone: Callable[[], bool], pictures: int) -> Any:
-        task = Task(work, item, self._loop.create_future(), gone, pictures)
+        future = self._loop.create_future()
         self.in_flight += pictures
         try:
             if not self._submitted:
                 self._loop.call_soon(self._hand_over)
-            self._submitted.append(task)
-            return await task.future
+            self._submitted.append(Task(work, item, future, gone, pictures))
+            return await future
         finally:
             self.in_flight -= pictures
+            # A refusal that it holds has this frame in its traceback: a circle, and only the
+            # garbage collector, which may not come round for hours, would find the picture in it.
+            del future
 
     def _hand_over(self) -> None:
         tasks, self._submitted = self._submitted, []
@@ -192,19 +196,21 @@ class Pool:
         place = Place(number, self.threads)
         while tasks := self._tasks.get():
             place.keep(own=self._tasks.all_busy)
-            started = time.monotonic()
-            refusals = [self._refusal(task, started) for task in tasks]
-            due = [task for task, refusal in zip(tasks, refusals, strict=True) if not refusal]
-            results = iter(_done(due))
-            outcomes = [refusal or next(results) for refusal in refusals]
-            took = time.monotonic() - started
-            self._tasks.done(tasks)
-            try:
-                self._loop.call_soon_threadsafe(self._finish, tasks, outcomes, took)
-            except RuntimeError:
-                return  # the event loop has ended, and whoever waited with it
-            if pictures := sum(task.weight for task in due):  # and the answers are on their way
-                self._observe([started - task.submitted for task in due], took, pictures)
+            self._do(tasks)
+            del tasks  # who waits for the next ones holds on to nothing
+
+    def _do(self, tasks: Sequence[Task]) -> None:
+        started = time.monotonic()
+        refusals = [self._refusal(task, started) for task in tasks]
+        due = [task for task, refusal in zip(tasks, refusals, strict=True) if not refusal]
+        results = iter(_done(due))
+        outcomes = [refusal or next(results) for refusal in refusals]
+        took = time.monotonic() - started
+        self._tasks.done(tasks)
+        with suppress(RuntimeError):  # the event loop has ended, and whoever waited with it
+            self._loop.call_soon_threadsafe(self._finish, tasks, outcomes, took)
+        if pictures := sum(task.weight for task in due):  # and the answers are on their way
+            self._observe([started - task.submitted for task in due], took, pictures)
 
     def _refusal(self, task: Task, now: float) -> Exception | None:
         if task.gone() or task.future.cancelled():

@@ -95,7 +95,22 @@ async def _received(request: Request, engine: Engine) -> InferenceRequest:
     length = request.headers.get(LENGTH_HEADER)
     if len(body) <= _QUICK_BYTES:
         return InferenceRequest.parse(body, length)
-    return await engine.pool.run(lambda: InferenceRequest.parse(body, length))
+    parsed = await engine.pool.run(lambda: _parsed(body, length))
+    if isinstance(parsed, str):
+        raise MalformedTensorError(parsed)
+    return parsed
+
+
+def _parsed(body: bytes, length: str | None) -> InferenceRequest | str:
+    """The request in a body, or what is wrong with it.
+
+    The error itself holds, by its traceback, all that was parsed; and what a thread's error holds
+    stays until the garbage collector comes round.
+    """
+    try:
+        return InferenceRequest.parse(body, length)
+    except MalformedTensorError as error:
+        return str(error)
 
 
 async def _answer(

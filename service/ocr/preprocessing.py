@@ -234,7 +234,7 @@ def _check_jpeg(data: bytes) -> None:
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What makes the picture upright, if it is not."""
     try:
-        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION))
+        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:
         # What cannot be read asks for nothing, and the pixels are sound.
         return None

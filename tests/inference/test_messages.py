@@ -98,6 +98,9 @@ def test_nested_data_is_the_same_as_flat() -> None:
     [
         (b"", "does not begin with an object in JSON"),
         (b"[" * 100_000, "does not begin with an object in JSON"),
+        (body(data=[[]] * (1 << 17)), "send the tensor as binary data, or flat"),
+        (body(data=[{}] * (1 << 17)), "send the tensor as binary data, or flat"),
+        (body(data=[1] * ((1 << 20) + 9)), "send the tensor as binary data, or flat"),
         (b"[]", "no object"),
         (b"{}", "inputs is missing"),
         (body(parameters=[]), "the parameters of 'x' are []"),

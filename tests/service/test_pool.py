@@ -1,6 +1,9 @@
 import asyncio
+import gc
 import threading
 import time
+import weakref
+from contextlib import suppress
 
 import pytest
 
@@ -17,6 +20,54 @@ def test_results_and_errors_come_back() -> None:
         with pytest.raises(ZeroDivisionError):
             await pool.run(lambda: 1 // 0)
         assert pool.in_flight == 0
+
+    run(test)
+
+
+class Document:
+    """Something large, that somebody might still hold."""
+
+
+def test_what_was_refused_is_forgotten() -> None:
+    """Without the help of the garbage collector, which may not come round for hours."""
+    seen: list[weakref.ref[Document]] = []
+
+    async def refused(pool: Pool) -> None:
+        document = Document()
+        seen.append(weakref.ref(document))
+        with suppress(ClientGoneError):
+            await pool.run_together(lambda items: items, document, gone=lambda: True)
+
+    async def test() -> None:
+        pool = Pool(1, 4, 1.0)
+        await refused(pool)
+        await pool.run(lambda: None)  # by when its thread has done with the one before
+        assert [reference() for reference in seen] == [None]
+
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
+
+
+def test_threads_wait_with_empty_hands() -> None:
+    """What was done last is not kept until there is something else to do."""
+    seen: list[weakref.ref[Document]] = []
+
+    def make() -> Document:
+        document = Document()
+        seen.append(weakref.ref(document))
+        return document
+
+    async def test() -> None:
+        pool = Pool(1, 4, 1.0)
+        await pool.run(make)
+        for _ in range(1000):
+            if seen[0]() is None:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("the thread still holds it")
 
     run(test)
 
