@@ -31,7 +31,7 @@ class Logistic:
         """The calibrated probability."""
         p = min(max(probability, _SUREST), 1 - _SUREST)
         odds = self.scale * (math.log(p) - math.log1p(-p)) + self.offset
-        return 1 / (1 + math.exp(-odds))
+        return (1 + math.tanh(odds / 2)) / 2  # the logistic function, without overflow
 
 
 @dataclass(frozen=True, slots=True)

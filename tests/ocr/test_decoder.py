@@ -113,6 +113,7 @@ def test_no_calibration_changes_nothing() -> None:
     probabilities = distribution(6, 4, seed=1)
     assert Calibration().tempered(probabilities) == pytest.approx(probabilities, abs=1e-6)
     assert [Logistic()(p) for p in (0.1, 0.5, 0.999)] == pytest.approx([0.1, 0.5, 0.999])
+    assert [Logistic(100, -100)(p) for p in (0, 1)] == [0, 1]
 
 
 def test_a_sure_text_that_satisfies_the_constraint_needs_no_search(
