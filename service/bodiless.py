@@ -2,6 +2,9 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_ASKED = "captcha_ocr.method"
+"""Where a scope holds the method that was asked for, if it is answered as another."""
+
 
 class Bodiless:
     """ASGI middleware that has HEAD answered as GET (RFC 9110, 9.3.2); uptime monitors send it.
@@ -15,5 +18,11 @@ class Bodiless:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", _ASKED: "HEAD"}
         await self._app(scope, receive, send)
+
+
+def asked_method(scope: Scope) -> str:
+    """The method of a request, as its client sent it."""
+    method: str = scope.get(_ASKED, scope["method"])
+    return method

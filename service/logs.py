@@ -109,4 +109,6 @@ def log_config(settings: Settings) -> dict[str, Any]:
     config["loggers"]["service"] = {"handlers": ["default"], "level": settings.log_level.upper()}
     # What it has to say is that traces could not be exported.
     config["loggers"]["opentelemetry"] = {"handlers": ["default"], "level": "WARNING"}
+    # What it has to say is said in the answer, and would be a line of another form.
+    config["loggers"]["python_multipart"] = {"level": "CRITICAL"}
     return config

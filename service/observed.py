@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.bodiless import asked_method
 from service.metrics import Metrics
 from service.problems import INTERNAL_ERROR, REASON, REQUEST_ID
 from service.timeline import TIMELINE, Timeline
@@ -95,17 +96,18 @@ class Observed:
             answer = Answered(route, status, reason, version)
             traced["trace_id"] = self._traces.answered(scope, timeline, ended, answer)
         if self._logs and logger.isEnabledFor(logging.INFO):
+            method = asked_method(scope)
             fields = {
                 "request_id": scope[REQUEST_ID],
                 **traced,
-                "method": scope["method"],
+                "method": method,
                 "route": path,
                 "status": status,
                 "reason": reason,
                 "ms": round(1000 * seconds, 1),
                 "model_version": version,
             }
-            line = (scope["method"], path, status, 1000 * seconds)
+            line = (method, path, status, 1000 * seconds)
             record = logger.makeRecord(
                 logger.name,
                 logging.INFO,

@@ -28,7 +28,7 @@ async def in_parts(
         pool: that `read` has threads of.
 
     Raises:
-        OverloadedError: the first of them would wait too long.
+        OverloadedError: the first of them would wait too long, or one of them did.
         Exception: the first that `read` raises; what it was doing besides is given up.
     """
     return await in_stages(

@@ -180,7 +180,9 @@ def install(app: FastAPI) -> None:
 
     async def on_unforeseen(request: Request, _: Exception) -> ProblemResponse:
         # The server logs the traceback; the answer holds nothing of it.
-        headers = {"X-Request-ID": request.scope[REQUEST_ID]}  # nothing further out adds it
+        # Nothing further out adds it; a HEAD has it in another scope, that of the GET.
+        identity = request.scope.get(REQUEST_ID)
+        headers = {"X-Request-ID": identity} if identity else None
         return ProblemResponse(INTERNAL_ERROR, "The service failed; its log says why.", headers)
 
     for known in (ProblemError, OverloadedError, *_HUNG_UP, *DOMAIN_KINDS):

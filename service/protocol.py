@@ -116,7 +116,7 @@ class BoundedProtocol(SuccessiveProtocol):
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head.header(name, value)
-        super().on_header(name, value)
+        super().on_header(name, value.rstrip(b" \t"))  # RFC 9110, 5.5: no part of the value
 
     @override
     def head_complete(self) -> None:

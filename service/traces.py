@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from starlette.types import Scope
 
 from service import __version__
+from service.bodiless import asked_method
 from service.timeline import Timeline
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -112,7 +113,7 @@ class Traces:
             return began_at + round((mark - timeline.began) * 1e9)
 
         span = self._tracer.start_span(
-            f"{scope['method']} {answer.route}".rstrip(),
+            f"{asked_method(scope)} {answer.route}".rstrip(),
             extract(headers),
             SpanKind.SERVER,
             _attributes(scope, answer),
@@ -138,7 +139,7 @@ class Traces:
 
 def _attributes(scope: Scope, answer: Answered) -> dict[str, Any]:
     attributes: dict[str, Any] = {
-        "http.request.method": scope["method"],
+        "http.request.method": asked_method(scope),
         "url.scheme": scope["scheme"],
         "http.response.status_code": answer.status,
     }

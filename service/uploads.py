@@ -27,6 +27,9 @@ BATCH_MEMBER = "images"
 _ENVELOPE_BYTES = 4096
 """What boundaries and part headers of an upload with one file may add to the file itself."""
 
+_MOST_DIGITS = 18
+"""Of a length that is worth comparing."""
+
 _SPARE_COMMAS = 16
 """Of a JSON body; so that what is a little wrong is told more precisely."""
 
@@ -60,7 +63,9 @@ async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> byte
         ClientDisconnect: it did not arrive as a whole.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes + envelope:
+    # Zeros at the beginning mean nothing; but no number of thousands of digits becomes an int.
+    digits = declared.lstrip("0") or "0"
+    if digits.isdecimal() and (len(digits) > _MOST_DIGITS or int(digits) > max_bytes + envelope):
         raise too_large(max_bytes)
     body: bytes | bytearray = b""
     more = True

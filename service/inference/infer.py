@@ -31,6 +31,9 @@ _QUICK_ELEMENTS = 500
 _WITHOUT_EFFECT = {"alternatives", "min_confidence", "matrix"}
 """Parameters of `/predict` that the protocol's answers have no place for."""
 
+_OF_TEXTS = {"length", "alphabet", "pattern"}
+"""Those that change nothing where it is probabilities that are asked for."""
+
 
 async def inferred(request: Request, engine: Engine, reader: Reader) -> Response:
     """The answer to a request that has been admitted.
@@ -76,6 +79,11 @@ async def _outputs(
     if tensor.datatype == BYTES:
         read = in_thread(lambda part: recognizer.read_all(part, question))
         return offer.from_readings(await in_parts(engine.pool, tensor.values, read))
+    for name in sorted(_OF_TEXTS & request.query_params.keys()):
+        raise ProblemError(
+            INVALID_PARAMETER,
+            f"{name}: it changes nothing of probabilities; send {offer.PICTURE!r}.",
+        )
     infer = in_thread(lambda part: recognizer.infer(np.asarray(part)))
     rows = await in_parts(engine.pool, tensor.values, infer)
     return offer.from_probabilities(rows, recognizer.metadata)

@@ -99,6 +99,17 @@ def test_what_answers_have_no_place_for(client: TestClient, query: str) -> None:
     assert_refused(answer, 422, f"{query.partition('=')[0]}: it changes nothing here")
 
 
+@pytest.mark.parametrize("query", ["length=4", "alphabet=ab", "pattern=a"])
+def test_constraints_change_no_probabilities(client: TestClient, query: str) -> None:
+    """They are of texts, which nobody asks for with an image tensor."""
+    rows = np.zeros((1, stripes.WIDTH, stripes.HEIGHT, 1), np.float32)
+    tensor = {"name": "image", "datatype": "FP32", "shape": list(rows.shape)}
+    sent = {"inputs": [tensor | {"data": rows.ravel().tolist()}]}
+    said = f"{query.partition('=')[0]}: it changes nothing of probabilities"
+    assert_refused(client.post(f"{INFER}?{query}", json=sent), 422, said)
+    assert client.post(INFER, json=sent).status_code == 200
+
+
 @pytest.mark.parametrize("nested", [True, False])
 def test_probabilities(client: TestClient, nested: bool) -> None:
     """An image tensor in JSON gives the model's rows; a large one, too."""

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.app import create_app
+from service.metrics import Metrics
 from service.ocr.recognizer import Recognizer
 from service.problems import DOMAIN_KINDS
 from service.settings import Settings
@@ -71,6 +72,9 @@ def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
     assert_problem(response, 500, "internal-error", "log")
     assert "secret" not in response.text
     assert post(client, stripes.picture("a")).status_code == 200
+    with patch.object(Metrics, "exposition", side_effect=RuntimeError("secret")):
+        asked = client.head("/metrics")
+    assert (asked.status_code, asked.headers["content-type"]) == (500, "application/problem+json")
 
 
 @pytest.mark.parametrize(

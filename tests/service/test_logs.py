@@ -56,6 +56,16 @@ def test_a_request_is_one_line(client: TestClient, caplog: pytest.LogCaptureFixt
         assert isinstance(line["ms"], float)
 
 
+def test_the_method_is_that_of_the_client(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though a HEAD is answered as a GET would be."""
+    caplog.set_level(logging.INFO, "service.access")
+    client.head("/health/live")
+    client.get("/health/live")
+    assert [line["method"] for line in fields(caplog, 2)] == ["HEAD", "GET"]
+
+
 def test_its_time_is_that_of_the_answer(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -165,6 +175,20 @@ def test_an_exception_is_one_line_of_json() -> None:
     assert "\n" not in line
     assert json.loads(line)["message"] == "it failed"
     assert json.loads(line)["exception"].endswith("ValueError: why")
+
+
+def test_malformed_uploads_add_no_lines_of_another_form() -> None:
+    """A parser's complaints are in the answer, and a request is one line."""
+    show = (
+        "import contextlib, logging.config as c; from service.logs import log_config; "
+        "from service.multipart import MalformedError, parts_of; "
+        "from service.settings import Settings; c.dictConfig(log_config(Settings()))\n"
+        "with contextlib.suppress(MalformedError):\n"
+        "    parts_of('multipart/form-data; boundary=B', b'--BX\\r\\n', 1)\n"
+        "    raise SystemExit('nothing was malformed')"
+    )
+    done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_terminal_gets_text() -> None:

@@ -213,6 +213,7 @@ def test_the_event_loop_goes_on() -> None:
         async with busy(pool):
             for _ in range(100):
                 await asyncio.sleep(0)
+            assert pool.in_flight == 1
 
     run(test)
 

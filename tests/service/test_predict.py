@@ -174,6 +174,13 @@ def test_nonsense_lengths(length: str, client: TestClient) -> None:
     assert client.post("/predict", content=b"abc", headers=headers).status_code == 422
 
 
+@pytest.mark.parametrize(("zeros", "status"), [("0" * 5000 + "3", 415), ("9" * 5000, 413)])
+def test_lengths_of_thousands_of_digits(zeros: str, status: int, client: TestClient) -> None:
+    """RFC 9110, 8.6, sets them no limit, and Python one of 4300."""
+    headers = {"content-type": "image/png", "content-length": zeros}
+    assert client.post("/predict", content=b"abc", headers=headers).status_code == status
+
+
 @pytest.mark.parametrize("charset", ["undefined", "punycode", "utf-16", "nonsense"])
 def test_a_charset_of_the_senders_choice(charset: str, client: TestClient) -> None:
     """Whatever the sender says that names are encoded in, it is no internal error."""

@@ -173,6 +173,16 @@ def test_security_headers(request_: bytes, address: tuple[str, int]) -> None:
     assert b"server:" not in head
 
 
+def test_spaces_behind_a_value_are_none_of_it(address: tuple[str, int]) -> None:
+    """RFC 9110, 5.5; here, a key that is right."""
+    asked = b"GET /model HTTP/1.1\r\nHost: x\r\nX-Request-ID: abc \t\r\nX-API-Key: secret  \r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(asked)
+        head = connection.recv(65536).lower()
+    assert head.startswith(b"http/1.1 200")
+    assert b"x-request-id: abc\r\n" in head
+
+
 @pytest.mark.parametrize("path", ["/", "/health/live", "/health/ready", "/model", "/metrics"])
 def test_head_is_get_without_the_body(path: str, address: tuple[str, int]) -> None:
     """For monitors that ask so; the connection goes on behind it."""
