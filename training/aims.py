@@ -1,5 +1,6 @@
 """What the bundled model is aimed at, and by how much it misses that."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,12 @@ def aims_missed(clean: Mapping[str, Any], robust: Mapping[str, Any]) -> str:
         f"of characters of at most {CHARACTER_ECE}": characters["ece"] - CHARACTER_ECE,
         f"an AUROC of texts of {TEXT_AUROC}": TEXT_AUROC - texts["auroc"],
     }
-    missed = [f"{aim} by {by:.4f}" for aim, by in aims.items() if by > 0]
+    # What cannot be computed, as an AUROC where every text is right, was not reached either.
+    missed = [
+        f"{aim}, which is undefined" if math.isnan(by) else f"{aim} by {by:.4f}"
+        for aim, by in aims.items()
+        if not by <= 0
+    ]
     unread = clean["pictures"] - clean["exact"]
     if unread:
         missed.insert(0, f"every clean picture by {unread}")

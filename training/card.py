@@ -141,6 +141,8 @@ def _clean(summary: dict[str, Any]) -> str:
     ]
     rows = {"all": summary, "with adjacent repeats": summary["adjacent_repeats"]}
     for name, row in rows.items():
+        if not row["pictures"]:
+            continue
         low, high = row["exact_match_interval"]
         lines.append(
             f"| {name} | {row['exact']}/{row['pictures']} | {row['exact_match']:.4f} "

@@ -2,7 +2,7 @@
 
 Every function takes and gives a grayscale picture, float32 `(height, width)`, 0 black to
 1 white, of the same size. None of them draws random amounts; those that need chance take a
-generator. `training.augmentation` draws amounts for training, `training.robustness` fixes
+generator. `training.augmentation` draws amounts for training, `training.conditions` fixes
 them for evaluation.
 """
 

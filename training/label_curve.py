@@ -13,9 +13,11 @@ from typing import Any
 from training.config import TrainConfig, add_config_options, config_of
 from training.dataset import Dataset, digest_of
 from training.exceptions import reported
+from training.material import labelled_samples
 from training.metrics import exact_matches, wilson_interval
 from training.series import read_held_out, trained
 from training.series_tables import LABEL_CURVE, label_table, write_summary
+from training.split import split_by_content
 from training.starting_weights import with_start_found
 
 LABELS = (25, 50, 100, 200, 400, 832)
@@ -36,6 +38,8 @@ def measure(
     it says nothing of other pictures than one seed's does, but of the choice of labels.
     """
     dataset = Dataset(Path(config.data))
+    # Before hours of training with fewer: whether there are as many.
+    labelled_samples(settings_at(config, max(labels), 1), split_by_content(dataset.samples))
     rows = []
     for count in labels:
         exact, pictures = [], 0

@@ -2,14 +2,12 @@
 
 import argparse
 import hashlib
-import io
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
 from rich.progress import track
 
 from service.ocr.ctc import shortest_path
@@ -86,8 +84,7 @@ def _store(entries: Iterable[Entry], folder: Path) -> tuple[list[Sample], list[P
             continue
         try:
             data = entry.read()
-            decode_gray(data)
-            width, height = Image.open(io.BytesIO(data)).size
+            height, width = decode_gray(data).shape
         except (OSError, ValueError, PictureError) as error:
             problems.append(("unreadable picture", f"{entry.name}: {error}"))
             continue

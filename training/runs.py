@@ -67,6 +67,7 @@ class Run:
         config.save(folder / "config.toml")
         for split, samples in splits.items():
             write_samples(run.split_path(split), samples)
+        run.save_progress({})  # none; a run without this file is finished
         # Written last: a folder with it is a whole run.
         _write_json(folder / "run.json", asdict(facts))
         return run
@@ -181,15 +182,15 @@ class Run:
         """The progress of an interrupted run, None where no epoch was finished."""
         try:
             progress: dict[str, Any] = json.loads(self._progress_path.read_text())
-            return progress
+            return progress or None
         except FileNotFoundError:
             return None
 
     def finish(self) -> None:
         """Drops what only resuming needs."""
+        self._progress_path.unlink()  # first: what follows is missed by nobody who is not resumed
         for weights in self.folder.glob("epoch-*.weights.h5"):
             weights.unlink()
-        self._progress_path.unlink()
         self.unlock()
 
 

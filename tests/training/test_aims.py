@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 from training.aims import aims_missed, training_time
@@ -20,6 +21,12 @@ def test_aims_that_are_missed() -> None:
     sentence = aims_missed({"pictures": 9, "exact": 8}, robust(mean=0.9895, auroc=0.96))
     assert "Missed: every clean picture by 1; a mean of 0.99 by 0.0005; " in sentence
     assert sentence.endswith("an AUROC of texts of 0.97 by 0.0100.")
+
+
+def test_aims_that_mean_nothing() -> None:
+    """Where no text is misread there is no AUROC, and nothing to call reached."""
+    sentence = aims_missed({"pictures": 9, "exact": 9}, robust(auroc=math.nan))
+    assert sentence.endswith("Missed: an AUROC of texts of 0.97, which is undefined.")
 
 
 def test_the_time_of_training() -> None:

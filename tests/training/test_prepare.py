@@ -1,4 +1,5 @@
 import http.server
+import io
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -6,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.stripes import picture
 from training import prepare as prepare_module
@@ -74,6 +76,18 @@ def test_a_line_that_is_not_of_mjsynth(line: str, tmp_path: Path) -> None:
     path = annotation(tmp_path, f"./2425/1/115_Lube_45484.jpg 45484\n{line}\n")
     with pytest.raises(DataError, match=r"line 2: .* is not like '\./2425/1/115_Lube_45484\.jpg"):
         prepare(path, tmp_path / "data")
+
+
+def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
+    """As training and serving read it, of a photo that was stored on its side."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    stored = Image.open(io.BytesIO(picture("ab"))).transpose(Image.Transpose.ROTATE_90)
+    stored.save(folder / "ab.png", exif=turned)
+    (sample,) = prepare(folder, tmp_path / "data")
+    assert (sample.width, sample.height) == (40, 8)
 
 
 def test_folder_zip_and_manifest_give_the_same(folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from training import cross_validate, label_curve
@@ -10,6 +11,7 @@ from training.config import TrainConfig
 from training.data_charts import draw_misread
 from training.dataset import Dataset
 from training.evaluate import write_results
+from training.exceptions import ConfigError
 from training.runs import Run
 from training.series import read_held_out, trained
 from training.series_tables import fold_table, label_table, series_section
@@ -52,6 +54,13 @@ def test_folds_are_read_by_models_that_have_not_seen_them(
     some, none = (draw_misread(dataset, chosen) for chosen in (results[:4], []))
     assert np.asarray(some).std() > 0
     assert some.height > none.height
+
+
+def test_a_curve_of_too_many_labels_trains_nothing(config: TrainConfig, tmp_path: Path) -> None:
+    """What would fail after hours fails at once."""
+    with pytest.raises(ConfigError, match="labels is 999; the training split has"):
+        label_curve.measure(config, [4, 999], 1, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_curve_has_a_row_for_each_number(config: TrainConfig, tmp_path: Path) -> None:

@@ -109,6 +109,31 @@ def test_a_killed_run_resumes(data: Path, tmp_path: Path) -> None:
     assert train(config, tmp_path / "runs").folder != folder, "a finished run was resumed"
 
 
+def test_a_run_is_finished_by_its_end_alone(
+    run: Run, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while the first weights are written leaves no run to export, and one while a run is
+    finished leaves none that cannot be resumed."""
+    splits = {split: run.split(split) for split in ("train", "validation", "test")}
+    killed = Run.create(tmp_path, config, run.facts, splits)
+    killed.best_weights.write_bytes(b"half of the weights")
+    assert not killed.finished
+    assert killed.load_progress() is None, "it begins anew"
+    killed.save_progress({"epoch": 1})
+    killed.epoch_weights(1).write_bytes(b"weights")
+
+    def kill(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "glob", kill)
+        with pytest.raises(KeyboardInterrupt):
+            killed.finish()
+    killed.unlock()
+    assert killed.finished
+    assert Run.find_interrupted(tmp_path, config, run.facts) is None
+
+
 def test_only_the_same_run_is_resumed(run: Run, config: TrainConfig, tmp_path: Path) -> None:
     """Another setting, other data, or a run that is being trained: none is resumed."""
     splits = {split: run.split(split) for split in ("train", "validation", "test")}
