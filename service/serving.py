@@ -90,7 +90,13 @@ def _serve(settings: Settings, app: FastAPI) -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)
+    """Ends the process there and then, with status 0.
+
+    At an end by `sys.exit`, a thread in the midst of the model would crash it.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _supervise(settings: Settings) -> int:

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 from tests import stripes
 from tests.service.server import address_of, serving, start, wait
 
+ROOT = Path(__file__).parents[2]
 PNG = {"content-type": "image/png"}
 
 
@@ -105,6 +108,31 @@ def test_ready_ends_before_the_service_does(stripe_model: Path) -> None:
         assert process.returncode == 0
     finally:
         process.kill()
+
+
+def test_a_thread_in_the_midst_of_the_model_does_not_crash_the_end() -> None:
+    """Python ends such a thread where it stands, in C++ that then aborts the process."""
+    code = """
+import signal, sys, threading, time
+import numpy as np
+from pathlib import Path
+from service.ocr.recognizer import Recognizer
+from service.serving import _end
+
+recognizer = Recognizer.load(Path("models/captcha.onnx"))
+tensors = np.zeros((4, recognizer.metadata.width, recognizer.metadata.height, 1), np.float32)
+
+def read():
+    while True:
+        recognizer.infer(tensors)
+
+threading.Thread(target=read, daemon=True).start()
+time.sleep(0.1)
+print("ends", end="")
+_end(signal.SIGTERM, None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"ends", b"")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
