@@ -173,9 +173,9 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         status = HTTPStatus(error.status_code)
         kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
-        detail = f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is."
-        if allowed := (error.headers or {}).get("Allow"):
-            detail = f"{request.method} {request.url.path}: {error.detail}; use {allowed}."
+        allowed = (error.headers or {}).get("Allow")
+        hint = f"use {allowed}" if allowed else "/docs lists what there is"
+        detail = f"{request.method} {request.url.path}: {error.detail}; {hint}."
         return ProblemResponse(kind, detail, error.headers)
 
     async def on_unforeseen(request: Request, _: Exception) -> ProblemResponse:
