@@ -88,6 +88,5 @@ def _tails(rows: Sequence[Row]) -> Iterator[Bar]:
     for payload in ("multipart", "raw body"):
         row = find(rows, payload)
         loads = [load for load in row["open_loop"] if load["share"] == 0.8] if row else []
-        yield Bar(
-            f"p99 ÷ p50 at 80 % load, {payload}", loads[0]["tail_ratio"] if loads else None, 4
-        )
+        ratio = loads[0]["tail_ratio"] if loads else None
+        yield Bar(f"p99 ÷ p50 at 80 % load, {payload}", ratio, 4)

@@ -203,7 +203,7 @@ class Pool:
         started = time.monotonic()
         refusals = [self._refusal(task, started) for task in tasks]
         due = [task for task, refusal in zip(tasks, refusals, strict=True) if not refusal]
-        results = iter(_done(due))
+        results = iter(_outcomes(due))
         outcomes = [refusal or next(results) for refusal in refusals]
         took = time.monotonic() - started
         self._tasks.done(tasks)
@@ -235,11 +235,11 @@ class Pool:
             self.mean_seconds += new * (seconds / pictures - self.mean_seconds)
 
 
-def _done(tasks: Sequence[Task]) -> Sequence[Any]:
+def _outcomes(tasks: Sequence[Task]) -> Sequence[Any]:
     """The outcomes of tasks of the same work."""
     if not tasks:
         return []
     try:
         return tasks[0].work([task.item for task in tasks])
     except Exception as error:
-        return [error] if len(tasks) == 1 else [_done([task])[0] for task in tasks]
+        return [error] if len(tasks) == 1 else [_outcomes([task])[0] for task in tasks]

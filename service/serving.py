@@ -40,7 +40,8 @@ def main() -> int:
     """Serves until a signal ends it.
 
     Returns:
-        The exit status: 0 after an orderly end, other than 0 where it could not start.
+        The exit status: other than 0 where it could not start. After its orderly end a single
+        worker does not come back from here: it exits with 0.
     """
     try:
         settings = Settings()

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stripes import picture
 from training.config import TrainConfig
 from training.dataset import Dataset
 from training.prepare import prepare
@@ -51,3 +52,15 @@ def run(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def dataset(data: Path) -> Dataset:
     """The small data set, opened."""
     return Dataset(data)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three labelled pictures, one of them in a subfolder, and a file that is none."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    (folder / "ab.png").write_bytes(picture("ab"))
+    (folder / "ba.PNG").write_bytes(picture("ba"))
+    (folder / "more" / "abc.png").write_bytes(picture("abc"))
+    (folder / "notes.txt").write_text("not a picture")
+    return folder

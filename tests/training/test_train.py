@@ -112,8 +112,7 @@ def test_a_killed_run_resumes(data: Path, tmp_path: Path) -> None:
 def test_a_run_is_finished_by_its_end_alone(
     run: Run, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill while the first weights are written leaves no run to export, and one while a run is
-    finished leaves none that cannot be resumed."""
+    """Wherever it is killed, there is no run to export by half, and none that cannot go on."""
     splits = {split: run.split(split) for split in ("train", "validation", "test")}
     killed = Run.create(tmp_path, config, run.facts, splits)
     killed.best_weights.write_bytes(b"half of the weights")
