@@ -83,6 +83,7 @@ def create_app(
         with ending.before_stopping(settings.drain_seconds):
             yield {drain.STATE: ending, OVERLOADED_STATE: engine.overloaded}
         metrics.afterwards.run()  # as long as there is a model that it can name
+        metrics.sample(engine.pool)
         app.state.engine = None
         engine.pool.close()
         background.cancel()

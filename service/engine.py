@@ -68,11 +68,9 @@ class Engine:
 
     def overloaded(self) -> bytes | None:
         """The answer to pictures that would wait too long, for the server to give at once."""
-        try:
-            self._admit()
-        except OverloadedError as error:
+        if seconds := self._retry_seconds():
             self.metrics.refused()
-            return self._refusal(error.retry_seconds)
+            return self._refusal(seconds)
         self.pool.expect()
         return None
 
@@ -92,11 +90,14 @@ class Engine:
         self._admit()
 
     def _admit(self) -> None:
-        try:
-            self.pool.admit()
-        except OverloadedError:
+        if seconds := self._retry_seconds():
+            raise OverloadedError(seconds)
+
+    def _retry_seconds(self) -> int:
+        seconds = self.pool.retry_seconds()
+        if seconds:
             self._deference.ask()
-            raise
+        return seconds
 
     async def answer(self, request: Request) -> bytes:
         """The JSON of `schemas.Prediction` for the one picture of a request.

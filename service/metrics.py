@@ -103,6 +103,7 @@ class Metrics:
         self._answered: dict[tuple[str, int, str], Counter] = {}
         self._took: dict[str, Histogram] = {}
         self._refused = self._requests.labels(_UNROUTED, OVERLOADED.status, OVERLOADED.name)
+        self._uncounted_refusals = 0
 
     def answered(self, route: str, status: int, reason: str, seconds: float) -> None:
         """Counts an answer.
@@ -123,8 +124,11 @@ class Metrics:
         took.observe(seconds)
 
     def refused(self) -> None:
-        """Counts a request that was refused for want of capacity before its route was looked up."""
-        self._refused.inc()
+        """Counts a request that was refused for want of capacity before its route was looked up.
+
+        With the next `sample`, for these come by the thousand; use it where that is called.
+        """
+        self._uncounted_refusals += 1
 
     def worked(self, waits: Sequence[float], read: float, pictures: int) -> None:
         """Counts the seconds that pieces of work waited for a thread, and together had it.
@@ -186,7 +190,9 @@ class Metrics:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def sample(self, pool: Pool) -> None:
-        """Shows how busy the pool is now."""
+        """Shows how busy the pool is now, and how many have been refused."""
+        refusals, self._uncounted_refusals = self._uncounted_refusals, 0
+        self._refused.inc(refusals)
         self._in_flight.set(pool.in_flight)
         self._waiting.set(pool.waiting)
 

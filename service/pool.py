@@ -101,21 +101,26 @@ class Pool:
         row = min(self._in_a_row, waiting // _QUARTERS)
         return row if row > self._at_once and self.soon_done(row) else self._at_once
 
-    def admit(self) -> None:
-        """Refuses what would wait too long; cheap enough to be asked before a body is read.
-
-        Raises:
-            OverloadedError: a picture more would wait too long, or be one too many.
-        """
+    def retry_seconds(self) -> int:
+        """When to come back, if a picture more would wait too long, or be one too many; else 0."""
         waiting = self._backlog + self._expected
         # Whoever finds an idle thread is served, however long the work.
         if waiting < 0:
-            return
+            return 0
         # Of what is being done together, half is still to be done, on the average.
         begun = max(0, self._tasks.begun - self.threads)
         seconds = (waiting + 1 + begun / 2) * self.mean_seconds / self.threads
-        if waiting >= self._most_waiting or seconds > self._most_seconds:
-            raise OverloadedError(max(1, math.ceil(seconds)))
+        full = waiting >= self._most_waiting or seconds > self._most_seconds
+        return max(1, math.ceil(seconds)) if full else 0
+
+    def admit(self) -> None:
+        """Does nothing, unless a picture more is to be refused.
+
+        Raises:
+            OverloadedError: it is.
+        """
+        if seconds := self.retry_seconds():
+            raise OverloadedError(seconds)
 
     def expect(self) -> None:
         """Counts a picture that has been admitted as waiting, until the loop's next turn.

@@ -154,7 +154,8 @@ class BoundedProtocol(SuccessiveProtocol):
     @override
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
-        self._abort_later()
+        if self.transport.is_closing():
+            self._abort_later()
 
     @override
     def shutdown(self) -> None:

@@ -1,5 +1,7 @@
 """Requests that share a connection: each has its own end and its own answer."""
 
+import math
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -15,6 +17,8 @@ class SuccessiveProtocol(HttpToolsProtocol):
 
     in_head = False
     """Whether headers are arriving."""
+    _idle_since = -math.inf
+    """The event loop's time at which it last began to wait for another request."""
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -68,10 +72,22 @@ class SuccessiveProtocol(HttpToolsProtocol):
 
     def expect_another(self) -> None:
         """Waits for a request as long as there may be between two."""
-        self._unset_keepalive_if_required()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_for_another(self.timeout_keep_alive)
+
+    def _wait_for_another(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
+            seconds, self.timeout_keep_alive_handler
         )
+
+    @override
+    def timeout_keep_alive_handler(self) -> None:
+        rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if rest > 0:  # for there have been requests since that left the timer as it was
+            self._wait_for_another(rest)
+        else:
+            super().timeout_keep_alive_handler()
 
     @property
     def is_idle(self) -> bool:

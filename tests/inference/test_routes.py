@@ -15,7 +15,7 @@ from service.app import create_app
 from service.inference import infer
 from service.inference.messages import LENGTH_HEADER, encoded
 from service.ocr.recognizer import Recognizer
-from service.pool import OverloadedError, Pool
+from service.pool import Pool
 from service.settings import Settings
 from tests import stripes
 
@@ -181,7 +181,7 @@ def test_keys(stripe_model: Path) -> None:
 
 def test_overload(client: TestClient) -> None:
     """Overload is told in the protocol's shape, and when to come back in HTTP's."""
-    with patch.object(Pool, "admit", side_effect=OverloadedError(7)):
+    with patch.object(Pool, "retry_seconds", return_value=7):
         response = client.post(INFER, json=pictures(PICTURE))
     assert_refused(response, 503, "later")
     assert response.headers["retry-after"] == "7"

@@ -14,7 +14,6 @@ from service.inference.messages import InferenceRequest
 from service.metrics import Metrics
 from service.ocr.decoder import Decoder
 from service.ocr.recognizer import Recognizer
-from service.pool import OverloadedError
 from service.questions import Questioner
 from service.reader import Reader
 from service.settings import Settings
@@ -167,13 +166,9 @@ def test_whatever_refuses_has_the_event_loop_defer(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what the protocol does not refuse by itself, such as requests of a page or below /v2."""
-
-    def full() -> None:
-        raise OverloadedError(1)
-
     engine = client.app.state.engine
     assert not engine._deference.defers
-    monkeypatch.setattr(engine.pool, "admit", full)
+    monkeypatch.setattr(engine.pool, "retry_seconds", lambda: 1)
     assert client.post("/predict", files={"file": SMALL}).status_code == 503
     assert engine._deference.defers
 

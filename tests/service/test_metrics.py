@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
 from service.metrics import Metrics
-from service.pool import OverloadedError, Pool
+from service.pool import Pool
 from service.settings import Settings
 from tests import stripes
 from tests.service.server import serving
@@ -52,7 +52,7 @@ def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> N
     post(client, stripes.picture("ab"), params={"alternatives": 99})
     client.get("/nothing?secret")
     client.post("/v2/models/nothing/infer")
-    with patch.object(Pool, "admit", side_effect=OverloadedError(1)):
+    with patch.object(Pool, "retry_seconds", return_value=1):
         client.post("/v2/models/stripes/infer")
     client.get("/predict")
     client.get("/model")
@@ -79,10 +79,15 @@ def test_early_refusals_are_counted(client: TestClient) -> None:
     engine = client.app.state.engine  # type: ignore[attr-defined]
     assert engine.overloaded() is None
     assert value(scrape(client), "requests_total", reason="overloaded") == 0
-    with patch.object(Pool, "admit", side_effect=OverloadedError(1)):
+    with patch.object(Pool, "retry_seconds", return_value=1):
         assert engine.overloaded() is not None
-    text = scrape(client)
-    assert value(text, "requests_total", route="any", status="503", reason="overloaded") == 1
+        for times in (1, 2):
+            text, labels = scrape(client), {"route": "any", "status": "503"}
+            assert value(text, "requests_total", reason="overloaded", **labels) == times
+            engine.overloaded()
+    client.__exit__()  # what has not been asked for yet is not lost at the end
+    text = engine.metrics.exposition().decode()
+    assert value(text, "requests_total", reason="overloaded") == 3
 
 
 def test_readings_are_measured(client: TestClient) -> None:

@@ -17,10 +17,7 @@ _ALWAYS_FULL = """
 import sys
 from service import pool, serving
 
-def admit(self):
-    raise pool.OverloadedError(3)
-
-pool.Pool.admit = admit
+pool.Pool.retry_seconds = lambda self: 3
 sys.exit(serving.main())
 """
 

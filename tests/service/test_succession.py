@@ -123,6 +123,36 @@ def test_refusals_leave_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(test())
 
 
+def test_refusals_put_off_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection ends when nothing has come since the last request, and not since the first."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        protocol = connection(answer=b"no")
+        close = protocol.transport.close = Mock()  # type: ignore[method-assign]
+        protocol.transport.is_closing = lambda: close.called
+        now = loop.time()
+
+        def at(seconds: float) -> None:
+            monkeypatch.setattr(loop, "time", lambda: now + seconds * protocol.timeout_keep_alive)
+
+        for seconds in (0.0, 0.5, 0.9):
+            at(seconds)
+            protocol.data_received(HEAD + b"Content-Length: 0\r\n\r\n")
+        at(1.0)
+        protocol.timeout_keep_alive_handler()
+        assert not close.called
+        assert protocol.timeout_keep_alive_task is not None
+        waits = protocol.timeout_keep_alive_task.when() - loop.time()
+        assert waits == pytest.approx(0.9 * protocol.timeout_keep_alive)
+        at(1.9)
+        protocol.timeout_keep_alive_handler()
+        assert close.called
+        protocol.connection_lost(None)
+
+    asyncio.run(test())
+
+
 def test_refusals_at_once_are_bounded() -> None:
     """However many requests arrive in one piece, few are answered before the client reads."""
 
