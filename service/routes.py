@@ -1,7 +1,6 @@
 """The endpoints."""
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -14,6 +13,7 @@ from service.metrics import CONTENT_TYPE
 from service.problems import ProblemError, documented
 from service.questions import QuestionParameters
 from service.schemas import Batch, Health, Info, ModelCard, ModelReference, Prediction
+from service.shortcut import Endpoints
 from service.uploads import BATCH_FIELD, BATCH_MEMBER, FIELD, MEMBER, RAW_TYPES
 
 router = APIRouter()
@@ -100,13 +100,6 @@ async def predict_batch(request: Request) -> Response:
     return _json(await engine_of(request).answer_batch(request))
 
 
-HOT: Mapping[str, Callable[[Request], Awaitable[Response]]] = {
-    "/predict": predict,
-    "/predict/batch": predict_batch,
-}
-"""The paths of these POST routes are asked for so often that their routing counts."""
-
-
 def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
@@ -161,23 +154,43 @@ async def metrics(engine: RunningEngine) -> Response:
     return Response(engine.metrics.exposition(), media_type=CONTENT_TYPE)
 
 
-@router.get("/health/live", operation_id="live", summary="Whether the process answers")
-async def live() -> Health:
+@router.get(
+    "/health/live",
+    operation_id="live",
+    summary="Whether the process answers",
+    response_model=Health,
+)
+async def live(_: Request) -> Response:
     """Answers as long as the process does."""
-    return Health(status="live")
+    return _health("live")
 
 
 @router.get(
     "/health/ready",
     operation_id="ready",
     summary="Whether pictures can be read",
+    response_model=Health,
     responses=documented(problems.NOT_READY),
 )
-async def ready(request: Request, _: RunningEngine) -> Health:
+async def ready(request: Request) -> Response:
     """503 until the model has been warmed up and has read its golden pictures, and again when the
     process is about to end.
     """
+    engine_of(request)
     ending: Drain | None = request.scope.get("state", {}).get(STATE)
     if ending is not None and ending.begun:
         raise ProblemError(problems.NOT_READY, "The service is about to end.")
-    return Health(status="ready")
+    return _health("ready")
+
+
+def _health(status: str) -> Response:
+    return _json(Health(status=status).model_dump_json().encode())
+
+
+HOT: Endpoints = {
+    "/predict": ("POST", predict),
+    "/predict/batch": ("POST", predict_batch),
+    "/health/live": ("GET", live),
+    "/health/ready": ("GET", ready),
+}
+"""Routes that are asked for so often, or when there is so much to do, that their routing counts."""

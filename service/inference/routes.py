@@ -77,9 +77,9 @@ async def live() -> ServerLive:
     summary="Whether the model can infer",
     responses=documented_errors(**_NOT_READY),
 )
-async def ready(request: Request, engine: RunningEngine) -> ServerReady:
+async def ready(request: Request) -> ServerReady:
     """As `/health/ready`."""
-    await routes.ready(request, engine)
+    await routes.ready(request)
     return ServerReady(ready=True)
 
 
@@ -106,9 +106,9 @@ async def model(reader: Served) -> ServedModel:
     responses=documented_errors(**_OF_A_MODEL),
     openapi_extra={"parameters": [_NAME]},
 )
-async def model_ready(request: Request, engine: RunningEngine, reader: Served) -> ModelReady:
+async def model_ready(request: Request, reader: Served) -> ModelReady:
     """As `/health/ready`, for the model that is served; 404 for every other."""
-    await routes.ready(request, engine)
+    await routes.ready(request)
     return ModelReady(name=reader.recognizer.metadata.name, ready=True)
 
 
