@@ -14,6 +14,9 @@ IN_TIME_SECONDS = 0.01
 
 _OK, _REFUSED = 200, 503
 
+_STEADY = 3
+"""Windows in a row that stand for a service that has recovered."""
+
 
 def percentile(values: Sequence[float], share: float) -> float | None:
     """The least value that at least this share of the values does not exceed (nearest rank).
@@ -114,7 +117,9 @@ def windows_p99(outcomes: Sequence[Outcome], seconds: float = 1.0) -> dict[float
 def recovery_seconds(
     outcomes: Sequence[Outcome], origin: float, bound_ms: float, window: float = 1.0
 ) -> float | None:
-    """Seconds from `origin` until every window's p99 stays within a bound.
+    """Seconds from `origin` until the p99 of three windows in a row is within a bound.
+
+    What happens later is of the machine; stalls of it come in any second.
 
     Args:
         outcomes: of a load after the overload, in any order.
@@ -122,14 +127,13 @@ def recovery_seconds(
         window: seconds of scheduled arrivals that are judged together.
 
     Returns:
-        None where the last window is still out of bounds.
+        None where there is no such row.
     """
-    recovered: float | None = None
-    for start, p99 in reversed(windows_p99(outcomes, window).items()):
-        if p99 > bound_ms:
-            break
-        recovered = start - origin
-    return recovered
+    within = [(start, p99 <= bound_ms) for start, p99 in windows_p99(outcomes, window).items()]
+    for number in range(len(within) - _STEADY + 1):
+        if all(good for _, good in within[number : number + _STEADY]):
+            return within[number][0] - origin
+    return None
 
 
 def _p99(outcomes: Sequence[Outcome]) -> float:

@@ -45,10 +45,10 @@ _LEGEND = """
 _OVERLOAD_LEGEND = """Requests ({payload}) arrive at a constant multiple of the capacity, which a
 closed loop found before; the peak is the mean of that and of the capacity behind the load.
 Latencies are in milliseconds from the scheduled arrival. *Neither*: answered with another status
-than 200 or 503, or not at all. *Back after*: seconds from the last of these arrivals until the p99
-of every following second is again within {bound:.0f} ms, twice that of the worst second at half the
-capacity before. *Sent in time*: requests that the generator sent within 10 ms of their scheduled
-time.
+than 200 or 503, or not at all. *Back after*: seconds from the last of these arrivals until, for
+three seconds in a row, the p99 is again within {bound:.0f} ms, twice that of the worst second at
+half the capacity before. *Sent in time*: requests that the generator sent within 10 ms of their
+scheduled time.
 """
 
 

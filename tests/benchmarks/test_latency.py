@@ -79,15 +79,16 @@ def test_no_outcomes_are_an_error() -> None:
 
 
 def test_recovery_is_when_the_latencies_stay_low() -> None:
-    """One good window between bad ones is no recovery."""
-    worst = [900.0, 10.0, 300.0, 10.0, 12.0]
-    outcomes = [outcome(100 + s + n / 10, worst[s]) for s in range(5) for n in range(10)]
-    assert recovery_seconds(outcomes, origin=98.5, bound_ms=15) == pytest.approx(4.5)
+    """Two good windows between bad ones are no recovery; a bad one behind three takes none back."""
+    worst = [900.0, 10.0, 10.0, 300.0, 10.0, 12.0, 10.0, 300.0]
+    outcomes = [outcome(100 + s + n / 10, worst[s]) for s in range(8) for n in range(10)]
+    assert recovery_seconds(outcomes, origin=98.5, bound_ms=15) == pytest.approx(5.5)
     assert recovery_seconds(outcomes, origin=98.5, bound_ms=1000) == pytest.approx(1.5)
     assert recovery_seconds(outcomes, origin=98.5, bound_ms=11) is None
 
 
 def test_a_refusal_is_no_recovery() -> None:
     """However fast it is answered."""
-    outcomes = [outcome(0, 10), outcome(1.5, 1, 503), outcome(2.5, 10)]
+    outcomes = [outcome(0, 10), outcome(1.5, 1, 503)]
+    outcomes += [outcome(2.5 + second, 10) for second in range(3)]
     assert recovery_seconds(outcomes, origin=0, bound_ms=20) == pytest.approx(2)
