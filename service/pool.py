@@ -99,7 +99,8 @@ class Pool:
     def _most_together(self, waiting: int) -> int:
         """Of so many that wait, for one thread."""
         row = min(self._in_a_row, waiting // _QUARTERS)
-        return row if row > self._at_once and self.soon_done(row) else self._at_once
+        row -= row % self._at_once  # the rest would be read on its own
+        return row if row and self.soon_done(row) else self._at_once
 
     def retry_seconds(self) -> int:
         """When to come back, if a picture more would wait too long, or be one too many; else 0."""
