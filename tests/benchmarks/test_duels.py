@@ -9,7 +9,7 @@ from benchmarks.contenders import SERVICE, Contender
 from benchmarks.duels import duel, opponents
 from benchmarks.load import LoadGenerator, Outcome
 from benchmarks.payloads import get
-from benchmarks.servers import Recipe, ServerError
+from benchmarks.servers import Recipe, Server, ServerError
 
 WEB = """
 import http.server
@@ -80,9 +80,9 @@ def test_a_server_that_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_servers_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ratio is that of rounds next to each other, however the machine's pace changes."""
+    """The ratio is that of rounds next to each other, and each finds the other server at rest."""
     turns: list[str] = []
-    # Answers a second: warming up, then in three rounds, in which everything gets slower.
+    # Answers a second: warming up, then in three rounds, as the machine gets slower.
     rates = {"a": iter([1, 40, 20, 10]), "b": iter([1, 20, 10, 4])}
     names = iter(rates)
 
@@ -97,8 +97,9 @@ def test_servers_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             return [Outcome(0.0, 0.0, (n + 1) / rate, 200) for n in range(rate)]
 
     monkeypatch.setattr(duels, "LoadGenerator", Scripted)
+    monkeypatch.setattr(Server, "settle", lambda server: turns.append("."))
     outcome = duel(contender("a"), contender("b"), [get("/asked")], 3, {0})
-    assert "".join(turns) == "ab" + "ab" * 3
+    assert "".join(turns) == ".a." + ".b." + "a.b." * 3
     assert outcome == {
         "processes": 1,
         "peer": "b",
