@@ -49,6 +49,7 @@ def _described(content: dict[str, Any]) -> dict[str, Any]:
 _ERRORS = documented(
     problems.UNAUTHORIZED,
     problems.UNSUPPORTED_MEDIA_TYPE,
+    problems.ENCODED,
     problems.INVALID_UPLOAD,
     problems.INVALID_PARAMETER,
     problems.UPLOAD_TOO_LARGE,

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.multipart import MalformedError, Part, parts_of
 from service.problems import (
+    ENCODED,
     INVALID_UPLOAD,
     UNSUPPORTED_MEDIA_TYPE,
     UPLOAD_TOO_LARGE,
@@ -50,7 +51,7 @@ _HOW_BATCH = (
 
 
 async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> bytes:
-    """The body of a request, if it is not too large.
+    """The body of a request, if it is not too large and sent as it is.
 
     A length that is declared is checked before anything is read, and one that is not is counted.
 
@@ -59,9 +60,16 @@ async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> byte
         envelope: bytes that may stand around it.
 
     Raises:
-        ProblemError: it has more than both.
+        ProblemError: it has more than both, or has a content encoding (RFC 9110, 8.4).
         ClientDisconnect: it did not arrive as a whole.
     """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise ProblemError(
+            ENCODED,
+            f"The body is sent with the content encoding {encoding[:100]}; send it without.",
+            {"Accept-Encoding": "identity"},
+        )
     declared = request.headers.get("content-length", "")
     # Zeros at the beginning mean nothing; but no number of thousands of digits becomes an int.
     digits = declared.lstrip("0") or "0"

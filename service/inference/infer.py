@@ -20,7 +20,6 @@ from service.timeline import Timeline
 from service.uploads import read_body
 
 MALFORMED = Kind(400, "malformed-inference", "Malformed request, or a picture that is none")
-ENCODED = Kind(415, "encoded-inference", "A content encoding")
 
 _QUICK_BYTES = 1 << 16
 """Of JSON, that are parsed in less than the time that handing them to a thread and back takes."""
@@ -96,9 +95,6 @@ async def _received(request: Request, engine: Engine) -> InferenceRequest:
         MalformedTensorError: there is none.
         ProblemError: it is too large, or encoded.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise ProblemError(ENCODED, f"the body is sent as {encoding[:100]}; send it as it is.")
     body = await read_body(request, engine.settings.max_batch_bytes)
     length = request.headers.get(LENGTH_HEADER)
     if len(body) <= _QUICK_BYTES:

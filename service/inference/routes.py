@@ -9,7 +9,7 @@ from service.document import reference
 from service.engine import engine_of
 from service.inference import offer
 from service.inference.errors import PREFIX, documented_errors
-from service.inference.infer import ENCODED, MALFORMED, inferred
+from service.inference.infer import MALFORMED, inferred
 from service.inference.schemas import (
     Inference,
     InferenceBody,
@@ -144,7 +144,7 @@ _INFER: dict[str, Any] = {
         _401=problems.UNAUTHORIZED.title,
         _404=_NO_SUCH_MODEL.title,
         _413=problems.UPLOAD_TOO_LARGE.title,
-        _415=ENCODED.title,
+        _415=problems.ENCODED.title,
         _422=problems.INVALID_PARAMETER.title,
         _500=problems.INTERNAL_ERROR.title,
         _503="Too many requests at the moment, or no model is ready",

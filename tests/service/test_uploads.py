@@ -37,6 +37,17 @@ def test_base64(prefix: str, client: TestClient) -> None:
     assert response.json()["text"] == "ab"
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_content_encodings(path: str, client: TestClient) -> None:
+    """A body that is encoded is refused by the name of its encoding, and what is not is read."""
+    field = "file" if path == "/predict" else "files"
+    files = {field: stripes.picture("ab")}
+    assert client.post(path, files=files, headers={"content-encoding": "identity"}).is_success
+    response = client.post(path, files=files, headers={"content-encoding": "gzip"})
+    assert_problem(response, 415, "encoded-upload", "content encoding gzip")
+    assert response.headers["accept-encoding"] == "identity"
+
+
 def test_every_way_gives_the_same_answer(client: TestClient) -> None:
     """Form, body and base64 differ in nothing, and the answer is as documented."""
     picture = stripes.picture("ab d")
