@@ -200,7 +200,11 @@ def _checked(path: Path, key: str, value: Any) -> Any:
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Gives the parser `--config` and one option per setting, absent unless passed."""
-    parser.add_argument("--config", type=Path, help="a TOML file of the settings below")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="a TOML file of the settings below; a default is that of a setting it leaves out",
+    )
     for name, item in _settings():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
