@@ -86,8 +86,10 @@ class SuccessiveProtocol(HttpToolsProtocol):
         rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if rest > 0:  # for there have been requests since that left the timer as it was
             self._wait_for_another(rest)
-        else:
+        elif self.is_idle and not self.in_head:
             super().timeout_keep_alive_handler()
+        else:  # another came together with the end of the one before, and its own end waits anew
+            self.timeout_keep_alive_task = None
 
     @property
     def is_idle(self) -> bool:

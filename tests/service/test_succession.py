@@ -100,6 +100,32 @@ def test_an_early_answer_does_not_end_the_waiting() -> None:
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("following", [READY, READY[:20]], ids=["whole", "begun"])
+def test_the_next_request_ends_the_waiting(
+    following: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it comes in one piece with the end of one that was answered early."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        protocol = connection()
+        protocol.data_received(HEAD + b"Content-Length: 3\r\n\r\n")
+        protocol.cycle.response_started = protocol.cycle.response_complete = True
+        protocol.data_received(b"abc" + following)
+        close = protocol.transport.close = Mock()  # type: ignore[method-assign]
+        protocol.transport.is_closing = lambda: close.called
+        late = loop.time() + 2 * protocol.timeout_keep_alive
+        monkeypatch.setattr(loop, "time", lambda: late)
+        protocol.timeout_keep_alive_handler()
+        assert not close.called
+        protocol.expect_another()
+        assert protocol.timeout_keep_alive_task is not None
+        assert protocol.timeout_keep_alive_task.when() > late
+        protocol.connection_lost(None)
+
+    asyncio.run(test())
+
+
 def test_refusals_leave_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several in a row only the last waits for another request."""
 
@@ -142,12 +168,14 @@ def test_refusals_put_off_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
         at(1.0)
         protocol.timeout_keep_alive_handler()
         assert not close.called
+        assert not protocol._abort.runs
         assert protocol.timeout_keep_alive_task is not None
         waits = protocol.timeout_keep_alive_task.when() - loop.time()
         assert waits == pytest.approx(0.9 * protocol.timeout_keep_alive)
         at(1.9)
         protocol.timeout_keep_alive_handler()
         assert close.called
+        assert protocol._abort.runs
         protocol.connection_lost(None)
 
     asyncio.run(test())
