@@ -73,7 +73,7 @@ def _duel(duel: dict[str, Any]) -> str:
     low, high = map(number, duel["ratio_quartiles"])
     own, peers = (number(rate, 0) for rate in duel["requests_per_second"])
     return (
-        f"In turn with {duel['peer']}, two seconds each, workers each: {duel['processes']}: {own} "
+        f"In turn with {duel['peer']}, workers each: {duel['processes']}: {own} "
         f"requests/s and {peers}; the median of the ratios is {number(duel['ratio'])} "
         f"({low}–{high}).\n"
     )

@@ -45,7 +45,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series fo
 
 
 class Metrics:
-    """Counts and measures; every method is safe in any thread, and costs a few microseconds.
+    """Counts and measures; every method costs a few microseconds, and is safe in any thread, but for
+    `refused` and `sample`, which are the event loop's.
 
     With several workers, `FOLDER` names where they share their values.
     """

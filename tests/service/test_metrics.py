@@ -77,14 +77,20 @@ def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> N
 def test_early_refusals_are_counted(client: TestClient) -> None:
     """Also those that the server gives before the application sees the request."""
     engine = client.app.state.engine  # type: ignore[attr-defined]
-    assert engine.overloaded() is None
+
+    def overloaded() -> bytes | None:
+        assert client.portal
+        answer: bytes | None = client.portal.call(engine.overloaded)
+        return answer
+
+    assert overloaded() is None
     assert value(scrape(client), "requests_total", reason="overloaded") == 0
     with patch.object(Pool, "retry_seconds", return_value=1):
-        assert engine.overloaded() is not None
+        assert overloaded() is not None
         for times in (1, 2):
             text, labels = scrape(client), {"route": "any", "status": "503"}
             assert value(text, "requests_total", reason="overloaded", **labels) == times
-            engine.overloaded()
+            overloaded()
     client.__exit__()  # what has not been asked for yet is not lost at the end
     text = engine.metrics.exposition().decode()
     assert value(text, "requests_total", reason="overloaded") == 3
