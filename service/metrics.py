@@ -45,8 +45,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series fo
 
 
 class Metrics:
-    """Counts and measures; every method costs a few microseconds, and is safe in any thread, but for
-    `refused` and `sample`, which are the event loop's.
+    """Counts and measures; every method costs a few microseconds, and all but `refused` and
+    `sample`, which are the event loop's, are safe in any thread.
 
     With several workers, `FOLDER` names where they share their values.
     """
