@@ -99,8 +99,10 @@ class BoundedProtocol(SuccessiveProtocol):
         if not self._due.runs:
             self._expect_request()
         self._head.received(len(data))
+        in_trailer = self.in_trailer
         super().data_received(data)
-        if self.in_head and not self.transport.is_closing():
+        begun = self.in_head or (in_trailer and self.in_trailer)
+        if begun and not self.transport.is_closing():
             self._head.parsed()
             if self._head.too_large:
                 self._refuse_headers()

@@ -71,7 +71,9 @@ class RefusingProtocol(BoundedProtocol):
 
     @override
     def on_body(self, body: bytes) -> None:
-        if not self._refused:
+        if self._refused:
+            self.in_trailer = False
+        else:
             super().on_body(body)
 
     @override

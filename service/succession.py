@@ -17,6 +17,8 @@ class SuccessiveProtocol(HttpToolsProtocol):
 
     in_head = False
     """Whether headers are arriving."""
+    in_trailer = False
+    """Whether fields may be arriving behind the last chunk of a body; it is one without data."""
     _idle_since = -math.inf
     """The event loop's time at which it last began to wait for another request."""
 
@@ -53,8 +55,18 @@ class SuccessiveProtocol(HttpToolsProtocol):
         elif self.parser.get_method() == b"CONNECT":
             raise ValueError("no proxy")
 
+    def on_chunk_header(self) -> None:
+        """The size of a chunk has arrived."""
+        self.in_trailer = True
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self.in_trailer = False
+        super().on_body(body)
+
     @override
     def on_message_complete(self) -> None:
+        self.in_trailer = False
         if not self.parser.should_upgrade():
             self.message_complete()
 

@@ -1,8 +1,9 @@
 import asyncio
+from unittest.mock import Mock
 
 import pytest
 
-from tests.service.wire import READY, SECONDS, connection, picture, talk
+from tests.service.wire import HEAD, READY, SECONDS, connection, picture, talk
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,35 @@ def test_headers_beyond_the_bound_are_not_kept(line: bytes) -> None:
         return sum(len(name) + len(value) + 4 for name, value in protocol.headers)
 
     assert 1000 < asyncio.run(kept()) <= 2048
+
+
+def sent(*pieces: bytes, answer: bytes | None = None) -> bytes:
+    """What a connection writes that is sent a chunked body; 2048 bytes of headers are allowed."""
+
+    async def written() -> bytes:
+        protocol = connection(answer)
+        write = protocol.transport.write = Mock()  # type: ignore[method-assign]
+        protocol.transport.is_closing = lambda: write.called and answer is None
+        for piece in (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *pieces):
+            protocol.data_received(piece)
+        protocol.connection_lost(None)
+        return b"".join(call.args[0] for call in write.mock_calls)
+
+    return asyncio.run(written())
+
+
+@pytest.mark.parametrize("name", [b"X: ", b"X"], ids=["value", "name"])
+def test_an_endless_trailer_is_refused(name: bytes) -> None:
+    """Fields behind the body are bounded before they end, as those before it are."""
+    assert sent(b"0\r\n" + name, *[b"a" * 1000] * 2) == b""
+    assert sent(b"0\r\n" + name, *[b"a" * 1000] * 3).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("answer", [None, b"no"], ids=["accepted", "refused"])
+def test_a_body_in_chunks_is_no_trailer(answer: bytes | None) -> None:
+    """However large a chunk is, and into how many pieces it is cut."""
+    chunk = [b"1388\r\n", *[b"a" * 1000] * 5, b"\r\n"]
+    assert sent(*chunk, *chunk, b"0\r\n\r\n", answer=answer) == (answer or b"")
 
 
 def test_headers_within_the_bound(address: tuple[str, int]) -> None:
