@@ -142,7 +142,8 @@ class Questioner:
             asked = _parameters(query).over(self._defaults)
             constraint = self._compiled(asked.length, asked.alphabet, asked.pattern)
         except ProblemError as error:
-            return error.with_traceback(None)
+            # Itself, or its cause, holds on to all that was worked out until then.
+            return ProblemError(error.kind, error.detail)
         alternatives = asked.alternatives or 0
         plain = not (alternatives or constraint or asked.matrix)
         question = PLAIN if plain else Question(alternatives, constraint, asked.matrix)

@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,20 @@ def test_a_refusal_that_is_repeated_holds_on_to_nothing() -> None:
             questioner.ask(b"length=0")
         frames.append(len(refused.traceback))
     assert len(set(frames)) == 1
+
+
+def test_a_refusal_that_is_remembered_holds_on_to_nothing() -> None:
+    """What was worked out until it was clear that a pattern takes too much is not kept."""
+    questioner = Questioner("ab", QuestionParameters())
+    tracemalloc.start()
+    try:
+        for longest in range(900, 904):
+            query = f"length=1-{longest}&pattern=.*b.{{8}}".encode()
+            assert isinstance(questioner.asked(query), ProblemError)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000
 
 
 def test_accepted_agrees_with_what_is_shown(client: TestClient) -> None:
