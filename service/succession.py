@@ -81,6 +81,10 @@ class SuccessiveProtocol(HttpToolsProtocol):
             self.expect_another()
         else:
             super().on_message_complete()
+            if not self.pipeline:
+                # uvicorn reads on when the application asks for more of the body, and this was all:
+                # it would not be seen that the client hangs up.
+                self.flow.resume_reading()
 
     def expect_another(self) -> None:
         """Waits for a request as long as there may be between two."""

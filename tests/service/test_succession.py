@@ -86,6 +86,24 @@ def test_a_refusal_is_one_answer() -> None:
     assert asyncio.run(test()) == b"no"
 
 
+def test_who_hangs_up_behind_a_large_body_is_seen_to() -> None:
+    """The connection is read on once the body is there; before, no faster than it is taken."""
+
+    async def test() -> list[bool]:
+        protocol = connection()
+        protocol.data_received(HEAD + b"Content-Length: 200000\r\n\r\n")
+        paused = []
+        for _ in range(2):
+            protocol.data_received(b"a" * 100_000)
+            paused.append(protocol.flow.read_paused)
+        protocol.data_received(READY)
+        paused.append(protocol.flow.read_paused)  # for one request waits already
+        protocol.connection_lost(None)
+        return paused
+
+    assert asyncio.run(test()) == [True, False, True]
+
+
 def test_an_early_answer_does_not_end_the_waiting() -> None:
     """A connection whose request was answered before its body came is not held for ever."""
 
