@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
@@ -53,13 +54,25 @@ async def in_stages(
         ahead: whether one part more than there are threads may be on its way, so that none of them
             has to wait for the next; only if it need not wait for long. A few more are prepared
             then, without it all of them at once.
+
+    Once a part has taken longer than a picture of another request may wait, a thread is left to
+    those, if there are several.
     """
     pool.admit()
     room = asyncio.Semaphore(pool.threads + (ahead and pool.soon_done(AT_ONCE)))
+    to_leave = pool.threads > 1
 
     async def worked(prepared: Q) -> R:
-        async with room:
+        nonlocal to_leave
+        await room.acquire()
+        began = time.monotonic()
+        try:
             return await work(prepared)
+        finally:
+            if to_leave and time.monotonic() - began > pool.most_seconds:
+                to_leave = False  # that thread is for others from now on
+            else:
+                room.release()
 
     begun: deque[tuple[Sequence[P], Q, asyncio.Task[R]]] = deque()
     answered: list[A] = []

@@ -67,7 +67,7 @@ class Pool:
     ) -> None:
         self.threads = threads
         self._most_waiting = most_waiting
-        self._most_seconds = most_seconds
+        self.most_seconds = most_seconds
         self._observe = observe
         self.in_flight = 0
         """Pictures that wait or are being read."""
@@ -94,7 +94,7 @@ class Pool:
 
     def soon_done(self, pictures: int) -> bool:
         """Whether so many are known to be read within the time that a picture may wait."""
-        return 0 < pictures * self.mean_seconds <= self._most_seconds
+        return 0 < pictures * self.mean_seconds <= self.most_seconds
 
     def _most_together(self, waiting: int) -> int:
         """Of so many that wait, for one thread."""
@@ -111,7 +111,7 @@ class Pool:
         # Of what is being done together, half is still to be done, on the average.
         begun = max(0, self._tasks.begun - self.threads)
         seconds = (waiting + 1 + begun / 2) * self.mean_seconds / self.threads
-        full = waiting >= self._most_waiting or seconds > self._most_seconds
+        full = waiting >= self._most_waiting or seconds > self.most_seconds
         return max(1, math.ceil(seconds)) if full else 0
 
     def admit(self) -> None:
@@ -221,7 +221,7 @@ class Pool:
     def _refusal(self, task: Task, now: float) -> Exception | None:
         if task.gone() or task.future.cancelled():
             return ClientGoneError()
-        if now - task.submitted > 2 * self._most_seconds:
+        if now - task.submitted > 2 * self.most_seconds:
             return OverloadedError(1)
         return None
 

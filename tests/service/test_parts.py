@@ -94,6 +94,29 @@ def test_a_slow_part_holds_nothing_up() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(("threads", "own"), [(1, 1), (3, 2)])
+def test_slow_parts_leave_a_thread_to_others(threads: int, own: int) -> None:
+    """Once one has taken longer than a picture may wait; where there is one thread, it goes on."""
+
+    async def test() -> None:
+        at_work = 0
+        found: list[int] = []
+
+        async def read(part: Sequence[int]) -> Sequence[int]:
+            nonlocal at_work
+            at_work += 1
+            found.append(at_work)
+            await asyncio.sleep(0.02)
+            at_work -= 1
+            return part
+
+        assert await in_parts(Pool(threads, 64, 0.01), range(60), read) == [*range(60)]
+        assert found[:threads] == [*range(1, threads + 1)]
+        assert max(found[threads:]) == own
+
+    run(test)
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_one_request_alone_is_never_refused(threads: int) -> None:
     """However long its parts take, and whatever was read before."""
