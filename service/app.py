@@ -98,6 +98,7 @@ def create_app(
         description=_DESCRIPTION,
         lifespan=lifespan,
         openapi_url=None,  # see `service.document`
+        redirect_slashes=False,  # the address would be made of a header that the client gives
         telemetry={"tracing": False, "metrics": False, "logs": False},  # see `service.traces`
     )
     document.install(app)

@@ -81,6 +81,7 @@ def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
     ("path", "status", "name", "hint"),
     [
         ("/nothing", 404, "not-found", "/docs lists"),
+        ("/model/", 404, "not-found", "/docs lists"),  # and no way to a host that a client names
         ("/predict", 405, "method-not-allowed", "use POST."),
     ],
 )
