@@ -6,7 +6,6 @@ nor where the bytes came from.
 """
 
 import io
-import re
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
+from service.ocr import jpeg
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
 from service.ocr.gray import FloatArray as FloatArray
 from service.ocr.gray import gray, stretched
@@ -40,13 +40,6 @@ _UPRIGHT = {
 }
 """What turns a picture upright, by its orientation (CIPA DC-008, section 4.6.5.1). Pillow's
 `exif_transpose` also writes the other tags anew, which takes seconds where there are many."""
-
-_MOST_SCANS = 64
-"""A progressive JPEG has about ten scans; each costs time for all pixels, and few bytes."""
-
-_MOST_SEGMENTS = 256
-_SEGMENT = re.compile(rb"\xff[\xe0-\xef\xfe]")
-"""Begins an application's segment or a comment (ITU-T T.81, table B.1)."""
 
 _BMP_COMPRESSION = slice(30, 34)
 _RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
@@ -175,7 +168,7 @@ def _checked_format(data: bytes) -> str:
             f"Not a picture in a format that is read here; send one of {', '.join(FORMATS)}."
         )
     if picture_format == "JPEG":
-        _check_jpeg(data)
+        jpeg.check(data)
     if picture_format == "BMP" and data[_BMP_COMPRESSION] in _RUN_LENGTHS:
         raise UndecodableError("The BMP is run-length encoded; save it uncompressed, or as a PNG.")
     return picture_format
@@ -219,16 +212,6 @@ def _check_rows(image: Image.Image, data: bytes) -> None:
     black = not (any(last) if isinstance(last, tuple) else last)
     if (black or data[_INTERLACE_OFFSET]) and lacks_rows(data):
         raise EOFError("rows are missing")
-
-
-def _check_jpeg(data: bytes) -> None:
-    """Refuses what takes a decoder very long for few bytes."""
-    if data.count(b"\xff\xda") > _MOST_SCANS:
-        raise UndecodableError(f"The JPEG has over {_MOST_SCANS} scans; send it as a plain one.")
-    if len(_SEGMENT.findall(data)) > _MOST_SEGMENTS:
-        raise UndecodableError(
-            f"The JPEG has over {_MOST_SEGMENTS} segments of metadata; save it without."
-        )
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

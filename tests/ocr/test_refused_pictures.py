@@ -14,24 +14,6 @@ from tests.stripes import draw, encode
 ROOT = Path(__file__).parents[2]
 
 
-def test_jpeg_of_endless_scans() -> None:
-    """A progressive JPEG may repeat its last scan in 14 bytes, each time through all pixels."""
-    data = encode(draw("abc").resize((400, 80)), "JPEG", progressive=True)
-    assert decode_gray(data).shape == (80, 400)
-    scan = data.rindex(b"\xff\xda")
-    with pytest.raises(UndecodableError, match="64 scans"):
-        decode_gray(data[:-2] + data[scan:-2] * 100 + b"\xff\xd9")
-
-
-@pytest.mark.parametrize("segment", [b"\xff\xfe\0\2", b"\xff\xe1\0\x08Exif\0\0"])
-def test_jpeg_of_endless_segments(segment: bytes) -> None:
-    """Each takes a decoder time, and there may be a quarter of a million in a megabyte."""
-    data = encode(draw("abc"), "JPEG")
-    assert decode_gray(data[:2] + segment * 100 + data[2:]).shape == decode_gray(data).shape
-    with pytest.raises(UndecodableError, match="256 segments"):
-        decode_gray(data[:2] + segment * 300 + data[2:])
-
-
 def test_run_length_encoded_bmp() -> None:
     """Pillow decodes it in Python, for a hundred times what its bytes would cost otherwise."""
     data = bytearray(encode(draw("abc").convert("L"), "BMP"))

@@ -1,0 +1,131 @@
+"""JPEGs that would take a decoder long for few bytes, and real ones that look like them."""
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.ocr.exceptions import UndecodableError
+from service.ocr.preprocessing import decode_gray
+from tests.stripes import draw, encode
+
+SOI = 2
+PLAIN = encode(draw("abc"), "JPEG")
+
+
+def segment(marker: int, body: bytes = b"") -> bytes:
+    """One segment, with its length."""
+    return b"\xff" + bytes([marker]) + (len(body) + 2).to_bytes(2) + body
+
+
+def behind_start(more: bytes, jpeg: bytes = PLAIN) -> bytes:
+    """The picture with more behind its SOI."""
+    return jpeg[:SOI] + more + jpeg[SOI:]
+
+
+def before_end(more: bytes, jpeg: bytes) -> bytes:
+    """The picture with more before its EOI."""
+    return jpeg[:-2] + more + jpeg[-2:]
+
+
+PROGRESSIVE = encode(draw("abc").resize((400, 80)), "JPEG", progressive=True)
+LAST_SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
+SCANS = PROGRESSIVE.count(b"\xff\xda")
+
+
+def test_scans() -> None:
+    """A progressive JPEG may repeat its last scan in 14 bytes, each time through all pixels."""
+    assert decode_gray(before_end(LAST_SCAN * (64 - SCANS), PROGRESSIVE)).shape == (80, 400)
+    with pytest.raises(UndecodableError, match="64 scans"):
+        decode_gray(before_end(LAST_SCAN * (65 - SCANS), PROGRESSIVE))
+
+
+ENDLESS = {
+    "comments": segment(0xFE),
+    "Exif": segment(0xE1, b"Exif\0\0"),
+    "frames": segment(0xC0, b"\x08\0\x32\0\xc8\1\1\x11\0"),
+    "quantization tables": segment(0xDB),
+    "Huffman tables": segment(0xC4),
+    "restart intervals": segment(0xDD, b"\0\0"),
+    "lines": segment(0xDC),
+    "reserved": segment(0xF0),
+    "restarts": b"\xff\xd0",
+    "begins": b"\xff\xd8",
+}
+"""Each takes a decoder time, and there may be a quarter of a million in a megabyte."""
+
+
+@pytest.mark.parametrize("repeated", ENDLESS.values(), ids=ENDLESS)
+def test_segments_before_the_scan(repeated: bytes) -> None:
+    """Hundreds are refused, whatever they say."""
+    with pytest.raises(UndecodableError, match="256 segments"):
+        decode_gray(behind_start(repeated * 300))
+
+
+@pytest.mark.parametrize("name", ["comments", "Exif", "lines"])
+def test_a_hundred_segments(name: str) -> None:
+    """More than anybody would send are borne with, if they change nothing."""
+    assert np.array_equal(decode_gray(behind_start(ENDLESS[name] * 100)), decode_gray(PLAIN))
+
+
+@pytest.mark.parametrize("name", ["comments", "quantization tables", "lines", "restarts"])
+def test_segments_between_scans(name: str) -> None:
+    """A hundred change nothing, but thousands are refused there as well."""
+    between = before_end(ENDLESS[name] * 100 + LAST_SCAN, PROGRESSIVE)
+    assert decode_gray(between).shape == (80, 400)
+    if name != "restarts":  # which are part of a scan
+        with pytest.raises(UndecodableError, match="256 segments"):
+            decode_gray(before_end(ENDLESS[name] * 300 + LAST_SCAN, PROGRESSIVE))
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\0", b"\0", b"a"], ids=repr)
+def test_filling(filling: bytes) -> None:
+    """A decoder takes it byte by byte: a little is borne with, a lot refused."""
+    comment = segment(0xFE)
+    assert np.array_equal(decode_gray(behind_start(comment + filling * 500)), decode_gray(PLAIN))
+    for endless in (comment + filling * 5000, (comment + filling * 50) * 100):
+        with pytest.raises(UndecodableError, match="belong to nothing"):
+            decode_gray(behind_start(endless))
+
+
+def test_what_looks_like_markers_inside_of_segments() -> None:
+    """Profiles and thumbnails hold any bytes; those are of no segment or scan of their own."""
+    body = b"ICC_PROFILE\0\1\1" + b"\xff\xe1\xff\xda\xff\xd9" * 5000
+    noise = random.Random(0).randbytes(65_000)
+    profile = segment(0xE2, body) + segment(0xE2, noise) * 9
+    assert np.array_equal(decode_gray(behind_start(profile)), decode_gray(PLAIN))
+
+
+def test_what_looks_like_markers_behind_the_end() -> None:
+    """A film, or a second picture, that follows the first is not looked at."""
+    behind = segment(0xFE) * 300 + LAST_SCAN * 100 + b"\xff" * 5000
+    assert np.array_equal(decode_gray(PLAIN + behind), decode_gray(PLAIN))
+
+
+def test_a_profile_in_pieces_and_a_thumbnail() -> None:
+    """A photograph has kilobytes of metadata, and is turned upright."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 270 degrees
+    thumbnail = encode(draw("abc"), "JPEG") * 30
+    noise = random.Random(0).randbytes(300_000)
+    options = {"exif": exif.tobytes() + thumbnail, "icc_profile": noise, "progressive": True}
+    plain = encode(draw("abc").resize((400, 80)), "JPEG", progressive=True)
+    photograph = encode(draw("abc").resize((400, 80)), "JPEG", **options)
+    assert np.array_equal(decode_gray(photograph), np.rot90(decode_gray(plain), -1))
+
+
+def test_entropy_of_a_picture_of_noise() -> None:
+    """Stuffed bytes and restarts of its scan count as nothing."""
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8)
+    for options in ({"quality": 100}, {"quality": 100, "restart_marker_blocks": 1}):
+        data = encode(Image.fromarray(noise), "JPEG", **options)
+        assert data.count(b"\xff\0") > 300
+        assert decode_gray(data).shape == (400, 400)
+
+
+def test_no_scan() -> None:
+    """There are no pixels in it, nor a length to go by."""
+    for data in (PLAIN[: PLAIN.index(b"\xff\xda")], b"\xff\xd8\xff", b"\xff\xd8\xff\xfe\xff"):
+        with pytest.raises(UndecodableError, match="no scan"):
+            decode_gray(data)
