@@ -5,13 +5,18 @@ follow ITU-T T.81, annex B.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from service.ocr.exceptions import UndecodableError
 
 _SOI_BYTES = 2
+_HEAD_BYTES = 4
+"""Of a segment: its marker and its length."""
+
 _EOI = 0xD9
 _SOS = 0xDA
+_APP1 = 0xE1
+_EXIF = b"Exif\0\0"
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -28,8 +33,10 @@ _MOST_FILLING = 4096
 """Bytes between the segments before the first scan, where encoders write a few at most."""
 
 
-def check(data: bytes) -> None:
-    """Refuses what takes a decoder very long for few bytes.
+def checked(data: bytes) -> bytes:
+    """The same picture, with its first segment of Exif alone, as the format has it.
+
+    Decoders put all of them together.
 
     Args:
         data: begins with an SOI.
@@ -37,25 +44,40 @@ def check(data: bytes) -> None:
     Raises:
         UndecodableError: of too many scans or other segments, or without any scan.
     """
+    exif = []
     scans = others = 0
-    for marker, _, _ in _segments(data):
+    for marker, begin, end in _segments(data):
         if marker == _EOI and scans:
-            return
+            break
         scans += marker == _SOS
         others += marker != _SOS
-        if scans > _MOST_SCANS:
-            raise UndecodableError(
-                f"The JPEG has over {_MOST_SCANS} scans; send it as a plain one."
-            )
-        if others > _MOST_SEGMENTS:
-            raise UndecodableError(
-                f"The JPEG has over {_MOST_SEGMENTS} segments besides its scans; "
-                "save it without metadata."
-            )
+        _check_counts(scans, others)
+        if marker == _APP1 and data.startswith(_EXIF, begin + _HEAD_BYTES):
+            exif.append((begin, end))
     if not scans:
         raise UndecodableError(
             "The JPEG has no scan, or too many bytes that belong to nothing before it."
         )
+    return _without(data, exif[1:])
+
+
+def _check_counts(scans: int, others: int) -> None:
+    if scans > _MOST_SCANS:
+        raise UndecodableError(f"The JPEG has over {_MOST_SCANS} scans; send it as a plain one.")
+    if others > _MOST_SEGMENTS:
+        raise UndecodableError(
+            f"The JPEG has over {_MOST_SEGMENTS} segments besides its scans; "
+            "save it without metadata."
+        )
+
+
+def _without(data: bytes, left_out: Sequence[tuple[int, int]]) -> bytes:
+    """The data but for what is between some begins and ends."""
+    kept, position = [], 0
+    for begin, end in left_out:
+        kept.append(data[position:begin])
+        position = end
+    return b"".join([*kept, data[position:]])
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -41,6 +41,9 @@ _UPRIGHT = {
 """What turns a picture upright, by its orientation (CIPA DC-008, section 4.6.5.1). Pillow's
 `exif_transpose` also writes the other tags anew, which takes seconds where there are many."""
 
+_MOST_EXIF_BYTES = 1 << 16
+"""A JPEG has no room for more in its one segment of Exif, nor has what is made from it."""
+
 _BMP_COMPRESSION = slice(30, 34)
 _RUN_LENGTHS = (b"\1\0\0\0", b"\2\0\0\0")
 """Of 8 and of 4 bits a pixel, which Pillow decodes in Python."""
@@ -138,6 +141,8 @@ def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T
     if picture_format == "PNG":
         data = without_metadata(data)
         pixels = plain_pixels(data)
+    elif picture_format == "JPEG":
+        data = jpeg.checked(data)
     picture = _plain(data, pixels) if pixels else _opened(data, picture_format, max_pixels)
     width, height = picture.size
     if width * height > max_pixels or max(picture.size) > MAX_SIDE:
@@ -167,8 +172,6 @@ def _checked_format(data: bytes) -> str:
         raise UnsupportedFormatError(
             f"Not a picture in a format that is read here; send one of {', '.join(FORMATS)}."
         )
-    if picture_format == "JPEG":
-        jpeg.check(data)
     if picture_format == "BMP" and data[_BMP_COMPRESSION] in _RUN_LENGTHS:
         raise UndecodableError("The BMP is run-length encoded; save it uncompressed, or as a PNG.")
     return picture_format
@@ -216,6 +219,8 @@ def _check_rows(image: Image.Image, data: bytes) -> None:
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What makes the picture upright, if it is not."""
+    if len(image.info.get("exif", b"")) > _MOST_EXIF_BYTES:
+        return None
     try:
         return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:

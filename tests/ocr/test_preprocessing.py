@@ -144,6 +144,29 @@ def test_the_other_exif_tags_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert np.array_equal(decode_gray(stored), gray_of(upright))
 
 
+def exif_of(size: int, orientation: int = 6) -> bytes:
+    """So many bytes that ask for a turn, by 270 degrees, and say nothing else."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes().ljust(size, b"\0")
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG"])
+def test_as_much_exif_as_a_photograph_has(format: str) -> None:
+    """With a thumbnail it fills the segment of a JPEG, wherever it is copied from there."""
+    stored = draw("abc").convert("RGB")
+    turned = np.rot90(gray_of(stored, format), -1)
+    assert np.array_equal(gray_of(stored, format, exif=exif_of(65_533)), turned)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP"])
+def test_more_exif_than_a_photograph_has(format: str) -> None:
+    """It may have 65535 tags, each of which takes time; such a picture is read as it stands."""
+    stored = draw("abc").convert("RGB")
+    data = encode(stored, format, exif=exif_of(70_000))
+    assert np.array_equal(decode_gray(data), gray_of(stored, format))
+
+
 @pytest.mark.parametrize("format", ["GIF", "WEBP"])
 def test_first_frame_of_an_animation(format: str) -> None:
     """Later frames do not count."""
