@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from service.ocr import jpeg
+from service.ocr import gif, jpeg
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
 from service.ocr.gray import FloatArray as FloatArray
 from service.ocr.gray import gray, stretched
@@ -143,6 +143,8 @@ def _decoded(data: bytes, max_pixels: int, use: Callable[[Image.Image], T]) -> T
         pixels = plain_pixels(data)
     elif picture_format == "JPEG":
         data = jpeg.checked(data)
+    elif picture_format == "GIF":
+        data = gif.without_extensions(data)
     picture = _plain(data, pixels) if pixels else _opened(data, picture_format, max_pixels)
     width, height = picture.size
     if width * height > max_pixels or max(picture.size) > MAX_SIDE:
