@@ -118,6 +118,26 @@ def test_quick_ones_are_small_by_all_measures() -> None:
     assert not is_quick(encode(draw("ab"), "BMP"))
 
 
+@pytest.mark.parametrize("colour", [0, 2, 3, 4, 6])
+def test_quick_ones_have_eight_bits_and_one_pass(colour: int) -> None:
+    """More bits take up to twice the time, and more passes as well."""
+
+    def made(depth: int, interlace: int) -> bytes:
+        return SIGNATURE + header(200, 50, depth, colour, interlace) + chunk(b"IEND")
+
+    assert is_quick(made(8, 0))
+    assert not is_quick(made(16, 0))
+    assert not is_quick(made(8, 1))
+
+
+def test_quick_ones_are_not_all_length() -> None:
+    """To stretch a line takes longer than to decode it."""
+    assert is_quick(sized(8, 4096))
+    assert is_quick(sized(4096, 8))
+    assert not is_quick(sized(2, 16_384))
+    assert not is_quick(sized(16_384, 2))
+
+
 def test_quick_ones_are_plain_all_through() -> None:
     """Turning a picture means writing all of its Exif anew, and each chunk takes time."""
     tiny = [chunk(b"IDAT", b"x")]

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -119,11 +120,12 @@ def text_in(client: TestClient, path: str, picture: bytes) -> str:
         (SMALL + bytes(100_000), "", "reader"),
         (behind_header(chunk(b"eXIf", Image.Exif().tobytes()[6:])), "", "reader"),
         (stripes.encode(stripes.draw("ab"), "BMP"), "", "reader"),
+        (stripes.encode(Image.fromarray(np.uint16(257) * stripes.draw("ab"))), "", "reader"),
         (SMALL, "?alternatives=1", "reader"),
         (SMALL, "?pattern=ab", "reader"),
         (SMALL, "?matrix=true", "reader"),
     ],
-    ids=["small", "large", "long", "exif", "bmp", "alternatives", "pattern", "matrix"],
+    ids=["small", "large", "long", "exif", "bmp", "deep", "alternatives", "pattern", "matrix"],
 )
 def test_only_what_is_quick_is_done_in_the_event_loop(
     path: str,
