@@ -52,7 +52,7 @@ _SEVEN_PASSES = (
 
 _BUFFER_BYTES = 1 << 16
 _SMALL_BYTES = 1 << 15
-_QUICK_PIXELS = 1 << 15
+_QUICK_PIXELS = 1 << 14
 _QUICK_SIDE = 1 << 12
 """It takes long to stretch a line, however few its pixels are."""
 
