@@ -95,24 +95,25 @@ async def _received(request: Request, engine: Engine) -> InferenceRequest:
         MalformedTensorError: there is none.
         ProblemError: it is too large, or encoded.
     """
-    body = await read_body(request, engine.settings.max_batch_bytes)
+    settings = engine.settings
+    body = await read_body(request, settings.max_batch_bytes)
     length = request.headers.get(LENGTH_HEADER)
     if len(body) <= _QUICK_BYTES:
-        return InferenceRequest.parse(body, length)
-    parsed = await engine.pool.run(lambda: _parsed(body, length))
+        return InferenceRequest.parse(body, settings.max_batch, length)
+    parsed = await engine.pool.run(lambda: _parsed(body, settings.max_batch, length))
     if isinstance(parsed, str):
         raise MalformedTensorError(parsed)
     return parsed
 
 
-def _parsed(body: bytes, length: str | None) -> InferenceRequest | str:
+def _parsed(body: bytes, most: int, length: str | None) -> InferenceRequest | str:
     """The request in a body, or what is wrong with it.
 
     The error itself holds, by its traceback, all that was parsed; and what a thread's error holds
     stays until the garbage collector comes round.
     """
     try:
-        return InferenceRequest.parse(body, length)
+        return InferenceRequest.parse(body, most, length)
     except MalformedTensorError as error:
         return str(error)
 

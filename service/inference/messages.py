@@ -25,6 +25,10 @@ _MOST_ELEMENTS, _MOST_BRACKETS = 1 << 20, 1 << 17
 """In the JSON of a request. `json` lets no other thread run until it is done, which is a tenth of a
 second for these; and empty objects take a hundred times the bytes that stand for them."""
 
+_MOST_MEMBERS = 1000
+"""In that JSON, each of which has a colon. Inputs are looked at one by one, and the model has one;
+what can be asked of it takes twenty members."""
+
 _PIECE = 1000
 """Elements that become JSON without a pause."""
 
@@ -46,10 +50,11 @@ class InferenceRequest:
     binary: bool
 
     @classmethod
-    def parse(cls, body: bytes, length: str | None = None) -> Self:
+    def parse(cls, body: bytes, most: int, length: str | None = None) -> Self:
         """Takes a body apart.
 
         Args:
+            most: elements of BYTES in an input.
             length: the value of `LENGTH_HEADER`, where there is one.
 
         Raises:
@@ -61,7 +66,7 @@ class InferenceRequest:
         if not isinstance(identity, str | None):
             raise MalformedTensorError(f"id is {echo(identity)}; give a string.")
         binary = _flag(document, "the request", "binary_data_output", False)
-        inputs = _inputs(_list(document, "inputs"), memoryview(body)[end:])
+        inputs = _inputs(_list(document, "inputs"), memoryview(body)[end:], most)
         outputs: dict[str, bool] = {}
         for output in _list(document, "outputs") if document.get("outputs") is not None else []:
             name = _name(output, "output")
@@ -120,6 +125,11 @@ def _end(length: str | None, size: int) -> int:
 
 
 def _object(text: bytes) -> dict[str, Any]:
+    if _has_over(_MOST_MEMBERS, b":", text):
+        raise MalformedTensorError(
+            f"the JSON has more than {_MOST_MEMBERS} members, or colons; send one input, which "
+            "takes five."
+        )
     if text.count(b",") > _MOST_ELEMENTS or text.count(b"[") + text.count(b"{") > _MOST_BRACKETS:
         raise MalformedTensorError(
             f"the JSON has more than {_MOST_ELEMENTS} elements, or {_MOST_BRACKETS} brackets; send "
@@ -132,6 +142,16 @@ def _object(text: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise MalformedTensorError("the JSON is no object.")
     return document
+
+
+def _has_over(most: int, symbol: bytes, text: bytes) -> bool:
+    """Whether a symbol is there more often; where it is rare, far sooner known than its count."""
+    at = -1
+    for _ in range(most + 1):
+        at = text.find(symbol, at + 1)
+        if at < 0:
+            return False
+    return True
 
 
 def _list(document: dict[str, Any], member: str) -> list[Any]:
@@ -164,21 +184,22 @@ def _flag(owner: dict[str, Any], name: str, parameter: str, default: bool) -> bo
     return value
 
 
-def _inputs(members: list[Any], rest: memoryview) -> tuple[Tensor, ...]:
+def _inputs(members: list[Any], rest: memoryview, most: int) -> tuple[Tensor, ...]:
     tensors = []
     at = 0
     for member in members:
         name = echo(_name(member, "input"))
-        shape = checked_shape(name, member.get("shape"))
+        datatype = member.get("datatype")
+        shape = checked_shape(name, datatype, member.get("shape"), most)
         size = _parameters(member, member["name"]).get(_SIZE)
         if size is None:
-            tensor = from_json(name, member.get("datatype"), shape, member.get("data"))
+            tensor = from_json(name, datatype, shape, member.get("data"))
         else:
             if type(size) is not int or not 0 <= size <= len(rest) - at:
                 raise MalformedTensorError(
                     f"{name}: {_SIZE} is {echo(size)}; {len(rest) - at} bytes were sent for it."
                 )
-            tensor = from_binary(name, member.get("datatype"), shape, bytes(rest[at : at + size]))
+            tensor = from_binary(name, datatype, shape, bytes(rest[at : at + size]))
             at += size
         tensors.append(Tensor(member["name"], tensor.datatype, tensor.values))
     if at != len(rest):

@@ -55,8 +55,11 @@ def echo(value: object) -> str:
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:_LONGEST_ECHO]
 
 
-def checked_shape(name: str, shape: object) -> list[int]:
-    """The shape, if it is a list of lengths.
+def checked_shape(name: str, datatype: object, shape: object, most: int) -> list[int]:
+    """The shape, if it is a list of lengths that a tensor of this datatype can have.
+
+    Args:
+        most: elements of BYTES.
 
     Raises:
         MalformedTensorError
@@ -69,6 +72,10 @@ def checked_shape(name: str, shape: object) -> list[int]:
         raise MalformedTensorError(
             f"{name}: its shape is {echo(shape)}; give a list of 1 to {MOST_DIMENSIONS} lengths."
         )
+    if datatype == BYTES and len(shape) > 1:
+        raise MalformedTensorError(f"{name}: its shape is {echo(shape)}; of BYTES it is [n].")
+    if datatype == BYTES and shape[0] > most:
+        raise MalformedTensorError(f"{name} has {shape[0]} elements; send 1 to {most}.")
     return shape
 
 
@@ -84,7 +91,7 @@ def from_json(name: str, datatype: object, shape: list[int], data: object) -> Te
     if datatype == FP32:
         return _floats(name, shape, _numbers(name, elements))
     if datatype == BYTES:
-        return _strings(name, shape, [_decoded(name, i, text) for i, text in enumerate(elements)])
+        return Tensor(name, BYTES, [_decoded(name, i, text) for i, text in enumerate(elements)])
     raise _unknown(name, datatype)
 
 
@@ -103,7 +110,7 @@ def from_binary(name: str, datatype: object, shape: list[int], data: bytes) -> T
             )
         return _floats(name, shape, np.frombuffer(data, _FLOAT))
     if datatype == BYTES:
-        return _strings(name, shape, _split(name, data))
+        return Tensor(name, BYTES, _split(name, shape, data))
     raise _unknown(name, datatype)
 
 
@@ -160,12 +167,6 @@ def _floats(name: str, shape: list[int], flat: Any) -> Tensor:
         raise MalformedTensorError(f"{name}: no tensor has the shape {echo(shape)}.") from error
 
 
-def _strings(name: str, shape: list[int], elements: list[bytes]) -> Tensor:
-    if shape != [len(elements)]:
-        raise _miscounted(name, shape, len(elements))
-    return Tensor(name, BYTES, elements)
-
-
 def _decoded(name: str, index: int, text: object) -> bytes:
     try:
         if isinstance(text, str):
@@ -178,10 +179,14 @@ def _decoded(name: str, index: int, text: object) -> bytes:
     )
 
 
-def _split(name: str, data: bytes) -> list[bytes]:
+def _split(name: str, shape: list[int], data: bytes) -> list[bytes]:
     elements: list[bytes] = []
     at = 0
     while at < len(data):
+        if len(elements) == shape[0]:
+            raise MalformedTensorError(
+                f"{name}: {len(data) - at} bytes follow the {shape[0]} elements of its shape."
+            )
         begin = at + _LENGTH.size
         if begin > len(data):
             raise _cut_short(name, len(elements))
@@ -189,6 +194,8 @@ def _split(name: str, data: bytes) -> list[bytes]:
         if at > len(data):
             raise _cut_short(name, len(elements))
         elements.append(data[begin:at])
+    if len(elements) < shape[0]:
+        raise _miscounted(name, shape, len(elements))
     return elements
 
 

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from service.inference.messages import InferenceRequest, encoded
 from service.inference.tensors import BYTES, FP32, MalformedTensorError, Tensor
 
+MOST = 3
+"""Elements of BYTES that there may be."""
+
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -48,7 +51,7 @@ def test_nothing_but_its_own_error_is_raised(document: object, rest: bytes, cut:
     length = str(len(head) - cut)
     for sent, header in ((head + rest, length), (head, None), (rest, None), (rest, rest.hex())):
         try:
-            request = InferenceRequest.parse(sent, header)
+            request = InferenceRequest.parse(sent, MOST, header)
             said = ""
         except MalformedTensorError as refused:
             request, said = None, str(refused)
@@ -77,7 +80,7 @@ def test_what_is_encoded_is_parsed_again(
     document = json.loads(sent[:length])
     document["inputs"] = document.pop("outputs")
     head = json.dumps(document).encode()
-    request = InferenceRequest.parse(head + sent[length:], str(len(head)))
+    request = InferenceRequest.parse(head + sent[length:], len(strings), str(len(head)))
     first, second = request.inputs
     assert request.identity == "é"
     assert (first.name, first.shape) == ("x", [1, len(numbers)])
@@ -87,8 +90,8 @@ def test_what_is_encoded_is_parsed_again(
 
 def test_nested_data_is_the_same_as_flat() -> None:
     """JSON data may be nested as the shape says, or flat in row-major order."""
-    flat = InferenceRequest.parse(body(shape=[2, 3], data=[0, 1, 2, 3, 4, 5.5]))
-    nested = InferenceRequest.parse(body(shape=[2, 3], data=[[0, 1, 2], [3, 4, 5.5]]))
+    flat = InferenceRequest.parse(body(shape=[2, 3], data=[0, 1, 2, 3, 4, 5.5]), MOST)
+    nested = InferenceRequest.parse(body(shape=[2, 3], data=[[0, 1, 2], [3, 4, 5.5]]), MOST)
     assert flat.inputs[0].values.tolist() == [[0, 1, 2], [3, 4, 5.5]]
     assert nested.inputs[0].values.tolist() == flat.inputs[0].values.tolist()
 
@@ -101,6 +104,8 @@ def test_nested_data_is_the_same_as_flat() -> None:
         (body(data=[[]] * (1 << 17)), "send the tensor as binary data, or flat"),
         (body(data=[{}] * (1 << 17)), "send the tensor as binary data, or flat"),
         (body(data=[1] * ((1 << 20) + 9)), "send the tensor as binary data, or flat"),
+        (b":" * 1001, "more than 1000 members"),
+        (b'{"inputs": [' + b'{"name": "x"},' * 1001, "more than 1000 members"),
         (b"[]", "no object"),
         (b"{}", "inputs is missing"),
         (body(parameters=[]), "the parameters of 'x' are []"),
@@ -119,6 +124,8 @@ def test_nested_data_is_the_same_as_flat() -> None:
         (body(data=[10**39]), "infinite, too large for FP32, or no number"),
         (body(data=[10**999]), "infinite, too large for FP32, or no number"),
         (body(datatype=BYTES, data=["é"]), "element 0 is no base64"),
+        (body(datatype=BYTES, shape=[4], data=["é"] * 4), "has 4 elements; send 1 to 3"),
+        (body(datatype=BYTES, shape=[1, 1], data=["é"]), "its shape is [1, 1]; of BYTES it is [n]"),
         (body(data=[[[1]]]), "no number"),
         (body(parameters={"binary_data_size": 4}), "binary_data_size is 4; 0 bytes were sent"),
     ],
@@ -126,7 +133,7 @@ def test_nested_data_is_the_same_as_flat() -> None:
 def test_refusals(sent: bytes, said: str) -> None:
     """What cannot be is refused with what was wrong."""
     with pytest.raises(MalformedTensorError) as refused:
-        InferenceRequest.parse(sent)
+        InferenceRequest.parse(sent, MOST)
     assert said in str(refused.value)
 
 
@@ -138,6 +145,9 @@ def test_refusals(sent: bytes, said: str) -> None:
         (BYTES, [1], b"\1\0\0", "ends within element 0"),
         (BYTES, [2], b"\0\0\0\0\2\0\0\0a", "ends within element 1"),
         (BYTES, [3], b"\0\0\0\0", "1 elements were sent"),
+        (BYTES, [1], b"\0\0\0\0\1\0\0", "3 bytes follow the 1 elements of its shape"),
+        (BYTES, [4], b"\1\0\0", "has 4 elements; send 1 to 3"),
+        (BYTES, [1, 1], b"\0\0\0\0", "its shape is [1, 1]; of BYTES it is [n]"),
     ],
 )
 def test_refusals_of_binary_data(datatype: str, shape: list[int], data: bytes, said: str) -> None:
@@ -145,14 +155,14 @@ def test_refusals_of_binary_data(datatype: str, shape: list[int], data: bytes, s
     parameters = {"binary_data_size": len(data)}
     head = body(datatype=datatype, shape=shape, parameters=parameters)
     with pytest.raises(MalformedTensorError) as refused:
-        InferenceRequest.parse(head + data, str(len(head)))
+        InferenceRequest.parse(head + data, MOST, str(len(head)))
     assert said in str(refused.value)
     with pytest.raises(MalformedTensorError, match="belong to no input"):
-        InferenceRequest.parse(body() + data, str(len(body())))
+        InferenceRequest.parse(body() + data, MOST, str(len(body())))
 
 
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "²", "9" * 5000])
 def test_a_length_that_cannot_be(length: str) -> None:
     """The header must hold a number of bytes that the body has."""
     with pytest.raises(MalformedTensorError, match="give the bytes of the JSON"):
-        InferenceRequest.parse(body(), length)
+        InferenceRequest.parse(body(), MOST, length)

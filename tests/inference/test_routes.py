@@ -1,6 +1,7 @@
 import base64
 import gc
 import json
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ def pictures(*given: bytes, name: str = "picture", **members: Any) -> dict[str, 
     data = [base64.b64encode(picture).decode() for picture in given]
     tensor = {"name": name, "datatype": "BYTES", "shape": [len(given)], "data": data}
     return {"inputs": [tensor], **members}
+
+
+def images(count: int) -> dict[str, Any]:
+    shape = [count, stripes.WIDTH, stripes.HEIGHT, 1]
+    tensor = {"name": "image", "datatype": "FP32", "shape": shape, "data": [0] * math.prod(shape)}
+    return {"inputs": [tensor]}
 
 
 def assert_refused(response: httpx2.Response, status: int, word: str) -> None:
@@ -136,7 +143,8 @@ def test_probabilities(client: TestClient, nested: bool) -> None:
         (pictures(PICTURE, name="file"), "the inputs are ['file']"),
         (pictures(PICTURE, name="image"), "image is BYTES"),
         (pictures(), "has 0 pictures; send 1 to 3"),
-        (pictures(*[PICTURE] * 4), "has 4 pictures; send 1 to 3"),
+        (pictures(*[PICTURE] * 4), "'picture' has 4 elements; send 1 to 3"),
+        (images(4), "has 4 pictures; send 1 to 3"),
         (pictures(PICTURE, b"0" * 3000), "element 1 has 3000 bytes; send at most 2000"),
         (pictures(PICTURE, b"no"), "picture: element 1: "),
         (pictures(PICTURE, outputs=[{"name": "\ud800"}]), "there is no output '\\ud800'"),
