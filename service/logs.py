@@ -107,8 +107,11 @@ def log_config(settings: Settings) -> dict[str, Any]:
     )
     config["handlers"]["default"]["class"] = "service.logs.TurnHandler"
     config["loggers"]["service"] = {"handlers": ["default"], "level": settings.log_level.upper()}
-    # What it has to say is that traces could not be exported.
-    config["loggers"]["opentelemetry"] = {"handlers": ["default"], "level": "WARNING"}
+    # What these two have to say is that traces could not be exported; and the rest of it, that a
+    # client's headers are malformed.
+    config["loggers"]["opentelemetry"] = {"handlers": ["default"], "level": "CRITICAL"}
+    for part in ("exporter", "sdk"):
+        config["loggers"][f"opentelemetry.{part}"] = {"level": "WARNING"}
     # What it has to say is said in the answer, and would be a line of another form.
     config["loggers"]["python_multipart"] = {"level": "CRITICAL"}
     return config

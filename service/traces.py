@@ -25,6 +25,8 @@ _EXPORTER = "OTEL_TRACES_EXPORTER"
 _HTTP = "http/protobuf"
 _PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 _CLOSE_SECONDS = 2.0
+_OF_PARENT = (b"traceparent", b"tracestate")
+"""Headers; of others, such as `baggage`, nothing here makes use."""
 
 
 class TracesError(Exception):
@@ -105,7 +107,9 @@ class Traces:
         from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
 
         headers = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name in _OF_PARENT
         }
         began_at = time.time_ns() - round((time.perf_counter() - timeline.began) * 1e9)
 
