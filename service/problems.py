@@ -14,14 +14,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.ocr.exceptions import (
+    LONGEST_ECHO,
     OcrError,
     PictureTooLargeError,
     UndecodableError,
     UnsupportedFormatError,
+    echo,
 )
 from service.pool import ClientGoneError, OverloadedError
-
-_LONGEST_ECHO = 100
 
 
 class Problem(BaseModel):
@@ -151,10 +151,10 @@ def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> ProblemError:
 
 def _described(error: Mapping[str, Any]) -> str:
     """What is wrong with one parameter."""
-    name, given = str(error["loc"][-1]), repr(error["input"])
+    name = str(error["loc"][-1])
     if error["type"] == "extra_forbidden":
-        return f"{name[:_LONGEST_ECHO]}: there is no such parameter; /docs lists those there are"
-    return f"{name}: {given[:_LONGEST_ECHO]} was given; {error['msg']}"
+        return f"{name[:LONGEST_ECHO]}: there is no such parameter; /docs lists those there are"
+    return f"{name}: {echo(error['input'])} was given; {error['msg']}"
 
 
 def install(app: FastAPI) -> None:
@@ -176,7 +176,8 @@ def install(app: FastAPI) -> None:
         kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
         allowed = (error.headers or {}).get("Allow")
         hint = f"use {allowed}" if allowed else "/docs lists what there is"
-        detail = f"{request.method} {request.url.path}: {error.detail}; {hint}."
+        asked = f"{request.method} {request.url.path}"[:LONGEST_ECHO]
+        detail = f"{asked}: {error.detail}; {hint}."
         return ProblemResponse(kind, detail, error.headers)
 
     async def on_unforeseen(request: Request, _: Exception) -> ProblemResponse:

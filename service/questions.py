@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.ocr.automaton import Automaton, of_length, of_symbols
 from service.ocr.decoder import PLAIN, Question
-from service.ocr.exceptions import ConstraintError
+from service.ocr.exceptions import ConstraintError, echo
 from service.ocr.pattern import of_pattern
 from service.problems import INVALID_PARAMETER, ProblemError, invalid_parameters
 
@@ -167,7 +167,7 @@ class Questioner:
             raise _invalid(" and ".join(p.parameter for p in parts), str(error)) from error
         if both.is_empty:
             names = " and ".join(part.parameter for part in parts)
-            given = [repr(g) for g in (length, symbols, pattern) if g is not None]
+            given = [echo(g) for g in (length, symbols, pattern) if g is not None]
             were = " and ".join(given) + (" was" if len(given) == 1 else " were")
             raise _invalid(
                 names,
@@ -181,7 +181,8 @@ class Questioner:
         if not 1 <= shortest <= longest:
             raise _invalid(
                 "length",
-                f"{length!r} was given; give a number from 1 up, like 5, or a range, like 4-7",
+                f"{echo(length)} was given; give a number from 1 to 999, like 5, or a range, "
+                "like 4-7",
             )
         return of_length(shortest, longest, self._alphabet)
 

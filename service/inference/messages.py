@@ -1,6 +1,7 @@
 """Inference requests and responses: a JSON object, and after it the tensors sent as binary data."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -137,8 +138,13 @@ def _object(text: bytes) -> dict[str, Any]:
         )
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedTensorError("the body does not begin with an object in JSON.") from error
+    except ValueError as error:  # the only other one
+        raise MalformedTensorError(
+            f"the JSON has a whole number of more than {sys.get_int_max_str_digits()} digits; no "
+            "element or length is as large."
+        ) from error
     if not isinstance(document, dict):
         raise MalformedTensorError("the JSON is no object.")
     return document
@@ -195,6 +201,8 @@ def _inputs(members: list[Any], rest: memoryview, most: int) -> tuple[Tensor, ..
         if size is None:
             tensor = from_json(name, datatype, shape, member.get("data"))
         else:
+            if member.get("data") is not None:
+                raise MalformedTensorError(f"{name} has data and {_SIZE}; send one of them.")
             if type(size) is not int or not 0 <= size <= len(rest) - at:
                 raise MalformedTensorError(
                     f"{name}: {_SIZE} is {echo(size)}; {len(rest) - at} bytes were sent for it."

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from service.ocr.exceptions import LONGEST_ECHO
+
 FP32, BYTES = "FP32", "BYTES"
 MOST_DIMENSIONS = 8
 
 _LONGEST = 2**31
 _FLOAT = np.dtype("<f4")
 _LENGTH = struct.Struct("<I")
-_LONGEST_ECHO = 100
 
 
 class MalformedTensorError(ValueError):
@@ -52,7 +53,7 @@ def echo(value: object) -> str:
     """What was sent, in a form and length that an error can repeat."""
     if value is None:
         return "missing"  # or null, which means the same
-    return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:_LONGEST_ECHO]
+    return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:LONGEST_ECHO]
 
 
 def checked_shape(name: str, datatype: object, shape: object, most: int) -> list[int]:
@@ -64,14 +65,16 @@ def checked_shape(name: str, datatype: object, shape: object, most: int) -> list
     Raises:
         MalformedTensorError
     """
-    if (
-        not isinstance(shape, list)
-        or not 1 <= len(shape) <= MOST_DIMENSIONS
-        or any(type(length) is not int or not 0 <= length <= _LONGEST for length in shape)
-    ):
+    if not isinstance(shape, list) or not 1 <= len(shape) <= MOST_DIMENSIONS:
         raise MalformedTensorError(
             f"{name}: its shape is {echo(shape)}; give a list of 1 to {MOST_DIMENSIONS} lengths."
         )
+    for index, length in enumerate(shape):
+        if type(length) is not int or not 0 <= length <= _LONGEST:
+            raise MalformedTensorError(
+                f"{name}: its shape is {echo(shape)}; element {index} is no whole number from 0 "
+                f"to {_LONGEST}."
+            )
     if datatype == BYTES and len(shape) > 1:
         raise MalformedTensorError(f"{name}: its shape is {echo(shape)}; of BYTES it is [n].")
     if datatype == BYTES and shape[0] > most:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ocr.exceptions import ConstraintError
+from service.ocr.exceptions import ConstraintError, echo
 
 MAX_STATES = 2000
 """A constraint that needs more is refused, since decoding takes time for each."""
@@ -105,7 +105,8 @@ def of_symbols(symbols: str, alphabet: str) -> Automaton:
     """
     if unknown := sorted(set(symbols) - set(alphabet)):
         raise ConstraintError(
-            f"symbols {symbols!r} have {''.join(unknown)!r}, which the alphabet {alphabet!r} lacks"
+            f"symbols {echo(symbols)} have {echo(''.join(unknown))}, "
+            f"which the alphabet {alphabet!r} lacks"
         )
     row = [0 if symbol in symbols else NOWHERE for symbol in alphabet]
     return Automaton(np.array([row], np.int32), np.array([True]))

@@ -12,6 +12,13 @@ OcrError
     └── ModelCheckError         loads, but does not answer as it did at its export
 """
 
+LONGEST_ECHO = 100
+
+
+def echo(given: object) -> str:
+    """What was given, in a length that an error can repeat."""
+    return repr(given)[:LONGEST_ECHO]
+
 
 class OcrError(Exception):
     """Base of every error that `service.ocr` raises on purpose; its text is fit for a user."""

@@ -136,7 +136,7 @@ def test_pictures_are_bounded_as_the_service_bounds_them(folder: Path, stripe_mo
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--length", "0"), "length: '0' was given; give a number from 1 up, like 5"),
+        (("--length", "0"), "length: '0' was given; give a number from 1 to 999, like 5"),
         (("--pattern", ""), "pattern: String should have at least 1 character"),
         (("--alphabet", "xyz"), "the alphabet 'abcd' lacks"),
         (("--alternatives", "11"), "less than or equal to 10"),

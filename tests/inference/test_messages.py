@@ -106,6 +106,7 @@ def test_nested_data_is_the_same_as_flat() -> None:
         (body(data=[1] * ((1 << 20) + 9)), "send the tensor as binary data, or flat"),
         (b":" * 1001, "more than 1000 members"),
         (b'{"inputs": [' + b'{"name": "x"},' * 1001, "more than 1000 members"),
+        (b'{"id": ' + b"1" * 4301 + b"}", "a whole number of more than 4300 digits"),
         (b"[]", "no object"),
         (b"{}", "inputs is missing"),
         (body(parameters=[]), "the parameters of 'x' are []"),
@@ -113,7 +114,11 @@ def test_nested_data_is_the_same_as_flat() -> None:
         (b'{"inputs": [], "id": 1}', "id is 1"),
         (b'{"inputs": [], "parameters": {"binary_data_output": 1}}', "binary_data_output is 1"),
         (b'{"inputs": [], "outputs": [{"name": "a"}, {"name": "a"}]}', "asked for twice"),
-        (body(shape=[-1]), "its shape is [-1]"),
+        (body(shape=[]), "its shape is []; give a list of 1 to 8 lengths"),
+        (body(shape=[1, -1]), "its shape is [1, -1]; element 1 is no whole number from 0 to"),
+        (body(shape=[1.0]), "its shape is [1.0]; element 0 is no whole number from 0 to"),
+        (body(shape=[True]), "its shape is [True]; element 0 is no whole number from 0 to"),
+        (body(shape=[1, 2**31 + 1]), "element 1 is no whole number from 0 to 2147483648"),
         (body(shape=[2]), "1 elements were sent"),
         (body(shape=[0, 2**31, 2**31, 2**31], data=[]), "no tensor has the shape"),
         (body(shape=[2, 1], data=[[1], 2]), "not nested as its shape"),
@@ -127,7 +132,11 @@ def test_nested_data_is_the_same_as_flat() -> None:
         (body(datatype=BYTES, shape=[4], data=["é"] * 4), "has 4 elements; send 1 to 3"),
         (body(datatype=BYTES, shape=[1, 1], data=["é"]), "its shape is [1, 1]; of BYTES it is [n]"),
         (body(data=[[[1]]]), "no number"),
-        (body(parameters={"binary_data_size": 4}), "binary_data_size is 4; 0 bytes were sent"),
+        (
+            body(data=None, parameters={"binary_data_size": 4}),
+            "binary_data_size is 4; 0 bytes were sent",
+        ),
+        (body(parameters={"binary_data_size": 0}), "has data and binary_data_size; send one"),
     ],
 )
 def test_refusals(sent: bytes, said: str) -> None:
@@ -153,7 +162,7 @@ def test_refusals(sent: bytes, said: str) -> None:
 def test_refusals_of_binary_data(datatype: str, shape: list[int], data: bytes, said: str) -> None:
     """Binary data must be as long as the tensor is."""
     parameters = {"binary_data_size": len(data)}
-    head = body(datatype=datatype, shape=shape, parameters=parameters)
+    head = body(datatype=datatype, shape=shape, data=None, parameters=parameters)
     with pytest.raises(MalformedTensorError) as refused:
         InferenceRequest.parse(head + data, MOST, str(len(head)))
     assert said in str(refused.value)

@@ -216,6 +216,9 @@ def test_errors_of_routing(client: TestClient) -> None:
     """What no endpoint below `/v2` answers is an error of the protocol, and elsewhere a problem."""
     assert_refused(client.get("/v2/nothing"), 404, "GET /v2/nothing")
     assert_refused(client.get(INFER), 405, "GET")
+    long = client.get("/v2/" + "n" * 5000)
+    assert_refused(long, 404, "GET /v2/nnn")
+    assert len(long.text) < 500
     assert client.get("/v2nothing").headers["content-type"] == "application/problem+json"
 
 

@@ -77,9 +77,10 @@ def test_min_confidence(client: TestClient) -> None:
         ({"alternatives": "99"}, "alternatives", "less than or equal to 10"),
         ({"alternatives": "-1"}, "alternatives", "greater than or equal to 0"),
         ({"alternatives": "many"}, "alternatives", "integer"),
-        ({"length": "0"}, "length", "a number from 1 up, like 5, or a range"),
-        ({"length": "7-4"}, "length", "a number from 1 up, like 5, or a range"),
-        ({"length": "five"}, "length", "a number from 1 up, like 5, or a range"),
+        ({"length": "0"}, "length", "a number from 1 to 999, like 5, or a range"),
+        ({"length": "1000"}, "length", "a number from 1 to 999, like 5, or a range"),
+        ({"length": "7-4"}, "length", "a number from 1 to 999, like 5, or a range"),
+        ({"length": "five"}, "length", "a number from 1 to 999, like 5, or a range"),
         ({"alphabet": "abX"}, "alphabet", "'X', which the alphabet 'abcd' lacks"),
         ({"alphabet": ""}, "alphabet", "at least 1 character"),
         ({"pattern": "a(?=b)"}, "pattern", "supported are"),
@@ -88,7 +89,7 @@ def test_min_confidence(client: TestClient) -> None:
         ({"pattern": "aa", "length": "3"}, "length and pattern", "no text"),
         ({"min_confidence": "2"}, "min_confidence", "less than or equal to 1"),
         ({"pattern": ""}, "pattern", "at least 1 character"),
-        ({"length": "\u0665"}, "length", "a number from 1 up, like 5, or a range"),
+        ({"length": "\u0665"}, "length", "a number from 1 to 999, like 5, or a range"),
     ],
 )
 def test_bad_parameters(
@@ -100,6 +101,24 @@ def test_bad_parameters(
     assert response.json()["detail"].startswith(name)
     given = next(iter(parameters.values()))
     assert given in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"length": "5" * 5000},
+        {"alphabet": "X" * 5000},
+        {"alphabet": "".join(map(chr, range(1000, 4000)))},
+        {"alphabet": "a" * 5000, "pattern": "b"},
+    ],
+)
+def test_long_parameters(parameters: dict[str, str], client: TestClient) -> None:
+    """They are sent back as far as one needs to know them again."""
+    response = post(client, stripes.picture("ab"), params=parameters)
+    name = next(iter(parameters))
+    assert_problem(response, 422, "invalid-parameter", name)
+    assert parameters[name][:20] in response.json()["detail"]
+    assert len(response.json()["detail"]) < 500
 
 
 def test_a_parameter_is_given_once(client: TestClient) -> None:
