@@ -53,7 +53,9 @@ class Settings(BaseSettings):
         "is closed.",
     )
     max_header_bytes: int = Field(
-        default=16 << 10, ge=1024, description="Bytes of a request's headers."
+        default=16 << 10,
+        ge=1024,
+        description="Bytes of a request's headers, those behind its body included.",
     )
     max_upload_bytes: int = Field(
         default=1 << 20, ge=1, description="Bytes of a picture file above which it is refused."
