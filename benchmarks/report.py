@@ -43,7 +43,9 @@ _LEGEND = """
 """
 
 _OVERLOAD_LEGEND = """Requests ({payload}) arrive at a constant multiple of the capacity, which a
-closed loop found before; the peak is the mean of that and of the capacity behind the load.
+closed loop found before; the peak is the mean of that and of the capacity behind the load. Of the
+rounds of a load the bar of the goodput takes the median, as those of the costs do, and the other
+bars the worst.
 Latencies are in milliseconds from the scheduled arrival. *Neither*: answered with another status
 than 200 or 503, or not at all. *Back after*: seconds from the last of these arrivals until, for
 three seconds in a row, the p99 is again within {bound:.0f} ms, twice that of the worst second at

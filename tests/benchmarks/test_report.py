@@ -150,6 +150,18 @@ def test_a_health_endpoint_that_refuses_has_failed() -> None:
     assert verdicts(overload_bars(figures))[name] == (float("inf"), False)
 
 
+def test_one_slow_round_is_not_the_goodput() -> None:
+    """Of the rounds of a load the median counts, and of a load that is mostly slow it is missed."""
+    name = "goodput beyond capacity ÷ the peak"
+    figures = overload()
+    slow = figures["loads"][-1] | {"goodput": 0.5 * figures["loads"][-1]["peak"]}
+    figures["loads"] = 3 * figures["loads"]
+    figures["loads"][-1] = slow
+    assert verdicts(overload_bars(figures))[name] == (0.93, True)
+    figures["loads"][-1 - len(figures["loads"]) // 3] = slow
+    assert verdicts(overload_bars(figures))[name] == (0.5, False)
+
+
 def test_a_base_that_never_comes_back_is_missed() -> None:
     """It does not fall out of the maximum."""
     figures = overload()
