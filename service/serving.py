@@ -44,11 +44,12 @@ def main() -> int:
         worker does not come back from here: it exits with 0.
     """
     try:
+        # All before any socket is bound or worker started, so that what is wrong is one sentence.
         settings = Settings()
         logging.config.dictConfig(log_config(settings))
-        traces.asked_for(os.environ)
+        if traces.asked_for(os.environ):
+            traces.Traces().close()
         _warn_of_misspelt(os.environ)
-        # Before any socket is bound or worker started, so that a bad model is one sentence.
         stamp = stamp_of(settings.model_path)
         recognizer = load_recognizer(settings)
         Reader.of(recognizer, settings)

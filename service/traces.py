@@ -78,9 +78,18 @@ class Traces:
     """Exports a span for every request, and one for each of its parts, by a thread of its own.
 
     The variables of OpenTelemetry say where to, how many, and what the service is called.
+
+    Raises:
+        TracesError: one of them has a value that OpenTelemetry refuses.
     """
 
     def __init__(self) -> None:
+        try:
+            self._set_up()
+        except ValueError as error:
+            raise TracesError(f"traces cannot be exported as OTEL_… say: {error}") from error
+
+    def _set_up(self) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider

@@ -230,6 +230,23 @@ def test_what_cannot_be_exported_is_refused(
     assert len(output.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OTEL_BSP_MAX_QUEUE_SIZE", "0"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")],
+)
+def test_what_opentelemetry_refuses_is_told(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, in one sentence of its own words, with several workers, too."""
+    monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
+    monkeypatch.setenv(variable, value)
+    status, output = fails_to_start(workers=2)
+    assert status == 1
+    assert output.startswith("error: traces cannot be exported as OTEL_… say: ")
+    assert variable.removeprefix("OTEL_BSP_").lower() in output.lower()
+    assert len(output.splitlines()) == 1
+
+
 @pytest.mark.parametrize("missing", ["opentelemetry.exporter", "opentelemetry.exporter.otlp"])
 def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for traces without what exports them is told how to get it."""
