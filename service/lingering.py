@@ -30,10 +30,14 @@ class Lingering:
     def close(self) -> None:
         """Closes, or begins to linger."""
         if self._sends():
-            self.begun = True
-            self._transport.write_eof()
+            self.linger()
         else:
             self._transport.close()
+
+    def linger(self) -> None:
+        """Begins to."""
+        self.begun = True
+        self._transport.write_eof()
 
     def discard(self, data: bytes) -> None:
         """Takes what arrives meanwhile."""

@@ -14,7 +14,7 @@ from typing_extensions import override
 from service.connections import Connections
 from service.deadline import Deadline
 from service.drain import STATE, Drain
-from service.head import MOST_FIELDS, Head
+from service.head import CHUNK_BYTES, MOST_FIELDS, Head
 from service.joined import Joined
 from service.lingering import Lingering
 from service.problems import (
@@ -99,12 +99,11 @@ class BoundedProtocol(SuccessiveProtocol):
         if not self._due.runs:
             self._expect_request()
         self._head.received(len(data))
-        in_trailer = self.in_trailer
+        behind_head = not (self.between or self.in_head)
         super().data_received(data)
-        begun = self.in_head or (in_trailer and self.in_trailer)
-        if begun and not self.transport.is_closing():
+        if self.in_head or (behind_head and not self.between and not self.in_body):
             self._head.parsed()
-            if self._head.too_large:
+            if self._head.too_large and not self.transport.is_closing():
                 self._refuse_headers()
 
     @override
@@ -131,6 +130,15 @@ class BoundedProtocol(SuccessiveProtocol):
         if self.ends:
             self.cycle.keep_alive = False
 
+    def on_chunk_header(self) -> None:
+        """The size of a chunk has arrived."""
+        self._head.chunk()
+
+    @override
+    def body_arrived(self, body: bytes) -> None:
+        self._head.body_arrived(len(body))
+        super().body_arrived(body)
+
     @override
     def message_complete(self) -> None:
         self.arrived()
@@ -140,6 +148,9 @@ class BoundedProtocol(SuccessiveProtocol):
     def send_400_response(self, msg: str) -> None:
         if self._head.too_large:
             self._refuse_headers()
+        elif self._head.too_many_chunks:
+            detail = f"The body comes in tiny chunks; send at least {CHUNK_BYTES} bytes in each."
+            self._refuse(BAD_REQUEST, detail, sends=True)
         else:
             self._refuse(BAD_REQUEST, f"{msg} RFC 9112 says what HTTP/1.1 looks like.")
 
@@ -180,7 +191,7 @@ class BoundedProtocol(SuccessiveProtocol):
         arriving = cycle is not None and cycle.more_body and not cycle.response_started
         if self.pipeline or self.flow.write_paused or not (arriving or self.is_idle):
             return False
-        if self.in_head or arriving:
+        if (self.in_head or arriving) and not self._answers_to.begun:
             self._refuse(OVERLOADED, "There are too many connections; send this again later.")
         else:
             self._end()
@@ -218,10 +229,15 @@ class BoundedProtocol(SuccessiveProtocol):
         self._refuse(
             HEADERS_TOO_LARGE,
             f"The headers are too large; at most {limit} bytes in {MOST_FIELDS} fields are read.",
+            sends=True,
         )
 
-    def _refuse(self, kind: Kind, detail: str) -> None:
-        """Answers in place of the application, and closes."""
+    def _refuse(self, kind: Kind, detail: str, sends: bool = False) -> None:
+        """Answers in place of the application, and closes.
+
+        Args:
+            sends: whether the client is likely to be still sending.
+        """
         self._due.stop()
         if self.cycle is not None:
             # The application, if it waits for the rest of the request, learns that there is none.
@@ -229,6 +245,11 @@ class BoundedProtocol(SuccessiveProtocol):
             self.cycle.message_event.set()
         if self.may_answer():
             self.transport.write(_last_answer(kind, detail))
+            if sends:
+                self.flow.resume_reading()
+                self._answers_to.linger()
+                self._abort_later()
+                return
         self._end()
 
     def _end(self) -> None:

@@ -29,8 +29,6 @@ class RefusingProtocol(BoundedProtocol):
     def __init__(self, *args: Any, heads: FamiliarHeads, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._heads = heads
-        self._between = True
-        """Whether what arrives next begins a request."""
         self._beginning = b""
         """What is being parsed, if it begins one."""
         self._asked = False
@@ -40,24 +38,14 @@ class RefusingProtocol(BoundedProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        self._asked = self._between and self._takes_refusals and self._heads.recognize(data)
+        self._asked = self.between and self._takes_refusals and self._heads.recognize(data)
         if self._asked and (answer := self._refusal()):
             self.transport.write(answer)
             self._end_of_refused()
             return
-        self._beginning = data if self._between else b""
+        self._beginning = data if self.between else b""
         super().data_received(data)
         self._beginning = b""
-
-    @override
-    def on_message_begin(self) -> None:
-        self._between = False
-        super().on_message_begin()
-
-    @override
-    def on_message_complete(self) -> None:
-        self._between = True
-        super().on_message_complete()
 
     @override
     def head_complete(self) -> None:
@@ -68,13 +56,6 @@ class RefusingProtocol(BoundedProtocol):
             self.transport.write(answer)
         else:
             super().head_complete()
-
-    @override
-    def on_body(self, body: bytes) -> None:
-        if self._refused:
-            self.in_trailer = False
-        else:
-            super().on_body(body)
 
     @override
     def message_complete(self) -> None:

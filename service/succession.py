@@ -1,6 +1,7 @@
 """Requests that share a connection: each has its own end and its own answer."""
 
 import math
+from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from typing_extensions import override
@@ -12,19 +13,33 @@ class SuccessiveProtocol(HttpToolsProtocol):
 
     Of a request that offers to go on by another protocol it loses the body, or takes it for the
     next request. Here the offer is not taken (RFC 9110, 7.8), and the request parsed again without
-    it. `head_complete` and `message_complete` are called for requests that are to be answered.
+    it. `head_complete` and `message_complete` are called for requests that are to be answered, and
+    `body_arrived`, in place of `on_body`, once for all of a body that has arrived at once: a
+    megabyte may come in a million chunks.
     """
 
+    between = True
+    """Whether what arrives next begins a request."""
     in_head = False
     """Whether headers are arriving."""
-    in_trailer = False
-    """Whether fields may be arriving behind the last chunk of a body; it is one without data."""
+    in_body = False
+    """Whether there was some of a body in what has arrived last of the request that is arriving."""
     _idle_since = -math.inf
     """The event loop's time at which it last began to wait for another request."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._pieces: list[bytes] = []
+        # No Python of ours for each of them.
+        self.on_body = self._pieces.append  # type: ignore[assignment,method-assign]
+        super().__init__(*args, **kwargs)
 
     @override
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        self._feed(data)
+        self.in_body = self._join_pieces()
+
+    def _feed(self, data: bytes) -> None:
         while data:
             try:
                 self.parser.feed_data(data)
@@ -39,7 +54,7 @@ class SuccessiveProtocol(HttpToolsProtocol):
 
     @override
     def on_message_begin(self) -> None:
-        self.in_head = True
+        self.between, self.in_head = False, True
         super().on_message_begin()
 
     @override
@@ -55,20 +70,26 @@ class SuccessiveProtocol(HttpToolsProtocol):
         elif self.parser.get_method() == b"CONNECT":
             raise ValueError("no proxy")
 
-    def on_chunk_header(self) -> None:
-        """The size of a chunk has arrived."""
-        self.in_trailer = True
-
-    @override
-    def on_body(self, body: bytes) -> None:
-        self.in_trailer = False
-        super().on_body(body)
-
     @override
     def on_message_complete(self) -> None:
-        self.in_trailer = False
+        self._join_pieces()
+        self.between = True
         if not self.parser.should_upgrade():
             self.message_complete()
+
+    def _join_pieces(self) -> bool:
+        """Passes on what has arrived of a body; tells whether there is anything."""
+        if not self._pieces:
+            return False
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        self.body_arrived(body)
+        return True
+
+    def body_arrived(self, body: bytes) -> None:
+        """Some of a body has arrived."""
+        if self.cycle is not None:  # else it is one that was answered without the application
+            super().on_body(body)
 
     def head_complete(self) -> None:
         """The headers of a request have arrived."""

@@ -16,10 +16,11 @@ IN_CHUNKS = [CHUNKED, *[b"10000\r\n" + bytes(65536) + b"\r\n"] * 77]
 """5 MB, whose length is not told before."""
 
 
-def in_one_byte_chunks(picture: bytes) -> bytes:
-    """A request of a megabyte in chunks of a byte each, which begins with a picture."""
+def in_chunks(picture: bytes, size: int) -> bytes:
+    """A request of a megabyte in chunks of so many bytes each, which begins with a picture."""
     body = picture.ljust(1_000_000, b"\0")
-    return CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    return CHUNKED + b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in pieces) + b"0\r\n\r\n"
 
 
 def until_answered(address: Address, pieces: Iterable[bytes]) -> tuple[bytes, bytes, int]:

@@ -26,7 +26,8 @@ def _figures(proof: str) -> dict[str, Any]:
 def _bodies(f: dict[str, Any]) -> str:
     return (
         f"both 413 with the same body; refused after {f['declared_sent']} and {f['chunked_sent']} "
-        f"bytes; after {f['one_byte_chunks']} bodies in one-byte chunks resident memory "
+        f"bytes; after {f['one_byte_chunks']} bodies of 1 MB in chunks of 64 bytes, read, "
+        f"and as many in chunks of one byte, refused with 400, resident memory "
         f"+{f['growth_bytes'] / 2**20:.2f} MiB"
     )
 
@@ -106,7 +107,7 @@ def _container(f: dict[str, Any]) -> str:
 
 
 _PROOFS = (
-    ("1", "bodies of 5 MB, and of one-byte chunks", "+1 MiB", "bodies", _bodies),
+    ("1", "bodies of 5 MB, and of tiny chunks", "+1 MiB", "bodies", _bodies),
     ("2", "pictures that claim much", "5 CPU-ms, +20 MB", "pictures", _pictures),
     ("3", "a corpus of pictures", "no 5xx", "corpus", _corpus),
     ("4", "mutants of PNGs", "no 5xx, p99.9 100 ms", "mutants", _mutants),

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from benchmarks.connection import Address
+from service.head import CHUNK_BYTES
 from tests.hostile import slow
-from tests.hostile.bodies import CHUNKED, DECLARED, IN_CHUNKS, in_one_byte_chunks, until_answered
+from tests.hostile.bodies import CHUNKED, DECLARED, IN_CHUNKS, in_chunks, until_answered
 from tests.hostile.process import Usage, Watched, connected, post, watched
 from tests.hostile.record import record
 
@@ -43,13 +44,16 @@ def test_bodies_of_five_megabytes(service: Watched) -> None:
     record("bodies", declared_sent=first[2], chunked_sent=second[2])
 
 
-def test_one_byte_a_chunk(service: Watched, normal: bytes, some: Callable[[int, int], int]) -> None:
-    """A megabyte in chunks of a byte each is read like any other, and leaves no memory behind."""
-    request = in_one_byte_chunks(normal)
+def test_tiny_chunks(service: Watched, normal: bytes, some: Callable[[int, int], int]) -> None:
+    """A megabyte in as many as are allowed is read like any other, in a million it is refused
+    early, and neither leaves memory behind.
+    """
+    kinds = [(in_chunks(normal, CHUNK_BYTES), b"200"), (in_chunks(normal, 1), b"400")]
 
     def send() -> None:
-        head, _, _ = until_answered(service.address, [request])
-        assert head.startswith(b"http/1.1 200 ")
+        for request, status in kinds:
+            head, _, _ = until_answered(service.address, [request])
+            assert head.split()[1] == status
 
     count = some(100, 3)
     for _ in range(max(8, count // 10)):

@@ -14,9 +14,10 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from benchmarks.connection import Address
+from service.head import CHUNK_BYTES
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, MAX_SIDE
 from tests.hostile import slow
-from tests.hostile.bodies import DECLARED, IN_CHUNKS, in_one_byte_chunks, until_answered
+from tests.hostile.bodies import DECLARED, IN_CHUNKS, in_chunks, until_answered
 from tests.hostile.mutation import Mutator
 from tests.hostile.pictures import allowed, corpus, of_sides, refused
 from tests.hostile.process import connected, post
@@ -82,11 +83,12 @@ def _at_once(send: Callable[[int], Seen], clients: int) -> Seen:
 
 
 def bodies(address: Address, picture: bytes, rounds: int) -> Seen:
-    """5 MB, declared and in chunks, and one-byte chunks, from many clients."""
+    """5 MB, declared and in chunks, and in tiny chunks, from many clients."""
     kinds = (
         ("5 MB declared", DECLARED, {413}),
         ("5 MB in chunks", IN_CHUNKS, {413, LATE}),
-        ("one-byte chunks", [in_one_byte_chunks(picture)], {200, LATE}),
+        ("tiny chunks", [in_chunks(picture, CHUNK_BYTES)], {200, LATE}),
+        ("one-byte chunks", [in_chunks(picture, 1)], {400}),
     )
 
     def send(number: int) -> Seen:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from unittest.mock import Mock
 
 import pytest
 
@@ -128,3 +129,18 @@ def test_an_answer_is_waited_for(sent: bytes, gives_way: bool) -> None:
         return protocol.give_way()
 
     assert asyncio.run(asked()) is gives_way
+
+
+def test_one_answer_is_enough() -> None:
+    """A refused connection that waits for its client to hear gives way without another."""
+    tiny = HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 5000
+
+    async def written() -> list[bytes]:
+        protocol = connection()
+        write = protocol.transport.write = Mock()  # type: ignore[method-assign]
+        protocol.data_received(tiny)
+        assert protocol.give_way()
+        return [call.args[0] for call in write.mock_calls]
+
+    (answer,) = asyncio.run(written())
+    assert answer.startswith(b"HTTP/1.1 400 ")

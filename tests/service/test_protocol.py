@@ -61,6 +61,15 @@ def test_who_sends_too_much_hears_of_it(address: tuple[str, int]) -> None:
         assert status == 413
 
 
+@pytest.mark.parametrize("before", [b"", b"20000\r\n" + bytes(1 << 17) + b"\r\n"])
+def test_who_sends_tiny_chunks_hears_of_it(before: bytes, address: tuple[str, int]) -> None:
+    """A body in a million of them is refused early, and the refusal reaches its client."""
+    begun = HEAD + b"X-API-Key: secret\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received = talk(address, begun + before + b"1\r\nx\r\n" * 10**6 + b"0\r\n\r\n" + READY)
+    assert [status for status, _ in received] == [400]
+    assert b"at least 64 bytes" in received[0][1]
+
+
 def test_too_much_is_not_listened_to_for_ever(address: tuple[str, int]) -> None:
     """A client that sends on and on after its refusal is cut off."""
     begun = HEAD + b"X-API-Key: secret\r\nTransfer-Encoding: chunked\r\n\r\n"
