@@ -24,7 +24,7 @@ from service.observed import Observed
 from service.ocr.recognizer import Recognizer
 from service.page.routes import page_router
 from service.reader import load_recognizer
-from service.refusing import OVERLOADED_STATE
+from service.refusing import OVERLOAD
 from service.routes import HOT, router
 from service.settings import Settings
 from service.shortcut import Shortcut
@@ -81,7 +81,7 @@ def create_app(
         gc.freeze()
         gc.enable()
         with ending.before_stopping(settings.drain_seconds):
-            yield {drain.STATE: ending, OVERLOADED_STATE: engine.overloaded}
+            yield {drain.STATE: ending, OVERLOAD: engine}
         metrics.afterwards.run()  # as long as there is a model that it can name
         metrics.sample(engine.pool)
         app.state.engine = None

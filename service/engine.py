@@ -13,6 +13,7 @@ from service.keys import ApiKeys
 from service.metrics import Metrics
 from service.ocr.decoder import Question
 from service.ocr.recognizer import Recognizer
+from service.pacing import Pacing
 from service.parts import in_parts
 from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
@@ -55,6 +56,7 @@ class Engine:
         metrics.started(self.pool)
         self._keys = ApiKeys(settings.api_keys)
         self._deference = Deference()
+        self.refused = Pacing(self.pool).refused
         self._refusal = lru_cache(maxsize=8)(_refusal)
 
     def switch(self, recognizer: Recognizer) -> None:
@@ -66,7 +68,7 @@ class Engine:
         self.reader = self._reader_of(recognizer)
         self.reloads += 1
 
-    def overloaded(self) -> bytes | None:
+    def refusal(self) -> bytes | None:
         """The answer to pictures that would wait too long, for the server to give at once."""
         if seconds := self._retry_seconds():
             self.metrics.refused()

@@ -1,18 +1,29 @@
 """Refuses pictures that would wait too long, before anything is made of their requests."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from typing_extensions import override
 
 from service.familiar import FamiliarHeads
+from service.pacing import Connection
+from service.problems import OVERLOADED, REASON
 from service.protocol import MOST_PIPELINED, BoundedProtocol
 
-OVERLOADED_STATE = "overloaded"
-"""The key of the lifespan state that holds an `Overloaded`."""
+OVERLOAD = "overload"
+"""The key of the lifespan state that holds an `Overload`."""
 
-Overloaded = Callable[[], bytes | None]
-"""The whole answer, if pictures that arrive now have to be refused; to be asked once for each."""
+_BY_APPLICATION = 12
+"""What a refusal costs that the application gives, in those that are given here."""
+
+
+class Overload(Protocol):
+    """What the application knows of the load."""
+
+    def refusal(self) -> bytes | None:
+        """The whole answer to a picture that arrives now, if it is refused; asked once for each."""
+
+    def refused(self, connection: Connection, weight: int = 1) -> None:
+        """Hears of every request that has been."""
 
 
 class RefusingProtocol(BoundedProtocol):
@@ -71,9 +82,34 @@ class RefusingProtocol(BoundedProtocol):
     def may_answer(self) -> bool:
         return not self._refused and super().may_answer()
 
+    @override
+    def on_response_complete(self) -> None:
+        cycle = None if self.pipeline else self.cycle
+        super().on_response_complete()
+        if cycle is not None and cycle.scope.get(REASON) == OVERLOADED.name:
+            self.app_state[OVERLOAD].refused(self, _BY_APPLICATION)
+
+    @override
+    def shutdown(self) -> None:
+        self.go_on()
+        super().shutdown()
+
+    def rest(self) -> bool:
+        """Reads nothing until it goes on; tells whether there was anything to be read."""
+        if self.flow.read_paused or self.transport.is_closing():
+            return False
+        self.flow.pause_reading()
+        return True
+
+    def go_on(self) -> None:
+        """Reads again, if anybody is there."""
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def _end_of_refused(self) -> None:
         self.arrived()
         self.expect_another()
+        self.app_state[OVERLOAD].refused(self)
 
     @property
     def _takes_refusals(self) -> bool:
@@ -91,7 +127,7 @@ class RefusingProtocol(BoundedProtocol):
         return all(name != b"origin" for name, _ in self.headers)
 
     def _refusal(self) -> bytes | None:
-        overloaded: Overloaded | None = self.app_state.get(OVERLOADED_STATE)
-        if overloaded is None or not self.is_idle or self.ends:
+        overload: Overload | None = self.app_state.get(OVERLOAD)
+        if overload is None or not self.is_idle or self.ends:
             return None
-        return overloaded()
+        return overload.refusal()

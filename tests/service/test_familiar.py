@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from service.familiar import FamiliarHeads
-from service.refusing import RefusingProtocol
+from service.refusing import OVERLOAD, RefusingProtocol
 from tests.service.wire import connection
 
 ANSWER = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
@@ -126,7 +126,7 @@ def test_who_is_admitted_is_asked_for_once(
     """For each that is not refused is counted as one that waits."""
     overloaded().data_received(REQUEST)
     protocol, times = overloaded(), []
-    protocol.app_state["overloaded"] = lambda: times.append(1)
+    protocol.app_state[OVERLOAD].refusal = lambda: times.append(1)
     protocol.data_received(REQUEST)
     assert (recognized, times, sent(protocol)) == ([False, True], [1], b"")
     assert protocol.cycle is not None

@@ -78,19 +78,19 @@ def test_early_refusals_are_counted(client: TestClient) -> None:
     """Also those that the server gives before the application sees the request."""
     engine = client.app.state.engine  # type: ignore[attr-defined]
 
-    def overloaded() -> bytes | None:
+    def refusal() -> bytes | None:
         assert client.portal
-        answer: bytes | None = client.portal.call(engine.overloaded)
+        answer: bytes | None = client.portal.call(engine.refusal)
         return answer
 
-    assert overloaded() is None
+    assert refusal() is None
     assert value(scrape(client), "requests_total", reason="overloaded") == 0
     with patch.object(Pool, "retry_seconds", return_value=1):
-        assert overloaded() is not None
+        assert refusal() is not None
         for times in (1, 2):
             text, labels = scrape(client), {"route": "any", "status": "503"}
             assert value(text, "requests_total", reason="overloaded", **labels) == times
-            overloaded()
+            refusal()
     client.__exit__()  # what has not been asked for yet is not lost at the end
     text = engine.metrics.exposition().decode()
     assert value(text, "requests_total", reason="overloaded") == 3

@@ -10,7 +10,7 @@ from uvicorn.server import ServerState
 from service.connections import Connections
 from service.familiar import FamiliarHeads
 from service.protocol import Bounds
-from service.refusing import OVERLOADED_STATE, RefusingProtocol
+from service.refusing import OVERLOAD, RefusingProtocol
 from tests import stripes
 
 SECONDS = 1.0
@@ -49,7 +49,7 @@ def connection(answer: bytes | None = None) -> RefusingProtocol:
 
     config = uvicorn.Config(application, lifespan="off")
     config.load()
-    state = {OVERLOADED_STATE: lambda: answer}
+    state = {OVERLOAD: Mock(refusal=lambda: answer)}
     protocol = RefusingProtocol(
         config,
         ServerState(),
