@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import cycle
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from benchmarks.connection import READ_BYTES, Address, Connection, parse_answer
 
@@ -44,6 +44,10 @@ class LoadGenerator:
     Args:
         requests: whole HTTP/1.1 requests as bytes, sent in turn.
     """
+
+    spins: ClassVar[bool] = False
+    """Whether it never sleeps, for a process that has a processor to itself: to wake it for every
+    answer costs the server, which owes nothing like it to clients elsewhere."""
 
     def __init__(self, address: Address, requests: Sequence[bytes], connections: int) -> None:
         self._address = address
@@ -163,7 +167,8 @@ class LoadGenerator:
     def _wait(self, seconds: float) -> None:
         """Handles what the sockets have, after waiting for it so long at the most."""
         # `select` waits for microseconds, where epoll would round up to a millisecond.
-        if not select.select([self._epoll], [], [], max(0.0, seconds))[0]:
+        patience = 0.0 if self.spins else max(0.0, seconds)
+        if not select.select([self._epoll], [], [], patience)[0]:
             return
         for descriptor, events in self._epoll.poll(0):
             connection = self._connections.get(descriptor)

@@ -26,7 +26,8 @@ def measured_under(conditions: dict[str, Any]) -> str:
     """The conditions as a sentence."""
     versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
     pinned = (
-        f"the servers on {conditions['server_cores']} of them and the load on one"
+        f"the servers on {conditions['server_cores']} of them and the load on one, where it never "
+        "sleeps"
         if conditions["pinned"]
         else "shared by the servers and the load"
     )

@@ -1,19 +1,19 @@
 """`make bench-overload`: what becomes of the requests that are more than can be served.
 
-A closed loop finds the capacity. Then requests arrive at multiples of it, in an open loop, while
-the health endpoints are asked all the time from processes and connections of their own. Behind
-each overload comes half the capacity again, until the latency is what it was. The capacity is
-measured again between the overloads: what each of them is compared with is the mean of that before
-it and that behind it, and of several rounds the median counts, on a machine that is not always as
-fast. The figures go to benchmarks/results/overload.json, of which `benchmarks.report` makes
-docs/performance.md.
+Requests arrive at multiples of the capacity, in an open loop, while the health endpoints are asked
+all the time from processes and connections of their own. Rounds of that alternate with closed
+loops, seconds of each, that find the capacity: the goodput of a round is compared with the mean of
+that before it and that behind it, so that a machine that is not always as fast slows both alike.
+Behind the last round comes half the capacity, until the latency is what it was. At last come
+closed loops of more clients than are served. The figures go to benchmarks/results/overload.json,
+of which `benchmarks.report` makes docs/performance.md.
 """
 
 import argparse
 import gc
 import multiprocessing
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +33,15 @@ RESULTS = Path("benchmarks/results/overload.json")
 MULTIPLES = (1.0, 2.0, 5.0, 10.0)
 PROBED = ("/health/live", "/health/ready")
 
-_ROUNDS = 3
+INSISTENT = (64, 500)
+"""Clients that ask again as soon as they are answered, also when they are refused."""
+
 _CONNECTIONS = 500
+_LOAD_SECONDS = 2.0
+_PEAK_SECONDS = 2.0
+_PROBED_SECONDS = 5.0
+"""Of each round: those above, and the closed loop's warming up."""
+
 _BASE_SHARE = 0.5
 _PROBES_A_SECOND = 20.0
 _RECOVERY_SECONDS = 8.0
@@ -65,49 +72,80 @@ def half_load(server: Server, requests: Sequence[bytes], capacity: float) -> lis
 
 
 def overload(
+    server: Server, requests: Sequence[bytes], multiple: float, rounds: int, bound_ms: float
+) -> dict[str, Any]:
+    """Rounds of one overload, and the recovery from another one."""
+
+    def arrive(peak: float) -> list[Outcome]:
+        with LoadGenerator(server.address, requests, _CONNECTIONS) as load:
+            server.settle()  # having taken the connections
+            return load.open_loop(multiple * peak, _LOAD_SECONDS)
+
+    with probing(server.address, rounds * _PROBED_SECONDS) as probes:
+        figures = beside_peak(server, requests, rounds, arrive)
+        asked = {path: future.result() for path, future in probes.items()}
+    peak = figures["peak"]
+    last = max(outcome.scheduled for outcome in arrive(peak))
+    # What is still being waited for counts as not recovered.
+    recovery = recovery_seconds(half_load(server, requests, peak), last, bound_ms)
+    return {"multiple": multiple, "probes": asked, "recovery_seconds": recovery, **figures}
+
+
+def insistence(
+    server: Server, requests: Sequence[bytes], clients: int, rounds: int
+) -> dict[str, Any]:
+    """Rounds of so many clients that do not wait, as Retry-After tells them."""
+
+    def ask(_: float) -> list[Outcome]:
+        with LoadGenerator(server.address, requests, clients) as load:
+            server.settle()
+            return load.closed_loop(_LOAD_SECONDS)
+
+    return {"clients": clients, **beside_peak(server, requests, rounds, ask)}
+
+
+def beside_peak(
     server: Server,
     requests: Sequence[bytes],
-    capacity: float,
-    multiple: float,
-    seconds: float,
-    bound_ms: float,
+    rounds: int,
+    load: Callable[[float], list[Outcome]],
 ) -> dict[str, Any]:
-    """One overload and the recovery from it."""
-    rate = multiple * capacity
-    with probing(server.address, seconds) as probes:
-        with LoadGenerator(server.address, requests, _CONNECTIONS) as load:
-            outcomes = load.open_loop(rate, seconds)
-        figures = {path: future.result() for path, future in probes.items()}
-    # What is still being waited for counts as not recovered.
-    last = max(outcome.scheduled for outcome in outcomes)
-    recovery = recovery_seconds(half_load(server, requests, capacity), last, bound_ms)
+    """What becomes of a load, and its goodput beside that of closed loops in turn with it.
+
+    Args:
+        load: makes it once, given the requests a second that can be served.
+    """
+    outcomes: list[Outcome] = []
+    shares = []
+    peaks = [capacity_of(server, requests, _PEAK_SECONDS)]
+    for _ in range(rounds):
+        answered = load(peaks[-1])
+        peaks.append(capacity_of(server, requests, _PEAK_SECONDS))
+        shares.append(Summary.of(answered).goodput / statistics.mean(peaks[-2:]))
+        outcomes += answered
+    figures = Summary.of(outcomes).figures()
+    del figures["goodput"]  # the rounds have pauses between them
+    quartiles = statistics.quantiles(shares, n=4)
     return {
-        "multiple": multiple,
-        "rate": rate,
-        **Summary.of(outcomes).figures(),
-        "probes": figures,
-        "recovery_seconds": recovery,
+        "peak": statistics.median(peaks),
+        "share": statistics.median(shares),
+        "share_quartiles": [quartiles[0], quartiles[2]],
+        **figures,
     }
 
 
 def overload_bars(figures: dict[str, Any]) -> list[Bar]:
-    """The bars of overload: the worst of all loads above the capacity.
-
-    Of the goodput it is the worst of the medians over the rounds.
-    """
+    """The bars of overload: the worst of all loads above the capacity."""
     loads = [load for load in figures["loads"] if load["multiple"] > 1]
     refusals = [load["refused"]["p99"] for load in loads if load["refused"]["p99"] is not None]
     recoveries = [load["recovery_seconds"] for load in loads]
     healthy = [load["probes"][path] for load in loads for path in PROBED]
     unhealthy = any(p["refused"]["count"] or p["other"] for p in healthy)
-    shares: dict[float, list[float]] = {}
-    for load in loads:
-        shares.setdefault(load["multiple"], []).append(load["goodput"] / load["peak"])
     worst = float("inf") if unhealthy else max(p["accepted"]["worst"] for p in healthy)
     return [
         Bar(
             "goodput beyond capacity ÷ the peak",
-            min(map(statistics.median, shares.values())),
+            min(load["share"] for load in loads),
             0.9,
             at_least=True,
         ),
@@ -130,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seconds", type=float, default=5, help="of each overload")
+    parser.add_argument("--rounds", type=int, default=7, help="of each overload, 2 s each")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--pin", action="store_true", help="a processor for the load alone")
     arguments = parser.parse_args()
@@ -149,11 +187,14 @@ def main() -> None:
         progress("base")
         bound_ms = _TOLERANCE * max(windows_p99(half_load(server, requests, peak)).values())
         figures |= {"payload": payload.name, "bound_ms": bound_ms, "loads": []}
-        for multiple in MULTIPLES * _ROUNDS:
-            progress(f"{multiple:g} × {peak:.0f} requests/s")
-            load = overload(server, requests, peak, multiple, arguments.seconds, bound_ms)
-            before, peak = peak, capacity_of(server, requests)
-            figures["loads"].append(load | {"peak": (before + peak) / 2})
+        for multiple in MULTIPLES:
+            progress(f"{multiple:g} × the capacity")
+            load = overload(server, requests, multiple, arguments.rounds, bound_ms)
+            figures["loads"].append(load)
+        progress("clients that do not wait")
+        figures["insistent"] = [
+            insistence(server, requests, clients, arguments.rounds) for clients in INSISTENT
+        ]
     measurement.write(figures, arguments.out)
 
 

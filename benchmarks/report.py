@@ -42,10 +42,10 @@ _LEGEND = """
 - `MiB`: resident memory after this load and those above it, of the largest process / of all.
 """
 
-_OVERLOAD_LEGEND = """Requests ({payload}) arrive at a constant multiple of the capacity, which a
-closed loop found before; the peak is the mean of that and of the capacity behind the load. Of the
-rounds of a load the bar of the goodput takes the median, as those of the costs do, and the other
-bars the worst.
+_OVERLOAD_LEGEND = """Requests ({payload}) arrive at a constant multiple of the capacity, in
+rounds of two seconds, in turn with closed loops that find it. *Goodput ÷ the peak*: the median over
+the rounds (and the quartiles), each beside the mean of the closed loops before it and behind it.
+The other figures are of all rounds together.
 Latencies are in milliseconds from the scheduled arrival. *Neither*: answered with another status
 than 200 or 503, or not at all. *Back after*: seconds from the last of these arrivals until, for
 three seconds in a row, the p99 is again within {bound:.0f} ms, twice that of the worst second at
@@ -112,8 +112,8 @@ def _overload_row(load: dict[str, Any], figures: dict[str, Any]) -> list[str]:
     probes = [load["probes"][path]["accepted"]["worst"] for path in figures["probed"]]
     return [
         f"{load['multiple']:g} ×",
-        number(load["rate"], 0),
-        f"{100 * load['goodput'] / load['peak']:.0f} %",
+        number(load["multiple"] * load["peak"], 0),
+        _share(load),
         tail(load["accepted"]),
         tail(load["refused"]),
         str(sum(load["other"].values())),
@@ -123,10 +123,24 @@ def _overload_row(load: dict[str, Any], figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _share(load: dict[str, Any]) -> str:
+    low, high = map(number, load["share_quartiles"])
+    return f"{number(load['share'])} ({low}–{high})"
+
+
+def _insistent(load: dict[str, Any]) -> str:
+    accepted, refused = tail(load["accepted"]), tail(load["refused"])
+    return (
+        f"{load['clients']} clients that ask again as soon as they are answered, also when they "
+        f"are refused: goodput ÷ the peak {_share(load)}; accepted {accepted} ms, refused "
+        f"{refused} ms, neither {sum(load['other'].values())}.\n"
+    )
+
+
 def overload_section(figures: dict[str, Any]) -> Iterator[str]:
     """What becomes of more requests than can be served."""
     rows = [_overload_row(load, figures) for load in figures["loads"]]
-    head = ["load", "requests/s", "goodput of the peak", "accepted p50/p99/p99.9"]
+    head = ["load", "requests/s", "goodput ÷ the peak", "accepted p50/p99/p99.9"]
     head += ["refused p50/p99/p99.9", "neither"] + [f"worst `{path}`" for path in figures["probed"]]
     head += ["back after, s", "sent in time"]
     yield "## Overload\n"
@@ -134,6 +148,7 @@ def overload_section(figures: dict[str, Any]) -> Iterator[str]:
     yield bars_table(overload_bars(figures))
     yield table(head, rows)
     yield _OVERLOAD_LEGEND.format(bound=figures["bound_ms"], payload=figures["payload"])
+    yield from map(_insistent, figures["insistent"])
 
 
 _ENDS = "## Ends and accidents\n"

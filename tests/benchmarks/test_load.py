@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
+from benchmarks import load as loads
 from benchmarks.connection import Address, exchange, parse_answer
 from benchmarks.load import UNANSWERED, LoadGenerator
 from benchmarks.payloads import get, post
@@ -174,6 +176,30 @@ def test_large_requests_are_sent_whole() -> None:
         outcomes = load.open_loop(rate=20, seconds=0.2)
     assert [o.status for o in outcomes] == [200] * 4
     assert lengths == [len(body)] * 4
+
+
+@pytest.mark.parametrize("spins", [False, True])
+def test_a_load_with_a_processor_to_itself_never_sleeps(
+    monkeypatch: pytest.MonkeyPatch, spins: bool
+) -> None:
+    """It need not be woken for answers, at the cost of the server, nor for what is due."""
+    waits: list[float] = []
+    select = loads.select.select
+
+    def watched(read: list[Any], write: list[Any], other: list[Any], seconds: float) -> Any:
+        waits.append(seconds)
+        return select(read, write, other, seconds)
+
+    monkeypatch.setattr(LoadGenerator, "spins", spins)
+    monkeypatch.setattr(loads.select, "select", watched)
+    with (
+        server(lambda handler, _: answer(handler)) as address,
+        LoadGenerator(address, [REQUEST], 1) as generator,
+    ):
+        outcomes = generator.open_loop(rate=50, seconds=0.1)
+        outcomes += generator.closed_loop(seconds=0.1)
+    assert {outcome.status for outcome in outcomes} == {200}
+    assert (max(waits) == 0) == spins
 
 
 def test_one_exchange_gives_status_and_body() -> None:
