@@ -60,7 +60,7 @@ class Pacing:
         """
         if not self._follows:
             self._follows = True
-            self._look_later(0)
+            self._look_later()
         self._refused += weight
         if self._refused > self._most and connection.rest():
             self._resting.append((connection, weight))
@@ -70,19 +70,19 @@ class Pacing:
             self._follows = False
             return
         bearable = self._bearable(self._loop.time() - self._looked)
-        rested, going = math.ceil(len(self._resting) / _LOOKS), 0
-        while self._resting and (rested > 0 or going < bearable):
+        rested = math.ceil(len(self._resting) / _LOOKS)
+        self._look_later()
+        while self._resting and (rested > 0 or bearable > 0):
             connection, weight = self._resting.popleft()
             connection.go_on()
-            going += weight
             rested -= 1
-        self._look_later(going)
+            bearable -= weight
+            self._most -= weight  # for what it sends now is refused again
 
-    def _look_later(self, going: int) -> None:
-        """Looks again after a moment, in which those who have rested cost so much again."""
+    def _look_later(self) -> None:
         self._looked = self._loop.time()
         self._refused = 0
-        self._most = self._bearable(_SECONDS) - going
+        self._most = self._bearable(_SECONDS)
         self._loop.call_later(_SECONDS, self._look)
 
     def _bearable(self, seconds: float) -> int:
