@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.load import LoadGenerator
-
 _PACKAGES = ("fastapi", "uvicorn", "onnxruntime", "numpy", "pillow")
 
 
@@ -33,7 +31,7 @@ def conditions(server_cpus: set[int]) -> dict[str, Any]:
 
 
 def server_processors(pin: bool) -> set[int]:
-    """The processors that servers may use; pinned, the last one is left to the load alone.
+    """The processors that servers may use; pinned, the last one is left to this process alone.
 
     Raises:
         SystemExit: pinning was asked for, and there is only one.
@@ -44,5 +42,4 @@ def server_processors(pin: bool) -> set[int]:
     if len(everything) < 2:
         raise SystemExit("error: --pin needs two processors, and there is one.")
     os.sched_setaffinity(0, {max(everything)})
-    LoadGenerator.spins = True
     return everything - {max(everything)}

@@ -36,11 +36,12 @@ PROBED = ("/health/live", "/health/ready")
 INSISTENT = (64, 500)
 """Clients that ask again as soon as they are answered, also when they are refused."""
 
+_INSISTENT_ROUNDS = 3
 _CONNECTIONS = 500
 _LOAD_SECONDS = 2.0
 _PEAK_SECONDS = 2.0
-_PROBED_SECONDS = 5.0
-"""Of each round: those above, and the closed loop's warming up."""
+_PROBED_SECONDS = 6.5
+"""Of each round: those above, the closed loop's warming up, and coming to rest."""
 
 _BASE_SHARE = 0.5
 _PROBES_A_SECOND = 20.0
@@ -168,12 +169,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--rounds", type=int, default=7, help="of each overload, 2 s each")
+    parser.add_argument("--rounds", type=int, default=9, help="of each overload, 2 s each")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--pin", action="store_true", help="a processor for the load alone")
     arguments = parser.parse_args()
     gc.disable()  # a pause of the generator's would be counted as the server's
     cpus = server_processors(arguments.pin)
+    LoadGenerator.spins = arguments.pin
     figures: dict[str, Any] = {"conditions": conditions(cpus), "probed": PROBED}
     pictures = payloads.example_pictures()
     with running(service(arguments.model, arguments.workers).recipe, cpus) as server:
@@ -193,7 +195,7 @@ def main() -> None:
             figures["loads"].append(load)
         progress("clients that do not wait")
         figures["insistent"] = [
-            insistence(server, requests, clients, arguments.rounds) for clients in INSISTENT
+            insistence(server, requests, clients, _INSISTENT_ROUNDS) for clients in INSISTENT
         ]
     measurement.write(figures, arguments.out)
 

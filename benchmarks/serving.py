@@ -229,6 +229,7 @@ def main() -> None:
     arguments = parser.parse_args()
     gc.disable()  # a pause of the generator's would be counted as the server's
     cpus = server_processors(arguments.pin)
+    LoadGenerator.spins = arguments.pin
     figures: dict[str, Any] = {"conditions": conditions(cpus)}
     progress(f"start of {SERVICE}")
     ready, loaded = start_times(service(arguments.model).recipe, arguments.model, 5)

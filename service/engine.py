@@ -13,7 +13,7 @@ from service.keys import ApiKeys
 from service.metrics import Metrics
 from service.ocr.decoder import Question
 from service.ocr.recognizer import Recognizer
-from service.pacing import Pacing
+from service.pacing import Pacing, Resting
 from service.parts import in_parts
 from service.pool import OverloadedError, Pool
 from service.problems import NOT_READY, ProblemError, response_to
@@ -56,7 +56,7 @@ class Engine:
         metrics.started(self.pool)
         self._keys = ApiKeys(settings.api_keys)
         self._deference = Deference()
-        self.refused = Pacing(self.pool).refused
+        self._pacing = Pacing(self.pool)
         self._refusal = lru_cache(maxsize=8)(_refusal)
 
     def switch(self, recognizer: Recognizer) -> None:
@@ -75,6 +75,10 @@ class Engine:
             return self._refusal(seconds)
         self.pool.expect()
         return None
+
+    def refused(self, connection: Resting, weight: int = 1) -> None:
+        """See `Pacing.refused`."""
+        self._pacing.refused(connection, weight)
 
     def _reader_of(self, recognizer: Recognizer) -> Reader:
         reader = Reader.of(recognizer, self.settings, self.metrics.read)

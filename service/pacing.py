@@ -10,18 +10,18 @@ from service.pool import Pool
 _SECONDS = 0.01
 """Between two looks at those who rest."""
 
-_LOOKS = 3
-"""After which a connection has rested enough, however many others do."""
+_PARTS = 3
+"""At each look, at least one of so many that rest goes on: nobody rests for long."""
 
 _REFUSALS = 16
 """For each picture that is read: more than ten times the load that can be carried makes."""
 
 
-class Connection(Protocol):
-    """On which requests are refused."""
+class Resting(Protocol):
+    """A connection on which requests are refused."""
 
     def rest(self) -> bool:
-        """Reads no more, so that what the client sends waits; tells whether it read before."""
+        """Reads no more, so that what the client sends waits; tells whether it did not rest yet."""
 
     def go_on(self) -> None:
         """Reads again."""
@@ -42,17 +42,17 @@ class Pacing:
     def __init__(self, pool: Pool) -> None:
         self._loop = asyncio.get_running_loop()
         self._pool = pool
-        self._resting: deque[tuple[Connection, int]] = deque()
+        self._resting: deque[tuple[Resting, int]] = deque()
         """And what refusing them costs."""
         self._follows = False
         self._looked = 0.0
         """The event loop's time at the last look."""
+        self._going = 0
+        """What refusing those who went on then costs, for they are about to ask again."""
         self._refused = 0
-        """Since then."""
-        self._most = 0
-        """Of these, before connections rest."""
+        """What was refused since then."""
 
-    def refused(self, connection: Connection, weight: int = 1) -> None:
+    def refused(self, connection: Resting, weight: int = 1) -> None:
         """Has a connection rest if need be, on which a request has been refused.
 
         Args:
@@ -62,30 +62,28 @@ class Pacing:
             self._follows = True
             self._look_later()
         self._refused += weight
-        if self._refused > self._most and connection.rest():
+        if self._refused + self._going > self._bearable() and connection.rest():
             self._resting.append((connection, weight))
 
     def _look(self) -> None:
         if not self._refused and not self._resting:
             self._follows = False
             return
-        bearable = self._bearable(self._loop.time() - self._looked)
-        rested = math.ceil(len(self._resting) / _LOOKS)
+        bearable, rested = self._bearable(), math.ceil(len(self._resting) / _PARTS)
         self._look_later()
-        while self._resting and (rested > 0 or bearable > 0):
+        while self._resting and (rested > 0 or self._going < bearable):
             connection, weight = self._resting.popleft()
             connection.go_on()
             rested -= 1
-            bearable -= weight
-            self._most -= weight  # for what it sends now is refused again
+            self._going += weight
 
     def _look_later(self) -> None:
         self._looked = self._loop.time()
-        self._refused = 0
-        self._most = self._bearable(_SECONDS)
+        self._going = self._refused = 0
         self._loop.call_later(_SECONDS, self._look)
 
-    def _bearable(self, seconds: float) -> int:
-        """Refusals in so much time."""
+    def _bearable(self) -> int:
+        """Refusals since the last look, which may come late, or until the next one."""
+        seconds = max(_SECONDS, self._loop.time() - self._looked)
         a_picture = max(self._pool.mean_seconds, 1e-4) / self._pool.threads
         return max(1, round(_REFUSALS * seconds / a_picture))

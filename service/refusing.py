@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from typing_extensions import override
 
 from service.familiar import FamiliarHeads
-from service.pacing import Connection
+from service.pacing import Resting
 from service.problems import OVERLOADED, REASON
 from service.protocol import MOST_PIPELINED, BoundedProtocol
 
@@ -22,8 +22,8 @@ class Overload(Protocol):
     def refusal(self) -> bytes | None:
         """The whole answer to a picture that arrives now, if it is refused; asked once for each."""
 
-    def refused(self, connection: Connection, weight: int = 1) -> None:
-        """Hears of every request that has been."""
+    def refused(self, connection: Resting, weight: int = 1) -> None:
+        """Hears of requests that have been, on a connection on which others may follow."""
 
 
 class RefusingProtocol(BoundedProtocol):
@@ -46,6 +46,7 @@ class RefusingProtocol(BoundedProtocol):
         """Whether the request that has just arrived is known not to be refused."""
         self._refused = False
         """Whether the request that is arriving has been answered already."""
+        self._rests = False
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -95,14 +96,16 @@ class RefusingProtocol(BoundedProtocol):
         super().shutdown()
 
     def rest(self) -> bool:
-        """Reads nothing until it goes on; tells whether there was anything to be read."""
-        if self.flow.read_paused or self.transport.is_closing():
+        """Reads nothing until it goes on; tells whether it did not rest yet."""
+        if self._rests or self.transport.is_closing():
             return False
+        self._rests = True
         self.flow.pause_reading()
         return True
 
     def go_on(self) -> None:
         """Reads again, if anybody is there."""
+        self._rests = False
         if not self.transport.is_closing():
             self.flow.resume_reading()
 

@@ -38,8 +38,9 @@ class Clock:
         self.timers.append((self.now + seconds, call))
 
     def turn(self) -> None:
-        """To the next timer."""
-        (self.now, call), *self.timers = self.timers
+        """To the next timer, which may be late."""
+        (due, call), *self.timers = self.timers
+        self.now = max(self.now, due)
         call()
 
 
@@ -72,11 +73,13 @@ def pacing(milliseconds: float = 1.0, threads: int = 1) -> Pacing:
 
 
 def test_at_ten_times_the_load_nobody_rests(clock: Clock) -> None:
-    """Nine are refused of ten that arrive."""
+    """Nine are refused of ten that arrive; nor where the event loop comes late to look."""
     paced, clients = pacing(milliseconds=2, threads=2), [Client() for _ in range(90)]
-    for _ in range(10):
-        for client in clients:
-            paced.refused(client)
+    for late in (0, 0, 2, 0, 2):
+        for _ in range(1 + late):
+            clock.now += 0.01
+            for client in clients:
+                paced.refused(client)
         assert all(client.reading for client in clients)
         clock.turn()
 
@@ -155,7 +158,7 @@ def test_refusing_leaves_time_for_reading(origin: str) -> None:
     with serving(model_path=MODEL, queue_requests=8, threads=1) as address:
         url = urlsplit(address)
         at = Address(url.hostname or "", url.port or 0)
-        with LoadGenerator(at, [request], connections=48) as load:
+        with LoadGenerator(at, [request], connections=24) as load:
             statuses = Counter(outcome.status for outcome in load.closed_loop(2.0))
     assert statuses.keys() == {200, 503}
     assert statuses[503] < (8 if origin else 32) * statuses[200]
@@ -197,7 +200,6 @@ def test_a_resting_connection_is_not_read() -> None:
         socket.is_closing = lambda: True
         protocol.go_on()
         socket.resume_reading.assert_called_once()  # type: ignore[attr-defined]
-        protocol.flow.read_paused = False
         assert not protocol.rest()
 
     asyncio.run(test())
