@@ -84,32 +84,19 @@ def test_at_ten_times_the_load_nobody_rests(clock: Clock) -> None:
         clock.turn()
 
 
-def test_who_asks_again_at_once_rests(clock: Clock) -> None:
-    """However few ask, no more is refused than the threads that read can bear."""
+@pytest.mark.parametrize("weight", [1, 8])
+def test_who_asks_again_at_once_rests(weight: int, clock: Clock) -> None:
+    """However few ask, refusing costs no more than the threads that read can bear."""
     paced, clients = pacing(milliseconds=1), [Client() for _ in range(40)]
-    refused = 0
+    cost = 0
     for _ in range(100):
         while reading := [client for client in clients if client.reading]:
             for client in reading:
-                paced.refused(client)
-                refused += 1
+                paced.refused(client, weight)
+                cost += weight
         clock.turn()
     read = clock.now / 0.001
-    assert 15 * read < refused < 17 * read
-
-
-def test_what_costs_more_is_refused_less(clock: Clock) -> None:
-    """So that refusing costs as much in all."""
-    paced, clients = pacing(milliseconds=1), [Client() for _ in range(40)]
-    refused = 0
-    for _ in range(100):
-        while reading := [client for client in clients if client.reading]:
-            for client in reading:
-                paced.refused(client, weight=8)
-                refused += 8
-        clock.turn()
-    read = clock.now / 0.001
-    assert 15 * read < refused < 17 * read
+    assert 15 * read < cost < 17 * read
 
 
 def test_nobody_rests_for_long(clock: Clock) -> None:
