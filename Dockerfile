@@ -25,5 +25,5 @@ RUN python3 -m compileall -q service
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
-  CMD ["python3", "-m", "service.healthcheck"]
+  CMD ["python3", "-m", "service.server.healthcheck"]
 CMD ["python3", "-m", "service"]

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from service.ocr.decoder import PLAIN, Question
+from service.ocr.decoding.decoder import PLAIN, Question
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
-from training.conditions import CONDITIONS
-from training.robustness import distorted
+from training.augmentation.conditions import CONDITIONS
+from training.evaluation.robustness import distorted
 
 
 def measure(recognizer: Recognizer, pictures: list[bytes], rounds: int) -> dict[str, list[float]]:

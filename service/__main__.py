@@ -6,6 +6,6 @@ import sys
 if __name__ == "__main__":
     # What is imported stays; to look for garbage in it is a twentieth of the start.
     gc.disable()
-    from service.serving import main
+    from service.server.main import main
 
     sys.exit(main())

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.api.query_params import MOST_ALTERNATIVES
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
-from service.questions import MOST_ALTERNATIVES
 
 
 class Settings(BaseSettings):

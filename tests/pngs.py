@@ -6,7 +6,7 @@ Names and layout follow the W3C's Portable Network Graphics specification, third
 import struct
 import zlib
 
-from service.ocr.png import SIGNATURE
+from service.ocr.formats.png import SIGNATURE
 from tests.stripes import picture
 
 

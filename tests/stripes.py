@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from service.ocr.calibration import Calibration
+from service.ocr.decoding.calibration import Calibration
 from service.ocr.metadata import GoldenPicture, ModelMetadata
 
 ALPHABET = "abcd"

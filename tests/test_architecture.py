@@ -61,7 +61,7 @@ def test_only_one_module_knows_onnxruntime() -> None:
 
 def test_the_running_application_loads_no_training_library() -> None:
     """What is imported in fact, by the application and all that it pulls in."""
-    code = "import sys, service.serving; service.serving.create_app(); print(*sys.modules)"
+    code = "import sys, service.server.main; service.server.main.create_app(); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

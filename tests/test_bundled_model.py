@@ -6,18 +6,18 @@ import keras
 import numpy as np
 import pytest
 
-from service.ocr.decoder import Reading
-from service.ocr.likelihood import log_likelihood
+from service.ocr.decoding.decoder import Reading
+from service.ocr.decoding.likelihood import log_likelihood
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
-from training.dataset import Dataset, digest_of
-from training.evaluate import read_samples_with
-from training.metrics import exact_matches
-from training.prepare import prepare
-from training.public_data import DIGEST
-from training.rejection import evaluate_rejection
-from training.split import split_by_content
-from training.synthetic import generate
+from training.data.dataset import Dataset, digest_of
+from training.data.download import DIGEST
+from training.data.prepare import prepare
+from training.data.split import split_by_content
+from training.evaluation.evaluate import read_samples_with
+from training.evaluation.metrics import exact_matches
+from training.evaluation.rejection import evaluate_rejection
+from training.synthetic.generate import generate
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.png"))

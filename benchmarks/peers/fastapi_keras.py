@@ -5,7 +5,7 @@ from pathlib import Path
 from fastapi import FastAPI, UploadFile
 
 from benchmarks.peers.reading import MODEL, greedy_text, to_tensor
-from training.starting_weights import exported_model
+from training.fit.warm_start import exported_model
 
 model, facts = exported_model(Path(MODEL))
 app = FastAPI()

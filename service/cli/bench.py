@@ -29,7 +29,7 @@ def bench(
     First the stages in one thread, in CPU time, then everything on all cores, in pictures per
     second; with the golden pictures that the model carries.
     """
-    from service.cpu import cpu_threads
+    from service.runtime.cpu_budget import cpu_threads
 
     recognizer = load_model(model)
     stages = stage_times(recognizer, pictures)
@@ -81,7 +81,7 @@ def throughput(recognizer: "Recognizer", count: int, threads: int) -> float:
     import tempfile
 
     from service.cli.reading import read_pictures
-    from service.ocr.decoder import PLAIN
+    from service.ocr.decoding.decoder import PLAIN
 
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, str(number)) for number in range(len(recognizer.metadata.golden))]

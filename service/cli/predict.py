@@ -13,7 +13,7 @@ from service.cli.pictures import NoPicturesError, named_pictures
 from service.cli.question import question_of
 
 if TYPE_CHECKING:
-    from service.ocr.decoder import Question
+    from service.ocr.decoding.decoder import Question
     from service.ocr.recognizer import Recognizer
 
 _MOST_ALTERNATIVES = 10
@@ -98,10 +98,10 @@ def _write_all(
     writer: Writer,
 ) -> list[tuple[str, str]]:
     """Prints the readings as they come; gives the pictures that failed, and why."""
-    from service.answers import prediction
+    from service.api.serializers import prediction
     from service.cli.reading import read_pictures
-    from service.cpu import cpu_threads
-    from service.ocr.decoder import Reading
+    from service.ocr.decoding.decoder import Reading
+    from service.runtime.cpu_budget import cpu_threads
 
     failed = []
     with _progress(len(pictures)) as advance:

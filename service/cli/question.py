@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from service.ocr.decoder import Question
+    from service.ocr.decoding.decoder import Question
 
 
 def question_of(
@@ -16,7 +16,7 @@ def question_of(
     pattern: str | None,
 ) -> "Question":
     """The question; constraints that cannot be end the command with what would be right."""
-    from service.ocr.decoder import Question
+    from service.ocr.decoding.decoder import Question
 
     given = {"length": length, "alphabet": alphabet, "pattern": pattern}
     if all(value is None for value in given.values()):
@@ -24,8 +24,8 @@ def question_of(
         return Question(alternatives)
     from pydantic import ValidationError
 
-    from service.problems import ProblemError
-    from service.questions import Questioner, QuestionParameters
+    from service.api.errors import ProblemError
+    from service.api.query_params import Questioner, QuestionParameters
 
     try:
         parameters = QuestionParameters(

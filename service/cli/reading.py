@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from service.cli.pictures import read_bytes
-from service.ocr.decoder import Question, Reading
+from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.exceptions import PictureError
 from service.ocr.recognizer import Recognizer
 

@@ -17,7 +17,7 @@ def serve(
 
     What is not given here is as the environment variables OCR_* say.
     """
-    from service.serving import main
+    from service.server.main import main
 
     given = {"HOST": host, "PORT": port, "WORKERS": workers, "MODEL_PATH": model}
     # By the environment, because the workers read their settings from there.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from service.ocr.calibration import Calibration, Logistic
+from service.ocr.decoding.calibration import Calibration, Logistic
 from service.ocr.exceptions import ModelMetadataError
 
 FORMAT_VERSION = 1

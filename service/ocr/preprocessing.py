@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from service.ocr import gif, jpeg
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
+from service.ocr.formats import gif, jpeg
+from service.ocr.formats.png import SIGNATURE, Pixels, lacks_rows, plain_pixels, without_metadata
 from service.ocr.gray import FloatArray as FloatArray
 from service.ocr.gray import gray, stretched
-from service.ocr.png import SIGNATURE, Pixels, lacks_rows, plain_pixels, without_metadata
 
 DEFAULT_MAX_PIXELS = 4_000_000
 """Width × height above which a picture is refused unread."""

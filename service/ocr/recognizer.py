@@ -9,8 +9,8 @@ from typing import Self
 
 import numpy as np
 
-from service.ocr.ctc import CtcCodec
-from service.ocr.decoder import PLAIN, Decoder, Question, Reading
+from service.ocr.decoding.ctc import CtcCodec
+from service.ocr.decoding.decoder import PLAIN, Decoder, Question, Reading
 from service.ocr.exceptions import (
     ModelCheckError,
     ModelMetadataError,

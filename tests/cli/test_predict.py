@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
+from service.api.app import create_app
 from service.cli.reading import read_pictures
-from service.ocr.decoder import PLAIN
+from service.ocr.decoding.decoder import PLAIN
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings

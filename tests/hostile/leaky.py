@@ -5,9 +5,9 @@ from typing import Any
 
 from starlette.requests import Request
 
-import service.app
-from service.engine import Engine
-from service.serving import main
+import service.api.app
+from service.api.handlers import Engine
+from service.server.main import main
 
 LEAK = 1024
 
@@ -26,5 +26,5 @@ class LeakyEngine(Engine):
 
 
 if __name__ == "__main__":
-    service.app.Engine = LeakyEngine  # type: ignore[misc]
+    service.api.app.Engine = LeakyEngine  # type: ignore[misc]
     sys.exit(main())

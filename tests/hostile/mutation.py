@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from random import Random
 
-from service.ocr.png import SIGNATURE
+from service.ocr.formats.png import SIGNATURE
 from tests.hostile.pictures import boundaries, valid
 from tests.pngs import chunk
 

@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from service.ocr.png import SIGNATURE
+from service.ocr.formats.png import SIGNATURE
 from tests.pngs import behind_header, chunk, header
 from tests.stripes import draw, encode
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from benchmarks.connection import Address
-from service.head import CHUNK_BYTES
+from service.server.head import CHUNK_BYTES
 from tests.hostile import slow
 from tests.hostile.bodies import CHUNKED, DECLARED, IN_CHUNKS, in_chunks, until_answered
 from tests.hostile.process import Usage, Watched, connected, post, watched

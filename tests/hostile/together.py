@@ -14,8 +14,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from benchmarks.connection import Address
-from service.head import CHUNK_BYTES
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, MAX_SIDE
+from service.server.head import CHUNK_BYTES
 from tests.hostile import slow
 from tests.hostile.bodies import DECLARED, IN_CHUNKS, in_chunks, until_answered
 from tests.hostile.mutation import Mutator

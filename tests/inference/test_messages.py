@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference.messages import InferenceRequest, encoded
-from service.inference.tensors import BYTES, FP32, MalformedTensorError, Tensor
+from service.api.v2.messages import InferenceRequest, encoded
+from service.api.v2.tensors import BYTES, FP32, MalformedTensorError, Tensor
 
 MOST = 3
 """Elements of BYTES that there may be."""

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.inference import infer
-from service.inference.messages import LENGTH_HEADER, encoded
+from service.api.app import create_app
+from service.api.v2 import infer
+from service.api.v2.messages import LENGTH_HEADER, encoded
 from service.ocr.recognizer import Recognizer
-from service.pool import Pool
+from service.runtime.batcher import Pool
 from service.settings import Settings
 from tests import stripes
 

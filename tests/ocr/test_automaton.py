@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ocr.automaton import MAX_STATES, of_length, of_symbols
+from service.ocr.decoding.automaton import MAX_STATES, of_length, of_symbols
+from service.ocr.decoding.pattern import of_pattern
 from service.ocr.exceptions import ConstraintError
-from service.ocr.pattern import of_pattern
 from tests.ocr.languages import ALPHABET, TEXTS, language, matched, patterns
 
 

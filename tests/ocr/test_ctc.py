@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ocr.ctc import CtcCodec, shortest_path
+from service.ocr.decoding.ctc import CtcCodec, shortest_path
 from service.ocr.exceptions import LabelError
 
 CODEC = CtcCodec("abc", blank_index=3)

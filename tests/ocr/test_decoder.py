@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from service.ocr import decoder
-from service.ocr.automaton import of_length, of_symbols
-from service.ocr.calibration import Calibration, Logistic
-from service.ocr.ctc import CtcCodec
-from service.ocr.decoder import Decoder, Question
-from service.ocr.search import most_probable
+from service.ocr.decoding import decoder
+from service.ocr.decoding.automaton import of_length, of_symbols
+from service.ocr.decoding.beam_search import most_probable
+from service.ocr.decoding.calibration import Calibration, Logistic
+from service.ocr.decoding.ctc import CtcCodec
+from service.ocr.decoding.decoder import Decoder, Question
 from tests.ocr.test_likelihood import distribution
 
 CODEC = CtcCodec("abc", blank_index=3)

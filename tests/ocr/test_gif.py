@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from service.ocr.exceptions import UndecodableError
-from service.ocr.gif import without_extensions
+from service.ocr.formats.gif import without_extensions
 from service.ocr.preprocessing import decode_gray
 from tests.stripes import draw, encode
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.ocr.likelihood import log_likelihood, log_likelihoods
+from service.ocr.decoding.likelihood import log_likelihood, log_likelihoods
 
 
 def distribution(steps: int, classes: int, seed: int, sharpness: float = 1.0) -> np.ndarray:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.ocr.decoding.pattern import of_pattern
 from service.ocr.exceptions import ConstraintError
-from service.ocr.pattern import of_pattern
 from tests.ocr.languages import ALPHABET, language, matched, patterns
 
 CAPTCHAS = string.digits + string.ascii_letters

@@ -10,7 +10,7 @@ from PIL import Image
 
 from service.ocr import preprocessing
 from service.ocr.exceptions import PictureError
-from service.ocr.png import SIGNATURE, plain_pixels, without_metadata
+from service.ocr.formats.png import SIGNATURE, plain_pixels, without_metadata
 from service.ocr.preprocessing import decode_gray
 from tests.hostile.mutation import Mutator
 from tests.pngs import behind_header, chunk, header

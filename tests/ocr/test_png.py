@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from service.ocr.exceptions import UndecodableError
-from service.ocr.png import SIGNATURE, is_quick, lacks_rows, without_metadata
+from service.ocr.formats.png import SIGNATURE, is_quick, lacks_rows, without_metadata
 from service.ocr.preprocessing import decode_gray
 from tests.pngs import behind_header, chunk, header
 from tests.stripes import draw, encode, picture

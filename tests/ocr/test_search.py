@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.ocr import search
-from service.ocr.automaton import Automaton, of_length, of_symbols
-from service.ocr.pattern import of_pattern
-from service.ocr.search import most_probable
+from service.ocr.decoding import beam_search as search
+from service.ocr.decoding.automaton import Automaton, of_length, of_symbols
+from service.ocr.decoding.beam_search import most_probable
+from service.ocr.decoding.pattern import of_pattern
 from tests.ocr.test_likelihood import by_brute_force, distribution
 
 ALPHABET = "ab1"

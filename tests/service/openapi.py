@@ -2,7 +2,7 @@
 
 import json
 
-from service.app import create_app
+from service.api.app import create_app
 from service.settings import Settings
 from tests.service.server import ROOT
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from service.pool import Pool
+from service.runtime.batcher import Pool
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from service.afterwards import Afterwards
+from service.observability.afterwards import Afterwards
 
 
 def test_it_is_done_in_a_row() -> None:

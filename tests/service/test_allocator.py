@@ -10,7 +10,7 @@ from tests.service.server import ROOT
 _GROWTH = """
 import resource, sys, threading
 from pathlib import Path
-from service import allocator
+from service.server import malloc as allocator
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

@@ -4,9 +4,9 @@ import json
 import re
 import subprocess
 
-from service import problems
-from service.problems import DOMAIN_KINDS, Kind
-from service.schemas import Prediction
+from service.api import errors as problems
+from service.api.errors import DOMAIN_KINDS, Kind
+from service.api.schemas import Prediction
 from tests.service.server import ROOT, serving
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")

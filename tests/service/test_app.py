@@ -6,10 +6,10 @@ from unittest.mock import patch
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.metrics import Metrics
+from service.api.app import create_app
+from service.api.errors import DOMAIN_KINDS
+from service.observability.metrics import Metrics
 from service.ocr.recognizer import Recognizer
-from service.problems import DOMAIN_KINDS
 from service.settings import Settings
 from tests import stripes
 from tests.service.test_predict import assert_problem, post

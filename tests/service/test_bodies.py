@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from service.bodies import Bodies
-from service.problems import ProblemError
+from service.api.errors import ProblemError
+from service.api.middleware.body_limit import Bodies
+from service.api.uploads import read_body
 from service.settings import Settings
-from service.uploads import read_body
 from tests.service.server import serving
 
 _UPLOAD = (

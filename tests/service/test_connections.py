@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from service.connections import Connections
+from service.server.connections import Connections
 from tests import stripes
 from tests.service.server import serving
 from tests.service.wire import HEAD, READY, answers, connection, picture

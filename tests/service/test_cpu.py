@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cpu import cpu_budget, cpu_threads
+from service.runtime.cpu_budget import cpu_budget, cpu_threads
 
 
 @pytest.fixture(autouse=True)
@@ -61,5 +61,5 @@ def test_budget(files: dict[str, str], cores: float, tmp_path: Path) -> None:
 
 def test_threads_share_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers divide the cores, and each has one thread at least."""
-    monkeypatch.setattr("service.cpu.cpu_budget", lambda: 3.0)
+    monkeypatch.setattr("service.runtime.cpu_budget.cpu_budget", lambda: 3.0)
     assert [cpu_threads(workers) for workers in (1, 2, 3, 8)] == [3, 2, 1, 1]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from service.deference import Deference
+from service.runtime.deference import Deference
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of Linux' scheduler")
 

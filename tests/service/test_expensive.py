@@ -10,15 +10,15 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service.app import create_app
-from service.inference.messages import InferenceRequest
-from service.metrics import Metrics
-from service.ocr.decoder import Decoder
+from service.api.app import create_app
+from service.api.query_params import Questioner
+from service.api.v2.messages import InferenceRequest
+from service.observability.metrics import Metrics
+from service.observability.request_timing import Timeline
+from service.ocr.decoding.decoder import Decoder
 from service.ocr.recognizer import Recognizer
-from service.questions import Questioner
-from service.reader import Reader
+from service.runtime.predictor import Reader
 from service.settings import Settings
-from service.timeline import Timeline
 from tests import stripes
 from tests.pngs import behind_header, chunk
 from tests.service.test_predict import assert_problem

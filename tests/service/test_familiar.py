@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from service.familiar import FamiliarHeads
-from service.refusing import OVERLOAD, RefusingProtocol
+from service.server.familiar import FamiliarHeads
+from service.server.refusing import OVERLOAD, RefusingProtocol
 from tests.service.wire import connection
 
 ANSWER = b"HTTP/1.1 503 Service Unavailable\r\n\r\n"

@@ -1,7 +1,7 @@
 import asyncio
 from unittest.mock import Mock, call
 
-from service.joined import Joined
+from service.server.joined import Joined
 
 
 async def a_turn() -> None:

@@ -117,7 +117,7 @@ import signal, sys, threading, time
 import numpy as np
 from pathlib import Path
 from service.ocr.recognizer import Recognizer
-from service.serving import _end
+from service.server.main import _end
 
 recognizer = Recognizer.load(Path("models/captcha.onnx"))
 tensors = np.zeros((4, recognizer.metadata.width, recognizer.metadata.height, 1), np.float32)

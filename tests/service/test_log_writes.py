@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from service.logs import TurnHandler
+from service.observability.logs import TurnHandler
 
 REQUEST = {"extra": {"fields": {}}}
 

@@ -15,8 +15,8 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.logs import JsonFormatter, log_config
+from service.api.app import create_app
+from service.observability.logs import JsonFormatter, log_config
 from service.ocr.gray import FloatArray
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
@@ -181,8 +181,9 @@ def test_an_exception_is_one_line_of_json() -> None:
 def test_malformed_uploads_add_no_lines_of_another_form() -> None:
     """A parser's complaints are in the answer, and a request is one line."""
     show = (
-        "import contextlib, logging.config as c; from service.logs import log_config; "
-        "from service.multipart import MalformedError, parts_of; "
+        "import contextlib, logging.config as c; "
+        "from service.observability.logs import log_config; "
+        "from service.api.multipart import MalformedError, parts_of; "
         "from service.settings import Settings; c.dictConfig(log_config(Settings()))\n"
         "with contextlib.suppress(MalformedError):\n"
         "    parts_of('multipart/form-data; boundary=B', b'--BX\\r\\n', 1)\n"
@@ -195,7 +196,7 @@ def test_malformed_uploads_add_no_lines_of_another_form() -> None:
 def test_a_terminal_gets_text() -> None:
     """People read lines, programs JSON; either can be had anywhere."""
     show = (
-        "import logging.config as c; from service.logs import log_config; "
+        "import logging.config as c; from service.observability.logs import log_config;"
         "from service.settings import Settings; c.dictConfig(log_config(Settings())); "
         "c.logging.getLogger('service').info('hello')"
     )

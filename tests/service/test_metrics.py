@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.app import create_app
-from service.metrics import Metrics
-from service.pool import Pool
+from service.api.app import create_app
+from service.observability.metrics import Metrics
+from service.runtime.batcher import Pool
 from service.settings import Settings
 from tests import stripes
 from tests.service.server import serving
@@ -121,9 +121,9 @@ def test_readings_are_measured(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("slow", "part"),
     [
-        ("service.engine.read_picture", "receive"),
+        ("service.api.handlers.read_picture", "receive"),
         ("service.ocr.recognizer.fit", "decode"),
-        ("service.ocr.decoder.Decoder.decode", "respond"),
+        ("service.ocr.decoding.decoder.Decoder.decode", "respond"),
     ],
 )
 def test_time_is_counted_where_it_goes(

@@ -13,8 +13,8 @@ import pytest
 from benchmarks.connection import Address
 from benchmarks.load import LoadGenerator
 from benchmarks.payloads import post
-from service.pacing import Pacing
-from service.refusing import OVERLOAD, RefusingProtocol
+from service.server.pacing import Pacing
+from service.server.refusing import OVERLOAD, RefusingProtocol
 from tests import stripes
 from tests.service.server import ROOT, serving
 from tests.service.wire import connection, picture

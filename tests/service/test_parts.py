@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.parts import in_parts, in_stages
-from service.pool import OverloadedError, Pool
+from service.runtime.batcher import OverloadedError, Pool
+from service.runtime.parts import in_parts, in_stages
 from tests.service.pools import run
 
 

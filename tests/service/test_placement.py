@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import pytest
 
-from service.placement import Place
-from service.pool import Pool
+from service.runtime.batcher import Pool
+from service.runtime.placement import Place
 from tests.service.pools import busy, run
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.pool import ClientGoneError, OverloadedError, Pool
+from service.runtime.batcher import ClientGoneError, OverloadedError, Pool
 from tests.service.pools import busy, run
 
 

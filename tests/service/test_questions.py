@@ -7,9 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from service.app import create_app
-from service.problems import ProblemError
-from service.questions import Questioner, QuestionParameters
+from service.api.app import create_app
+from service.api.errors import ProblemError
+from service.api.query_params import Questioner, QuestionParameters
 from service.settings import Settings
 from tests import stripes
 from tests.service.test_predict import assert_problem, post

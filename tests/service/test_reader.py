@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from service.api.errors import ProblemError
+from service.observability.request_timing import Timeline
 from service.ocr.exceptions import PictureError, UndecodableError
 from service.ocr.recognizer import Recognizer
-from service.problems import ProblemError
-from service.reader import AT_ONCE, Reader
+from service.runtime.predictor import AT_ONCE, Reader
 from service.settings import Settings
-from service.timeline import Timeline
 from tests import stripes
 from tests.service.test_questions import BETWEEN_A_AND_B
 

@@ -15,7 +15,8 @@ from tests.service.wire import HEAD, READY, picture
 
 _ALWAYS_FULL = """
 import sys
-from service import pool, serving
+from service.runtime import batcher as pool
+from service.server import main as serving
 
 pool.Pool.retry_seconds = lambda self: 3
 sys.exit(serving.main())

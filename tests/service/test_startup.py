@@ -82,7 +82,7 @@ def test_a_worker_that_cannot_start_ends_the_service(stripe_model: Path) -> None
     """Where only the workers cannot load the model, the whole service still ends, not with 0."""
     # The model vanishes between the check before the start and the workers' own loading.
     code = (
-        "import sys, service.serving as main; check = main.load_recognizer;"
+        "import sys, service.server.main as main; check = main.load_recognizer;"
         "main.load_recognizer = lambda s: (check(s), s.model_path.unlink())[0];"
         "sys.exit(main.main())"
     )
@@ -139,7 +139,7 @@ def test_hanging_up_is_no_failure(stripe_model: Path) -> None:
 @pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9"])
 def test_healthcheck(proxy: str | None, stripe_model: Path) -> None:
     """The container's check answers for this machine, past any proxy."""
-    command = [sys.executable, "-m", "service.healthcheck"]
+    command = [sys.executable, "-m", "service.server.healthcheck"]
     with serving(model_path=stripe_model) as address:
         environment = os.environ | {"OCR_PORT": address.rpartition(":")[2]}
         if proxy:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.pool import ClientGoneError, OverloadedError, Pool
+from service.runtime.batcher import ClientGoneError, OverloadedError, Pool
 from tests.service.pools import busy, run
 
 

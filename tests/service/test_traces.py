@@ -14,10 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from service.app import create_app
+from service.api.app import create_app
+from service.observability.tracing import asked_for
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
-from service.traces import asked_for
 from tests import stripes
 from tests.service.collector import Collector, attributes, collecting
 from tests.service.server import ROOT, address_of, fails_to_start, serving, start, wait
@@ -204,13 +204,13 @@ def test_a_lost_collector_holds_nothing_up(
 def test_traces_are_off_unless_asked_for(environment: dict[str, str]) -> None:
     """Then nothing of what exports them is imported, let alone run."""
     assert not asked_for(environment)
-    code = "import sys, service.serving; service.serving.create_app(); print(*sys.modules)"
+    code = "import sys, service.server.main; service.server.main.create_app(); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     loaded = set(done.stdout.split())
-    assert "service.traces" in loaded
+    assert "service.observability.tracing" in loaded
     assert not any(name.startswith(("opentelemetry.sdk", "opentelemetry.exp")) for name in loaded)
 
 
@@ -252,7 +252,7 @@ def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch)
     """Whoever asks for traces without what exports them is told how to get it."""
     monkeypatch.setenv(ENDPOINT, "http://x")
     process = start(
-        f"import sys; sys.modules[{missing!r}] = None; from service.serving import main; "
+        f"import sys; sys.modules[{missing!r}] = None; from service.server.main import main; "
         "sys.exit(main())"
     )
     output, _ = process.communicate(timeout=60)

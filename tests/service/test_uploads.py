@@ -5,11 +5,11 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from service.app import create_app
-from service.inference.messages import LENGTH_HEADER
+from service.api.app import create_app
+from service.api.schemas import Batch, Prediction
+from service.api.v2.messages import LENGTH_HEADER
 from service.ocr.gray import FloatArray
 from service.ocr.recognizer import Recognizer
-from service.schemas import Batch, Prediction
 from service.settings import Settings
 from tests import stripes
 from tests.service.test_predict import assert_problem

@@ -7,10 +7,10 @@ from unittest.mock import Mock
 
 from fastapi.testclient import TestClient
 
-from service.app import create_app
-from service.reader import load_recognizer
+from service.api.app import create_app
+from service.runtime.model_reload import stamp_of, watch
+from service.runtime.predictor import load_recognizer
 from service.settings import Settings
-from service.watch import stamp_of, watch
 from tests import stripes
 
 

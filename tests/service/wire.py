@@ -7,10 +7,10 @@ from unittest.mock import Mock
 import uvicorn
 from uvicorn.server import ServerState
 
-from service.connections import Connections
-from service.familiar import FamiliarHeads
-from service.protocol import Bounds
-from service.refusing import OVERLOAD, RefusingProtocol
+from service.server.connections import Connections
+from service.server.familiar import FamiliarHeads
+from service.server.protocol import Bounds
+from service.server.refusing import OVERLOAD, RefusingProtocol
 from tests import stripes
 
 SECONDS = 1.0

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from tests.stripes import picture
-from training.config import TrainConfig
-from training.dataset import Dataset
-from training.prepare import prepare
-from training.runs import Run
-from training.synthetic import generate
+from training.data.dataset import Dataset
+from training.data.prepare import prepare
+from training.fit.config import TrainConfig
+from training.fit.runs import Run
+from training.synthetic.generate import generate
 
 ALPHABET = "AB7"
 WIDTH, HEIGHT = 48, 16
@@ -43,7 +43,7 @@ def config(data: Path) -> TrainConfig:
 def run(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of the real training."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    from training.train import train
+    from training.fit.train import train
 
     return train(config, tmp_path_factory.mktemp("runs"))
 

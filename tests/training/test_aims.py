@@ -1,7 +1,7 @@
 import math
 from typing import Any
 
-from training.aims import aims_missed, training_time
+from training.evaluation.aims import aims_missed, training_time
 
 
 def robust(**values: float) -> dict[str, Any]:

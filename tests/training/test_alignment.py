@@ -1,9 +1,9 @@
 import numpy as np
 from PIL import Image
 
-from service.ocr.ctc import CtcCodec
-from training.alignment import frames_of
-from training.synthetic import Drawing, generate
+from service.ocr.decoding.ctc import CtcCodec
+from training.synthetic.alignment import frames_of
+from training.synthetic.generate import Drawing, generate
 
 CODEC = CtcCodec("ab", blank_index=2)
 

@@ -9,12 +9,12 @@ import onnx
 import pytest
 
 from service.ocr.recognizer import Recognizer
-from training.architectures import ARCHITECTURES, build_model
-from training.checks import check_graph
-from training.config import TrainConfig
-from training.dataset import Dataset
-from training.export import export
-from training.train import train
+from training.data.dataset import Dataset
+from training.export.checks import check_graph
+from training.export.export import export
+from training.fit.config import TrainConfig
+from training.fit.train import train
+from training.models.registry import ARCHITECTURES, build_model
 
 
 def test_the_settings_know_every_architecture() -> None:
@@ -36,8 +36,8 @@ def test_a_time_step_for_every_four_columns(architecture: str, size: tuple[int, 
 
 _STEPS = """
 import numpy as np
-from training.architectures import build_model
-from training.loss import ctc_loss
+from training.models.registry import build_model
+from training.models.loss import ctc_loss
 
 model = build_model("{architecture}", 200, 50, 33)
 model.compile("adam", ctc_loss(32))

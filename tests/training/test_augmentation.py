@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.ocr.ctc import CtcCodec
+from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.preprocessing import FloatArray
-from training.augmentation import CHANCES, Augmentation
-from training.background import KINDS, draw_background
-from training.dataset import PADDING
-from training.feed import Examples, Feed, generated_examples
-from training.operations import OPERATIONS
-from training.synthetic import generate
+from training.augmentation.augmentation import CHANCES, Augmentation
+from training.augmentation.operations import OPERATIONS
+from training.data.dataset import PADDING
+from training.fit.loader import Examples, Feed, generated_examples
+from training.synthetic.generate import generate
+from training.synthetic.negatives import KINDS, draw_background
 
 NOTHING = Augmentation(**dict.fromkeys(OPERATIONS, 0.0), clean=0.0)
 

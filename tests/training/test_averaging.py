@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from training.averaging import adam, averaged
+from training.fit.ema import adam, averaged
 
 
 def trained(momentum: float, steps: int) -> tuple[keras.Model, list[float]]:

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.ocr.calibration import Calibration, Logistic
+from service.ocr.decoding.calibration import Calibration, Logistic
 from service.ocr.recognizer import Recognizer
 from tests import stripes
-from training.calibrate import fit_calibration, fit_logistic
-from training.onnx_file import write_metadata
-from training.reliability import Judged, expected_calibration_error
+from training.evaluation.calibration_metrics import Judged, expected_calibration_error
+from training.export.calibrate import fit_calibration, fit_logistic
+from training.export.onnx_file import write_metadata
 
 
 def test_a_known_function_is_found() -> None:

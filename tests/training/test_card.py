@@ -1,5 +1,5 @@
-from training.card import _clean
-from training.evaluate import summarize
+from training.evaluation.evaluate import summarize
+from training.reports.model_card import _clean
 
 
 def test_no_row_of_no_pictures() -> None:

@@ -6,12 +6,12 @@ import pytest
 
 from service.ocr.recognizer import Recognizer
 from tests import stripes
-from training import compare
-from training.architectures import build_model
-from training.compare import contestant_of, table
-from training.dataset import Dataset
+from training.data.dataset import Dataset
+from training.data.prepare import prepare
+from training.evaluation import compare
+from training.evaluation.compare import contestant_of, table
 from training.exceptions import DataError
-from training.prepare import prepare
+from training.models.registry import build_model
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_row(recognizer: Recognizer) -> None:
 
 def test_parameters_are_those_of_keras() -> None:
     """Of the tutorial's model they are counted as Keras counts them."""
-    from training.export import convert
+    from training.export.export import convert
 
     model = build_model("crnn", 48, 16, 4)
     # Biases that are still zero would not be written, nor equal ones twice.

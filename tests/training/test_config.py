@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from training.augmentation import Augmentation
-from training.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
+from training.augmentation.augmentation import Augmentation
 from training.exceptions import ConfigError
+from training.fit.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
 
 
 def parse(*arguments: str) -> TrainConfig:

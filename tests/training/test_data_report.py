@@ -10,15 +10,15 @@ from PIL import Image
 
 from service.ocr.preprocessing import decode_gray
 from tests import stripes
-from training import data_report
-from training.data_report import write_report
-from training.dataset import Dataset
-from training.duplicates import find_duplicates, fingerprint
+from training.data import report as data_report
+from training.data.dataset import Dataset
+from training.data.duplicates import find_duplicates, fingerprint
+from training.data.inspection import Inspection, inspect
+from training.data.label_errors import find_suspicious, opinions_of, read_opinions
+from training.data.prepare import prepare
+from training.data.report import write_report
 from training.exceptions import DataError
-from training.inspection import Inspection, inspect
-from training.prepare import prepare
-from training.suspicion import find_suspicious, opinions_of, read_opinions
-from training.synthetic import generate
+from training.synthetic.generate import generate
 
 Labelled = tuple[str, bytes]
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.ocr.ctc import CtcCodec
+from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.preprocessing import preprocess
-from training.dataset import (
+from training.data.dataset import (
     Dataset,
     Sample,
     digest_of,
@@ -15,8 +15,8 @@ from training.dataset import (
     time_steps_of,
     write_samples,
 )
+from training.data.split import split_by_content
 from training.exceptions import DataError
-from training.split import split_by_content
 
 
 def sample(number: int, label: str = "ab", size: tuple[int, int] = (200, 50)) -> Sample:

@@ -6,13 +6,13 @@ import pytest
 
 from service.ocr.recognizer import Recognizer
 from tests import stripes
-from training.dataset import Dataset, digest_of
-from training.evaluate import read_samples_with, report, summarize, write_results
+from training.data.dataset import Dataset, digest_of
+from training.data.prepare import prepare
+from training.data.split import split_by_content
+from training.evaluation.evaluate import read_samples_with, report, summarize, write_results
+from training.evaluation.target import samples_of
 from training.exceptions import DataError
-from training.prepare import prepare
-from training.runs import Run
-from training.split import split_by_content
-from training.target import samples_of
+from training.fit.runs import Run
 
 
 @pytest.fixture

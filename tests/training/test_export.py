@@ -9,12 +9,12 @@ import pytest
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from tests import stripes
-from training import export as export_module
-from training.checks import check_graph, check_parity
-from training.dataset import Dataset, Sample
+from training.data.dataset import Dataset, Sample
 from training.exceptions import ExportError, RunError
-from training.export import compare, export
-from training.runs import Run
+from training.export import export as export_module
+from training.export.checks import check_graph, check_parity
+from training.export.export import compare, export
+from training.fit.runs import Run
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from service.ocr.preprocessing import FloatArray
-from training.family import manner_of
-from training.manner import Manner
-from training.synthetic import generate
+from training.synthetic.generate import generate
+from training.synthetic.style import Manner
+from training.synthetic.style_fit import manner_of
 
 PLAIN = Manner(
     paper_left=(0.6, 0.6), paper_right=(0.9, 0.9), ink=(0.1, 0.1), noise=(0.0, 0.0),

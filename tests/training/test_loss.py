@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
-from service.ocr.ctc import CtcCodec
-from training.dataset import PADDING
-from training.loss import ctc_loss, frame_loss
+from service.ocr.decoding.ctc import CtcCodec
+from training.data.dataset import PADDING
+from training.models.loss import ctc_loss, frame_loss
 
 
 def by_brute_force(probabilities: np.ndarray, text: str, codec: CtcCodec) -> float:

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.ocr.ctc import CtcCodec
-from training.config import TrainConfig
-from training.dataset import Dataset
+from service.ocr.decoding.ctc import CtcCodec
+from training.data.dataset import Dataset
+from training.data.split import split_by_content
 from training.exceptions import ConfigError
-from training.material import Material, gather, labelled_samples
-from training.split import split_by_content
+from training.fit.config import TrainConfig
+from training.fit.datamodule import Material, gather, labelled_samples
 
 
 def gathered(config: TrainConfig) -> Material:

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from tests.stripes import picture
-from training.dataset import Dataset
+from training.data.dataset import Dataset
+from training.data.prepare import prepare
 from training.exceptions import DataError
-from training.prepare import prepare
 
 
 def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:

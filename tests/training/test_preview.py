@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import preview
-from training.augmentation import Augmentation
-from training.contact_sheet import Cell, draw_sheet, shortened
+from training.augmentation.augmentation import Augmentation
+from training.augmentation.operations import OPERATIONS
 from training.exceptions import DataError
-from training.operations import OPERATIONS
-from training.preview import draw_preview, read_pictures
+from training.reports import preview
+from training.reports.contact_sheet import Cell, draw_sheet, shortened
+from training.reports.preview import draw_preview, read_pictures
 
 
 def sheet_of(colours: list[str], columns: int, width: int, height: int) -> np.ndarray:

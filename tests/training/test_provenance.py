@@ -3,9 +3,9 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from training.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
-from training.provenance import commands_of, fitted_to, settings_of
-from training.runs import Run
+from training.export.provenance import commands_of, fitted_to, settings_of
+from training.fit.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
+from training.fit.runs import Run
 
 
 def test_what_a_model_saw() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.training.test_sources import zipped
-from training import prepare as prepare_module
-from training.dataset import Dataset, digest_of
+from training.data import prepare as prepare_module
+from training.data.dataset import Dataset, digest_of
+from training.data.download import download
+from training.data.prepare import prepare
 from training.exceptions import DataError
-from training.prepare import prepare
-from training.public_data import download
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_download(web: str, folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert ended.value.code == 1
     assert not (tmp_path / "data").exists()
     expected = digest_of(prepare(folder, tmp_path / "other"))
-    monkeypatch.setattr("training.public_data.DIGEST", expected)
+    monkeypatch.setattr("training.data.download.DIGEST", expected)
     prepare_module.main()
     assert len(Dataset(tmp_path / "data").samples) == 3
 

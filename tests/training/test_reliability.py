@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.ocr.decoder import Character, Reading
-from training.reliability import (
+from service.ocr.decoding.decoder import Character, Reading
+from training.evaluation.calibration_metrics import (
     Judged,
     area_under_roc,
     draw_diagram,

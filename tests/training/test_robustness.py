@@ -7,10 +7,10 @@ from PIL import Image
 from service.ocr.preprocessing import decode_gray
 from service.ocr.recognizer import Recognizer
 from tests import stripes
-from training.conditions import CONDITIONS
-from training.dataset import Dataset
-from training.prepare import prepare
-from training.robustness import (
+from training.augmentation.conditions import CONDITIONS
+from training.data.dataset import Dataset
+from training.data.prepare import prepare
+from training.evaluation.robustness import (
     distorted,
     draw_chart,
     figures_of,
@@ -18,7 +18,7 @@ from training.robustness import (
     summarize,
     table,
 )
-from training.synthetic import generate
+from training.synthetic.generate import generate
 
 
 def test_there_are_enough_conditions() -> None:

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 from service.ocr.recognizer import Recognizer
-from training import hardware
-from training import train as train_module
-from training.architectures import build_model
-from training.config import TrainConfig
-from training.hardware import compilation_of, precision_of
-from training.run_charts import draw_confusions, draw_curves
-from training.runs import Run
-from training.train import train
+from training.fit import precision as hardware
+from training.fit import train as train_module
+from training.fit.config import TrainConfig
+from training.fit.precision import compilation_of, precision_of
+from training.fit.run_charts import draw_confusions, draw_curves
+from training.fit.runs import Run
+from training.fit.train import train
+from training.models.registry import build_model
 
 
 @pytest.mark.parametrize("name", ["curves", "validation", "confusions", "worst"])

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from training import train as train_module
-from training.config import TrainConfig
-from training.progress import Progress
-from training.runs import Run
-from training.schedule import learning_rate, warm_up
-from training.train import train
+from training.fit import train as train_module
+from training.fit.checkpoint import Progress
+from training.fit.config import TrainConfig
+from training.fit.runs import Run
+from training.fit.schedule import learning_rate, warm_up
+from training.fit.train import train
 
 
 def after(config: TrainConfig, losses: list[float], cer: float = 0.1) -> list[float]:

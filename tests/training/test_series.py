@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import cross_validate, label_curve
-from training.config import TrainConfig
-from training.data_charts import draw_misread
-from training.dataset import Dataset
-from training.evaluate import write_results
+from training.data.charts import draw_misread
+from training.data.dataset import Dataset
+from training.data.label_errors import read_opinions
+from training.evaluation import cross_validate, label_curve
+from training.evaluation.evaluate import write_results
+from training.evaluation.sweep import read_held_out, trained
+from training.evaluation.sweep_tables import fold_table, label_table, series_section
 from training.exceptions import ConfigError
-from training.runs import Run
-from training.series import read_held_out, trained
-from training.series_tables import fold_table, label_table, series_section
-from training.suspicion import read_opinions
+from training.fit.config import TrainConfig
+from training.fit.runs import Run
 
 
 def test_a_finished_run_of_the_series_is_found_again(run: Run, config: TrainConfig) -> None:

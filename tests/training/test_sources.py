@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from tests.stripes import picture
-from training.dataset import Dataset, alphabet_of, digest_of, picture_size_of
+from training.data.dataset import Dataset, alphabet_of, digest_of, picture_size_of
+from training.data.prepare import prepare
 from training.exceptions import DataError
-from training.prepare import prepare
 
 LABELS = {"ab": "ab", "ba": "ba", "abc": "abc"}
 

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from training.dataset import Sample
-from training.split import FOLDS, split_by_content
+from training.data.dataset import Sample
+from training.data.split import FOLDS, split_by_content
 
 
 def samples(count: int) -> list[Sample]:

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from service.ocr.recognizer import Recognizer
-from training.architectures import ARCHITECTURES, build_model
-from training.config import RECIPES, TrainConfig, load_config
 from training.exceptions import RunError
-from training.export import convert
-from training.model import OUTPUT_LAYER, build_crnn
-from training.onnx_file import write_model
-from training.runs import Run
-from training.starting_weights import StartingWeights, exported_model, with_start_found
-from training.synthetic import generated_tensors
+from training.export.export import convert
+from training.export.onnx_file import write_model
+from training.fit.config import RECIPES, TrainConfig, load_config
+from training.fit.runs import Run
+from training.fit.warm_start import StartingWeights, exported_model, with_start_found
+from training.models.crnn import OUTPUT_LAYER, build_crnn
+from training.models.registry import ARCHITECTURES, build_model
+from training.synthetic.generate import generated_tensors
 
 ROOT = Path(__file__).parents[2]
 BUNDLED = ROOT / "models" / "captcha.onnx"

@@ -4,16 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.ocr.ctc import CtcCodec
+from service.ocr.decoding.ctc import CtcCodec
 from tests.training.conftest import HEIGHT, WIDTH
-from training.augmentation import Augmentation
-from training.config import TrainConfig
-from training.dataset import Dataset
+from training.augmentation.augmentation import Augmentation
+from training.data.dataset import Dataset
+from training.data.lazy_images import LazyPictures, StoredPictures, joined
 from training.exceptions import DataError
-from training.feed import Examples, Feed, labelled_examples
-from training.runs import Run
-from training.stored_pictures import LazyPictures, StoredPictures, joined
-from training.train import train
+from training.fit.config import TrainConfig
+from training.fit.loader import Examples, Feed, labelled_examples
+from training.fit.runs import Run
+from training.fit.train import train
 
 SIZE = (WIDTH, HEIGHT)
 

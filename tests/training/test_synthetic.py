@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.synthetic import generate, generated_tensors
+from training.synthetic.generate import generate, generated_tensors
 
 
 def test_the_same_seed_draws_the_same() -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.ocr.ctc import CtcCodec
-from training.config import TrainConfig
-from training.dataset import Dataset
-from training.feed import labelled_examples
-from training.loss import ctc_loss
-from training.model import build_crnn
-from training.progress import Progress
-from training.runs import Run
-from training.split import split_by_content
-from training.train import train
+from service.ocr.decoding.ctc import CtcCodec
+from training.data.dataset import Dataset
+from training.data.split import split_by_content
+from training.fit.checkpoint import Progress
+from training.fit.config import TrainConfig
+from training.fit.loader import labelled_examples
+from training.fit.runs import Run
+from training.fit.train import train
+from training.models.crnn import build_crnn
+from training.models.loss import ctc_loss
 
 
 def test_the_seed_model_has_its_parameters() -> None:
@@ -87,7 +87,7 @@ def test_a_killed_run_resumes(data: Path, tmp_path: Path) -> None:
     config = TrainConfig(
         name="killed", data=str(data), epochs=4, average=0.9, generated=8, aligned_epochs=3
     )
-    command = [sys.executable, "-m", "training.train", "--runs", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "training.fit.train", "--runs", str(tmp_path / "runs")]
     for name in ("name", "data", "epochs", "average", "generated", "aligned_epochs"):
         command += [f"--{name.replace('_', '-')}", str(getattr(config, name))]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}

@@ -1,0 +1,1 @@
+"""The HTTP API: the application, its routes, errors, uploads and query parameters."""

@@ -1,0 +1,74 @@
+"""The OpenAPI document with what FastAPI cannot know of it, and the page that shows it."""
+
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from service.api.errors import HEADERS_TOO_LARGE, TIMEOUT, Problem, documented
+from service.api.v2.schemas import InferenceBody
+
+_PATH = "/openapi.json"
+
+_REFERENCES = "#/components/schemas/{model}"
+
+_READ_BY_HAND = (Problem, InferenceBody)
+"""FastAPI describes what it reads and writes itself, as application/json; these are neither."""
+
+
+_BEFORE_ANY_ROUTE = documented(TIMEOUT, HEADERS_TOO_LARGE)
+"""What the server itself answers."""
+
+_KEY = "ApiKey"
+_KEY_SCHEME = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-API-Key",
+    "description": "Needed where the service has been given keys; a bearer token will do, too.",
+}
+
+
+def reference(model: type[BaseModel]) -> dict[str, str]:
+    """The schema of one of the models that this module adds to the document."""
+    return {"$ref": _REFERENCES.format(model=model.__name__)}
+
+
+def install(app: FastAPI) -> None:
+    """Adds what holds for all routes, and serves the document, as text made once, with its page.
+
+    FastAPI would write it anew for every request, for the cost of reading a picture, and without a
+    limit to how many may ask.
+    """
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        document["components"]["securitySchemes"] = {_KEY: _KEY_SCHEME}
+        schemas = document["components"]["schemas"]
+        for model in _READ_BY_HAND:
+            schema = model.model_json_schema(ref_template=_REFERENCES)
+            schemas.update(schema.pop("$defs", {}))
+            schemas[model.__name__] = schema
+        for methods in document["paths"].values():
+            for method, operation in methods.items():
+                for status, answer in _BEFORE_ANY_ROUTE.items():
+                    operation["responses"].setdefault(str(status), answer)
+                if method == "post":
+                    operation["security"] = [{}, {_KEY: []}]
+        return document
+
+    describe, app.openapi = app.openapi, openapi  # type: ignore[method-assign]
+
+    @cache
+    def text() -> bytes:
+        return to_json(app.openapi())
+
+    @app.get(_PATH, include_in_schema=False)
+    async def document() -> Response:
+        return Response(text(), media_type="application/json")
+
+    @app.get("/docs", include_in_schema=False)
+    async def page() -> Response:
+        return get_swagger_ui_html(openapi_url=_PATH.lstrip("/"), title=app.title)

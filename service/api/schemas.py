@@ -1,0 +1,167 @@
+"""The bodies of the answers, as the OpenAPI document describes them."""
+
+from datetime import datetime
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.errors import Problem
+from service.ocr.metadata import ModelMetadata
+
+
+class Character(BaseModel):
+    """One character that was read."""
+
+    character: str = Field(description="The character.")
+    confidence: float = Field(
+        ge=0,
+        le=1,
+        description="The calibrated probability that this position holds this character, given "
+        "that one stands there: its probability in the surest time step that emits it.",
+    )
+    span: tuple[float, float] = Field(
+        description="Where it begins and ends, in pixels from the left of the uploaded picture."
+    )
+
+
+class Alternative(BaseModel):
+    """Another text that the picture may say."""
+
+    text: str
+    confidence: float = Field(ge=0, le=1, description="As that of the prediction.")
+
+
+class ModelReference(BaseModel):
+    """The model that gave an answer."""
+
+    name: str
+    version: str
+
+
+class Matrix(BaseModel):
+    """What a text was read from: the output of the model, with the calibration's temperature."""
+
+    symbols: list[str] = Field(description="The symbol of every class; the blank's is empty.")
+    blank_index: int = Field(description="The class of CTC's blank.")
+    probabilities: list[list[float]] = Field(
+        description="A row for every time step, from the left of the picture to its right in equal "
+        "shares of its width; in it the probability of every class."
+    )
+
+
+class Prediction(BaseModel):
+    """What one picture says."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "text": "226md",
+                "confidence": 0.998,
+                "accepted": True,
+                "characters": [
+                    {"character": "2", "confidence": 0.9999, "span": [30.0, 50.0]},
+                    {"character": "2", "confidence": 0.9995, "span": [50.0, 70.0]},
+                    {"character": "6", "confidence": 0.9998, "span": [70.0, 92.0]},
+                    {"character": "m", "confidence": 0.9992, "span": [92.0, 120.0]},
+                    {"character": "d", "confidence": 0.9996, "span": [120.0, 148.0]},
+                ],
+                "alternatives": [{"text": "226nd", "confidence": 0.0007}],
+                "reason": None,
+                "model": {"name": "captcha", "version": "20261121-013633-1a2b3c4d"},
+            }
+        }
+    )
+
+    text: str = Field(
+        description="The text of the best path; empty where the picture shows none. Of a doubtful "
+        "picture, an alternative may be more probable. With constraints, the most probable text "
+        "that satisfies them."
+    )
+    confidence: float = Field(
+        ge=0,
+        le=1,
+        description="The posterior probability of the text, summed over all of its alignments "
+        "and calibrated: of many texts with confidence 0.9, nine in ten are right.",
+    )
+    accepted: bool = Field(
+        description="Whether the confidence is at least `min_confidence`, "
+        "and the constraints leave a text."
+    )
+    characters: list[Character]
+    alternatives: list[Alternative] = Field(
+        description="The most probable other texts, the best first; as many as were asked for."
+    )
+    reason: str | None = Field(
+        description="Why there is no text, where the constraints leave none."
+    )
+    model: ModelReference
+    matrix: Matrix | None = Field(default=None, description="There only where it was asked for.")
+
+
+class BatchItem(BaseModel):
+    """What became of one picture of a batch: either member is null."""
+
+    prediction: Prediction | None
+    problem: Problem | None
+
+
+class Batch(BaseModel):
+    """The answers of a batch, in the order of its pictures."""
+
+    answers: list[BatchItem]
+
+
+class Info(BaseModel):
+    """How the process that answers is set up, and how it fares."""
+
+    SETTINGS: ClassVar = (
+        "queue_requests",
+        "queue_ms",
+        "max_upload_bytes",
+        "max_pixels",
+        "max_batch",
+    )
+
+    service_version: str
+    process: int = Field(description="Its id; with several workers, that of the one that answers.")
+    model: ModelReference
+    loaded_at: datetime
+    reloads: int = Field(description="Models that were switched to since the start.")
+    reload_error: str | None = Field(
+        description="Why the newest model file is not served, where it is not."
+    )
+    cpu_budget: float = Field(description="Cores that affinity and control groups leave.")
+    threads: int = Field(description="Pictures that are read at the same time.")
+    in_flight: int = Field(description="Pictures that wait or are being read.")
+    queue_requests: int
+    queue_ms: int
+    max_upload_bytes: int
+    max_pixels: int
+    max_batch: int
+
+
+class ModelCard(BaseModel):
+    """The metadata of the model that is served."""
+
+    name: str
+    version: str = Field(description="Different for every export of other weights.")
+    alphabet: str = Field(description="The symbols that can be read, in the order of classes.")
+    blank_index: int = Field(description="The class of CTC's blank.")
+    width: int = Field(description="Picture width that the model takes, in pixels.")
+    height: int = Field(description="Picture height, likewise; other sizes are stretched to it.")
+    training_run: str
+    data_digest: str = Field(description="SHA-256 over the labelled pictures of that run.")
+    figures: dict[str, Any] = Field(
+        description="Measured at the export on pictures that the model was not trained on."
+    )
+
+    @classmethod
+    def of(cls, model: ModelMetadata) -> Self:
+        """What is shown of a model's metadata."""
+        return cls(**{name: getattr(model, name) for name in cls.model_fields})
+
+
+class Health(BaseModel):
+    """Whether the process lives, or is ready to read pictures."""
+
+    status: str

@@ -1,0 +1,176 @@
+"""Traces of requests for OpenTelemetry, with the extra `traces` and where its variables ask for it.
+
+FastAPI could trace by itself, but knows neither the routes that go around it nor what happens in
+threads, and would tell the query. Spans are made here of a request's timeline, once it has been
+answered; names and attributes follow
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from starlette.types import Scope
+
+from service import __version__
+from service.api.middleware.bodiless import asked_method
+from service.observability.request_timing import Timeline
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+_EXPORTER = "OTEL_TRACES_EXPORTER"
+_HTTP = "http/protobuf"
+_PACKAGE = "opentelemetry.exporter.otlp.proto.http"
+_CLOSE_SECONDS = 2.0
+_OF_PARENT = (b"traceparent", b"tracestate")
+"""Headers; of others, such as `baggage`, nothing here makes use."""
+
+
+class TracesError(Exception):
+    """The environment asks for traces that cannot be had; the text says what would be right."""
+
+
+class Answered(NamedTuple):
+    """What a trace tells of a request beside its timeline; `route` is empty where there is none."""
+
+    route: str
+    status: int
+    reason: str
+    model_version: str | None
+
+
+def asked_for(environment: Mapping[str, str]) -> bool:
+    """Whether these variables ask for traces; imports nothing of OpenTelemetry.
+
+    Raises:
+        TracesError: by another protocol, or to another place, or the extra is not installed.
+    """
+
+    def first(*names: str) -> tuple[str, str]:
+        return next(((name, value) for name in names if (value := environment.get(name))), ("", ""))
+
+    endpoint, _ = first(*_ENDPOINTS)
+    off = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    if not endpoint or off or environment.get(_EXPORTER) == "none":
+        return False
+    for (name, value), allowed in ((first(_EXPORTER), "otlp"), (first(*_PROTOCOLS), _HTTP)):
+        if value not in ("", allowed):
+            raise TracesError(f"{name} is {value!r}; traces are exported by {allowed} only.")
+    if not _installed():
+        raise TracesError(
+            f"{endpoint} is set, but what exports traces is not installed: it takes "
+            "pip install .[traces], or that variable unset."
+        )
+    return True
+
+
+def _installed() -> bool:
+    try:
+        return find_spec(_PACKAGE) is not None
+    except ModuleNotFoundError:  # of a package around it
+        return False
+
+
+class Traces:
+    """Exports a span for every request, and one for each of its parts, by a thread of its own.
+
+    The variables of OpenTelemetry say where to, how many, and what the service is called.
+
+    Raises:
+        TracesError: one of them has a value that OpenTelemetry refuses.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._set_up()
+        except ValueError as error:
+            raise TracesError(f"traces cannot be exported as OTEL_… say: {error}") from error
+
+    def _set_up(self) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        # What is given here would have precedence over the variables.
+        own = {"service.name": "captcha-ocr", "service.version": __version__}
+        given = OTELResourceDetector().detect().attributes
+        self._provider = TracerProvider(
+            resource=Resource.create({k: v for k, v in own.items() if k not in given}),
+            shutdown_on_exit=False,
+        )
+        self._exporter = OTLPSpanExporter()
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._tracer = self._provider.get_tracer("service", __version__)
+
+    def answered(self, scope: Scope, timeline: Timeline, ended: float, answer: Answered) -> str:
+        """Traces a request; gives the id of its trace, that of the client where it sent one.
+
+        Args:
+            ended: when it was answered, as the marks of the timeline.
+        """
+        from opentelemetry.propagate import extract
+        from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
+
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name in _OF_PARENT
+        }
+        began_at = time.time_ns() - round((time.perf_counter() - timeline.began) * 1e9)
+
+        def at(mark: float) -> int:
+            return began_at + round((mark - timeline.began) * 1e9)
+
+        span = self._tracer.start_span(
+            f"{asked_method(scope)} {answer.route}".rstrip(),
+            extract(headers),
+            SpanKind.SERVER,
+            _attributes(scope, answer),
+            start_time=began_at,
+        )
+        if span.is_recording():
+            if answer.status >= 500:
+                span.set_status(StatusCode.ERROR)
+            within = set_span_in_context(span)
+            for name, start, end in _parts(timeline, ended):
+                part = self._tracer.start_span(name, within, start_time=at(start))
+                part.end(at(end))
+            span.end(at(ended))
+        return format_trace_id(span.get_span_context().trace_id)
+
+    def close(self) -> None:
+        """Exports what has not been yet, if that is taken soon."""
+        impatience = threading.Timer(_CLOSE_SECONDS, self._exporter.shutdown)
+        impatience.start()
+        self._provider.shutdown()
+        impatience.cancel()
+
+
+def _attributes(scope: Scope, answer: Answered) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "http.request.method": asked_method(scope),
+        "url.scheme": scope["scheme"],
+        "http.response.status_code": answer.status,
+    }
+    optional = {
+        "http.route": answer.route,
+        "error.type": answer.reason if answer.status >= 500 else "",
+        "captcha_ocr.reason": answer.reason,
+        "captcha_ocr.model_version": answer.model_version,
+    }
+    return attributes | {name: value for name, value in optional.items() if value}
+
+
+def _parts(timeline: Timeline, ended: float) -> Iterator[tuple[str, float, float]]:
+    """Name, beginning and end of each."""
+    if timeline.receive_ended:
+        yield "receive", timeline.receive_began, timeline.receive_ended
+    for read in timeline.reads:
+        for name, (start, end) in sorted(read._asdict().items(), key=itemgetter(1)):
+            yield name, start, end
+    if timeline.reads:
+        yield "respond", timeline.inferred, ended

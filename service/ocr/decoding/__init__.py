@@ -1,0 +1,1 @@
+"""Turns class probabilities into texts: CTC, beam search, constraints, calibration."""

@@ -1,0 +1,1 @@
+"""Walks over picture files before a decoder does."""

@@ -1,0 +1,1 @@
+"""Runs a model for many requests: predictor, batcher and CPU budget."""

@@ -1,0 +1,1 @@
+"""Runs the application: uvicorn, its protocol with limits, workers and shutdown."""

@@ -1,0 +1,1 @@
+"""Random distortions for training, fixed ones for evaluation."""

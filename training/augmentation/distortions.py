@@ -1,0 +1,249 @@
+"""What happens to pictures on their way: each distortion by a stated amount.
+
+Every function takes and gives a grayscale picture, float32 `(height, width)`, 0 black to
+1 white, of the same size. None of them draws random amounts; those that need chance take a
+generator. `augmentation` draws amounts for training, `conditions` fixes
+them for evaluation.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from service.ocr.preprocessing import FloatArray
+
+_BILINEAR = Image.Resampling.BILINEAR
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+
+
+def _image(picture: FloatArray) -> Image.Image:
+    return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def _picture(image: Image.Image) -> FloatArray:
+    return np.asarray(image, np.float32) / np.float32(255)
+
+
+def affine(
+    picture: FloatArray,
+    rotation: float = 0.0,
+    shear: float = 0.0,
+    scale_x: float = 1.0,
+    scale_y: float = 1.0,
+    shift_x: float = 0.0,
+    shift_y: float = 0.0,
+    fill: float = 1.0,
+) -> FloatArray:
+    """Turns, slants, scales and shifts about the centre.
+
+    Args:
+        rotation: degrees, counter-clockwise.
+        shear: columns by which a row moves per row above the centre.
+        scale_x, scale_y: 2 doubles the size of what is shown.
+        shift_x, shift_y: share of the width to the right, of the height downwards.
+        fill: gray level of what comes into view.
+    """
+    height, width = picture.shape
+    cosine, sine = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
+    forward = (
+        np.array(((cosine, sine), (-sine, cosine)))
+        @ np.array(((1.0, -shear), (0.0, 1.0)))
+        @ np.diag((scale_x, scale_y))
+    )
+    inverse = np.linalg.inv(forward)
+    centre = np.array((width / 2, height / 2))
+    offset = centre - inverse @ (centre + np.array((shift_x * width, shift_y * height)))
+    coefficients = (*inverse[0], offset[0], *inverse[1], offset[1])
+    return _picture(
+        _image(picture).transform(
+            (width, height),
+            Image.Transform.AFFINE,
+            coefficients,
+            Image.Resampling.BICUBIC,
+            fillcolor=round(fill * 255),
+        )
+    )
+
+
+def perspective(picture: FloatArray, corners: FloatArray, fill: float = 1.0) -> FloatArray:
+    """Looks at the picture askew.
+
+    Args:
+        corners: `(4, 2)`, by what share of width and height each corner moves (top left, top
+            right, bottom right, bottom left).
+    """
+    height, width = picture.shape
+    size = np.array((width, height))
+    target = np.array(((0, 0), (1, 0), (1, 1), (0, 1))) * size
+    source = target + corners * size
+    rows, values = [], []
+    for (x, y), (u, v) in zip(source, target, strict=True):
+        rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
+        values += [u, v]
+    coefficients = np.linalg.solve(np.array(rows, float), np.array(values, float))
+    return _picture(
+        _image(picture).transform(
+            (width, height),
+            Image.Transform.PERSPECTIVE,
+            tuple(coefficients),
+            Image.Resampling.BICUBIC,
+            fillcolor=round(fill * 255),
+        )
+    )
+
+
+def wave(picture: FloatArray, amplitude: float, period: float, phase: float = 0.0) -> FloatArray:
+    """Shifts columns up and down along a sine; amplitude and period in pixels, phase in turns."""
+    height, width = picture.shape
+    columns = np.arange(width)
+    shift = amplitude * np.sin(2 * np.pi * (columns / period + phase))
+    rows = np.arange(height)[:, np.newaxis] + shift
+    below = np.floor(rows).astype(int)
+    share = (rows - below).astype(np.float32)
+    upper = picture[below.clip(0, height - 1), columns]
+    lower = picture[(below + 1).clip(0, height - 1), columns]
+    return upper * (1 - share) + lower * share
+
+
+def pad(
+    picture: FloatArray, left: float, top: float, right: float, bottom: float, fill: float = 1.0
+) -> FloatArray:
+    """Puts a border around the picture and scales all to the old size.
+
+    Args:
+        left, top, right, bottom: width of the border as a share of the picture's width or
+            height; a negative one cuts that much off.
+        fill: gray level of the border.
+    """
+    height, width = picture.shape
+    x0, x1 = round(-left * width), width + round(right * width)
+    y0, y1 = round(-top * height), height + round(bottom * height)
+    canvas = Image.new("L", (x1 - x0, y1 - y0), round(fill * 255))
+    canvas.paste(_image(picture), (-x0, -y0))
+    return _picture(canvas.resize((width, height), _BILINEAR))
+
+
+def blur(picture: FloatArray, radius: float) -> FloatArray:
+    """Gaussian blur; the radius is the standard deviation in pixels."""
+    return _picture(_image(picture).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def motion_blur(picture: FloatArray, length: int) -> FloatArray:
+    """The mean over `length` neighbouring columns."""
+    padded = np.pad(picture, ((0, 0), (length // 2, length - 1 - length // 2)), "edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, length, axis=1).mean(
+        axis=2, dtype=np.float32
+    )
+
+
+def sharpen(picture: FloatArray, percent: int) -> FloatArray:
+    """Unsharp mask with a radius of 2 pixels."""
+    return _picture(_image(picture).filter(ImageFilter.UnsharpMask(2, percent, 0)))
+
+
+def rescale(picture: FloatArray, factor: float, method: Image.Resampling = _BILINEAR) -> FloatArray:
+    """Scales down or up by the factor and back again, as a resized upload is."""
+    height, width = picture.shape
+    small = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return _picture(_image(picture).resize(small, method).resize((width, height), method))
+
+
+def jpeg(picture: FloatArray, quality: int) -> FloatArray:
+    """Compresses as JPEG; quality 1 to 95."""
+    file = io.BytesIO()
+    _image(picture).save(file, "JPEG", quality=quality)
+    return _picture(Image.open(file))
+
+
+def gaussian_noise(
+    picture: FloatArray, deviation: float, generator: np.random.Generator
+) -> FloatArray:
+    """Adds noise of this standard deviation, as a share of the gray range, to every pixel."""
+    noise = generator.standard_normal(picture.shape, np.float32) * np.float32(deviation)
+    return (picture + noise).clip(0, 1)
+
+
+def salt_and_pepper(
+    picture: FloatArray, share: float, generator: np.random.Generator
+) -> FloatArray:
+    """Turns a share of the pixels black or white, half of them each."""
+    chance = generator.random(picture.shape, np.float32)
+    salted = np.where(chance < share / 2, np.float32(0), picture)
+    return np.where(chance > 1 - share / 2, np.float32(1), salted)
+
+
+def brightness(picture: FloatArray, amount: float) -> FloatArray:
+    """Adds the amount, -1 to 1, to every gray level."""
+    return (picture + np.float32(amount)).clip(0, 1)
+
+
+def contrast(picture: FloatArray, factor: float, pivot: float = 0.5) -> FloatArray:
+    """Multiplies every level's distance from the pivot; 1 changes nothing."""
+    return ((picture - np.float32(pivot)) * np.float32(factor) + np.float32(pivot)).clip(0, 1)
+
+
+def gamma(picture: FloatArray, exponent: float) -> FloatArray:
+    """Raises every level to the exponent: above 1 darkens, below 1 brightens."""
+    return picture ** np.float32(exponent)
+
+
+def tint(picture: FloatArray, ink: FloatArray, paper: FloatArray) -> FloatArray:
+    """Prints the picture in another ink on another paper, both RGB from 0 to 1.
+
+    A reader that looks at luma sees the two colours' brightness.
+    """
+    dark, light = float(ink @ _LUMA), float(paper @ _LUMA)
+    return np.float32(dark) + picture * np.float32(light - dark)
+
+
+def invert(picture: FloatArray) -> FloatArray:
+    """White on black."""
+    return 1 - picture
+
+
+def shade(picture: FloatArray, left: float, right: float) -> FloatArray:
+    """Uneven light: multiplies the levels by a factor that goes from left to right."""
+    light = np.linspace(left, right, picture.shape[1], dtype=np.float32)
+    return (picture * light).clip(0, 1)
+
+
+def posterize(picture: FloatArray, levels: int) -> FloatArray:
+    """Leaves only so many gray levels."""
+    steps = np.float32(levels - 1)
+    return (np.round(picture * steps) / steps).astype(np.float32)
+
+
+def strokes(
+    picture: FloatArray, count: int, width: int, level: float, generator: np.random.Generator
+) -> FloatArray:
+    """Draws straight lines of `width` pixels across the picture, in the gray level `level`."""
+    image = _image(picture)
+    pen = ImageDraw.Draw(image)
+    for _ in range(count):
+        x = generator.uniform((0.0, 0.5), (0.5, 1.0)) * image.width
+        y = generator.uniform(0.0, 1.0, 2) * image.height
+        pen.line((x[0], y[0], x[1], y[1]), fill=round(level * 255), width=width)
+    return _picture(image)
+
+
+def occlude(
+    picture: FloatArray, count: int, side: int, level: float, generator: np.random.Generator
+) -> FloatArray:
+    """Covers squares of `side` pixels at random places with the gray level `level`."""
+    covered = picture.copy()
+    height, width = picture.shape
+    for _ in range(count):
+        x, y = generator.integers(0, (max(1, width - side), max(1, height - side)))
+        covered[y : y + side, x : x + side] = level
+    return covered
+
+
+def thicken(picture: FloatArray, size: int = 3) -> FloatArray:
+    """Dilates what is dark: every pixel takes the darkest level within `size`×`size` pixels."""
+    return _picture(_image(picture).filter(ImageFilter.MinFilter(size)))
+
+
+def thin(picture: FloatArray, size: int = 3) -> FloatArray:
+    """Erodes what is dark: every pixel takes the lightest level within `size`×`size` pixels."""
+    return _picture(_image(picture).filter(ImageFilter.MaxFilter(size)))

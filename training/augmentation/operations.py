@@ -1,0 +1,182 @@
+"""The operations of an augmentation: what one amount of each makes of a picture, drawn anew."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from service.ocr.preprocessing import FloatArray
+from training.augmentation import distortions
+from training.synthetic.glyphs import curve
+from training.synthetic.style import Manner
+
+Operation = Callable[[FloatArray, float, np.random.Generator], FloatArray]
+"""Of a picture, float32 `(height, width)`, 0 black to 1 white, and an amount above 0."""
+
+_CURVES = Manner().curves
+
+
+def _either(amount: float, generator: np.random.Generator) -> float:
+    return amount if generator.random() < 0.5 else -amount
+
+
+def _either_way(
+    picture: FloatArray, distort: Callable[[FloatArray], FloatArray], generator: np.random.Generator
+) -> FloatArray:
+    """Across the picture, or one time in three down it."""
+    if generator.random() < 1 / 3:
+        return np.ascontiguousarray(distort(picture.T).T)
+    return distort(picture)
+
+
+def _fill(picture: FloatArray, generator: np.random.Generator) -> float:
+    """What lies around a picture: white, black, any gray, or the gray of its own border."""
+    border = float(np.median(np.concatenate([picture[0], picture[-1]])))
+    return float(generator.choice((1.0, 0.0, generator.random(), border), p=(0.3, 0.3, 0.2, 0.2)))
+
+
+def _rotation(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.affine(p, rotation=_either(amount, g), fill=_fill(p, g))
+
+
+def _shear(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.affine(p, shear=_either(amount, g), fill=_fill(p, g))
+
+
+def _scale(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    factor = (1 + amount) ** _either(1, g)
+    return distortions.affine(p, scale_x=factor, scale_y=factor, fill=_fill(p, g))
+
+
+def _aspect(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    factors = {str(g.choice(("scale_x", "scale_y"))): (1 + amount) ** _either(1, g)}
+    return distortions.affine(p, **factors, fill=_fill(p, g))
+
+
+def _shift(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    x, y = g.uniform(-amount, amount, 2)
+    return distortions.affine(p, shift_x=x, shift_y=y, fill=_fill(p, g))
+
+
+def _perspective(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    corners = g.uniform(-amount, amount, (4, 2)).astype(np.float32)
+    return distortions.perspective(p, corners, fill=_fill(p, g))
+
+
+def _wave(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return _either_way(
+        p, lambda q: distortions.wave(q, amount, period=g.uniform(30, 200), phase=g.random()), g
+    )
+
+
+def _padding(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    # As much in pixels on every side, as a screenshot has, or each side by itself.
+    height, width = p.shape
+    across = amount * height / width
+    left, top, right, bottom = across, amount, across, amount
+    if g.random() < 0.5:
+        wide = max(across, amount / 2)
+        left, top, right, bottom = g.random(4) * (wide, amount, wide, amount)
+    return distortions.pad(p, left, top, right, bottom, _fill(p, g))
+
+
+def _crop(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    left, top, right, bottom = -g.uniform(0, amount, 4)
+    return distortions.pad(p, left, top, right, bottom)
+
+
+def _motion_blur(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    if g.random() < 0.3:
+        # Half as far down as across: the strokes of characters are closer above each other.
+        return distortions.motion_blur(p.T, 1 + round(amount / 2)).T
+    return distortions.motion_blur(p, 1 + round(amount))
+
+
+def _rescale(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.rescale(p, 1 - amount, g.choice((0, 2, 3)))
+
+
+def _contrast(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    if g.random() < 0.3:
+        return distortions.contrast(p, 1 + 3 * amount)
+    return distortions.contrast(p, 1 - amount, pivot=g.random())
+
+
+def _tint(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    # The paper goes from white towards any colour, the ink from black, but never to the paper's.
+    paper = 1 - amount * g.random(3)
+    ink = amount * g.random(3)
+    if abs(float((paper - ink).mean())) < 0.25:
+        ink = np.zeros(3)
+    return distortions.tint(p, ink.astype(np.float32), paper.astype(np.float32))
+
+
+def _shade(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    left, right = g.permutation((1.0, 1.0 - amount))
+    return _either_way(p, lambda q: distortions.shade(q, left, right), g)
+
+
+def _posterize(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.posterize(p, levels=2 + round(6 * (1 - amount)))
+
+
+def _strokes(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    width = int(g.choice((1, 2, 3), p=(0.6, 0.3, 0.1)))
+    return distortions.strokes(p, round(amount), width, _ink(g), g)
+
+
+def _curves(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    height, width = p.shape
+    level = np.float32(_ink(g))
+    for _ in range(round(amount)):
+        across: Sequence[float] = sorted(g.random(4), reverse=g.random() < 0.3)
+        between = (0.05, 0.95)
+        match g.integers(3):
+            case 0:  # as they are in generated pictures
+                across = _CURVES[g.integers(len(_CURVES))]
+            case 1:  # almost level, through the middle of the text, where a line makes a c an e
+                middle = g.uniform(0.3, 0.8)
+                between = (middle - 0.12, middle + 0.12)
+        p = p + (level - p) * curve(width, height, across, g, between)
+    return p
+
+
+def _occlusions(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
+    return distortions.occlude(p, round(amount), int(g.integers(3, 10)), _ink(g), g)
+
+
+def _ink(generator: np.random.Generator) -> float:
+    return float(generator.choice((0.0, generator.random(), 1.0), p=(0.5, 0.2, 0.3)))
+
+
+# Geometry first, then ink, light, resolution, noise and compression: the order in which a
+# picture meets them between the page and the upload.
+OPERATIONS: dict[str, Operation] = {
+    "rotation": _rotation,
+    "shear": _shear,
+    "scale": _scale,
+    "aspect": _aspect,
+    "shift": _shift,
+    "perspective": _perspective,
+    "wave": _wave,
+    "thicken": lambda p, a, g: distortions.thicken(p) if a > 0.3 else p,
+    "thin": lambda p, a, g: distortions.thin(p) if a > 0.3 else p,
+    "strokes": _strokes,
+    "curves": _curves,
+    "occlusions": _occlusions,
+    "crop": _crop,
+    "padding": _padding,
+    "tint": _tint,
+    "shade": _shade,
+    "inversion": lambda p, a, g: distortions.invert(p),
+    "brightness": lambda p, a, g: distortions.brightness(p, _either(a, g)),
+    "contrast": _contrast,
+    "gamma": lambda p, a, g: distortions.gamma(p, (1 + a) ** _either(1, g)),
+    "blur": lambda p, a, g: distortions.blur(p, a),
+    "motion_blur": _motion_blur,
+    "rescale": _rescale,
+    "sharpen": lambda p, a, g: distortions.sharpen(p, round(a)),
+    "gaussian_noise": distortions.gaussian_noise,
+    "salt_and_pepper": distortions.salt_and_pepper,
+    "posterize": _posterize,
+    "jpeg": lambda p, a, g: distortions.jpeg(p, round(95 - a)),
+}

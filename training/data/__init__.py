@@ -1,0 +1,1 @@
+"""Labelled pictures: sources, checks, split and report."""

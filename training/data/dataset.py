@@ -1,0 +1,155 @@
+"""The prepared data set: a folder with one table of labels and content-addressed pictures.
+
+    data/labels.csv             sha256,label,width,height,source
+    data/pictures/<sha256>      the pictures' bytes, unchanged
+
+`python -m training.data.prepare` writes it; everything else in `training` reads it here.
+"""
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.ocr.decoding.ctc import CtcCodec
+from service.ocr.exceptions import LabelError, PictureError
+from service.ocr.preprocessing import FloatArray, preprocess
+from training.exceptions import DataError
+
+PADDING = -1
+"""Fills the label matrix behind a label's end; no class has this index."""
+
+PIXELS_PER_TIME_STEP = 4
+"""Columns of the picture behind one time step: every architecture pools the width twice by 2."""
+
+_FEW = 256
+"""Pictures up to which starting threads costs more than they save."""
+
+
+def time_steps_of(width: int) -> int:
+    """The time steps that a model gives for pictures of this width."""
+    return width // PIXELS_PER_TIME_STEP
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled picture: the digest of its bytes, its text, its size and where it was."""
+
+    sha256: str
+    label: str
+    width: int
+    height: int
+    source: str
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """Writes a table of samples as CSV, one row each."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Sample)])
+        writer.writeheader()
+        writer.writerows(asdict(sample) for sample in samples)
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Reads a table that `write_samples` wrote.
+
+    Raises:
+        DataError: there is none.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.reader(file)
+            next(rows)
+            return [
+                Sample(digest, label, int(width), int(height), source)
+                for digest, label, width, height, source in rows
+            ]
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; `make data` makes the data set.") from None
+
+
+class Dataset:
+    """A prepared data set on disk.
+
+    Raises:
+        DataError: the folder holds none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.samples = read_samples(folder / "labels.csv")
+
+    def read(self, sample: Sample) -> bytes:
+        """The bytes of one picture.
+
+        Raises:
+            DataError: the picture is no longer there.
+        """
+        try:
+            return (self.folder / "pictures" / sample.sha256).read_bytes()
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.folder} no longer holds the picture {sample.source} "
+                f"(label {sample.label!r}); run `make data` with the data it came from."
+            ) from None
+
+    def tensors(self, samples: Sequence[Sample], width: int, height: int) -> FloatArray:
+        """Every sample through the service's own `preprocess`: `(n, width, height, 1)`, 0 to 1."""
+        tensors = np.empty((len(samples), width, height, 1), np.float32)
+
+        def fill(index: int) -> None:
+            try:
+                tensors[index] = preprocess(self.read(samples[index]), width, height)
+            except PictureError as error:
+                raise DataError(f"{samples[index].source}: {error}") from error
+
+        if len(samples) <= _FEW:
+            for index in range(len(samples)):
+                fill(index)
+            return tensors
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(fill, range(len(samples))))
+        return tensors
+
+
+def alphabet_of(samples: Iterable[Sample]) -> str:
+    """Every symbol that occurs in the labels, in the order of code points."""
+    return "".join(sorted({symbol for sample in samples for symbol in sample.label}))
+
+
+def picture_size_of(samples: Iterable[Sample]) -> tuple[int, int]:
+    """The most frequent (width, height) in pixels; the larger of equally frequent ones."""
+    sizes = Counter((sample.width, sample.height) for sample in samples)
+    return max(sizes, key=lambda size: (sizes[size], size))
+
+
+def digest_of(samples: Iterable[Sample]) -> str:
+    """SHA-256 over the sorted lines `<sha256> <label>`: the same for the same content anywhere."""
+    lines = sorted(f"{sample.sha256} {sample.label}\n" for sample in samples)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def encode_labels(samples: Sequence[Sample], codec: CtcCodec, time_steps: int) -> NDArray[np.int32]:
+    """The labels as classes, `(n, longest label)`, filled up with `PADDING`.
+
+    Raises:
+        DataError: names every file whose label the model cannot emit.
+    """
+    encoded, refused = [], []
+    for sample in samples:
+        try:
+            encoded.append(codec.encode(sample.label, time_steps))
+        except LabelError as error:
+            refused.append(f"{sample.source}: {error}")
+    if refused:
+        raise DataError("labels that the model cannot emit:\n  " + "\n  ".join(refused))
+    labels = np.full((len(encoded), max(map(len, encoded), default=0)), PADDING, np.int32)
+    for row, classes in zip(labels, encoded, strict=True):
+        row[: len(classes)] = classes
+    return labels

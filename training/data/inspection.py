@@ -1,0 +1,115 @@
+"""What `make inspect` finds out about a data set."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from service.ocr.exceptions import PictureError
+from service.ocr.preprocessing import decode_gray
+from training.data.dataset import Dataset, Sample
+from training.data.duplicates import Fingerprint, find_duplicates, fingerprint
+from training.data.label_errors import Suspicion
+from training.data.split import FEWEST_SAMPLES, split_by_content
+from training.exceptions import DataError
+
+MOST_COMPARED = 20_000
+"""Pictures that are compared with each other: every pair of them takes time."""
+
+SAME_PIXELS = 0.9999
+"""Correlation from which on two pictures are called equal."""
+
+_FLAT = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two pictures that are nearly the same."""
+
+    first: Sample
+    second: Sample
+    correlation: float
+    splits: tuple[str, str]
+
+    @property
+    def across(self) -> bool:
+        """Whether they are in different splits, so that one is tested on what it was shown."""
+        return self.splits[0] != self.splits[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All findings; `suspicions` is None where no model gave its opinion.
+
+    `judged` pictures have one: those whose label the model's alphabet can spell.
+    """
+
+    samples: Sequence[Sample]
+    splits: Mapping[str, str]
+    compared: int
+    flat: Sequence[Sample]
+    pairs: Sequence[Pair]
+    suspicions: Sequence[Suspicion] | None = None
+    judged: int = 0
+
+    @property
+    def lengths(self) -> Counter[int]:
+        """How many labels have so many characters."""
+        return Counter(len(sample.label) for sample in self.samples)
+
+    @property
+    def characters(self) -> Counter[str]:
+        """How often each character occurs."""
+        return Counter(symbol for sample in self.samples for symbol in sample.label)
+
+    @property
+    def sizes(self) -> Counter[tuple[int, int]]:
+        """How many pictures have so many pixels across and down."""
+        return Counter((sample.width, sample.height) for sample in self.samples)
+
+    @property
+    def unlearnable(self) -> list[str]:
+        """Characters that occur outside of the training split alone."""
+        taught = {
+            symbol
+            for sample in self.samples
+            if self.splits.get(sample.sha256) == "train"
+            for symbol in sample.label
+        }
+        return sorted(set(self.characters) - taught) if self.splits else []
+
+
+def inspect(dataset: Dataset, most_compared: int = MOST_COMPARED) -> Inspection:
+    """Looks at every label, and at the pixels of the first `most_compared` pictures.
+
+    Raises:
+        DataError: a picture is no longer there, or is broken.
+    """
+    samples = dataset.samples
+    splits = {
+        sample.sha256: split for split, members in _splits(samples).items() for sample in members
+    }
+    # By content, so that those compared are no one family of neighbours in a folder.
+    compared = sorted(samples, key=lambda sample: sample.sha256)[:most_compared]
+
+    def look(sample: Sample) -> tuple[Fingerprint, bool]:
+        try:
+            gray = decode_gray(dataset.read(sample))
+        except PictureError as error:
+            raise DataError(f"{sample.source}: {error}") from error
+        return fingerprint(gray), bool(gray.std() < _FLAT)
+
+    with ThreadPoolExecutor() as pool:
+        looks = list(pool.map(look, compared))
+    pairs = []
+    for duplicate in find_duplicates([print_ for print_, _ in looks]):
+        both = compared[duplicate.first], compared[duplicate.second]
+        where = splits.get(both[0].sha256, ""), splits.get(both[1].sha256, "")
+        pairs.append(Pair(*both, duplicate.correlation, where))
+    flat = [sample for sample, (_, is_flat) in zip(compared, looks, strict=True) if is_flat]
+    return Inspection(samples, splits, len(compared), flat, pairs)
+
+
+def _splits(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+    """The splits that training would make; none of a set that is too small for it."""
+    return split_by_content(samples) if len(samples) >= FEWEST_SAMPLES else {}

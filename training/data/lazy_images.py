@@ -1,0 +1,106 @@
+"""Pictures that are decoded when they are asked for, for sets that do not fit into memory.
+
+They are indexed like the array `(n, width, height, 1)` that a smaller set is held in, and give
+the same values.
+"""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.ocr.preprocessing import FloatArray
+from training.augmentation.augmentation import Augmentation
+from training.data.dataset import Dataset, Sample
+
+Places = slice | NDArray[np.int64]
+
+
+class LazyPictures(ABC):
+    """Indexed by a place it gives one picture, by a slice or array of places a batch."""
+
+    shape: tuple[int, int, int, int]
+
+    def __getitem__(self, places: int | np.int64 | Places) -> FloatArray:
+        if isinstance(places, int | np.integer):
+            return self._batch(np.array([places]))[0]
+        return self._batch(np.arange(self.shape[0])[places])
+
+    @abstractmethod
+    def _batch(self, places: NDArray[np.int64]) -> FloatArray:
+        """The pictures at these places, `(len(places), width, height, 1)`."""
+
+
+Pictures = FloatArray | LazyPictures
+
+
+class StoredPictures(LazyPictures):
+    """The pictures of samples of a data set, read from disk.
+
+    Raises:
+        DataError: a picture that is asked for is gone or broken.
+    """
+
+    def __init__(
+        self, dataset: Dataset, samples: Sequence[Sample], width: int, height: int
+    ) -> None:
+        self.shape = (len(samples), width, height, 1)
+        self._dataset = dataset
+        self._samples = samples
+
+    def _batch(self, places: NDArray[np.int64]) -> FloatArray:
+        samples = [self._samples[place] for place in places]
+        return self._dataset.tensors(samples, *self.shape[1:3])
+
+
+class DistortedPictures(LazyPictures):
+    """So many distorted copies of every picture, the same ones for the same seed."""
+
+    def __init__(
+        self, pictures: Pictures, augmentation: Augmentation, copies: int, seed: int
+    ) -> None:
+        self.shape = (copies * pictures.shape[0], *pictures.shape[1:])
+        self._pictures = pictures
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def _batch(self, places: NDArray[np.int64]) -> FloatArray:
+        batch = np.array(self._pictures[places % self._pictures.shape[0]])
+        for picture, place in zip(batch, places, strict=True):
+            generator = np.random.default_rng((self._seed, place))
+            picture[:] = distort(picture, self._augmentation, 1.0, generator)
+        return batch
+
+
+class JoinedPictures(LazyPictures):
+    """Several, one after the other."""
+
+    def __init__(self, parts: Sequence[Pictures]) -> None:
+        self.shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+        self._parts = parts
+
+    def _batch(self, places: NDArray[np.int64]) -> FloatArray:
+        batch = np.empty((len(places), *self.shape[1:]), np.float32)
+        ends = list(itertools.accumulate(part.shape[0] for part in self._parts))
+        for part, end in zip(self._parts, ends, strict=True):
+            start = end - part.shape[0]
+            inside = (places >= start) & (places < end)
+            if inside.any():
+                batch[inside] = part[places[inside] - start]
+        return batch
+
+
+def joined(*parts: Pictures) -> Pictures:
+    """All pictures, one after the other: an array if all of them are."""
+    arrays = [part for part in parts if isinstance(part, np.ndarray)]
+    return np.concatenate(arrays) if len(arrays) == len(parts) else JoinedPictures(parts)
+
+
+def distort(
+    tensor: FloatArray, augmentation: Augmentation, strength: float, generator: np.random.Generator
+) -> FloatArray:
+    """Distorts a tensor `(width, height, 1)`."""
+    picture = np.ascontiguousarray(tensor[:, :, 0].T)
+    return augmentation.apply(picture, strength, generator).T[:, :, np.newaxis]

@@ -1,0 +1,179 @@
+"""`make inspect`: what is in a prepared data set, and what may be wrong with it.
+
+Writes a text, histograms, a contact sheet with labels, and contact sheets of near duplicates
+and of suspicious labels where there are any.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from service.ocr.recognizer import Recognizer
+from training.data.charts import draw_histograms, draw_pairs, draw_samples, draw_suspicions
+from training.data.dataset import Dataset, digest_of
+from training.data.inspection import MOST_COMPARED, SAME_PIXELS, Inspection, inspect
+from training.data.label_errors import (
+    CONFIDENT,
+    Opinion,
+    find_suspicious,
+    opinions_of,
+    read_opinions,
+)
+from training.data.split import FEWEST_SAMPLES, SPLITS
+from training.exceptions import DataError, reported
+
+_MOST_LINES = 30
+_RARE = 10
+
+
+def report(inspection: Inspection) -> str:
+    """The findings as text."""
+    sections = [_counts, _characters, _sizes, _duplicates, _suspicions]
+    return "\n\n".join("\n".join(section(inspection)) for section in sections) + "\n"
+
+
+def _counts(found: Inspection) -> Iterator[str]:
+    yield f"{len(found.samples)} pictures, digest {digest_of(found.samples)}"
+    if found.splits:
+        counts = Counter(found.splits.values())
+        yield "splits: " + ", ".join(f"{split} {counts[split]}" for split in SPLITS)
+    else:
+        yield f"too few to be split: training needs at least {FEWEST_SAMPLES}"
+    texts = Counter(sample.label for sample in found.samples)
+    repeated = [text for text, count in texts.items() if count > 1]
+    yield f"{len(texts)} different labels, {len(repeated)} of them on more than one picture"
+    yield "characters a label: " + ", ".join(
+        f"{length} × {count}" for length, count in sorted(found.lengths.items())
+    )
+
+
+def _characters(found: Inspection) -> Iterator[str]:
+    counts = found.characters.most_common()
+    yield f"{len(counts)} different characters:"
+    shown = counts if len(counts) <= 2 * _MOST_LINES else counts[:_MOST_LINES]
+    yield "  " + "  ".join(f"{_visible(symbol)} {count}" for symbol, count in shown)
+    if len(shown) < len(counts):
+        yield f"  … and {len(counts) - len(shown)} more"
+    rare = [_visible(symbol) for symbol, count in counts if count < _RARE]
+    if rare:
+        yield f"{len(rare)} of them less than {_RARE} times, which is hard to learn from: " + (
+            _listed(rare)
+        )
+    if found.unlearnable:
+        unlearnable = [_visible(symbol) for symbol in found.unlearnable]
+        yield f"{len(unlearnable)} in no training picture at all: {_listed(unlearnable)}"
+
+
+def _sizes(found: Inspection) -> Iterator[str]:
+    counts = found.sizes.most_common()
+    yield f"{len(counts)} different picture sizes; the most frequent is the model's:"
+    for (width, height), count in counts[:_RARE]:
+        yield f"  {width}×{height}: {count}"
+    if len(counts) > _RARE:
+        yield f"  … and {len(counts) - _RARE} more"
+
+
+def _duplicates(found: Inspection) -> Iterator[str]:
+    if found.compared < len(found.samples):
+        yield f"of the {len(found.samples)} pictures, {found.compared} were compared:"
+    same = sum(pair.correlation >= SAME_PIXELS for pair in found.pairs)
+    across = sum(pair.across for pair in found.pairs)
+    yield (
+        f"{len(found.pairs)} pairs of nearly equal pictures, {same} of them equal, "
+        f"{across} across splits"
+    )
+    # What spoils a figure first, then what contradicts itself.
+    order = sorted(
+        found.pairs, key=lambda pair: (not pair.across, pair.first.label == pair.second.label)
+    )
+    for pair in order[:_MOST_LINES]:
+        places = " and ".join(
+            f"{sample.source} ({sample.label}{', ' if split else ''}{split})"
+            for sample, split in zip((pair.first, pair.second), pair.splits, strict=True)
+        )
+        yield f"  {pair.correlation:.4f}  {places}"
+    if len(order) > _MOST_LINES:
+        yield f"  … and {len(order) - _MOST_LINES} more"
+    if found.flat:
+        yield f"{len(found.flat)} pictures without any contrast: " + _listed(
+            [sample.source for sample in found.flat]
+        )
+
+
+def _suspicions(found: Inspection) -> Iterator[str]:
+    if found.suspicions is None:
+        yield "suspicious labels: name a model, MODEL=models/captcha.onnx, to have them looked for"
+        return
+    yield (
+        f"{len(found.suspicions)} labels that a confidence of {CONFIDENT} or more contradicts, of "
+        f"{found.judged} that were judged"
+    )
+    for suspicion in found.suspicions[:_MOST_LINES]:
+        sample, opinion = suspicion.sample, suspicion.opinion
+        yield (
+            f"  {sample.source}: labelled {sample.label!r}, read as {opinion.text!r} with "
+            f"confidence {opinion.confidence:.3f}"
+        )
+    if len(found.suspicions) > _MOST_LINES:
+        yield f"  … and {len(found.suspicions) - _MOST_LINES} more"
+
+
+def _visible(symbol: str) -> str:
+    return symbol if symbol.isprintable() and not symbol.isspace() else f"U+{ord(symbol):04X}"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _MOST_LINES
+    return " ".join(names[:_MOST_LINES]) + (f" … and {more} more" if more > 0 else "")
+
+
+def write_report(dataset: Dataset, inspection: Inspection, folder: Path) -> str:
+    """Writes report.txt and the charts into a folder; gives the text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):
+        # A sheet of an earlier report would speak of what is no longer so.
+        if old.stem in ("histograms", "samples", "duplicates", "suspicious"):
+            old.unlink()
+    text = report(inspection)
+    (folder / "report.txt").write_text(text, encoding="utf-8")
+    draw_histograms(inspection, folder / "histograms.png")
+    draw_samples(dataset, inspection).save(folder / "samples.png")
+    if inspection.pairs:
+        draw_pairs(dataset, inspection).save(folder / "duplicates.png")
+    if inspection.suspicions:
+        draw_suspicions(dataset, inspection).save(folder / "suspicious.png")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.data.report", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
+    parser.add_argument("--model", type=Path, help="an exported model to judge the labels")
+    parser.add_argument(
+        "--readings", type=Path, help="or a table of what was read: sha256, text, confidence"
+    )
+    parser.add_argument("--compare", type=int, default=MOST_COMPARED, help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=Path("report/data"))
+    arguments = parser.parse_args()
+    with reported():
+        dataset = Dataset(arguments.data)
+        if not dataset.samples:
+            raise DataError(f"{arguments.data} holds no pictures.")
+        inspection = inspect(dataset, arguments.compare)
+        opinions: dict[str, Opinion] = {}
+        if arguments.model:
+            opinions |= opinions_of(Recognizer.load(arguments.model), dataset, inspection.samples)
+        if arguments.readings:
+            opinions |= read_opinions(arguments.readings)
+        if arguments.model or arguments.readings:
+            found = find_suspicious(inspection.samples, opinions)
+            judged = sum(sample.sha256 in opinions for sample in inspection.samples)
+            inspection = replace(inspection, suspicions=found, judged=judged)
+        print(write_report(dataset, inspection, arguments.out), end="")
+    print(f"\nwritten to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Whether confidences can be believed: calibration error, ranking, and the diagram of both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+
+from service.ocr.decoding.decoder import Reading
+
+BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Confidences, 0 to 1, and whether what they belong to was right, `(n,)` each."""
+
+    confidences: NDArray[np.float64]
+    right: NDArray[np.bool_]
+
+
+def judge_texts(labels: Sequence[str], readings: Sequence[Reading]) -> Judged:
+    """Texts, right where they equal their label."""
+    return Judged(
+        np.array([reading.confidence for reading in readings]),
+        np.array([r.text == label for label, r in zip(labels, readings, strict=True)], bool),
+    )
+
+
+def judge_characters(labels: Sequence[str], readings: Sequence[Reading]) -> Judged:
+    """Characters that were read, right where an alignment with the label keeps them."""
+    confidences: list[float] = []
+    right: list[bool] = []
+    for label, reading in zip(labels, readings, strict=True):
+        kept = [False] * len(reading.text)
+        for block in Levenshtein.opcodes(label, reading.text):
+            if block.tag == "equal":
+                kept[block.dest_start : block.dest_end] = [True] * (
+                    block.dest_end - block.dest_start
+                )
+        confidences += [character.confidence for character in reading.characters]
+        right += kept
+    return Judged(np.array(confidences), np.array(right, bool))
+
+
+def expected_calibration_error(judged: Judged, bins: int = BINS) -> float:
+    """ECE (Naeini et al. 2015): |confidence - share right| over equally wide bins, weighted.
+
+    Not a number where there is nothing to judge.
+    """
+    if not len(judged.right):
+        return float("nan")
+    places = np.minimum((judged.confidences * bins).astype(int), bins - 1)
+    gaps = np.bincount(places, judged.confidences - judged.right, bins)
+    return float(np.abs(gaps).sum() / len(judged.right))
+
+
+def area_under_roc(judged: Judged) -> float:
+    """AUROC: how often a right one is surer than a wrong one, ties counting half.
+
+    Not a number where all are right or all are wrong.
+    """
+    right = np.sort(judged.confidences[judged.right])
+    wrong = judged.confidences[~judged.right]
+    if not len(right) or not len(wrong):
+        return float("nan")
+    below = np.searchsorted(right, wrong, "left")
+    not_above = np.searchsorted(right, wrong, "right")
+    surer = (2 * len(right) - below - not_above).sum() / 2
+    return float(surer / (len(right) * len(wrong)))
+
+
+def figures_of(judged: Judged) -> dict[str, float]:
+    """How many, how many of them right, ECE and AUROC."""
+    return {
+        "count": len(judged.right),
+        "right": int(judged.right.sum()),
+        "ece": expected_calibration_error(judged),
+        "auroc": area_under_roc(judged),
+    }
+
+
+def report_of(judged: dict[str, Judged]) -> str:
+    """A line of figures for each kind."""
+    lines = []
+    for kind, values in judged.items():
+        figures = figures_of(values)
+        lines.append(
+            f"confidence of {kind}: {figures['right']}/{figures['count']} right, "
+            f"ECE {figures['ece']:.4f}, AUROC {figures['auroc']:.4f}"
+        )
+    return "\n".join(lines)
+
+
+def draw_diagram(judged: dict[str, Judged], path: Path) -> None:
+    """Draws, for each kind, how often what has some confidence is right, and how many have it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, rows = plt.subplots(
+        2, len(judged), figsize=(4.2 * len(judged), 5), layout="constrained",
+        height_ratios=(3, 1), sharex=True, squeeze=False,
+    )  # fmt: skip
+    edges = np.linspace(0, 1, BINS + 1)
+    for (kind, values), diagram, histogram in zip(judged.items(), *rows, strict=True):
+        places = np.minimum((values.confidences * BINS).astype(int), BINS - 1)
+        counts = np.bincount(places, minlength=BINS)
+        filled = counts > 0
+        means = np.bincount(places, values.confidences, BINS)[filled] / counts[filled]
+        shares = np.bincount(places, values.right, BINS)[filled] / counts[filled]
+        diagram.plot((0, 1), (0, 1), color="#888888", linewidth=1)
+        diagram.plot(means, shares, "o-", color="#4477aa")
+        ece = expected_calibration_error(values)
+        diagram.set(title=f"{kind}: ECE {ece:.4f}", ylabel="share right", ylim=(-0.02, 1.02))
+        histogram.bar(edges[:-1], counts, 1 / BINS, align="edge", color="#4477aa", log=counts.any())
+        histogram.set(xlabel="confidence", ylabel="how many")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,159 @@
+"""`make compare`: exported models side by side: parameters, time, clean and robust exact match.
+
+The models take turns picture by picture while their time is measured, so that a machine that is
+busy with something else slows all of them alike; their ratio is what to go by.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from rich.progress import track
+
+from service.ocr.recognizer import Recognizer
+from training.augmentation.conditions import CONDITIONS
+from training.data.dataset import Dataset, Sample
+from training.data.split import SPLITS
+from training.evaluation.robustness import figures_of, read_condition, summarize
+from training.evaluation.target import samples_of
+from training.exceptions import RunError, reported
+from training.fit.runs import Run
+
+_TIMED_PICTURES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A model, the pictures that it was not trained on, and what is known about it."""
+
+    path: Path
+    architecture: str
+    parameters: int
+    recognizer: Recognizer
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was measured of a model; times are CPU milliseconds a picture."""
+
+    contestant: Contestant
+    milliseconds: float
+    clean: dict[str, Any]
+    robust: dict[str, Any]
+
+
+def contestant_of(path: Path, dataset: Dataset, runs: Path, split: str) -> Contestant:
+    """Opens a model.
+
+    Raises:
+        ModelError: it cannot be used.
+        DataError: nothing tells which pictures it was not trained on.
+    """
+    recognizer = Recognizer.load(path)
+    run = Run(runs / recognizer.metadata.training_run)
+    if not run.folder.exists() and path.resolve().parent.name == run.name:
+        # A run's own export, wherever the run is.
+        run = Run(path.resolve().parent)
+    try:
+        architecture = run.config.architecture
+    except RunError:
+        architecture = "–"
+    samples = samples_of(split, dataset, recognizer, run)
+    graph = onnx.load(path).graph
+    return Contestant(path, architecture, parameters_of(graph), recognizer, samples)
+
+
+def parameters_of(graph: onnx.GraphProto) -> int:
+    """The numbers that were trained, as far as a graph still has them.
+
+    Normalisations have become part of the convolutions before them.
+    """
+    sizes = {
+        weights.name: int(np.prod(weights.dims))
+        for weights in graph.initializer
+        if weights.data_type == onnx.TensorProto.FLOAT and weights.dims
+    }
+    # ONNX has two biases where Keras has one.
+    biases = sum(sizes[node.input[3]] // 2 for node in graph.node if node.op_type == "LSTM")
+    return sum(sizes.values()) - biases
+
+
+def time_of(contestants: Sequence[Contestant], dataset: Dataset, rounds: int) -> list[float]:
+    """CPU milliseconds of one picture through each model, the median over pictures and rounds."""
+    batches = []
+    for one in contestants:
+        size = one.recognizer.metadata.width, one.recognizer.metadata.height
+        batches.append(dataset.tensors(one.samples[:_TIMED_PICTURES], *size))
+    times: list[list[float]] = [[] for _ in contestants]
+    for _ in range(rounds):
+        for number in range(max(map(len, batches))):
+            for one, tensors, measured in zip(contestants, batches, times, strict=True):
+                place = number % len(tensors)
+                started = time.thread_time()
+                one.recognizer.infer(tensors[place : place + 1])
+                measured.append(1000 * (time.thread_time() - started))
+    return [statistics.median(measured) for measured in times]
+
+
+def measure(contestants: Sequence[Contestant], dataset: Dataset, rounds: int) -> list[Row]:
+    """Times all models and reads every condition with each."""
+    rows = []
+    times = time_of(contestants, dataset, rounds)
+    for one, milliseconds in zip(contestants, times, strict=True):
+        figures = [
+            figures_of(condition, read_condition(one.recognizer, dataset, one.samples, condition))
+            for condition in track(CONDITIONS, description=str(one.path))
+        ]
+        clean = next(row for row in figures if row["family"] == "clean")
+        rows.append(Row(one, milliseconds, clean, summarize(figures)))
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table; times also as ratios to the first row's."""
+    lines = [
+        "| model | architecture | parameters | CPU-ms a picture | ratio | clean | robust mean "
+        "| robust minimum |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        one = row.contestant
+        lines.append(
+            f"| {one.recognizer.metadata.version} | {one.architecture} | {one.parameters:,} "
+            f"| {row.milliseconds:.2f} | {row.milliseconds / rows[0].milliseconds:.2f} "
+            f"| {row.clean['exact']}/{row.clean['pictures']} | {row.robust['mean']:.4f} "
+            f"| {row.robust['minimum']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluation.compare", description=__doc__
+    )
+    parser.add_argument("models", nargs="+", type=Path, help="exported models")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="test")
+    parser.add_argument("--rounds", type=int, default=20, help="default: %(default)s")
+    arguments = parser.parse_args()
+    with reported():
+        dataset = Dataset(arguments.data)
+        contestants = [
+            contestant_of(path, dataset, arguments.runs, arguments.split)
+            for path in arguments.models
+        ]
+        rows = measure(contestants, dataset, arguments.rounds)
+    print(table(rows))
+    print(f"\nsplit {arguments.split}, {len(CONDITIONS)} conditions of training/conditions.py")
+
+
+if __name__ == "__main__":
+    main()

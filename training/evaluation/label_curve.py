@@ -1,0 +1,118 @@
+"""`make label-curve`: how well a model reads that was trained on so many labelled pictures.
+
+Every number of labels is trained with several seeds, which choose the pictures too. A command
+that was interrupted goes on where it was when called again.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from training.data.dataset import Dataset, digest_of
+from training.data.split import split_by_content
+from training.evaluation.metrics import exact_matches, wilson_interval
+from training.evaluation.sweep import read_held_out, trained
+from training.evaluation.sweep_tables import LABEL_CURVE, label_table, write_summary
+from training.exceptions import reported
+from training.fit.config import TrainConfig, add_config_options, config_of
+from training.fit.datamodule import labelled_samples
+from training.fit.warm_start import with_start_found
+
+LABELS = (25, 50, 100, 200, 400, 832)
+SEEDS = 3
+
+
+def settings_at(config: TrainConfig, labels: int, seed: int) -> TrainConfig:
+    """The settings of one run of the curve."""
+    return replace(config, name=f"{labels}-labels-{seed}", labels=labels, seed=seed)
+
+
+def measure(
+    config: TrainConfig, labels: Sequence[int], seeds: int, runs: Path
+) -> list[dict[str, Any]]:
+    """A row for each number of labels: the exact matches of every seed, and their interval.
+
+    The interval is Wilson's over the readings of all seeds; the same pictures are read by each, so
+    it says nothing of other pictures than one seed's does, but of the choice of labels.
+    """
+    dataset = Dataset(Path(config.data))
+    # Before hours of training with fewer: whether there are as many.
+    labelled_samples(settings_at(config, max(labels), 1), split_by_content(dataset.samples))
+    rows = []
+    for count in labels:
+        exact, pictures = [], 0
+        for seed in range(1, seeds + 1):
+            run = trained(settings_at(config, count, seed), runs)
+            results = read_held_out(run, dataset)
+            exact.append(exact_matches(result.pair for result in results))
+            pictures = len(results)
+            print(f"{count} labels, seed {seed}: {exact[-1]}/{pictures}", flush=True)
+        low, high = wilson_interval(sum(exact), pictures * seeds)
+        rows.append(
+            {
+                "labels": count,
+                "pictures": pictures,
+                "exact": exact,
+                "exact_match": sum(exact) / (pictures * seeds),
+                "exact_match_interval": [low, high],
+            }
+        )
+    return rows
+
+
+def draw_curve(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draws the mean with its interval over the number of labels, and a dot for each seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    labels = [row["labels"] for row in rows]
+    low, high = zip(*(row["exact_match_interval"] for row in rows), strict=True)
+    axes.fill_between(labels, low, high, color="#4477aa", alpha=0.2, label="95 % interval")
+    axes.plot(labels, [row["exact_match"] for row in rows], color="#4477aa", label="mean")
+    for row in rows:
+        shares = [exact / row["pictures"] for exact in row["exact"]]
+        axes.plot([row["labels"]] * len(shares), shares, "o", color="#cc3311", markersize=4)
+    axes.set_xscale("log")
+    axes.set_xticks(labels, [str(count) for count in labels])
+    axes.minorticks_off()
+    axes.set(xlabel="labelled pictures", ylabel="exact match on the test split")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluation.label_curve", description=__doc__
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/label-curve"))
+    parser.add_argument("--charts", type=Path, default=Path("models"), help="default: %(default)s")
+    parser.add_argument("--counts", type=int, nargs="+", default=LABELS, help="of labels")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="default: %(default)s")
+    add_config_options(parser)
+    arguments = parser.parse_args()
+    with reported():
+        config = with_start_found(config_of(arguments), arguments.runs.parent)
+        rows = measure(config, arguments.counts, arguments.seeds, arguments.runs)
+        test = _test_digest(config, arguments.counts[0], arguments.runs)
+    summary = {"started_from": config.init_from, "test_digest": test, "rows": rows}
+    written = write_summary(arguments.charts / LABEL_CURVE, summary)
+    chart = written.with_suffix(".png")
+    draw_curve(rows, chart)
+    print(label_table(rows))
+    print(f"written to {written} and {chart.name}")
+
+
+def _test_digest(config: TrainConfig, labels: int, runs: Path) -> str:
+    """The digest of the pictures that were read."""
+    return digest_of(trained(settings_at(config, labels, 1), runs).split("test"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Runs that belong together: trains those of a series that are missing, and reads with each."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import keras
+
+from service.ocr.decoding.ctc import CtcCodec
+from service.ocr.decoding.decoder import Decoder
+from training.data.dataset import Dataset, digest_of
+from training.evaluation.evaluate import Result
+from training.exceptions import ConfigError, RunError
+from training.fit.config import TrainConfig
+from training.fit.runs import Run
+from training.fit.train import train
+from training.models.registry import build_model
+
+
+def trained(config: TrainConfig, runs: Path) -> Run:
+    """The finished run of these settings and data; trains or resumes it where there is none.
+
+    So a series that was interrupted goes on where it was when its command is called again.
+    """
+    digest = digest_of(Dataset(Path(config.data)).samples)
+    for folder in sorted(runs.glob("*/")):
+        run = Run(folder)
+        with suppress(RunError, ConfigError):
+            if run.finished and run.config == config and run.facts.data_digest == digest:
+                return run
+    # Graphs of the models before would pile up.
+    keras.backend.clear_session()
+    return train(config, runs)
+
+
+def read_held_out(run: Run, dataset: Dataset) -> list[Result]:
+    """The samples of a run's own test split, as its kept weights read them, not calibrated."""
+    facts = run.facts
+    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    model = build_model(run.config.architecture, facts.width, facts.height, codec.classes)
+    model.load_weights(run.best_weights)
+    samples = run.split("test")
+    probabilities = model.predict(
+        dataset.tensors(samples, facts.width, facts.height), batch_size=64, verbose=0
+    )
+    readings = map(Decoder(codec).decode, probabilities)
+    return [Result(*both) for both in zip(samples, readings, strict=True)]

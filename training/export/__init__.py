@@ -1,0 +1,1 @@
+"""Exports a run to ONNX, with calibration and checks."""

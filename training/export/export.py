@@ -1,0 +1,197 @@
+"""`make export-onnx`: turns a run into the ONNX file that the service loads.
+
+The old model is replaced only by a file that was opened through the service's own recognizer
+and reads the test split exactly as the Keras model does.
+"""
+
+import os
+
+# A GPU's fused LSTM kernels have no ONNX counterpart: the export must not see one.
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+
+from service.ocr.decoding.calibration import Calibration
+from service.ocr.decoding.ctc import CtcCodec
+from service.ocr.exceptions import OcrError
+from service.ocr.metadata import GoldenPicture, ModelMetadata
+from service.ocr.preprocessing import preprocess
+from service.ocr.recognizer import Recognizer
+from training.data.dataset import Dataset
+from training.evaluation.evaluate import read_samples_with, summarize
+from training.exceptions import ExportError, reported
+from training.export.calibrate import distorted_probabilities, fit_calibration
+from training.export.checks import BATCH_SIZES, check_graph, check_parity, count_bidirectional
+from training.export.onnx_file import write_model
+from training.fit.runs import Run
+from training.models.crnn import OUTPUT_LAYER
+from training.models.registry import build_model
+from training.synthetic.generate import generate
+
+OPSET = 18
+_MOST_COMPARED = 2000
+_GOLDEN_PICTURES = 3
+_GOLDEN_CANDIDATES = 32
+
+
+def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
+    """Exports a run's best weights to `destination`, if every check holds.
+
+    Returns:
+        The metadata of the new model.
+
+    Raises:
+        ExportError: a check failed; `destination` is as it was.
+    """
+    facts = run.facts
+    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    # Without dropout, which inference has no use for, and whose random state tf2onnx trips over.
+    architecture = run.config.architecture
+    trained = build_model(architecture, facts.width, facts.height, codec.classes)
+    trained.load_weights(run.best_weights, skip_mismatch=False)
+    model = keras.Model(trained.input, trained.get_layer(OUTPUT_LAYER).output)
+    graph = convert(model)
+    check_graph(graph, bidirectional_layers=count_bidirectional(model))
+    digest = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
+    metadata = ModelMetadata(
+        name=run.config.name,
+        version=f"{run.name[:15]}-{digest[:8]}",
+        alphabet=facts.alphabet,
+        blank_index=codec.blank_index,
+        width=facts.width,
+        height=facts.height,
+        input_name=graph.graph.input[0].name,
+        output_name=graph.graph.output[0].name,
+        training_run=run.name,
+        data_digest=facts.data_digest,
+        calibration=Calibration(),
+        figures={},
+        golden=choose_golden(model, codec, facts.width, facts.height, _label_lengths(run)),
+    )
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    temporary = destination.with_name(f".{destination.name}.tmp")
+    try:
+        write_model(graph, metadata, temporary)
+        _check_on_test_split(temporary, model, run, dataset)
+        metadata = replace(metadata, calibration=_calibrated(temporary, run, dataset))
+        write_model(graph, metadata, temporary)
+        metadata = replace(metadata, figures=_test_figures(temporary, run, dataset))
+        write_model(graph, metadata, temporary)
+        Recognizer.load(temporary).verify()
+        temporary.replace(destination)
+    except OcrError as error:
+        raise ExportError(f"the service could not use the exported model: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return metadata
+
+
+def convert(model: keras.Model) -> onnx.ModelProto:
+    """The model as an ONNX graph with a free batch size."""
+    image = model.inputs[0]
+    signature = [tf.TensorSpec((None, *image.shape[1:]), tf.float32, name="image")]
+    graph: onnx.ModelProto
+    graph, _ = tf2onnx.convert.from_keras(model, input_signature=signature, opset=OPSET)
+    return graph
+
+
+def choose_golden(
+    model: keras.Model, codec: CtcCodec, width: int, height: int, lengths: Sequence[int]
+) -> tuple[GoldenPicture, ...]:
+    """Generated pictures of the model's own kind, and what the Keras model reads in them.
+
+    Those that it reads right and surely are preferred: on them, another processor's rounding
+    changes nothing, and another text means that the model or its runtime is broken.
+    """
+    drawings = list(generate(_GOLDEN_CANDIDATES, codec.alphabet, lengths, width, height, seed=0))
+    pictures = [drawing.png() for drawing in drawings]
+    tensors = np.stack([preprocess(picture, width, height) for picture in pictures])
+    probabilities = model.predict(tensors, verbose=0)
+    texts = [codec.decode(picture) for picture in probabilities]
+    ranked = sorted(
+        range(len(drawings)),
+        key=lambda i: (texts[i] == drawings[i].text, probabilities[i].max(axis=1).min()),
+        reverse=True,
+    )
+    return tuple(GoldenPicture(pictures[i], texts[i]) for i in ranked[:_GOLDEN_PICTURES])
+
+
+def _label_lengths(run: Run) -> list[int]:
+    return [len(sample.label) for sample in run.split("train")]
+
+
+def _check_on_test_split(path: Path, model: keras.Model, run: Run, dataset: Dataset) -> None:
+    """Compares Keras and ONNX on the test split, or on much of a large one."""
+    recognizer = Recognizer.load(path)
+    samples = run.split("test")[:_MOST_COMPARED]
+    tensors = dataset.tensors(samples, run.facts.width, run.facts.height)
+    expected = model.predict(tensors, verbose=0)
+    for batch_size in BATCH_SIZES:
+        check_parity(recognizer, tensors, expected, batch_size)
+
+
+def _calibrated(path: Path, run: Run, dataset: Dataset) -> Calibration:
+    recognizer = Recognizer.load(path)
+    samples = run.split("validation")
+    augmentation = run.config.augmentation
+    measured = distorted_probabilities(recognizer, dataset, samples, augmentation)
+    return fit_calibration(recognizer, *measured)
+
+
+def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, object]:
+    results = read_samples_with(Recognizer.load(path), dataset, run.split("test"))
+    return {"split": "test"} | summarize(results)
+
+
+def compare(old: ModelMetadata | None, new: ModelMetadata) -> str:
+    """The old and the new model's own held-out figures, side by side."""
+    models = [model for model in (old, new) if model is not None]
+    rows = [["", *["old", "new"][-len(models) :]]]
+    for name in ("version", "training_run", "alphabet"):
+        rows.append([name, *(str(getattr(model, name)) for model in models)])
+    rows.append(["picture size", *(f"{model.width}×{model.height}" for model in models)])
+    for name in ("split", "pictures", "exact", "exact_match", "exact_match_interval", "cer"):
+        rows.append([name, *(str(model.figures.get(name, "–")) for model in models)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _metadata_of(path: Path) -> ModelMetadata | None:
+    try:
+        return Recognizer.load(path).metadata
+    except OcrError:
+        return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.export.export", description=__doc__)
+    parser.add_argument("run", nargs="?", help="a run's name or folder; default: the newest one")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--data", type=Path, help="default: the data set that the run names")
+    parser.add_argument("--out", type=Path, default=Path("models/captcha.onnx"))
+    arguments = parser.parse_args()
+    with reported():
+        run = Run.find(arguments.runs, arguments.run)
+        dataset = Dataset(arguments.data or Path(run.config.data))
+        old = _metadata_of(arguments.out)
+        print(f"exporting {run.folder} to {arguments.out}")
+        new = export(run, dataset, arguments.out)
+    print(compare(old, new))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What a model was made from, and by which commands, in words."""
+
+from pathlib import Path
+
+from training.exceptions import RunError
+from training.fit.config import RECIPES, TrainConfig, load_config
+from training.fit.runs import Run
+
+
+def fitted_to(config: TrainConfig) -> str:
+    """The pictures that a model was fitted to, and how its epoch was chosen."""
+    splits = "the training split"
+    choice = "the validation split chose the epoch"
+    if config.keep_last:
+        choice = "the last epoch was kept"
+    if config.train_on_validation:
+        splits = "the training and the validation split"
+        choice = "the last epoch was kept, and confidences were calibrated on the validation split"
+    if config.generated:
+        splits += f", and to {config.generated} generated pictures (`training/synthetic.py`)"
+    return f"{splits}; {choice}"
+
+
+def settings_of(config: TrainConfig) -> str:
+    """The settings as TOML, but for the amounts of the augmentation, which are many."""
+    return "".join(line for line in config.lines() if not line.startswith("augmentation."))
+
+
+def commands_of(run: Run, runs: Path) -> str:
+    """The command that trained a run, after those that trained what it started from."""
+    config = run.config
+    if config.init_from:
+        recipe = "few" if config.keep_last else "refine"
+    elif config.pretrain:
+        recipe = "pretrain"
+    else:
+        recipe = "robust" if config.strength else "seed"
+    arguments = _arguments(config, recipe)
+    if not config.init_from:
+        return f"`make data && make train RECIPE={recipe}{arguments}`"
+    command = f"`make train RECIPE={recipe} FINETUNE={config.init_from}{arguments}`"
+    before = commands_of_start(config, runs)
+    return f"{before}, then {command}" if before else command
+
+
+def commands_of_start(config: TrainConfig, runs: Path) -> str:
+    """The commands that trained what a run starts from; empty where no run here tells."""
+    try:
+        return commands_of(Run.find(runs, config.init_from), runs)
+    except RunError:
+        return ""
+
+
+def _arguments(config: TrainConfig, recipe: str) -> str:
+    """What was asked for besides the recipe, as it stands today."""
+    own, usual = (c.by_name() for c in (config, load_config(RECIPES / f"{recipe}.toml", {})))
+    options = [
+        f"--{key.replace('_', '-')} {str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in own.items()
+        if key != "init_from" and value != usual[key]
+    ]
+    return f' ARGS="{" ".join(options)}"' if options else ""

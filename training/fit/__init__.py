@@ -1,0 +1,1 @@
+"""Fits a model: configuration, training loop, checkpoints, warm start."""

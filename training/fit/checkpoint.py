@@ -1,0 +1,97 @@
+"""Where a training stands: what has to survive a kill, and what follows from it."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Self
+
+import keras
+
+from training.fit.config import TrainConfig
+from training.fit.ema import averaged
+from training.fit.runs import Run
+
+
+def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[bool]:
+    """Whether the watched figure became lower, for every epoch of which that can be asked.
+
+    A CTC model first emits nothing but blanks, for a number of epochs that depends on the data
+    and on chance; this plateau is no reason to give up, and its epochs are passed over.
+    """
+    lowest = float("inf")
+    for figures in history:
+        gained = figures[monitor] < lowest
+        if gained or figures["val_cer"] < 1:
+            yield gained
+        lowest = min(lowest, figures[monitor])
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where the loop stands after an epoch."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    epochs_without_gain: int = 0
+    clean_epochs: int | None = None
+    """Epochs until the clean pictures were read; None before."""
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def record(self, figures: dict[str, float], config: TrainConfig) -> None:
+        """Takes in the figures of one more epoch."""
+        self.epoch += 1
+        self.history.append({"epoch": self.epoch} | figures)
+        if self.clean_epochs is None and figures["val_clean_exact_match"] >= config.clean_until:
+            self.clean_epochs = self.epoch
+        self.epochs_without_gain = 0
+        for gained in gains(self.history, config.monitor):
+            self.epochs_without_gain = 0 if gained else self.epochs_without_gain + 1
+        # Of epochs with equal CER, the one with the lowest loss is kept.
+        key = (config.monitor, "val_loss")
+        best = min(self.history, key=lambda row: [row[name] for name in key])
+        if config.keep_last or config.train_on_validation:
+            # Of pictures that were trained on, no figure says which epoch reads others best.
+            best, self.epochs_without_gain = self.history[-1], 0
+        self.best_epoch, self.best_loss = int(best["epoch"]), best["val_loss"]
+
+    def aligned(self, config: TrainConfig) -> bool:
+        """Whether the next epoch is taught where characters are."""
+        return self.epoch < config.aligned_epochs
+
+    def strength(self, config: TrainConfig) -> float | None:
+        """How strongly the next epoch's pictures are distorted; None: clean pictures alone.
+
+        Distortions from the first step would keep CTC on its plateau of blanks; so pictures
+        stay clean until they are read, and then the strength rises.
+        """
+        if self.clean_epochs is None or not config.strength or self.aligned(config):
+            return None
+        rise = (self.epoch + 1 - self.clean_epochs) / config.ramp_epochs
+        return config.strength * min(1.0, rise)
+
+    def save(self, run: Run, model: keras.Model) -> None:
+        """Stores the epoch so that a kill at any moment leaves a run that resumes."""
+        model.save_weights(run.epoch_weights(self.epoch))
+        if self.best_epoch == self.epoch:
+            temporary = run.folder / ".best.weights.h5"
+            with averaged(model):
+                model.save_weights(temporary)
+            temporary.replace(run.best_weights)  # at once: what was half written would be exported
+        with (run.folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
+            # A run that an older version began has fewer figures in its first rows.
+            writer = csv.DictWriter(file, list(self.history[-1]))
+            writer.writeheader()
+            writer.writerows(self.history)
+        run.save_progress(asdict(self))
+        run.epoch_weights(self.epoch - 1).unlink(missing_ok=True)
+
+    @classmethod
+    def restore(cls, run: Run, model: keras.Model) -> Self:
+        """The progress of an interrupted run, its weights put into the model; else a new one."""
+        saved = run.load_progress()
+        if saved is None:
+            return cls(clean_epochs=None if run.config.clean_until else 0)
+        progress = cls(**saved)
+        model.load_weights(run.epoch_weights(progress.epoch))
+        return progress

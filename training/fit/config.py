@@ -1,0 +1,229 @@
+"""The settings of one training run: a TOML file, every key of which is also an option."""
+
+import argparse
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from training.augmentation.augmentation import Augmentation
+from training.data.split import FOLDS
+from training.exceptions import ConfigError
+from training.settings import setting
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """The defaults are the recipe of the Keras example that the model comes from."""
+
+    name: str = setting("captcha", "the model's name, and the end of the run folder's")
+    data: str = setting("data", "the data set that `make data` wrote")
+    seed: int = setting(42, "of weights, order, dropout, distortions and generated pictures")
+    architecture: str = setting("crnn", "which model is trained", ("crnn", "residual-crnn"))
+    width: int = setting(0, "picture width in pixels; 0: the most frequent in the data")
+    height: int = setting(0, "picture height, likewise")
+    init_from: str = setting(
+        "", "a run or exported model to begin with the weights of; layers that differ start anew"
+    )
+    epochs: int = setting(100, "at most this many passes over the training pictures")
+    batch_size: int = setting(16, "pictures per step")
+    steps_per_epoch: int = setting(0, "steps of an epoch; 0: as many as show every picture once")
+    memory: float = setting(
+        1024.0, "MiB for decoded pictures; those of larger sets are read when they are needed"
+    )
+    learning_rate: float = setting(0.001, "of Adam")
+    schedule: str = setting(
+        "constant", "how the learning rate falls", ("constant", "cosine", "plateau")
+    )
+    warmup_steps: int = setting(0, "steps in which the learning rate first rises from 0")
+    plateau_patience: int = setting(5, "epochs without a lower figure after which plateau lowers")
+    plateau_factor: float = setting(0.5, "by which plateau then multiplies the learning rate")
+    dropout: float = setting(0.2, "share of features dropped: after dense1, or in every block")
+    lstm_dropout: float = setting(0.25, "share of the LSTMs' inputs dropped")
+    average: float = setting(
+        0.0, "momentum of a running average of the weights, which is validated and kept; 0: none"
+    )
+    monitor: str = setting("val_loss", "the figure that is to fall", ("val_loss", "val_cer"))
+    patience: int = setting(10, "stop after this many epochs without a lower figure")
+    keep_last: bool = setting(False, "keep the last epoch rather than that of the lowest figure")
+    labels: int = setting(0, "labelled pictures to use, drawn by the seed; 0: all that train")
+    shown: int = setting(
+        0, "labelled pictures an epoch is to have; fewer are repeated to about so many"
+    )
+    fold: int = setting(10, "which tenth of the pictures is the test split, 1 to 10")
+    pretrain: bool = setting(
+        False, "train on generated pictures alone; labelled ones show what to draw"
+    )
+    train_on_validation: bool = setting(
+        False, "train on the validation split too; the last epoch is then kept, not the best"
+    )
+    aligned_epochs: int = setting(
+        0, "first epochs, which are taught where the characters of generated pictures are"
+    )
+    strength: float = setting(0.0, "of distortions, 0 to 1; 0 leaves pictures as they are")
+    clean_until: float = setting(0.5, "pictures stay clean until this share is read exactly")
+    ramp_epochs: int = setting(15, "epochs in which the strength then rises from 0")
+    generated: int = setting(0, "generated pictures that join the distorted ones")
+    backgrounds: int = setting(0, "pictures without text that join them, new ones every epoch")
+    precision: str = setting(
+        "auto", "of the layers; auto: mixed on a GPU", ("auto", "float32", "mixed")
+    )
+    xla: str = setting(
+        "auto", "compile the step by XLA; auto: as Keras decides, on a GPU", ("auto", "on", "off")
+    )
+    export: bool = setting(True, "export the run to ONNX, into its folder, when it is finished")
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for key, low in _AT_LEAST.items():
+            if getattr(self, key) < low:
+                raise ConfigError(f"{key} is {getattr(self, key)}; it must be at least {low}.")
+        for key in ("dropout", "lstm_dropout", "average"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ConfigError(
+                    f"{key} is {getattr(self, key)}; it must be at least 0 and below 1."
+                )
+        for key in ("strength", "clean_until", "plateau_factor"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
+        if not 1 <= self.fold <= FOLDS:
+            raise ConfigError(f"fold is {self.fold}; it must be 1 to {FOLDS}.")
+        for name, item in _settings():
+            choices = item.metadata["choices"]
+            if choices and getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; it must be {' or '.join(choices)}."
+                )
+        if self.learning_rate <= 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}; it must be above 0.")
+        for name, amount in asdict(self.augmentation).items():
+            if amount < 0:
+                raise ConfigError(f"augmentation.{name} is {amount}; it must be at least 0.")
+
+    def by_name(self) -> dict[str, object]:
+        """Every setting by its dotted name."""
+        values = asdict(self)
+        table = values.pop("augmentation")
+        return values | {f"augmentation.{key}": value for key, value in table.items()}
+
+    def lines(self) -> list[str]:
+        """The settings as TOML, a line each."""
+        # The JSON of a string, number or truth value is its TOML too.
+        return [f"{name} = {json.dumps(value)}\n" for name, value in self.by_name().items()]
+
+    def save(self, path: Path) -> None:
+        """Writes the settings as TOML."""
+        path.write_text("".join(self.lines()), encoding="utf-8")
+
+
+_AT_LEAST = {
+    "width": 0,
+    "height": 0,
+    "aligned_epochs": 0,
+    "generated": 0,
+    "backgrounds": 0,
+    "labels": 0,
+    "shown": 0,
+    "steps_per_epoch": 0,
+    "memory": 0,
+    "epochs": 1,
+    "batch_size": 1,
+    "patience": 1,
+    "plateau_patience": 1,
+    "warmup_steps": 0,
+    "ramp_epochs": 1,
+}
+
+_TYPE_NAMES: dict[Any, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+
+
+def _settings() -> Iterator[tuple[str, "dataclasses.Field[Any]"]]:
+    """Every setting with its dotted name."""
+    for item in fields(TrainConfig):
+        if item.name != "augmentation":
+            yield item.name, item
+    for item in fields(Augmentation):
+        yield f"augmentation.{item.name}", item
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
+    """The settings of a TOML file, if one is given, with `overrides` by dotted name on top.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown or of another type.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+        table = loaded.pop("augmentation", {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: augmentation is {table!r}; it must be a table.")
+        if isinstance(cosine := loaded.get("cosine"), bool):
+            # Runs from before there were other schedules.
+            del loaded["cosine"]
+            loaded.setdefault("schedule", "cosine" if cosine else "constant")
+        values = loaded | {f"augmentation.{key}": value for key, value in table.items()}
+        values = {key: _checked(path, key, value) for key, value in values.items()}
+    values |= overrides
+    prefix = "augmentation."
+    inner = {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
+    outer = {key: v for key, v in values.items() if not key.startswith(prefix)}
+    return TrainConfig(**outer, augmentation=Augmentation(**inner))
+
+
+def _checked(path: Path, key: str, value: Any) -> Any:
+    types = {name: item.type for name, item in _settings()}
+    if key not in types:
+        near = difflib.get_close_matches(key, types, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(types)}."
+        raise ConfigError(f"{path}: unknown setting {key}; {hint}")
+    if types[key] is float and type(value) is int:
+        return float(value)
+    if type(value) is not types[key]:
+        raise ConfigError(f"{path}: {key} is {value!r}; it must be {_TYPE_NAMES[types[key]]}.")
+    return value
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Gives the parser `--config` and one option per setting, absent unless passed."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="a TOML file of the settings below; a default is that of a setting it leaves out",
+    )
+    for name, item in _settings():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            type=_truth if item.type is bool else item.type,
+            default=argparse.SUPPRESS,
+            choices=item.metadata["choices"] or None,
+            help=f"{item.metadata['help']} (default: {item.default})",
+        )
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text == "true"
+
+
+def config_of(arguments: argparse.Namespace) -> TrainConfig:
+    """The settings that a command line asks for."""
+    names = {name for name, _ in _settings()}
+    overrides = {key: value for key, value in vars(arguments).items() if key in names}
+    return load_config(arguments.config, overrides)

@@ -1,0 +1,97 @@
+"""What a run trains and validates on: labelled pictures, generated ones, or few of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.ocr.decoding.ctc import CtcCodec
+from training.data.dataset import Dataset, Sample
+from training.exceptions import ConfigError
+from training.fit.config import TrainConfig
+from training.fit.loader import Examples, Feed, generated_examples, labelled_examples
+
+_DISTORTED_COPIES = 1
+"""Of every validation picture, where training distorts its own."""
+
+_PRETRAINING_VALIDATION = 100
+"""Generated pictures that a pretraining is validated on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The feed of the epochs, and what is validated: `clean` pictures, then distorted copies."""
+
+    feed: Feed
+    aligned: Feed | None
+    """Of the first epochs, if those are taught where characters are."""
+    validation: Examples
+    clean: int
+
+
+def gather(
+    config: TrainConfig,
+    dataset: Dataset,
+    splits: Mapping[str, Sequence[Sample]],
+    size: tuple[int, int],
+    codec: CtcCodec,
+) -> Material:
+    """Reads and draws what the settings ask for.
+
+    Args:
+        size: width and height of the model's pictures.
+
+    Raises:
+        DataError: a picture cannot be read, or a label not be emitted.
+        ConfigError: the settings ask for nothing to train on.
+    """
+    chosen = labelled_samples(config, splits)
+    labelled = labelled_examples(dataset, chosen, *size, codec, config.memory)
+    generated = None
+    if config.generated:
+        generated = generated_examples(labelled, config.generated, codec, config.seed)
+    elif config.pretrain or config.aligned_epochs:
+        raise ConfigError("generated is 0; how many pictures are to be generated and trained on?")
+    if config.pretrain and generated:
+        # The labelled pictures show the manner, and are not trained on.
+        training: Examples = generated
+        rough: Examples = generated
+        validation: Examples = generated_examples(
+            labelled, _PRETRAINING_VALIDATION, codec, config.seed + 1
+        )
+    else:
+        training = labelled.repeated(max(1, round(config.shown / len(chosen))))
+        rough = training + generated if generated else training
+        validation = labelled_examples(dataset, splits["validation"], *size, codec, config.memory)
+    clean = len(validation.texts)
+    if config.strength:
+        validation += validation.distorted(config.augmentation, _DISTORTED_COPIES, config.seed)
+
+    def feed(clean: Examples, rough: Examples) -> Feed:
+        return Feed(
+            clean, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed,
+            config.steps_per_epoch,
+        )  # fmt: skip
+
+    aligned = None
+    if config.aligned_epochs and generated:
+        aligned = feed(generated.aligned(), generated.aligned())
+    return Material(feed(training, rough), aligned, validation, clean)
+
+
+def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+    """The labelled pictures that a run may look at besides those that it validates on.
+
+    Raises:
+        ConfigError: fewer are there than the settings ask for.
+    """
+    samples = [*splits["train"]]
+    if config.train_on_validation:
+        samples += splits["validation"]
+    if not config.labels or (config.pretrain and config.labels > len(samples)):
+        # What only shows the manner may be fewer.
+        return samples
+    if config.labels > len(samples):
+        raise ConfigError(f"labels is {config.labels}; the training split has {len(samples)}.")
+    order = np.random.default_rng(config.seed).permutation(len(samples))
+    return [samples[place] for place in sorted(order[: config.labels])]

@@ -1,0 +1,206 @@
+"""What an epoch is trained on: labelled, generated and background pictures, distorted anew.
+
+A picture's distortion follows from the seed, the epoch and its place in the epoch alone, so
+that threads can prepare batches ahead in any order and a resumed run sees what it would have.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.ocr.decoding.ctc import CtcCodec
+from service.ocr.preprocessing import FloatArray
+from training.augmentation.augmentation import Augmentation
+from training.data.dataset import PADDING, Dataset, Sample, encode_labels, time_steps_of
+from training.data.lazy_images import (
+    DistortedPictures,
+    Pictures,
+    StoredPictures,
+    distort,
+    joined,
+)
+from training.synthetic.alignment import frames_of
+from training.synthetic.generate import generated_tensors
+from training.synthetic.negatives import draw_background
+from training.synthetic.style_fit import manner_of
+
+_AHEAD = 8
+"""Batches that are prepared before they are asked for."""
+
+_THREADS = 2
+
+_MEASURED = 1000
+"""Pictures of which the manner is measured, at most."""
+
+Places = NDArray[np.int64]
+
+Batch = tuple[FloatArray, NDArray[np.int32]]
+"""Pictures `(n, width, height, 1)`, 0 to 1, and labels `(n, longest)`, filled with `PADDING`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Pictures `(n, width, height, 1)`, their encoded labels and their texts."""
+
+    pictures: Pictures
+    labels: NDArray[np.int32]
+    texts: Sequence[str]
+
+    def __add__(self, other: "Examples") -> "Examples":
+        """Both, one after the other; their label matrices must be equally wide."""
+        return Examples(
+            joined(self.pictures, other.pictures),
+            np.concatenate([self.labels, other.labels]),
+            [*self.texts, *other.texts],
+        )
+
+    def repeated(self, times: int) -> "Examples":
+        """All of them, so many times over."""
+        return Examples(
+            joined(*[self.pictures] * times),
+            np.concatenate([self.labels] * times),
+            [*self.texts] * times,
+        )
+
+    def distorted(self, augmentation: Augmentation, copies: int, seed: int) -> "Examples":
+        """So many distorted copies of every picture, the same ones for the same seed."""
+        pictures: Pictures = DistortedPictures(self.pictures, augmentation, copies, seed)
+        if isinstance(self.pictures, np.ndarray):
+            pictures = pictures[:]
+        return Examples(pictures, np.concatenate([self.labels] * copies), [*self.texts] * copies)
+
+
+def labelled_examples(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    width: int,
+    height: int,
+    codec: CtcCodec,
+    memory: float,
+) -> Examples:
+    """Reads the samples of a data set.
+
+    Args:
+        memory: MiB that the pictures of the whole data set, decoded, may take; where they would
+            take more, they are read whenever they are needed.
+
+    Raises:
+        DataError: a picture cannot be read, or a label not be emitted.
+    """
+    labels = encode_labels(samples, codec, time_steps_of(width))
+    needed = len(dataset.samples) * width * height * np.dtype(np.float32).itemsize / 2**20
+    pictures: Pictures
+    if needed <= memory:
+        pictures = dataset.tensors(samples, width, height)
+    else:
+        pictures = StoredPictures(dataset, samples, width, height)
+    return Examples(pictures, labels, [sample.label for sample in samples])
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedExamples(Examples):
+    """Examples of which is known where every character stands."""
+
+    frames: NDArray[np.int32]
+    """The class of every time step, `(n, time steps)`."""
+
+    def aligned(self) -> Examples:
+        """The same pictures, labelled by their frames."""
+        return Examples(self.pictures, self.frames, self.texts)
+
+
+def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -> GeneratedExamples:
+    """Draws pictures with the alphabet, the size, the lengths and the manner of others."""
+    _, width, height, _ = like.pictures.shape
+    lengths = [len(text) for text in like.texts]
+    shown = like.pictures[:_MEASURED]
+    manner = manner_of(shown[:, :, :, 0].transpose(0, 2, 1), like.texts[:_MEASURED])
+    pictures, drawings = generated_tensors(
+        count, codec.alphabet, lengths, width, height, seed, manner
+    )
+    labels = np.full((count, like.labels.shape[1]), PADDING, np.int32)
+    for row, drawing in zip(labels, drawings, strict=True):
+        row[: len(drawing.text)] = codec.encode(drawing.text, time_steps_of(width))
+    frames = np.stack([frames_of(drawing, width, codec) for drawing in drawings])
+    return GeneratedExamples(pictures, labels, [drawing.text for drawing in drawings], frames)
+
+
+class Feed:
+    """Gives the batches of an epoch, prepared ahead in threads.
+
+    Args:
+        clean: what epochs of no strength are made of.
+        rough: what others are made of, distorted.
+        backgrounds: pictures without text that are added to a rough epoch.
+        steps: batches of an epoch, drawn at random; 0 gives all of them.
+    """
+
+    def __init__(
+        self,
+        clean: Examples,
+        rough: Examples,
+        backgrounds: int,
+        augmentation: Augmentation,
+        batch_size: int,
+        seed: int,
+        steps: int = 0,
+    ) -> None:
+        self.clean = clean
+        self.rough = rough
+        self.backgrounds = backgrounds
+        self.augmentation = augmentation
+        self.batch_size = batch_size
+        self.seed = seed
+        self.steps = steps
+
+    def batches(self, epoch: int, strength: float | None) -> Iterator[Batch]:
+        """The batches of one epoch, in an order of its own.
+
+        Args:
+            strength: of the distortions, 0 to 1; None gives the clean pictures alone.
+        """
+        if strength is None:
+            size = len(self.clean.texts)
+        else:
+            size = len(self.rough.texts) + self.backgrounds
+        order = np.random.default_rng((self.seed, epoch)).permutation(size)
+        parts = [order[i : i + self.batch_size] for i in range(0, size, self.batch_size)]
+        parts = parts[: self.steps or None]
+        if strength is not None:
+            return _ahead(partial(self._rough_batch, epoch=epoch, strength=strength), parts)
+        if isinstance(self.clean.pictures, np.ndarray):
+            return map(self._clean_batch, parts)
+        return _ahead(self._clean_batch, parts)
+
+    def _clean_batch(self, places: Places) -> Batch:
+        return self.clean.pictures[places], self.clean.labels[places]
+
+    def _rough_batch(self, places: Places, epoch: int, strength: float) -> Batch:
+        _, width, height, _ = self.rough.pictures.shape
+        pictures = np.empty((len(places), width, height, 1), np.float32)
+        labels = np.full((len(places), self.rough.labels.shape[1]), PADDING, np.int32)
+        for row, place in enumerate(places):
+            generator = np.random.default_rng((self.seed, epoch, place))
+            if place < len(self.rough.texts):
+                picture, labels[row] = self.rough.pictures[place], self.rough.labels[place]
+            else:
+                picture = draw_background(width, height, generator).T[:, :, np.newaxis]
+            pictures[row] = distort(picture, self.augmentation, strength, generator)
+        return pictures, labels
+
+
+def _ahead(make: Callable[[Places], Batch], parts: Sequence[Places]) -> Iterator[Batch]:
+    """The batches in their order, some of them made before they are asked for."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        waiting: deque[Future[Batch]] = deque()
+        for part in parts:
+            waiting.append(pool.submit(make, part))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

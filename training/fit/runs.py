@@ -1,0 +1,200 @@
+"""A run: one folder that holds all that a training produced, and enough to go on with it.
+
+runs/<time>-<name>/
+    config.toml           the settings
+    run.json              alphabet, picture size, data digest, package versions
+    split/<split>.csv     who was in which split
+    history.csv           loss, CER and exact match of every epoch
+    best.weights.h5       weights of the epoch that is kept: the best on validation, or the last
+    tensorboard/          the same history, for TensorBoard
+    curves.png, validation.png, confusions.png, worst.png
+                          pictures to look at, drawn at the end
+    model.onnx            the exported model
+    evaluation/           what `make evaluate` found
+    progress.json, epoch-<n>.weights.h5
+                          where an interrupted run resumes; gone once it is finished
+"""
+
+import fcntl
+import glob
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from training.data.dataset import Sample, read_samples, write_samples
+from training.exceptions import ConfigError, RunError
+from training.fit.config import TrainConfig, load_config
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a run derived from its data, and must be known to use its weights."""
+
+    alphabet: str
+    width: int
+    height: int
+    data_digest: str
+    versions: Mapping[str, str]
+
+
+class Run:
+    """One training run on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: int | None = None
+
+    @classmethod
+    def create(
+        cls,
+        runs: Path,
+        config: TrainConfig,
+        facts: RunFacts,
+        splits: Mapping[str, Sequence[Sample]],
+    ) -> Self:
+        """Makes the folder of a new run and writes what is known before the first epoch."""
+        stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{config.name}"
+        names = (stem if n == 0 else f"{stem}-{n}" for n in range(1000))
+        folder = next(runs / name for name in names if not (runs / name).exists())
+        (folder / "split").mkdir(parents=True)
+        run = cls(folder)
+        run.lock()
+        config.save(folder / "config.toml")
+        for split, samples in splits.items():
+            write_samples(run.split_path(split), samples)
+        run.save_progress({})  # none; a run without this file is finished
+        # Written last: a folder with it is a whole run.
+        _write_json(folder / "run.json", asdict(facts))
+        return run
+
+    @classmethod
+    def find_interrupted(cls, runs: Path, config: TrainConfig, facts: RunFacts) -> Self | None:
+        """The newest unfinished run of the same settings and data that nobody is training."""
+        for folder in sorted(runs.glob("*/"), reverse=True):
+            run = cls(folder)
+            # Of a folder that is no whole run nothing can be resumed.
+            with suppress(RunError, ConfigError):
+                same = run.config == config and run.facts == facts
+                if same and not run.finished and run.lock():
+                    return run
+        return None
+
+    @classmethod
+    def find(cls, runs: Path, name: str | None) -> Self:
+        """The run of that name or path, or the newest finished one whose settings have that name.
+
+        Without a name, the newest finished run.
+
+        Raises:
+            RunError: there is none.
+        """
+        if name is None:
+            finished = [cls(path) for path in sorted(runs.glob("*/")) if cls(path).finished]
+            if not finished:
+                raise RunError(f"{runs} holds no finished run; `make train` makes one.")
+            return finished[-1]
+        for folder in (Path(name), runs / name):
+            if (folder / "run.json").exists():
+                return cls(folder)
+        called = [cls(path) for path in sorted(runs.glob(f"*-{glob.escape(name)}/"))]
+        finished = [run for run in called if run.finished and run.config.name == name]
+        if finished:
+            return finished[-1]
+        raise RunError(f"there is no run {name}, nor in {runs}.")
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings the run was started with."""
+        if not (self.folder / "config.toml").exists():
+            raise RunError(f"{self.folder} lacks config.toml.")
+        return load_config(self.folder / "config.toml", {})
+
+    @property
+    def facts(self) -> RunFacts:
+        """What the run derived from its data."""
+        try:
+            return RunFacts(**json.loads((self.folder / "run.json").read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"{self.folder}/run.json cannot be used: {error}") from error
+
+    @property
+    def best_weights(self) -> Path:
+        """Weights of the epoch that is kept: the best by what is monitored, or the last."""
+        return self.folder / "best.weights.h5"
+
+    @property
+    def exported(self) -> Path:
+        """The run's own exported model."""
+        return self.folder / "model.onnx"
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return self.best_weights.exists() and not self._progress_path.exists()
+
+    @property
+    def _progress_path(self) -> Path:
+        return self.folder / "progress.json"
+
+    def lock(self) -> bool:
+        """Claims the run for this process; False where another one is training it."""
+        self._lock = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.unlock()
+            return False
+        return True
+
+    def unlock(self) -> None:
+        """Lets another process train the run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def split_path(self, split: str) -> Path:
+        """Where the table of a split is."""
+        return self.folder / "split" / f"{split}.csv"
+
+    def split(self, split: str) -> list[Sample]:
+        """The samples of a split."""
+        return read_samples(self.split_path(split))
+
+    def epoch_weights(self, epoch: int) -> Path:
+        """Weights and optimizer state after so many epochs."""
+        return self.folder / f"epoch-{epoch}.weights.h5"
+
+    def save_progress(self, progress: Mapping[str, Any]) -> None:
+        """Replaces the progress at once, so that a kill leaves the old or the new, never half."""
+        _write_json(self._progress_path, progress)
+
+    def load_progress(self) -> dict[str, Any] | None:
+        """The progress of an interrupted run, None where no epoch was finished."""
+        try:
+            progress: dict[str, Any] = json.loads(self._progress_path.read_text())
+            return progress or None
+        except FileNotFoundError:
+            return None
+
+    def finish(self) -> None:
+        """Drops what only resuming needs."""
+        self._progress_path.unlink()  # first: what follows is missed by nobody who is not resumed
+        for weights in self.folder.glob("epoch-*.weights.h5"):
+            weights.unlink()
+        self.unlock()
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+    temporary.replace(path)

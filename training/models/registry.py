@@ -1,0 +1,26 @@
+"""The architectures that a run can train, by the name that its settings give."""
+
+from collections.abc import Callable
+
+import keras
+
+from training.models.crnn import build_crnn
+from training.models.residual_crnn import build_residual_crnn
+
+ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
+    "crnn": build_crnn,
+    "residual-crnn": build_residual_crnn,
+}
+"""All take the same arguments and give a time step for every four columns of the picture."""
+
+
+def build_model(
+    architecture: str,
+    width: int,
+    height: int,
+    classes: int,
+    dropout: float = 0.0,
+    lstm_dropout: float = 0.0,
+) -> keras.Model:
+    """Builds the model of that name; for the rest see `training.models.crnn.build_crnn`."""
+    return ARCHITECTURES[architecture](width, height, classes, dropout, lstm_dropout)

@@ -1,0 +1,1 @@
+"""Model card, contact sheets and previews."""

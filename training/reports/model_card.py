@@ -1,0 +1,220 @@
+"""`make card`: writes the model card from the model's metadata and its evaluations."""
+
+import argparse
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from service.ocr.metadata import ModelMetadata
+from service.ocr.recognizer import Recognizer
+from training.data import download as public_data
+from training.data.dataset import digest_of
+from training.data.split import SPLITS
+from training.evaluation.aims import aims_missed, training_time
+from training.evaluation.metrics import wilson_interval
+from training.evaluation.robustness import table
+from training.evaluation.sweep_tables import series_section
+from training.exceptions import RunError, reported
+from training.export.provenance import commands_of, fitted_to, settings_of
+from training.fit.runs import Run
+
+_TEMPLATE = """# {name} {version}
+
+Reads pictures of {width}×{height} pixels, or stretched to that, with a few of these
+{symbols} characters on them: `{alphabet}`. {parameters} in the ONNX file, exported by
+`make export-onnx` from the run `{training_run}`.
+
+Written by `make card`; every figure below is printed by the command beside it.
+
+## Data
+
+{data}
+
+| split | pictures | digest (SHA-256 over the sorted lines `<picture's SHA-256> <label>`) |
+|---|---|---|
+{splits}
+Together: `{data_digest}`.
+
+Who is in which split is decided by the pictures' content alone (`training/split.py`). The model
+was fitted to {fitted}; no test picture was
+seen in training.
+
+## Recipe
+
+{commands} with these settings{besides}:
+
+```toml
+{settings}```
+
+{time}
+
+## Figures on the test split
+
+{clean}
+
+{robust}
+{aims}
+
+{confidence}
+{rejection}
+{series}## Use and limits
+
+For auditing codes on one's own site, and for reading meters, labels and tickets of one's own.
+Not for getting around the protection of other people's sites.
+
+It knows the characters above and no others: pictures of another family need a model of their
+own, which the README's four commands make. A picture of another shape is stretched. The confidences
+were calibrated on distorted pictures of this family, and hold for such.
+"""
+
+_PUBLIC_DATA = (
+    "The public set `captcha_images_v2.zip` of the GitHub repository "
+    "AakashKumarNain/CaptchaCracker: 1040 labelled pictures of 200×50 pixels with five characters "
+    "each; `make data` downloads it and checks the digest."
+)
+_OWN_DATA = "Labelled pictures that `make data DATA=…` was given."
+
+
+def _minutes(run: Run) -> float:
+    with (run.folder / "history.csv").open(newline="", encoding="utf-8") as file:
+        return sum(float(epoch["seconds"]) for epoch in csv.DictReader(file)) / 60
+
+
+def write_card(model: Path, runs: Path) -> str:
+    """The card of an exported model, as Markdown.
+
+    Raises:
+        RunError: the run that the model names is gone, or was not evaluated.
+    """
+    metadata = Recognizer.load(model).metadata
+    run = Run(runs / metadata.training_run)
+    clean = _evaluation(run, "test", "make evaluate")
+    robustness = _evaluation(run, "robustness-test", "make evaluate-robustness")
+    return _TEMPLATE.format(
+        **_described(metadata),
+        parameters=f"{model.stat().st_size / 1e6:.1f} MB",
+        symbols=len(metadata.alphabet),
+        data=_PUBLIC_DATA if metadata.data_digest == public_data.DIGEST else _OWN_DATA,
+        splits="".join(
+            f"| {split} | {len(run.split(split))} | `{digest_of(run.split(split))}` |\n"
+            for split in SPLITS
+        ),
+        fitted=fitted_to(run.config),
+        commands=commands_of(run, runs),
+        besides=" and the augmentation of `training/augmentation.py`"
+        if run.config.strength
+        else "",
+        settings=settings_of(run.config),
+        time=training_time(_minutes(run)),
+        clean=_clean(clean),
+        aims=aims_missed(clean, robustness),
+        robust=_robust(robustness),
+        confidence=_confidence(robustness),
+        rejection=_rejection(_evaluation(run, "rejection-test", "make evaluate-rejection")),
+        series=series_section(model.parent),
+    )
+
+
+def _described(metadata: ModelMetadata) -> dict[str, Any]:
+    described = asdict(metadata)
+    return {key: value for key, value in described.items() if key not in ("golden", "figures")}
+
+
+def _evaluation(run: Run, name: str, command: str) -> dict[str, Any]:
+    try:
+        evaluation: dict[str, Any] = json.loads(
+            (run.folder / "evaluation" / f"{name}.json").read_text(encoding="utf-8")
+        )
+    except OSError:
+        raise RunError(f"{run.folder} was not evaluated; run `{command}` first.") from None
+    return evaluation
+
+
+def _clean(summary: dict[str, Any]) -> str:
+    lines = [
+        "`make evaluate`:",
+        "",
+        "| pictures | exact | exact match | 95 % interval | CER |",
+        "|---|---|---|---|---|",
+    ]
+    rows = {"all": summary, "with adjacent repeats": summary["adjacent_repeats"]}
+    for name, row in rows.items():
+        if not row["pictures"]:
+            continue
+        low, high = row["exact_match_interval"]
+        lines.append(
+            f"| {name} | {row['exact']}/{row['pictures']} | {row['exact_match']:.4f} "
+            f"| {low:.4f}–{high:.4f} | {row['cer']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def _robust(summary: dict[str, Any]) -> str:
+    return (
+        "`make evaluate-robustness`: every test picture under fixed distortions "
+        "(`training/conditions.py`).\n\n"
+        "![exact match per condition](robustness.png)\n\n"
+        + table(summary)
+        + "\n"
+        + _pooled(summary["texts"])
+    )
+
+
+def _pooled(texts: dict[str, Any]) -> str:
+    low, high = wilson_interval(texts["right"], texts["count"])
+    return (
+        f"All readings together: {texts['right']}/{texts['count']}, 95 % interval {low:.4f}–"
+        f"{high:.4f} were they independent, which the same pictures under other conditions are "
+        "not.\n"
+    )
+
+
+def _confidence(summary: dict[str, Any]) -> str:
+    lines = [
+        "The same command judges the confidences over all of these conditions together (ECE over "
+        "15 bins, and how often a right one is surer than a wrong one). They were calibrated on "
+        "the validation split under the distortions of training.",
+        "",
+        "![reliability diagram](reliability.png)",
+        "",
+        "| of | right | ECE | AUROC |",
+        "|---|---|---|---|",
+    ]
+    for kind in ("texts", "characters"):
+        row = summary[kind]
+        lines.append(
+            f"| {kind} | {row['right']}/{row['count']} | {row['ece']:.4f} | {row['auroc']:.4f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _rejection(summary: dict[str, Any]) -> str:
+    low, high = summary["interval"]
+    kinds = ", ".join(
+        f"{kind} {found}/{count}" for kind, (found, count) in summary["kinds"].items()
+    )
+    return (
+        f"`make evaluate-rejection`: of {summary['pictures']} pictures that show no such text, "
+        f"{summary['flagged']} = {summary['flagged_share']:.4f} (95 % interval {low:.4f}–"
+        f"{high:.4f}) are read as empty or with a confidence below {summary['threshold']:.4f}, "
+        f"which 98 % of the clean test pictures reach: {kinds}.\n"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.reports.model_card", description=__doc__
+    )
+    parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--out", type=Path, default=Path("models/README.md"))
+    arguments = parser.parse_args()
+    with reported():
+        arguments.out.write_text(write_card(arguments.model, arguments.runs), encoding="utf-8")
+    print(f"written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()
