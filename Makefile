@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 PEERS  := .venv-peers
+FAMILIES := .venv-families
 TRAINING := $(VENV)/.training
 LOCK   := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PORT   ?= $(or $(OCR_PORT),8000)
@@ -109,6 +110,9 @@ bench-lifecycle: $(TRAINING) ## what is lost when the service, or one of its wor
 	$(PY) -m benchmarks.lifecycle --model $(MODEL) $(ARGS)
 	$(PY) -m benchmarks.report
 
+bench-families: $(TRAINING) $(FAMILIES)/.families ## twelve families of pictures, learned anew; hours, resumes; ARGS="--families a,b --labels 200"
+	$(PY) -m benchmarks.families $(ARGS)
+
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	@# All of them end up in one environment, so the largest binds the others.
 	$(LOCK) pyproject.toml --extra dev --output-file requirements/dev.txt
@@ -117,9 +121,11 @@ lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	    --output-file requirements/$$extra.txt || exit 1; \
 	done
 	$(LOCK) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.txt
+	$(LOCK) benchmarks/families/isolated/requirements.in --output-file benchmarks/families/isolated/requirements.txt \
+	  --override benchmarks/families/isolated/overrides.txt
 
 clean: ## remove the environment and caches, not data or runs
-	rm -rf $(VENV) $(PEERS) .*_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(FAMILIES) benchmarks/families/isolated/npm/node_modules .*_cache build *.egg-info
 
 # A stamp per extra: its locked packages are in the environment.
 $(VENV)/.%: requirements/%.txt | $(PY)
@@ -129,6 +135,14 @@ $(VENV)/.%: requirements/%.txt | $(PY)
 $(PEERS)/.peers: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(FAMILIES)/.families: benchmarks/families/isolated/requirements.txt benchmarks/families/isolated/npm/package-lock.json
+	$(PYTHON) -m venv $(FAMILIES)
+	@# Without dependencies: the lock has them all, and differs from what trdg pins.
+	$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@# `npm ci` refuses a lock without the packages of platforms that its registry lacks.
+	npm install --silent --no-save --ignore-scripts --prefix benchmarks/families/isolated/npm
 	@touch $@
 
 $(PY):

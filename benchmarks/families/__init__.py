@@ -1,0 +1,1 @@
+"""The exam: how well families of pictures are read that training has never seen."""

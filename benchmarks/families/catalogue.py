@@ -1,0 +1,61 @@
+"""The families of the exam, and how their pictures are divided."""
+
+from dataclasses import dataclass
+
+PICTURES = 1000
+UNSEEN = 200
+"""The last pictures of a family are the exam; training never gets them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of pictures, with what a reader of the results wants to know of it."""
+
+    name: str
+    generator: str
+    size: str
+    symbols: int
+    length: str
+    manner: str
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("captcha-160x60", "PyPI `captcha`", "160×60", 36, "4", "colour, dots, an arc"),
+        Family("captcha-240x80", "PyPI `captcha`", "240×80", 51, "5–6", "colour, dots, an arc"),
+        Family("captcha-80x30", "PyPI `captcha`", "80×30", 10, "4", "colour, few dots, an arc"),
+        Family(
+            "multicolorcaptcha",
+            "PyPI `multicolorcaptcha`",
+            "320×80",
+            16,
+            "4",
+            "colour on colour, strokes",
+        ),
+        Family("claptcha", "PyPI `claptcha`", "200×80", 26, "6", "gray, warped, a stroke, noise"),
+        Family("gvcode", "PyPI `gvcode`", "260×80", 10, "4–6", "colour, turned, strokes"),
+        Family(
+            "django-simple-captcha",
+            "PyPI `django-simple-captcha`",
+            "95–174×57–74",
+            26,
+            "4",
+            "gray, dots, strokes",
+        ),
+        Family("trdg", "PyPI `trdg`", "25–158×40", 26, "3–10", "gray, six fonts, bent, blurred"),
+        Family("svg-captcha", "npm `svg-captcha`", "150×50", 61, "5", "colour on colour, curves"),
+        Family(
+            "captcha-canvas",
+            "npm `captcha-canvas`",
+            "300×100",
+            16,
+            "6",
+            "colour, transparent, decoys",
+        ),
+        Family("seven-segment", "own, font DSEG7", "240×96", 12, "3–7", "photographed displays"),
+        Family(
+            "dot-matrix", "own, font Doto", "400×100", 37, "6–10", "photographed prints, displays"
+        ),
+    )
+}

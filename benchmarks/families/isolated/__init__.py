@@ -1,0 +1,1 @@
+"""What runs in the environment of `requirements.txt` beside this file: generators and ddddocr."""
