@@ -51,7 +51,8 @@ def test_folds_are_read_by_models_that_have_not_seen_them(
     assert {digest: one.text for digest, one in opinions.items()} == {
         result.sample.sha256: result.reading.text for result in results
     }
-    some, none = (draw_misread(dataset, chosen) for chosen in (results[:4], []))
+    pairs = [(result.sample, result.reading.text) for result in results[:4]]
+    some, none = (draw_misread(dataset, chosen) for chosen in (pairs, []))
     assert np.asarray(some).std() > 0
     assert some.height > none.height
 

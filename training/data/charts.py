@@ -8,8 +8,7 @@ from PIL import Image
 
 from training.data.dataset import Dataset, Sample
 from training.data.inspection import Inspection
-from training.evaluation.evaluate import Result
-from training.reports.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
+from training.data.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
 
 _SHOWN = 60
 _BARS = 40
@@ -61,17 +60,13 @@ def draw_suspicions(dataset: Dataset, inspection: Inspection) -> Image.Image:
     return draw_sheet(cells, 5, *_space([one.sample for one in found]), title)
 
 
-def draw_misread(dataset: Dataset, results: Sequence[Result]) -> Image.Image:
-    """Pictures that were misread, each with its label and what was read."""
+def draw_misread(dataset: Dataset, misread: Sequence[tuple[Sample, str]]) -> Image.Image:
+    """Samples and the text that was read in each, where that is not the label."""
     cells = [
-        Cell(
-            picture_of(dataset, one.sample),
-            f"{one.sample.label} → {one.reading.text or 'nothing'}",
-            WRONG,
-        )
-        for one in results
+        Cell(picture_of(dataset, sample), f"{sample.label} → {text or 'nothing'}", WRONG)
+        for sample, text in misread
     ]
-    space = _space([one.sample for one in results])
+    space = _space([sample for sample, _ in misread])
     return draw_sheet(cells, 5, *space, f"{len(cells)} misread: label → what was read")
 
 

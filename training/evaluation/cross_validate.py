@@ -80,7 +80,8 @@ def main() -> None:
         results = [result for fold in folds for result in fold]
         write_results(arguments.runs, "all", results)
         sheet = arguments.runs / "errors.png"
-        draw_misread(Dataset(Path(config.data)), errors_in(results)).save(sheet)
+        misread = [(one.sample, one.reading.text) for one in errors_in(results)]
+        draw_misread(Dataset(Path(config.data)), misread).save(sheet)
     summary = {
         "started_from": config.init_from,
         "start_trained_by": commands_of_start(config, arguments.runs.parent),

@@ -22,7 +22,7 @@ from training.evaluation.metrics import Pair, confusions
 from training.fit.loader import Examples
 from training.fit.runs import Run
 from training.models.loss import ctc_loss
-from training.reports.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
+from training.data.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
 
 _MOST_READ = 1000
 _SHOWN = 60

@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures on one, each with a caption below it."""
+"""Contact sheets: many small pictures in one, each with a caption below it."""
 
 import functools
 from collections.abc import Sequence
@@ -7,11 +7,9 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.ft2font import FT2Font
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from training.synthetic.glyphs import font
-
-_FONT = "DejaVuSans"
+_FONT = "DejaVuSans"  # comes with Matplotlib
 _TEXT_PIXELS = 12
 _LINE_PIXELS = 16
 _GAP = 8
@@ -45,11 +43,11 @@ def draw_sheet(
     rows = -(-len(cells) // columns)
     top = _GAP + (_LINE_PIXELS + _GAP if title else 0)
     across, down = width + _GAP, height + _LINE_PIXELS + _GAP
-    title_width = round(font(_FONT, _TEXT_PIXELS).getlength(title)) + 2 * _GAP
+    title_width = round(_font().getlength(title)) + 2 * _GAP
     size = (max(_GAP + columns * across, title_width), top + rows * down)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_GAP, _GAP), title, font=font(_FONT, _TEXT_PIXELS), fill=INK)
+    pen.text((_GAP, _GAP), title, font=_font(), fill=INK)
     for number, cell in enumerate(cells):
         left, upper = _GAP + number % columns * across, top + number // columns * down
         picture = _fitted(cell.image, width, height)
@@ -60,7 +58,7 @@ def draw_sheet(
         pen.text(
             (left, upper + height + 1),
             shortened(printable(cell.caption), width),
-            font=font(_FONT, _TEXT_PIXELS),
+            font=_font(),
             fill=cell.colour,
         )
     return sheet
@@ -77,15 +75,23 @@ def printable(text: str) -> str:
 
 @functools.cache
 def _characters() -> frozenset[int]:
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{_FONT}.ttf")
-    return frozenset(FT2Font(str(path)).get_charmap())
+    return frozenset(FT2Font(str(_font_file())).get_charmap())
+
+
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(_font_file(), _TEXT_PIXELS)
+
+
+def _font_file() -> Path:
+    return Path(matplotlib.get_data_path(), "fonts", "ttf", f"{_FONT}.ttf")
 
 
 def shortened(text: str, width: int) -> str:
     """The text, cut off with an ellipsis where it is wider than so many pixels."""
     # What is wider than a line in any case is not measured again and again.
     text = text if len(text) <= width else text[:width] + _ELLIPSIS
-    measure = font(_FONT, _TEXT_PIXELS).getlength
+    measure = _font().getlength
     if measure(text) <= width:
         return text
     while text and measure(text + _ELLIPSIS) > width:

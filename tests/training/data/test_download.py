@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.test_sources import zipped
+from tests.training.data.test_sources import zipped
 from training.data import prepare as prepare_module
 from training.data.dataset import Dataset, digest_of
 from training.data.download import download
