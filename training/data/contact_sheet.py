@@ -43,11 +43,11 @@ def draw_sheet(
     rows = -(-len(cells) // columns)
     top = _GAP + (_LINE_PIXELS + _GAP if title else 0)
     across, down = width + _GAP, height + _LINE_PIXELS + _GAP
-    title_width = round(_font().getlength(title)) + 2 * _GAP
+    title_width = round(font().getlength(title)) + 2 * _GAP
     size = (max(_GAP + columns * across, title_width), top + rows * down)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_GAP, _GAP), title, font=_font(), fill=INK)
+    pen.text((_GAP, _GAP), title, font=font(), fill=INK)
     for number, cell in enumerate(cells):
         left, upper = _GAP + number % columns * across, top + number // columns * down
         picture = _fitted(cell.image, width, height)
@@ -58,7 +58,7 @@ def draw_sheet(
         pen.text(
             (left, upper + height + 1),
             shortened(printable(cell.caption), width),
-            font=_font(),
+            font=font(),
             fill=cell.colour,
         )
     return sheet
@@ -79,8 +79,9 @@ def _characters() -> frozenset[int]:
 
 
 @functools.cache
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(_font_file(), _TEXT_PIXELS)
+def font(size: int = _TEXT_PIXELS) -> ImageFont.FreeTypeFont:
+    """The charts' font, in pixels."""
+    return ImageFont.truetype(_font_file(), size)
 
 
 def _font_file() -> Path:
@@ -91,7 +92,7 @@ def shortened(text: str, width: int) -> str:
     """The text, cut off with an ellipsis where it is wider than so many pixels."""
     # What is wider than a line in any case is not measured again and again.
     text = text if len(text) <= width else text[:width] + _ELLIPSIS
-    measure = _font().getlength
+    measure = font().getlength
     if measure(text) <= width:
         return text
     while text and measure(text + _ELLIPSIS) > width:

@@ -1,0 +1,36 @@
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.stripes import picture
+from training.data.dataset import Sample
+from training.data.prepare import prepare
+
+Labels = Mapping[str, str]
+
+
+def texts(count: int) -> list[str]:
+    """Different texts of two to four stripes."""
+    found: list[str] = [a + b for a in "abcd" for b in "abcd"]
+    found += [one + last for one in found for last in "abcd"]
+    return found[:count]
+
+
+def write_pictures(folder: Path, names: Iterable[str]) -> Path:
+    """A different picture under each name, which may have folders in it."""
+    for name, text in zip(names, texts(80), strict=False):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture(text))
+    return folder
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Prepares a source; gives the label of each picture by its name."""
+
+    def prepared(source: Path, **options: object) -> dict[str, str]:
+        samples: list[Sample] = prepare(source, tmp_path / "data", **options)
+        return {sample.source: sample.label for sample in samples}
+
+    return prepared
