@@ -3,21 +3,21 @@
     data/labels.csv             sha256,label,width,height,source
     data/pictures/<sha256>      the pictures' bytes, unchanged
 
-`python -m training.data.prepare` writes it; everything else in `training` reads it here.
+`make data` writes it; everything else in `training` reads it here.
 """
 
 import csv
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from statistics import median_low
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ocr.decoding.ctc import CtcCodec
+from service.ocr.decoding.ctc import CtcCodec, shortest_path
 from service.ocr.exceptions import LabelError, PictureError
 from service.ocr.preprocessing import FloatArray, preprocess
 from training.exceptions import DataError
@@ -27,6 +27,16 @@ PADDING = -1
 
 PIXELS_PER_TIME_STEP = 4
 """Columns of the picture behind one time step: every architecture pools the width twice by 2."""
+
+WORKING_HEIGHT = 50
+WORKING_WIDTHS = (200, 320, 480, 640)
+"""The sizes that pictures are brought to: few, so that models of different families are alike."""
+
+_FREE_TIME_STEPS = 1.5
+"""Time steps for each that the label needs, so that CTC has a choice."""
+
+_STRETCH = 1.25
+"""How much wider than the model's a picture's shape may be."""
 
 _FEW = 256
 """Pictures up to which starting threads costs more than they save."""
@@ -123,10 +133,38 @@ def alphabet_of(samples: Iterable[Sample]) -> str:
     return "".join(sorted({symbol for sample in samples for symbol in sample.label}))
 
 
-def picture_size_of(samples: Iterable[Sample]) -> tuple[int, int]:
-    """The most frequent (width, height) in pixels; the larger of equally frequent ones."""
-    sizes = Counter((sample.width, sample.height) for sample in samples)
-    return max(sizes, key=lambda size: (sizes[size], size))
+def picture_size_of(samples: Sequence[Sample]) -> tuple[int, int]:
+    """The median width and the median height in pixels, of at least one sample."""
+    return (
+        median_low(sample.width for sample in samples),
+        median_low(sample.height for sample in samples),
+    )
+
+
+def longest_usual(samples: Sequence[Sample]) -> int:
+    """Characters from which on a label is much longer than most of at least one sample."""
+    return 2 * median_low(len(sample.label) for sample in samples) + 4
+
+
+def working_size(samples: Sequence[Sample]) -> tuple[int, int]:
+    """The (width, height) in pixels that a model of these pictures takes.
+
+    200×50; wider, by one of `WORKING_WIDTHS`, where the median picture is of a wider shape or
+    where labels need more time steps. Odd ones have no say: no single picture, and no label that
+    is longer than `longest_usual`.
+
+    Args:
+        samples: at least one.
+    """
+    shape = median_low(sample.width / sample.height for sample in samples)
+    limit = longest_usual(samples)
+    labels = [sample.label for sample in samples if len(sample.label) <= limit]
+    steps = max(map(shortest_path, labels))
+    for width in WORKING_WIDTHS:
+        wide_enough = shape <= _STRETCH * width / WORKING_HEIGHT
+        if wide_enough and time_steps_of(width) >= _FREE_TIME_STEPS * steps:
+            break
+    return width, WORKING_HEIGHT
 
 
 def digest_of(samples: Iterable[Sample]) -> str:

@@ -13,6 +13,7 @@ from training.data.dataset import (
     picture_size_of,
     read_samples,
     time_steps_of,
+    working_size,
     write_samples,
 )
 from training.data.split import split_by_content
@@ -54,11 +55,34 @@ def test_labels_that_cannot_be_emitted_are_refused_by_file() -> None:
     assert "3.png: label 'aXb' has 'X'" in message
 
 
-def test_the_most_frequent_size_wins() -> None:
-    """One odd picture does not set the model's picture size."""
-    sizes = [(200, 50), (200, 50), (640, 480)]
+def test_the_median_size_decides() -> None:
+    """One odd picture does not set the picture size, even where all sizes differ."""
+    sizes = [(110 + n, 30 + n % 5) for n in range(60)] + [(1600, 1200)]
     samples = [sample(n, size=s) for n, s in enumerate(sizes)]
-    assert picture_size_of(samples) == (200, 50)
+    assert picture_size_of(samples) == (140, 32)
+    assert working_size(samples) == (200, 50)
+
+
+@pytest.mark.parametrize(
+    ("size", "label", "width"),
+    [
+        ((200, 50), "abcde", 200),
+        ((24, 16), "123456", 200),
+        ((350, 350), "abcd", 200),
+        ((250, 50), "abcde", 200),
+        ((400, 60), "abcde", 320),
+        ((900, 90), "abcde", 480),
+        ((2000, 50), "abcde", 640),
+        ((160, 60), "ab" * 16, 200),
+        ((160, 60), "a" * 32, 480),
+        ((160, 60), "ab" * 60, 640),
+    ],
+)
+def test_the_working_size(size: tuple[int, int], label: str, width: int) -> None:
+    """One for most; wider for wide shapes and long labels, whatever a single picture is like."""
+    samples = [sample(n, label, size) for n in range(5)]
+    odd = [sample(5, "x" * 400, (4000, 20))]
+    assert working_size(samples) == working_size(samples + odd) == (width, 50)
 
 
 def test_digest_depends_on_content_alone() -> None:
