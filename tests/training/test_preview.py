@@ -7,9 +7,9 @@ from PIL import Image
 
 from training.augmentation.augmentation import Augmentation
 from training.augmentation.operations import OPERATIONS
+from training.data.contact_sheet import Cell, draw_sheet, shortened
 from training.exceptions import DataError
 from training.reports import preview
-from training.data.contact_sheet import Cell, draw_sheet, shortened
 from training.reports.preview import draw_preview, read_pictures
 
 

@@ -1,19 +1,27 @@
 """Draws pictures of a data set, and what was found out about it: contact sheets and histograms."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from training.data.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
 from training.data.dataset import Dataset, Sample
 from training.data.inspection import Inspection
-from training.data.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
+from training.data.legibility import open_rgb
 
 _SHOWN = 60
 _BARS = 40
 _LARGEST = (240, 120)
 _SMALLEST = (80, 24)
+
+
+def draw_first(dataset: Dataset, count: int) -> Image.Image:
+    """The first pictures of a set with their labels."""
+    first = dataset.samples[:count]
+    cells = [Cell(picture_of(dataset, sample), sample.label) for sample in first]
+    title = f"the first {len(first)} of {len(dataset.samples)} pictures and their labels"
+    return draw_sheet(cells, 4, *_space(first), title)
 
 
 def draw_samples(dataset: Dataset, inspection: Inspection) -> Image.Image:
@@ -71,12 +79,8 @@ def draw_misread(dataset: Dataset, misread: Sequence[tuple[Sample, str]]) -> Ima
 
 
 def picture_of(dataset: Dataset, sample: Sample) -> Image.Image:
-    """A sample's picture, transparent parts white."""
-    image: Image.Image = Image.open(io.BytesIO(dataset.read(sample)))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    """A sample's picture in RGB, transparent parts white."""
+    return open_rgb(dataset.read(sample))
 
 
 def _space(samples: Sequence[Sample]) -> tuple[int, int]:

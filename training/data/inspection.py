@@ -1,4 +1,4 @@
-"""What `make inspect` finds out about a data set."""
+"""What is found out about a data set: splits, counts, near duplicates."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.ocr.exceptions import PictureError
 from service.ocr.preprocessing import decode_gray
+from training.data.checks import FLAT, Look, look_at
 from training.data.dataset import Dataset, Sample
 from training.data.duplicates import Fingerprint, find_duplicates, fingerprint
 from training.data.label_errors import Suspicion
@@ -18,8 +19,6 @@ MOST_COMPARED = 20_000
 
 SAME_PIXELS = 0.9999
 """Correlation from which on two pictures are called equal."""
-
-_FLAT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Inspection:
     samples: Sequence[Sample]
     splits: Mapping[str, str]
     compared: int
-    flat: Sequence[Sample]
+    look: Look
     pairs: Sequence[Pair]
     suspicions: Sequence[Suspicion] | None = None
     judged: int = 0
@@ -66,17 +65,6 @@ class Inspection:
     def sizes(self) -> Counter[tuple[int, int]]:
         """How many pictures have so many pixels across and down."""
         return Counter((sample.width, sample.height) for sample in self.samples)
-
-    @property
-    def unlearnable(self) -> list[str]:
-        """Characters that occur outside of the training split alone."""
-        taught = {
-            symbol
-            for sample in self.samples
-            if self.splits.get(sample.sha256) == "train"
-            for symbol in sample.label
-        }
-        return sorted(set(self.characters) - taught) if self.splits else []
 
 
 def inspect(dataset: Dataset, most_compared: int = MOST_COMPARED) -> Inspection:
@@ -97,7 +85,7 @@ def inspect(dataset: Dataset, most_compared: int = MOST_COMPARED) -> Inspection:
             gray = decode_gray(dataset.read(sample))
         except PictureError as error:
             raise DataError(f"{sample.source}: {error}") from error
-        return fingerprint(gray), bool(gray.std() < _FLAT)
+        return fingerprint(gray), bool(gray.std() < FLAT)
 
     with ThreadPoolExecutor() as pool:
         looks = list(pool.map(look, compared))
@@ -107,7 +95,7 @@ def inspect(dataset: Dataset, most_compared: int = MOST_COMPARED) -> Inspection:
         where = splits.get(both[0].sha256, ""), splits.get(both[1].sha256, "")
         pairs.append(Pair(*both, duplicate.correlation, where))
     flat = [sample for sample, (_, is_flat) in zip(compared, looks, strict=True) if is_flat]
-    return Inspection(samples, splits, len(compared), flat, pairs)
+    return Inspection(samples, splits, len(compared), look_at(dataset, flat), pairs)
 
 
 def _splits(samples: Sequence[Sample]) -> dict[str, list[Sample]]:

@@ -1,43 +1,83 @@
-"""`make data`: checks labelled pictures and stores them as the data set that training reads."""
+"""Checks labelled pictures, shows how they were read, and stores them as the data set that
+training reads."""
 
 import argparse
 import hashlib
+import io
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Iterable
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from PIL import Image, ImageOps
 from rich.progress import track
 
 from service.ocr.decoding.ctc import shortest_path
 from service.ocr.exceptions import PictureError
-from service.ocr.preprocessing import decode_gray
+from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, decode_gray
 from training.data import download as public_data
+from training.data.charts import draw_first
+from training.data.checks import (
+    FLAT,
+    counted,
+    describe,
+    doubts_about,
+    look_at,
+    visible,
+    warnings_about,
+)
 from training.data.dataset import (
+    Dataset,
     Sample,
-    alphabet_of,
     digest_of,
-    picture_size_of,
     time_steps_of,
+    working_size,
     write_samples,
 )
-from training.data.sources import Entry, open_source
-from training.data.split import FEWEST_SAMPLES
+from training.data.filenames import WAYS
+from training.data.sources import LeftOut, Source, open_source
 from training.exceptions import DataError, reported
 
+NORMALIZATIONS = ("NFC", "NFKC", "none")
 
-def prepare(source: Path, destination: Path, digest: str | None = None) -> list[Sample]:
+_FIRST = 8
+_SHEET = "first.png"
+_FEW_LOST = 3
+_FEW_LOST_SHARE = 0.02
+_MOST_NAMED = 20
+_TIFF = (b"II*\0", b"MM\0*")
+
+
+def prepare(
+    source: Path,
+    destination: Path,
+    digest: str | None = None,
+    *,
+    label_from: str | None = None,
+    normalization: str = "NFC",
+    zip_encoding: str | None = None,
+    accept: bool = False,
+    report: Path | None = None,
+) -> list[Sample]:
     """Stores every usable picture of `source` under `destination`, replacing what was there.
 
-    Names each picture that is left out on standard output, and counts them at the end.
+    Prints how labels were found, the first pictures with their labels, what was left out and why,
+    and what may be wrong.
 
     Args:
         digest: what `digest_of` must give for the pictures, where that is known.
+        label_from, zip_encoding: as `open_source` takes them.
+        normalization: of `NORMALIZATIONS`, the Unicode form that labels are brought to.
+        accept: whether the data are stored although their labels are doubtful or more than a few
+            pictures are lost.
+        report: a folder for `first.png`, the first pictures with their labels.
 
     Raises:
-        DataError: no picture of `source` can be used, they are not those of the digest, or
-            `source` lies inside `destination`.
+        DataError: no picture of `source` can be used, they are not those of the digest, they are
+            doubtful and not accepted, or `source` lies inside `destination`.
     """
     if source.resolve().is_relative_to(destination.resolve()):
         raise DataError(f"{source} lies in {destination}, which would be replaced; move it.")
@@ -48,123 +88,269 @@ def prepare(source: Path, destination: Path, digest: str | None = None) -> list[
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".data-") as temporary:
         building = Path(temporary) / "data"
         (building / "pictures").mkdir(parents=True)
-        with open_source(source) as entries:
-            samples, problems = _store(entries, building / "pictures")
-        samples, contradictions = _without_contradictions(samples)
-        samples, too_long = _without_too_long(samples)
-        problems += contradictions + too_long
-        for left_out in {path.name for path in (building / "pictures").iterdir()} - {
-            sample.sha256 for sample in samples
-        }:
-            (building / "pictures" / left_out).unlink()
-        if not samples and not problems:
-            raise DataError(f"{source} holds no pictures.")
-        _report(samples, problems)
+        with open_source(source, label_from, zip_encoding) as opened:
+            stored = _store(opened, building / "pictures", normalization)
+        stored = _without_too_long(_without_contradictions(stored))
+        samples = stored.samples
+        write_samples(building / "labels.csv", samples)
+        kept = {sample.sha256 for sample in samples}
+        for picture in (building / "pictures").iterdir():
+            if picture.name not in kept:
+                picture.unlink()
+        if not samples and not any(one.lost for one in stored.left_out):
+            raise DataError(f"{source} holds no pictures{_what_it_holds(stored)}.")
+        dataset = Dataset(building)
+        if report is not None:
+            report.mkdir(parents=True, exist_ok=True)
+            (report / _SHEET).unlink(missing_ok=True)
+            if samples:
+                draw_first(dataset, _FIRST).save(report / _SHEET)
+        _show(opened.notes + stored.notes, dataset, stored, report)
         if not samples:
             raise DataError(f"no picture of {source} can be used.")
         if digest not in (None, digest_of(samples)):
             raise DataError(f"these are not the expected pictures: their digest is not {digest}.")
-        write_samples(building / "labels.csv", samples)
+        doubts = [*opened.doubts, *doubts_about(samples), *_losses(stored)]
+        if doubts and not accept:
+            raise DataError(
+                "nothing was stored, since the labels may not be what they seem:\n  - "
+                + "\n  - ".join(doubts)
+                + "\nCorrect that, or pass --accept if all is as it should be."
+            )
+        for doubt in doubts:
+            print(f"accepted: {doubt}")
         if destination.exists():
             shutil.rmtree(destination)
         building.rename(destination)
     return samples
 
 
-Problem = tuple[str, str]
-"""A kind of problem, and the sentence that names the picture."""
+@dataclass(slots=True)
+class _Stored:
+    """What became of the entries of a source."""
+
+    samples: list[Sample] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    flat: set[str] = field(default_factory=set)
+    """Digests of pictures without contrast in gray."""
+    notes: list[str] = field(default_factory=list)
 
 
-def _store(entries: Iterable[Entry], folder: Path) -> tuple[list[Sample], list[Problem]]:
-    samples: list[Sample] = []
-    problems: list[Problem] = []
-    for entry in track(list(entries), description="reading pictures"):
-        if not entry.label:
-            problems.append(("empty label", f"{entry.name}: the label is empty"))
-            continue
+def _store(source: Source, folder: Path, normalization: str) -> _Stored:
+    stored = _Stored(left_out=list(source.left_out))
+    respelled = tiffs = 0
+    for entry in track(source.entries, description="reading pictures"):
+        label = entry.label
+        if normalization != "none":
+            label = unicodedata.normalize(normalization, label)  # type: ignore[arg-type]
+        respelled += label != entry.label
         try:
             data = entry.read()
-            height, width = decode_gray(data).shape
+            if data.startswith(_TIFF):
+                data = _png_of_tiff(data)
+                tiffs += 1
+            gray = decode_gray(data)
         except (OSError, ValueError, PictureError) as error:
-            problems.append(("unreadable picture", f"{entry.name}: {error}"))
+            stored.left_out.append(LeftOut("unreadable picture", f"{entry.name}: {error}", lost=1))
             continue
         digest = hashlib.sha256(data).hexdigest()
+        if gray.std() < FLAT:
+            stored.flat.add(digest)
         (folder / digest).write_bytes(data)
-        samples.append(Sample(digest, entry.label, width, height, entry.name))
-    return samples, problems
+        height, width = gray.shape
+        stored.samples.append(Sample(digest, label, width, height, entry.name))
+    if respelled:
+        stored.notes.append(
+            f"{counted(respelled, 'label')} in another form of Unicode: stored in {normalization}"
+        )
+    if tiffs:
+        stored.notes.append(f"{counted(tiffs, 'TIFF')}: stored as PNG, without loss")
+    return stored
 
 
-def _without_contradictions(samples: list[Sample]) -> tuple[list[Sample], list[Problem]]:
+def _png_of_tiff(data: bytes) -> bytes:
+    """The first page of a TIFF as a PNG, which the service reads.
+
+    Raises:
+        ValueError: it is too large, broken, or has samples that are no gray or colour.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+            if image.width * image.height > DEFAULT_MAX_PIXELS:
+                raise ValueError(f"{image.width}×{image.height} pixels are too many")
+            if image.mode in ("F", "I"):
+                raise ValueError(f"its samples ({image.mode}) are not of 1, 8 or 16 bits")
+            upright: Image.Image = ImageOps.exif_transpose(image)
+            if upright.mode in ("CMYK", "YCbCr", "LAB"):
+                upright = upright.convert("RGB")
+            elif upright.mode.startswith("I;16"):
+                upright = upright.convert("I;16")
+            file = io.BytesIO()
+            upright.save(file, "PNG")
+    except Exception as error:
+        # Pillow answers a broken file with many types of exception.
+        raise ValueError(f"The TIFF cannot be read: {error}.") from error
+    return file.getvalue()
+
+
+def _without_contradictions(stored: _Stored) -> _Stored:
     """Drops repeated pictures; where the repeats' labels differ, every one of them."""
-    copies: dict[str, list[Sample]] = {}
-    for sample in samples:
-        copies.setdefault(sample.sha256, []).append(sample)
+    copies: dict[str, list[Sample]] = defaultdict(list)
+    for sample in stored.samples:
+        copies[sample.sha256].append(sample)
     kept: list[Sample] = []
-    problems: list[Problem] = []
+    left_out = list(stored.left_out)
     for group in copies.values():
         names = ", ".join(f"{sample.source} ({sample.label})" for sample in group)
         if len({sample.label for sample in group}) > 1:
-            problems.append(("duplicate with different labels", f"{names}: which is right?"))
+            kind = "duplicate with different labels"
+            left_out.append(LeftOut(kind, f"{names}: which is right?", lost=len(group)))
             continue
         if len(group) > 1:
-            problems.append(("duplicate", f"{names}: the same picture, kept once"))
+            left_out.append(LeftOut("duplicate", f"{names}: the same picture, kept once"))
         kept.append(group[0])
-    return kept, problems
+    return replace(stored, samples=kept, left_out=left_out)
 
 
-def _without_too_long(samples: list[Sample]) -> tuple[list[Sample], list[Problem]]:
-    if not samples:
-        return [], []
-    time_steps = time_steps_of(picture_size_of(samples)[0])
-    too_long = {sample for sample in samples if shortest_path(sample.label) > time_steps}
-    problems = [
-        (
-            "label too long",
-            f"{sample.source}: {sample.label!r} needs {shortest_path(sample.label)} time steps, "
-            f"the picture's width gives {time_steps}",
+def _without_too_long(stored: _Stored) -> _Stored:
+    """Drops pictures with labels that the widest model that these pictures get cannot emit."""
+    if not stored.samples:
+        return stored
+    time_steps = time_steps_of(working_size(stored.samples)[0])
+    kept: list[Sample] = []
+    left_out = list(stored.left_out)
+    for sample in stored.samples:
+        needed = shortest_path(sample.label)
+        if needed <= time_steps:
+            kept.append(sample)
+            continue
+        left_out.append(
+            LeftOut(
+                "label too long",
+                f"{sample.source}: {sample.label!r} needs {needed} time steps, a model of these "
+                f"pictures has {time_steps}",
+                lost=1,
+            )
         )
-        for sample in samples
-        if sample in too_long
-    ]
-    return [sample for sample in samples if sample not in too_long], problems
+    return replace(stored, samples=kept, left_out=left_out)
 
 
-def _report(samples: list[Sample], problems: list[Problem]) -> None:
-    for kind, sentence in problems:
-        print(f"{kind}: {sentence}")
+def _losses(stored: _Stored) -> list[str]:
+    """A doubt, if more than a few pictures are lost."""
+    lost = sum(one.lost for one in stored.left_out)
+    total = lost + len(stored.samples)
+    if lost <= max(_FEW_LOST, _FEW_LOST_SHARE * total):
+        return []
+    return [f"{lost} of {total} pictures are lost, as is said above"]
+
+
+def _what_it_holds(stored: _Stored) -> str:
+    kinds = Counter(one.kind for one in stored.left_out)
+    return f", but {_counted(kinds)}" if kinds else ""
+
+
+def _counted(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} × {kind}" for kind, count in kinds.items())
+
+
+def _show(notes: Sequence[str], dataset: Dataset, stored: _Stored, report: Path | None) -> None:
+    """Prints what was read, what was left out and what may be wrong."""
+    samples = dataset.samples
+    for note in notes:
+        print(note)
     if samples:
-        width, height = picture_size_of(samples)
-        lengths = sorted({len(sample.label) for sample in samples})
-        alphabet = alphabet_of(samples)
-        print(
-            f"{len(samples)} pictures, mostly {width}×{height}; labels of {lengths[0]} to "
-            f"{lengths[-1]} characters over {len(alphabet)} symbols: {alphabet}"
-        )
-        print(f"digest {digest_of(samples)}")
-    if 0 < len(samples) < FEWEST_SAMPLES:
-        print(f"too few: training needs at least {FEWEST_SAMPLES}")
-    counts = Counter(kind for kind, _ in problems)
-    print(", ".join(f"{count} × {kind}" for kind, count in counts.items()) or "no problems found")
+        sheet = f", also in {report / _SHEET}" if report is not None else ""
+        print(f"\nthe first pictures and their labels{sheet}:")
+        for sample in samples[:_FIRST]:
+            print(f"  {sample.source}  {''.join(map(visible, sample.label))}")
+        print("", *describe(samples), f"digest {digest_of(samples)}", sep="\n")
+    kinds: dict[str, list[LeftOut]] = defaultdict(list)
+    for one in stored.left_out:
+        kinds[one.kind].append(one)
+    if kinds:
+        print("\nleft out:")
+    for kind, members in kinds.items():
+        for one in members[:_MOST_NAMED]:
+            print(f"{kind}: {one.name}")
+        if len(members) > _MOST_NAMED:
+            print(f"{kind}: … and {len(members) - _MOST_NAMED} more")
+    flat = [sample for sample in samples if sample.sha256 in stored.flat]
+    warnings = warnings_about(samples, look_at(dataset, flat))
+    print()
+    for warning in warnings:
+        print(f"warning: {warning}")
+    counts = Counter(one.kind for one in stored.left_out)
+    if counts:
+        print(f"left out: {_counted(counts)}")
+    elif not warnings:
+        print("no problems found")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.data.prepare", description=__doc__)
+_EPILOG = (
+    """\
+A label is looked for in tables of labels in the folder, then in a text file beside each
+picture, then in the file names. --label-from says where it is:
+  table   in a table
+  text    in the text file of the picture's name
+"""
+    + "".join(f"  {way:7} in {meaning}\n" for way, (_, meaning) in WAYS.items())
+    + """\
+or a regular expression that matches the file name without its suffix, with the label in
+parentheses, such as '\\d+_(.+)'.
+"""
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_EPILOG,
+    )
     parser.add_argument(
         "source", nargs="?", type=Path, metavar="DATA",
-        help="a folder of <label>.png files, a zip of it, a CSV/TSV manifest (path,label), or "
-        "MJSynth's annotation_train.txt; without it the public data set is downloaded",
+        help="a folder of pictures, a zip of one, or a table of paths and labels (CSV, TSV, JSON "
+        "lines, JSON, PaddleOCR's or MJSynth's text); without it the public data set is downloaded",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("data"), help="default: %(default)s")
     parser.add_argument("--url", default=public_data.URL, help="where the public data set is")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--label-from", metavar="WAY", help="where the label of a picture is; see below"
+    )
+    parser.add_argument(
+        "--normalization", choices=NORMALIZATIONS, default="NFC",
+        help="the Unicode form of labels; NFKC makes full-width and half-width characters one; "
+        "default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--zip-encoding", metavar="NAME", help="of file names in the zip, such as gbk or cp437"
+    )
+    parser.add_argument(
+        "--report", type=Path, default=Path("report/data"),
+        help="the folder for first.png, the first pictures; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--accept", action="store_true",
+        help="store the data although labels are doubtful or more than a few pictures are lost",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
     with reported():
-        if arguments.source is not None:
-            prepare(arguments.source, arguments.out)
+        if options.source is not None:
+            prepare(
+                options.source,
+                options.out,
+                label_from=options.label_from,
+                normalization=options.normalization,
+                zip_encoding=options.zip_encoding,
+                accept=options.accept,
+                report=options.report,
+            )
             return
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "captcha_images_v2.zip"
-            public_data.download(arguments.url, archive)
-            prepare(archive, arguments.out, public_data.DIGEST)
+            public_data.download(options.url, archive)
+            prepare(archive, options.out, public_data.DIGEST, report=options.report)
 
 
 if __name__ == "__main__":

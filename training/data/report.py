@@ -1,4 +1,4 @@
-"""`make inspect`: what is in a prepared data set, and what may be wrong with it.
+"""Reports what is in a prepared data set, and what may be wrong with it.
 
 Writes a text, histograms, a contact sheet with labels, and contact sheets of near duplicates
 and of suspicious labels where there are any.
@@ -6,12 +6,13 @@ and of suspicious labels where there are any.
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from service.ocr.recognizer import Recognizer
 from training.data.charts import draw_histograms, draw_pairs, draw_samples, draw_suspicions
+from training.data.checks import describe, named, visible, warnings_about
 from training.data.dataset import Dataset, digest_of
 from training.data.inspection import MOST_COMPARED, SAME_PIXELS, Inspection, inspect
 from training.data.label_errors import (
@@ -30,20 +31,21 @@ _RARE = 10
 
 def report(inspection: Inspection) -> str:
     """The findings as text."""
-    sections = [_counts, _characters, _sizes, _duplicates, _suspicions]
+    sections = [_counts, _characters, _sizes, _warnings, _duplicates, _suspicions]
     return "\n\n".join("\n".join(section(inspection)) for section in sections) + "\n"
 
 
 def _counts(found: Inspection) -> Iterator[str]:
-    yield f"{len(found.samples)} pictures, digest {digest_of(found.samples)}"
+    yield from describe(found.samples)
+    yield f"digest {digest_of(found.samples)}"
     if found.splits:
         counts = Counter(found.splits.values())
         yield "splits: " + ", ".join(f"{split} {counts[split]}" for split in SPLITS)
     else:
         yield f"too few to be split: training needs at least {FEWEST_SAMPLES}"
     texts = Counter(sample.label for sample in found.samples)
-    repeated = [text for text, count in texts.items() if count > 1]
-    yield f"{len(texts)} different labels, {len(repeated)} of them on more than one picture"
+    repeated = sum(count > 1 for count in texts.values())
+    yield f"{repeated} labels on more than one picture"
     yield "characters a label: " + ", ".join(
         f"{length} × {count}" for length, count in sorted(found.lengths.items())
     )
@@ -51,28 +53,33 @@ def _counts(found: Inspection) -> Iterator[str]:
 
 def _characters(found: Inspection) -> Iterator[str]:
     counts = found.characters.most_common()
-    yield f"{len(counts)} different characters:"
+    yield "how often each symbol occurs:"
     shown = counts if len(counts) <= 2 * _MOST_LINES else counts[:_MOST_LINES]
-    yield "  " + "  ".join(f"{_visible(symbol)} {count}" for symbol, count in shown)
+    yield "  " + "  ".join(f"{visible(symbol)} {count}" for symbol, count in shown)
     if len(shown) < len(counts):
         yield f"  … and {len(counts) - len(shown)} more"
-    rare = [_visible(symbol) for symbol, count in counts if count < _RARE]
+    rare = [visible(symbol) for symbol, count in counts if count < _RARE]
     if rare:
         yield f"{len(rare)} of them less than {_RARE} times, which is hard to learn from: " + (
-            _listed(rare)
+            named(rare, _MOST_LINES)
         )
-    if found.unlearnable:
-        unlearnable = [_visible(symbol) for symbol in found.unlearnable]
-        yield f"{len(unlearnable)} in no training picture at all: {_listed(unlearnable)}"
 
 
 def _sizes(found: Inspection) -> Iterator[str]:
     counts = found.sizes.most_common()
-    yield f"{len(counts)} different picture sizes; the most frequent is the model's:"
+    yield f"{len(counts)} different picture sizes:"
     for (width, height), count in counts[:_RARE]:
         yield f"  {width}×{height}: {count}"
     if len(counts) > _RARE:
         yield f"  … and {len(counts) - _RARE} more"
+
+
+def _warnings(found: Inspection) -> Iterator[str]:
+    warnings = warnings_about(found.samples, found.look)
+    for warning in warnings:
+        yield f"warning: {warning}"
+    if not warnings:
+        yield "no warnings"
 
 
 def _duplicates(found: Inspection) -> Iterator[str]:
@@ -96,10 +103,6 @@ def _duplicates(found: Inspection) -> Iterator[str]:
         yield f"  {pair.correlation:.4f}  {places}"
     if len(order) > _MOST_LINES:
         yield f"  … and {len(order) - _MOST_LINES} more"
-    if found.flat:
-        yield f"{len(found.flat)} pictures without any contrast: " + _listed(
-            [sample.source for sample in found.flat]
-        )
 
 
 def _suspicions(found: Inspection) -> Iterator[str]:
@@ -120,15 +123,6 @@ def _suspicions(found: Inspection) -> Iterator[str]:
         yield f"  … and {len(found.suspicions) - _MOST_LINES} more"
 
 
-def _visible(symbol: str) -> str:
-    return symbol if symbol.isprintable() and not symbol.isspace() else f"U+{ord(symbol):04X}"
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _MOST_LINES
-    return " ".join(names[:_MOST_LINES]) + (f" … and {more} more" if more > 0 else "")
-
-
 def write_report(dataset: Dataset, inspection: Inspection, folder: Path) -> str:
     """Writes report.txt and the charts into a folder; gives the text."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,8 +141,8 @@ def write_report(dataset: Dataset, inspection: Inspection, folder: Path) -> str:
     return text
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.data.report", description=__doc__)
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m training inspect", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
     parser.add_argument("--model", type=Path, help="an exported model to judge the labels")
     parser.add_argument(
@@ -156,23 +150,23 @@ def main() -> None:
     )
     parser.add_argument("--compare", type=int, default=MOST_COMPARED, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("report/data"))
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     with reported():
-        dataset = Dataset(arguments.data)
+        dataset = Dataset(options.data)
         if not dataset.samples:
-            raise DataError(f"{arguments.data} holds no pictures.")
-        inspection = inspect(dataset, arguments.compare)
+            raise DataError(f"{options.data} holds no pictures.")
+        inspection = inspect(dataset, options.compare)
         opinions: dict[str, Opinion] = {}
-        if arguments.model:
-            opinions |= opinions_of(Recognizer.load(arguments.model), dataset, inspection.samples)
-        if arguments.readings:
-            opinions |= read_opinions(arguments.readings)
-        if arguments.model or arguments.readings:
+        if options.model:
+            opinions |= opinions_of(Recognizer.load(options.model), dataset, inspection.samples)
+        if options.readings:
+            opinions |= read_opinions(options.readings)
+        if options.model or options.readings:
             found = find_suspicious(inspection.samples, opinions)
             judged = sum(sample.sha256 in opinions for sample in inspection.samples)
             inspection = replace(inspection, suspicions=found, judged=judged)
-        print(write_report(dataset, inspection, arguments.out), end="")
-    print(f"\nwritten to {arguments.out}")
+        print(write_report(dataset, inspection, options.out), end="")
+    print(f"\nwritten to {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,39 @@
-"""Where labelled pictures come from: a folder, a zip of such a folder, a manifest, or MJSynth.
+"""Labelled pictures as people have them: a folder or a zip, named by label or beside a table.
 
-Reads names, labels and bytes; it does not know what a picture is.
+Finds pictures, labels and bytes; it does not decode pictures. What was left out, how labels were
+found, and what is doubtful about that is part of the answer.
 """
 
-import csv
+import posixpath
+import re
+import struct
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
+from training.data.filenames import SUFFIXES as SUFFIXES
+from training.data.filenames import labels_of
+from training.data.label_tables import TABLE_SUFFIXES, Table, read_table
 from training.exceptions import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-_ANNOTATIONS = "annotation*.txt"
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_TABLE_NAME = re.compile(
+    r"(metadata|labels?|annotations?|ground_?truth|gt|rec_gt.*|.*_gt)\.\w+", re.IGNORECASE
+)
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
+_OTHER_PICTURES = (
+    ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".svg", ".ico", ".tga", ".ppm", ".pgm",
+    ".pbm", ".pnm", ".pcx", ".psd", ".pdf", ".eps", ".raw", ".dng", ".npy",
+)  # fmt: skip
+_BOX_LINE = re.compile(r"\d+( -?\d*\.?\d+){4,}")
+_FEWEST_NUMBERED = 5
+_UNICODE_NAMES = 0x800
+_UNICODE_PATH_FIELD = 0x7075
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,108 +45,369 @@ class Entry:
     read: Callable[[], bytes]
 
 
-@contextmanager
-def open_source(path: Path) -> Iterator[list[Entry]]:
-    """The labelled pictures of a folder, a zip or a list of files, in the order of names.
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Something that is not in the entries: its kind, its name, and how many pictures are lost."""
 
-    In a folder or zip the label is the file's name without its suffix, in any subfolder. A
-    manifest has a header line with the columns `path` (relative to the manifest) and `label`.
-    An annotation file is that of MJSynth (Jaderberg et al. 2014): lines
-    `./2425/1/115_Lube_45484.jpg 45484`, the label between the underscores.
+    kind: str
+    name: str
+    lost: int = 0
+
+
+@dataclass(slots=True)
+class Source:
+    """Labelled pictures in the order of their names or of their table.
+
+    `notes` say how they were read; `doubts` why the labels may be wrong.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+
+class _Files(Protocol):
+    """Files by their paths, with `/` between folders."""
+
+    def names(self) -> list[str]: ...
+
+    def has(self, name: str) -> bool: ...
+
+    def read(self, name: str) -> bytes: ...
+
+
+@contextmanager
+def open_source(
+    path: Path, label_from: str | None = None, zip_encoding: str | None = None
+) -> Iterator[Source]:
+    """The labelled pictures of a folder, a zip of one, or a table of paths and labels.
+
+    In a folder or zip the labels are, in this order: those of the tables in it (CSV, TSV, JSON
+    lines, JSON; see `training.data.label_tables`), those of the text files beside the pictures
+    (`0001.png` and `0001.txt`), or those in the file names (see `training.data.filenames`).
+
+    Args:
+        label_from: `table`, `text`, or how a label is found in a file name, as `labels_of` takes
+            it; None decides by what is there.
+        zip_encoding: of the names in a zip that does not say so.
 
     Raises:
-        DataError: nothing of the kind is at `path`, or a line of it cannot be understood.
+        DataError: nothing of the kind is at `path`, or a part of it cannot be understood.
     """
     if path.is_dir():
-        yield _folder_entries(path)
-    elif path.suffix.lower() in _DELIMITERS and path.is_file():
-        yield _of_text(path, _manifest_entries)
-    elif path.match(_ANNOTATIONS) and path.is_file():
-        yield _of_text(path, _annotated_entries)
-    elif zipfile.is_zipfile(path):
+        yield _labelled(_Folder(path), label_from)
+    elif path.is_file() and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            yield _zip_entries(archive)
+            files = _Archive(archive, path.name, zip_encoding)
+            source = _labelled(files, label_from)
+            source.notes += files.notes
+            yield source
+    elif path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+        table = read_table(path.name, path.read_bytes(), required=True)
+        source = Source()
+        if table is not None:
+            _take_tables(source, _Folder(path.parent), [("", table)], [])
+        yield source
     else:
         found = "is none of these" if path.exists() else "does not exist"
         raise DataError(
-            f"{path} {found}; DATA= takes a folder of <label>.png files, a zip of such a "
-            "folder, a CSV or TSV manifest with the columns path,label, or an annotation*.txt as "
-            "MJSynth has it."
+            f"{path} {found}; DATA= takes a folder of pictures, a zip of one, or a table of paths "
+            f"and labels ({', '.join(TABLE_SUFFIXES)})."
         )
 
 
-def _label(name: str) -> str | None:
-    """The label in a file's name, or None where it does not name a picture."""
-    for suffix in SUFFIXES:
-        if name.lower().endswith(suffix) and not name.startswith("._"):
-            return name[: -len(suffix)].strip()
+class _Folder:
+    """The files under a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def names(self) -> list[str]:
+        names = sorted(
+            path.relative_to(self._root).as_posix()
+            for path in self._root.rglob("*")
+            if path.is_file()
+        )
+        for name in names:
+            if not name.isprintable() and any("\ud800" <= symbol <= "\udfff" for symbol in name):
+                raise DataError(
+                    f"the file name {name!a} in {self._root} is not in UTF-8; rename the files, "
+                    "for instance with convmv."
+                )
+        return names
+
+    def has(self, name: str) -> bool:
+        return (self._root / name).is_file()
+
+    def read(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
+
+
+class _Archive:
+    """The files of a zip; `notes` say how their names were decoded."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str, encoding: str | None) -> None:
+        self._archive = archive
+        self.notes: list[str] = []
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        unclear = [info for info in members if _raw_name(info) is not None]
+        if unclear and encoding is None:
+            encoding = _encoding_of([_raw_name(info) or b"" for info in unclear], name)
+        if unclear:
+            self.notes.append(
+                f"{name} does not say how its names are encoded; they are read as {encoding}"
+            )
+        try:
+            self._members = {_member_name(info, encoding or "utf-8"): info for info in members}
+        except (UnicodeDecodeError, LookupError) as error:
+            raise DataError(
+                f"the names in {name} cannot be read with --zip-encoding {encoding}: {error}."
+            ) from error
+
+    def names(self) -> list[str]:
+        return sorted(self._members)
+
+    def has(self, name: str) -> bool:
+        return name in self._members
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._archive.read(self._members[name])
+        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # the last: encrypted
+            raise OSError(str(error)) from error
+
+
+def _raw_name(info: zipfile.ZipInfo) -> bytes | None:
+    """A name's bytes, if the zip does not say how they are encoded."""
+    stated = info.flag_bits & _UNICODE_NAMES or info.orig_filename.isascii()
+    if stated or _unicode_path(info) is not None:
+        return None
+    return info.filename.encode("cp437")  # as zipfile has decoded it
+
+
+def _member_name(info: zipfile.ZipInfo, encoding: str) -> str:
+    raw = _raw_name(info)
+    name = (_unicode_path(info) or info.filename) if raw is None else raw.decode(encoding)
+    return name.replace("\\", "/")  # as some Windows programs part folders
+
+
+def _unicode_path(info: zipfile.ZipInfo) -> str | None:
+    """The name in a member's extra field (PKWARE's APPNOTE, section 4.6.9), if it has one."""
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        if kind == _UNICODE_PATH_FIELD and size > 5:
+            return extra[9 : 4 + size].decode("utf-8", "replace")
+        extra = extra[4 + size :]
     return None
 
 
-def _folder_entries(folder: Path) -> list[Entry]:
-    return [
-        Entry(str(path.relative_to(folder)), label, path.read_bytes)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and (label := _label(path.name)) is not None
+def _encoding_of(names: Sequence[bytes], archive: str) -> str:
+    """The encoding that all names are in, where that can be told: UTF-8.
+
+    Raises:
+        DataError: it is another one; says what the names would read in several.
+    """
+    readings = []
+    for encoding in ("utf-8", "gbk", "shift_jis", "cp437", "cp1252", "cp866"):
+        try:
+            decoded = [name.decode(encoding) for name in names]
+        except UnicodeDecodeError:
+            continue
+        if encoding == "utf-8":
+            return encoding
+        readings.append(f"{decoded[0]!r} in {encoding}")
+    raise DataError(
+        f"{archive} does not say how its names are encoded. The first one that is not in ASCII "
+        f"reads {', '.join(readings)}. Say which is right, such as --zip-encoding gbk, or pass "
+        "the folder instead of the zip."
+    )
+
+
+def _labelled(files: _Files, label_from: str | None) -> Source:
+    """The labelled pictures among files."""
+    source = Source()
+    pictures, others = [], []
+    for name in files.names():
+        suffix = PurePosixPath(name).suffix.lower()
+        if _is_hidden(name):
+            source.left_out.append(LeftOut("hidden or system file", name))
+        elif suffix in SUFFIXES:
+            pictures.append(name)
+        elif suffix in _OTHER_PICTURES:
+            kind = f"picture in a format that is not read ({suffix})"
+            source.left_out.append(LeftOut(kind, name, lost=1))
+        else:
+            others.append(name)
+    texts = _texts_beside(pictures, others)
+    tables = []
+    if label_from in (None, "table"):
+        beside = set(texts.values())
+        tables = _tables(files, [name for name in others if name not in beside])
+    if tables:
+        _take_tables(source, files, tables, pictures)
+        used = {table.name for _, table in tables}
+    elif label_from == "text" or (label_from is None and 2 * len(texts) > len(pictures)):
+        _take_texts(source, files, pictures, texts)
+        used = set(texts.values())
+    elif label_from == "table":
+        raise DataError("there is no table of labels for --label-from table.")
+    else:
+        _take_names(source, files, pictures, label_from)
+        used = set()
+    used.update(entry.name for entry in source.entries)
+    source.left_out += [
+        LeftOut("file that is no picture", name) for name in others if name not in used
     ]
+    return source
 
 
-def _zip_entries(archive: zipfile.ZipFile) -> list[Entry]:
-    return [
-        Entry(name, label, partial(_unzipped, archive, name))
-        for name in sorted(archive.namelist())
-        if (label := _label(PurePosixPath(name).name)) is not None
-    ]
+def _is_hidden(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts)
 
 
-def _unzipped(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        return archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # the last: it is encrypted
-        raise OSError(str(error)) from error
-
-
-def _of_text(path: Path, entries: Callable[[Path], list[Entry]]) -> list[Entry]:
-    try:
-        return entries(path)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8 ({error}); save it as UTF-8.") from error
-
-
-def _manifest_entries(manifest: Path) -> list[Entry]:
-    with manifest.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, delimiter=_DELIMITERS[manifest.suffix.lower()])
-        missing = {"path", "label"} - set(rows.fieldnames or ())
-        if missing:
+def _tables(files: _Files, names: Iterable[str]) -> list[tuple[str, Table]]:
+    """The tables of labels among files, each with the folder that it is in."""
+    tables = []
+    for name in names:
+        path = PurePosixPath(name)
+        if path.suffix.lower() not in TABLE_SUFFIXES:
+            continue
+        named = _TABLE_NAME.fullmatch(path.name) is not None
+        try:
+            table = read_table(name, files.read(name), required=named)
+        except DataError as error:
             raise DataError(
-                f"{manifest} lacks the column {' and '.join(sorted(missing))} in its first "
-                f"line, which reads {rows.fieldnames}; it needs path and label."
+                f"{error} If it is no table of labels, pass --label-from stem (or another way)."
+            ) from error
+        if table is not None:
+            tables.append((posixpath.dirname(name), table))
+    return tables
+
+
+def _take_tables(
+    source: Source,
+    files: _Files,
+    tables: Sequence[tuple[str, Table]],
+    pictures: Sequence[str] | None,
+) -> None:
+    """Takes the rows of tables; `pictures`, where they are known, are to be in one of them."""
+    found: dict[tuple[str, str], Entry] = {}
+    shortened = []
+    for folder, table in tables:
+        source.notes += [f"labels from {table.form}", *table.notes]
+        source.doubts += table.doubts
+        source.doubts += _why_no_labels(table)
+        for row in table.rows:
+            name = _find(files, folder, row.path)
+            if name is None:
+                source.left_out.append(
+                    LeftOut("missing picture", f"{row.path} ({row.place})", lost=1)
+                )
+            elif not row.label:
+                source.left_out.append(LeftOut("empty label", f"{name} ({row.place})", lost=1))
+            else:
+                found[name, row.label] = Entry(name, row.label, partial(files.read, name))
+                if posixpath.basename(name) == name != row.path.removeprefix("./"):
+                    shortened.append(row)
+    if shortened:
+        source.notes.append(
+            f"paths that were found by their end: {len(shortened)}, such as {shortened[0].path} "
+            f"({shortened[0].place})"
+        )
+    source.entries += found.values()
+    named = {name for name, _ in found}
+    without = [name for name in pictures or () if name not in named]
+    empty = {left.name.partition(" (")[0] for left in source.left_out if left.kind == "empty label"}
+    source.left_out += [
+        LeftOut("picture that no table names", name, lost=int(len(without) > len(named)))
+        for name in without
+        if name not in empty
+    ]
+
+
+def _why_no_labels(table: Table) -> list[str]:
+    """A doubt, if the labels of a table number its rows."""
+    labels = [row.label for row in table.rows]
+    if len(labels) < _FEWEST_NUMBERED or not all(map(str.isdecimal, labels)):
+        return []
+    if [int(label) for label in labels] != list(
+        range(int(labels[0]), int(labels[0]) + len(labels))
+    ):
+        return []
+    return [f"the labels in {table.name} number its rows: {labels[0]}, {labels[1]}, {labels[2]} …"]
+
+
+def _find(files: _Files, folder: str, path: str) -> str | None:
+    """The file that a table means by a path: as it stands, or as much of its end as is there."""
+    if files.has(as_written := posixpath.join(folder, path)):
+        return posixpath.normpath(as_written)
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    if parts and re.fullmatch("[A-Za-z]:", parts[0]):
+        parts = parts[1:]
+    elif parts:
+        parts[0] = re.sub("^[A-Za-z]:", "", parts[0])
+    # Label Studio puts eight digits before the name of an uploaded file.
+    shorter = [re.sub("^[0-9a-f]{8}-", "", part) for part in parts[-1:]]
+    for end in [parts] if parts[-1:] == shorter else [parts, [*parts[:-1], *shorter]]:
+        for start in range(len(end)):
+            for form in ("NFC", "NFD"):
+                tail = unicodedata.normalize(form, "/".join(end[start:]))
+                for base in {folder: None, "": None}:
+                    name = posixpath.normpath(posixpath.join(base, tail))
+                    if files.has(name):
+                        return name
+    return None
+
+
+def _texts_beside(pictures: Iterable[str], others: Sequence[str]) -> dict[str, str]:
+    """The text file of the same name as a picture, for each that has one."""
+    there = set(others)
+    beside = {}
+    for name in pictures:
+        stem = name[: -len(PurePosixPath(name).suffix)]
+        for text in (f"{stem}.txt", f"{stem}.gt.txt", f"{name}.txt"):
+            if text in there:
+                beside[name] = text
+                break
+    return beside
+
+
+def _take_texts(
+    source: Source, files: _Files, pictures: Iterable[str], texts: Mapping[str, str]
+) -> None:
+    source.notes.append("the label is in the text file of the picture's name (.txt)")
+    for name in pictures:
+        if name not in texts:
+            source.left_out.append(LeftOut("picture without a text file", name, lost=1))
+            continue
+        try:
+            label = files.read(texts[name]).decode("utf-8-sig").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            source.left_out.append(LeftOut("unreadable text file", f"{name}: {error}", lost=1))
+            continue
+        if _BOX_LINE.match(label):
+            raise DataError(
+                f"{texts[name]} reads {label.splitlines()[0]!r}: that is a box of YOLO's, no label."
             )
-        entries = []
-        for row in rows:
-            if not row["path"]:
-                raise DataError(
-                    f"{manifest}, line {rows.line_num}: there is no path; each needs one."
-                )
-            label = (row["label"] or "").strip()
-            entries.append(Entry(row["path"], label, (manifest.parent / row["path"]).read_bytes))
-        return entries
+        if "\n" in label:
+            source.left_out.append(LeftOut("text of several lines", texts[name], lost=1))
+        elif not label:
+            source.left_out.append(LeftOut("empty label", texts[name], lost=1))
+        else:
+            source.entries.append(Entry(name, label, partial(files.read, name)))
 
 
-def _annotated_entries(annotation: Path) -> list[Entry]:
-    entries = []
-    with annotation.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            name, _, index = line.strip().rpartition(" ")
-            # The label itself may have an underscore in it.
-            parts = PurePosixPath(name).stem.split("_", 1)
-            label, underscore, _ = parts[-1].rpartition("_")
-            if not (index.isdecimal() and len(parts) == 2 and underscore):
-                raise DataError(
-                    f"{annotation}, line {number}: {line.strip()!r} is not like "
-                    "'./2425/1/115_Lube_45484.jpg 45484', the label between the underscores."
-                )
-            entries.append(Entry(name, label.strip(), (annotation.parent / name).read_bytes))
-    return entries
+def _take_names(
+    source: Source, files: _Files, pictures: Sequence[str], label_from: str | None
+) -> None:
+    found = labels_of(pictures, label_from)
+    source.notes.append(found.note)
+    source.doubts += [found.doubt] if found.doubt else []
+    for name, label in zip(pictures, found.labels, strict=True):
+        if label:
+            source.entries.append(Entry(name, label, partial(files.read, name)))
+        else:
+            source.left_out.append(LeftOut("empty label", name, lost=1))

@@ -18,11 +18,11 @@ from PIL import Image
 
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.preprocessing import FloatArray
+from training.data.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
 from training.evaluation.metrics import Pair, confusions
 from training.fit.loader import Examples
 from training.fit.runs import Run
 from training.models.loss import ctc_loss
-from training.data.contact_sheet import INK, WRONG, Cell, draw_sheet, printable
 
 _MOST_READ = 1000
 _SHOWN = 60

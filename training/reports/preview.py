@@ -10,11 +10,11 @@ from PIL import Image
 from service.ocr.preprocessing import FloatArray, decode_gray
 from training.augmentation.augmentation import Augmentation
 from training.augmentation.operations import OPERATIONS
+from training.data.contact_sheet import Cell, draw_sheet
 from training.data.dataset import Dataset
 from training.data.sources import SUFFIXES
 from training.exceptions import DataError, reported
 from training.fit.config import add_config_options, config_of
-from training.data.contact_sheet import Cell, draw_sheet
 
 STRENGTHS = (1 / 3, 2 / 3, 1.0)
 _WHOLE_ROWS = 8

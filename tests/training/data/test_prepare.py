@@ -1,13 +1,20 @@
 import io
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from tests.stripes import picture
+from service.ocr.preprocessing import decode_gray
+from tests.stripes import draw, encode, picture
+from tests.training.data.conftest import texts, write_pictures
 from training.data.dataset import Dataset
-from training.data.prepare import prepare
+from training.data.prepare import main, prepare
 from training.exceptions import DataError
+
+Read = Callable[..., dict[str, str]]
+Printed = pytest.CaptureFixture[str]
 
 
 def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
@@ -28,28 +35,30 @@ def test_what_is_wrong_is_named_and_counted(
     """Every picture that is left out is named with its reason, and the reasons are counted."""
     (folder / "broken.png").write_bytes(picture("ab")[:50])
     (folder / "text.png").write_bytes(b"text")
-    (folder / ".png").write_bytes(picture("dddd"))
     (folder / "cd.png").write_bytes(picture("cc"))
     (folder / "dc.png").write_bytes(picture("cc"))
     (folder / "more" / "ab.png").write_bytes(picture("ab"))
-    (folder / "aaaaaa.png").write_bytes(picture("dbdb"))
-    samples = prepare(folder, tmp_path / "data")
+    (folder / f"{'ab' * 110}.png").write_bytes(picture("dbdb"))
+    with pytest.raises(DataError, match="5 of 8 pictures are lost"):
+        prepare(folder, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    capsys.readouterr()
+    samples = prepare(folder, tmp_path / "data", accept=True)
     assert sorted(s.label for s in samples) == ["ab", "abc", "ba"]
     assert len(list((tmp_path / "data" / "pictures").iterdir())) == 3
     lines = capsys.readouterr().out.splitlines()
     for beginning in (
         "unreadable picture: broken.png: The PNG",
         "unreadable picture: text.png: Not a picture",
-        "empty label: .png",
         "duplicate with different labels: cd.png (cd), dc.png (dc)",
         "duplicate: ab.png (ab), more/ab.png (ab)",
-        "label too long: aaaaaa.png: 'aaaaaa' needs 11 time steps, the picture's width gives 10",
+        f"label too long: {'ab' * 110}.png: '{'ab' * 110}' needs 220 time steps, a model",
     ):
         assert sum(line.startswith(beginning) for line in lines) == 1, beginning
-    assert "too few: training needs at least 10" in lines
-    assert "2 × unreadable picture" in lines[-1]
-    assert "1 × empty label" in lines[-1]
-    assert "1 × duplicate with different labels" in lines[-1]
+    assert "warning: too few pictures: training needs at least 10" in lines
+    assert "left out: 1 × file that is no picture, 2 × unreadable picture" in lines[-2]
+    assert "1 × duplicate with different labels" in lines[-2]
+    assert lines[-1] == "accepted: 5 of 8 pictures are lost, as is said above"
 
 
 def test_a_failure_leaves_the_old_data(folder: Path, tmp_path: Path) -> None:
@@ -72,3 +81,118 @@ def test_nothing_of_the_user_is_overwritten(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="would be replaced"):
         prepare(folder, folder)
     assert (folder / "ab.png").exists()
+
+
+def test_sound_data_have_no_problems(read: Read, tmp_path: Path, capsys: Printed) -> None:
+    """Only then this is said."""
+    names = [f"{a}{b}{c}{d}.png" for a in "abcd" for b in "abcd" for c in "abcd" for d in "abcd"]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in names[:120]:
+        # The two symbols that 120 of these lack would be rare.
+        (folder / name).write_bytes(picture(name[:4].replace("", " ").strip()[:10]))
+    read(folder)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "no problems found", printed
+
+
+def test_the_first_pictures_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    """As a sheet and as text, beside alphabet, sizes and time steps, before anything is stored."""
+    names = [f"{text.upper()}_{number}.png" for number, text in enumerate(texts(12))]
+    write_pictures(tmp_path / "pictures", names)
+    monkeypatch.chdir(tmp_path)
+    main(["pictures"])
+    printed = capsys.readouterr().out
+    assert "all file names end with a running number; the label is the file name up to" in printed
+    assert "the first pictures and their labels, also in report/data/first.png:" in printed
+    assert "  AA_0.png  AA\n  AB_1.png  AB\n  AC_2.png" in printed
+    assert "\n12 pictures, 12 different labels of 2 characters\n4 symbols\n" in printed
+    assert "  Latin capital letters, 4: ABCD\n" in printed
+    assert "every picture has 40×8 pixels\n" in printed
+    assert "takes them as 200×50, in 50 time steps, of which the longest label, 'AA', needs 3" in (
+        printed
+    )
+    with Image.open("report/data/first.png") as sheet:
+        pixels = np.asarray(sheet.convert("L"))
+    assert pixels.shape[0] < pixels.shape[1] < 1200
+    # Four stripes of gray, some of which no paper, frame or text has.
+    assert {level * 255 // 4 for level in (1, 2)} <= set(np.unique(pixels).tolist())
+    assert len(Dataset(tmp_path / "data").samples) == 12
+
+
+def test_the_command_ends_with_1_until_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    """The sheet is there to look at all the same."""
+    write_pictures(tmp_path / "pictures", [f"{number:04}.png" for number in range(12)])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["pictures"])
+    assert ended.value.code == 1
+    assert "error: nothing was stored" in capsys.readouterr().err
+    assert Path("report/data/first.png").exists()
+    assert not Path("data").exists()
+    main(["pictures", "--accept"])
+    printed = capsys.readouterr().out
+    assert "accepted: the file names, such as '0000', number the pictures" in printed
+    assert "no problems found" not in printed
+    assert len(Dataset(Path("data")).samples) == 12
+
+
+def test_labels_are_stored_in_nfc(read: Read, tmp_path: Path, capsys: Printed) -> None:
+    """A letter in two spellings is one symbol."""
+    folder = write_pictures(tmp_path / "pictures", ["\u00e9a.png", "e\u0301b.png", "ce\u0301.png"])
+    assert sorted(read(folder).values()) == ["c\u00e9", "\u00e9a", "\u00e9b"]
+    assert "2 labels in another form of Unicode: stored in NFC" in capsys.readouterr().out
+    assert "e\u0301b" in read(folder, normalization="none").values()
+    assert "U+0301 COMBINING ACUTE ACCENT, 2 ×: joins the character before it" in (
+        capsys.readouterr().out
+    )
+
+
+def test_full_width_beside_half_width(read: Read, tmp_path: Path, capsys: Printed) -> None:
+    """Both are named, and NFKC makes them one."""
+    folder = write_pictures(tmp_path / "pictures", ["A1.png", "Ａ2.png", "B3.png"])
+    assert "Ａ2" in read(folder).values()
+    assert (
+        "odd character U+FF21 FULLWIDTH LATIN CAPITAL LETTER A, 1 ×: a form of 'A', which occurs "
+        "too: --normalization NFKC makes them one" in capsys.readouterr().out
+    )
+    assert sorted(read(folder, normalization="NFKC").values()) == ["A1", "A2", "B3"]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "CMYK", "I;16"])
+@pytest.mark.parametrize("suffix", ["tif", "TIFF"])
+def test_a_tiff_is_stored_as_a_png(
+    mode: str, suffix: str, read: Read, tmp_path: Path, capsys: Printed
+) -> None:
+    """The service reads it as it would the same picture in another format."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    gray = draw("a b a").point(lambda level: 0 if level < 128 else 255)
+    image = gray.convert(mode) if mode != "I;16" else Image.fromarray(
+        np.asarray(gray, np.uint16) * 257
+    )  # fmt: skip
+    image.save(folder / f"ab.{suffix}", "TIFF")
+    assert read(folder) == {f"ab.{suffix}": "ab"}
+    assert "1 TIFF: stored as PNG" in capsys.readouterr().out
+    dataset = Dataset(tmp_path / "data")
+    stored = decode_gray(dataset.read(dataset.samples[0]))
+    assert np.abs(stored - np.asarray(gray) / 255).max() < 0.02
+
+
+@pytest.mark.parametrize("kind", ["broken", "floats", "too large"])
+def test_a_tiff_that_cannot_be_read(kind: str, read: Read, tmp_path: Path, capsys: Printed) -> None:
+    """It is named with the reason."""
+    folder = write_pictures(tmp_path / "pictures", ["cd.png"])
+    images = {
+        "broken": draw("ab"),
+        "floats": Image.fromarray(np.zeros((8, 40), np.float32)),
+        "too large": Image.new("1", (4000, 2000)),
+    }
+    data = encode(images[kind], "TIFF")
+    (folder / "ab.tif").write_bytes(data[: 20 if kind == "broken" else None])
+    assert read(folder) == {"cd.png": "cd"}
+    assert "unreadable picture: ab.tif: The TIFF cannot be read: " in capsys.readouterr().out

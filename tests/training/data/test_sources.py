@@ -1,13 +1,20 @@
+import json
+import struct
+import unicodedata
 import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.stripes import picture
+from tests.training.data.conftest import texts, write_pictures
 from training.data.dataset import Dataset, alphabet_of, digest_of, picture_size_of
 from training.data.prepare import prepare
 from training.exceptions import DataError
 
+Read = Callable[..., dict[str, str]]
 LABELS = {"ab": "ab", "ba": "ba", "abc": "abc"}
 
 
@@ -20,22 +27,16 @@ def zipped(folder: Path) -> Path:
     return archive
 
 
-def manifest(folder: Path, suffix: str = ".csv", delimiter: str = ",") -> Path:
+def manifest(folder: Path) -> Path:
     rows = [("path", "label"), ("ab.png", "ab"), ("ba.PNG", "ba"), ("more/abc.png", "abc")]
-    path = (folder / "labels").with_suffix(suffix)
-    path.write_text("".join(delimiter.join(row) + "\n" for row in rows), encoding="utf-8-sig")
-    return path
-
-
-def annotation(folder: Path, text: str) -> Path:
-    path = folder / "annotation_train.txt"
-    path.write_text(text, encoding="utf-8")
+    path = folder / "labels.csv"
+    path.write_text("".join(",".join(row) + "\n" for row in rows), encoding="utf-8-sig")
     return path
 
 
 def test_folder_zip_and_manifest_give_the_same(folder: Path, tmp_path: Path) -> None:
     """How the pictures come changes nothing about the data set."""
-    sources = [folder, zipped(folder), manifest(folder), manifest(folder, ".tsv", "\t")]
+    sources = [folder, zipped(folder), manifest(folder), zipped(folder)]
     digests = set()
     for number, source in enumerate(sources):
         samples = prepare(source, tmp_path / str(number))
@@ -50,18 +51,15 @@ def test_folder_zip_and_manifest_give_the_same(folder: Path, tmp_path: Path) -> 
     assert picture_size_of(samples) == (40, 8)
 
 
-def test_the_layout_of_mjsynth(tmp_path: Path) -> None:
+def test_the_layout_of_mjsynth(read: Read, tmp_path: Path) -> None:
     """The label stands between the underscores, and may have some itself; empty lines are none."""
     folder = tmp_path / "90kDICT32px"
-    names = {"2425/1/115_ab_45484": "ab", "2425/1/9_a_b_3": "a_b", "7/b c/1_c_0": "c"}
-    for name, label in names.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.jpg").write_bytes(picture(label.replace("_", " ")))
-    lines = "".join(f"./{name}.jpg {place}\n\n" for place, name in enumerate(names))
-    samples = prepare(annotation(folder, lines), tmp_path / "data")
-    assert {sample.source: sample.label for sample in samples} == {
-        f"./{name}.jpg": label for name, label in names.items()
-    }
+    names = {"2425/1/115_ab_45484.jpg": "ab", "2425/1/9_a_b_3.jpg": "a_b", "7/b c/1_c_0.jpg": "c"}
+    write_pictures(folder, names)
+    lines = "".join(f"./{name} {name[:-4].rpartition('_')[2]}\n\n" for name in names)
+    (folder / "annotation_train.txt").write_text(lines)
+    assert read(folder / "annotation_train.txt") == names
+    assert read(folder) == names
 
 
 @pytest.mark.parametrize(
@@ -70,19 +68,158 @@ def test_the_layout_of_mjsynth(tmp_path: Path) -> None:
 )
 def test_a_line_that_is_not_of_mjsynth(line: str, tmp_path: Path) -> None:
     """The line is named, with what it should look like."""
-    path = annotation(tmp_path, f"./2425/1/115_Lube_45484.jpg 45484\n{line}\n")
+    path = tmp_path / "annotation_train.txt"
+    path.write_text(f"./2425/1/115_Lube_45484.jpg 45484\n{line}\n")
     with pytest.raises(DataError, match=r"line 2: .* is not like '\./2425/1/115_Lube_45484\.jpg"):
         prepare(path, tmp_path / "data")
 
 
-def test_a_manifest_names_its_missing_pictures(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_several_tables(read: Read, tmp_path: Path) -> None:
+    """Each folder's own, as data sets of Hugging Face have them for their splits."""
+    names = ["train/0001.png", "train/0002.png", "test/0001.png"]
+    folder = write_pictures(tmp_path / "pictures", names)
+    for split, labels in (("train", ("ab", "cd")), ("test", ("ef",))):
+        rows = [
+            json.dumps({"file_name": f"{number:04}.png", "text": label})
+            for number, label in enumerate(labels, start=1)
+        ]
+        (folder / split / "metadata.jsonl").write_text("\n".join(rows))
+    assert read(folder) == dict(zip(names, ("ab", "cd", "ef"), strict=True))
+
+
+def test_one_text_file_a_picture(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A path that leads nowhere is an unreadable picture."""
+    """The text has the label; what lacks one, or has more, is named."""
+    names = [f"{number:04}.png" for number in range(10)]
+    folder = write_pictures(tmp_path / "pictures", names)
+    for name, text in zip(names, texts(10), strict=True):
+        (folder / name).with_suffix(".txt").write_text(f"{text}\n", encoding="utf-8-sig")
+    (folder / "0007.txt").rename(folder / "0007.gt.txt")
+    (folder / "0008.txt").write_text("two\nlines\n")
+    (folder / "0009.txt").unlink()
+    assert read(folder) == dict(zip(names[:8], texts(8), strict=True))
+    printed = capsys.readouterr().out
+    assert "the label is in the text file of the picture's name" in printed
+    assert "picture without a text file: 0009.png" in printed
+    assert "text of several lines: 0008.txt" in printed
+    (folder / "0001.txt").write_text("0 0.5 0.5 0.25 0.125\n1 0.5 0.5 0.25 0.125\n")
+    with pytest.raises(DataError, match=r"0001\.txt reads .* a box of YOLO's, no label"):
+        read(folder)
+
+
+def test_what_is_left_out_is_named(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hidden files, and files that are no pictures, are no loss but are named."""
+    folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png", "ef.png"])
+    hidden = [
+        ".ipynb_checkpoints/ab-checkpoint.png", "__MACOSX/._ab.png", "._cd.png", ".DS_Store",
+        "Thumbs.db",
+    ]  # fmt: skip
+    write_pictures(folder, hidden)
+    (folder / "notes.md").write_text("notes")
+    assert read(folder) == {"ab.png": "ab", "cd.png": "cd", "ef.png": "ef"}
+    printed = capsys.readouterr().out
+    assert all(f"hidden or system file: {name}\n" in printed for name in hidden)
+    assert "file that is no picture: notes.md\n" in printed
+    assert "left out: 5 × hidden or system file, 1 × file that is no picture" in printed
+
+
+def test_pictures_in_other_formats_are_lost(read: Read, tmp_path: Path) -> None:
+    """A folder of mostly photos of a telephone is not reduced to the few that can be read."""
+    folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png"])
+    for name in "ghijk":
+        (folder / f"{name}.HEIC").write_bytes(b"heic")
+    with pytest.raises(DataError, match="5 of 7 pictures are lost"):
+        read(folder)
+    assert len(read(folder, accept=True)) == 2
+
+
+def test_a_table_of_some_pictures(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those not labelled yet are named; a table of few of them is doubted."""
+    names = [f"{number:04}.png" for number in range(10)]
+    folder = write_pictures(tmp_path / "pictures", names)
+    (folder / "labels.csv").write_text(
+        "path,label\n"
+        + "".join(f"{name},{text}\n" for name, text in zip(names, texts(6), strict=False))
+    )
+    assert len(read(folder)) == 6
+    assert "picture that no table names: 0009.png" in capsys.readouterr().out
+    (folder / "labels.csv").write_text("path,label\n0000.png,aa\n0001.png,ab\n0002.png,ac\n")
+    with pytest.raises(DataError, match="7 of 10 pictures are lost"):
+        read(folder)
+
+
+def test_a_table_names_its_missing_pictures(
+    folder: Path, read: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path that leads nowhere is a loss, and is named with its line."""
     path = manifest(folder)
     path.write_text(path.read_text() + "gone.png,gone\n")
-    assert len(prepare(path, tmp_path / "data")) == 3
-    assert "unreadable picture: gone.png" in capsys.readouterr().out
+    assert len(read(path)) == 3
+    assert "missing picture: gone.png (labels.csv, line 5)" in capsys.readouterr().out
+    path.write_text(path.read_text() + "".join(f"gone{n}.png,gone\n" for n in range(4)))
+    with pytest.raises(DataError, match="5 of 8 pictures are lost"):
+        read(path)
+
+
+def archive_of(path: Path, names: Mapping[bytes, str]) -> Path:
+    """A zip with these names, a Unicode path beside each of them if it is not empty."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for text, (raw, unicode) in zip(texts(80), names.items(), strict=False):
+            # As many ASCII letters as the name has bytes, to be replaced.
+            info = zipfile.ZipInfo("x" * len(raw))
+            if unicode:
+                field = b"\1" + struct.pack("<L", zlib.crc32(raw)) + unicode.encode()
+                info.extra = struct.pack("<HH", 0x7075, len(field)) + field
+            archive.writestr(info, picture(text))
+    data = path.read_bytes()
+    for raw in names:
+        data = data.replace(b"x" * len(raw), raw, 1)
+    # Of each name there is a second copy in the directory at the end.
+    for raw in names:
+        data = data.replace(b"x" * len(raw), raw, 1)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_zip_with_names_in_utf_8_unflagged(read: Read, tmp_path: Path) -> None:
+    """As macOS writes them, letters and their marks apart: no mojibake, and NFC."""
+    names = [unicodedata.normalize("NFD", text) for text in ("é", "öb", "äöü")]
+    path = archive_of(tmp_path / "a.zip", {f"{name}.png".encode(): "" for name in names})
+    assert sorted(read(path).values()) == ["äöü", "é", "öb"]
+
+
+def test_a_zip_with_names_in_an_unknown_encoding(read: Read, tmp_path: Path) -> None:
+    """It is refused with what the names may read; the user says which is right."""
+    path = archive_of(
+        tmp_path / "a.zip", {"验证.png".encode("gbk"): "", "码.png".encode("gbk"): ""}
+    )
+    with pytest.raises(DataError, match=r"'验证.png' in gbk, .* in cp437.*--zip-encoding gbk"):
+        read(path)
+    assert sorted(read(path, zip_encoding="gbk").values()) == ["码", "验证"]
+    with pytest.raises(DataError, match="cannot be read with --zip-encoding utf-8"):
+        read(path, zip_encoding="utf-8")
+
+
+def test_a_zip_with_names_in_the_extra_field(read: Read, tmp_path: Path) -> None:
+    """As Info-ZIP writes them."""
+    names = {"码a.png".encode("gbk"): "码a.png", "证证.png".encode("gbk"): "证证.png"}
+    assert sorted(read(archive_of(tmp_path / "a.zip", names)).values()) == ["码a", "证证"]
+
+
+def test_file_names_that_are_not_in_utf_8(read: Read, tmp_path: Path) -> None:
+    """A folder that was unpacked in another encoding."""
+    folder = write_pictures(tmp_path / "pictures", ["ab.png"])
+    try:
+        (folder / "\udcd1\udce9.png").write_bytes(picture("ab"))
+    except (OSError, UnicodeError):
+        pytest.skip("this file system has names in UTF-8 only")
+    with pytest.raises(DataError, match=r"'\\udcd1\\udce9.png' in .* is not in UTF-8; rename"):
+        read(folder)
 
 
 def test_what_cannot_be_unzipped_is_named(
@@ -105,31 +242,9 @@ def test_what_cannot_be_unzipped_is_named(
     assert "unreadable picture: ba.png: " in printed
 
 
-@pytest.mark.parametrize("name", ["labels.csv", "annotation_train.txt"])
-def test_a_list_in_another_encoding(name: str, folder: Path, tmp_path: Path) -> None:
-    """As spreadsheets write them; what to do is said."""
-    (folder / name).write_bytes("path,label\n1/1_ü_2.png 7\n".encode("latin-1"))
-    with pytest.raises(DataError, match="save it as UTF-8"):
-        prepare(folder / name, tmp_path / "data")
-
-
-def test_a_line_without_a_path(folder: Path, tmp_path: Path) -> None:
-    """It is named by its number."""
-    (folder / "labels.csv").write_text("label,path\nab,ab.png\nba\n")
-    with pytest.raises(DataError, match="line 3: there is no path"):
-        prepare(folder / "labels.csv", tmp_path / "data")
-
-
-def test_a_manifest_without_its_columns(folder: Path, tmp_path: Path) -> None:
-    """A manifest must name its columns."""
-    path = folder / "labels.csv"
-    path.write_text("ab.png,ab\n")
-    with pytest.raises(DataError, match="it needs path and label"):
-        prepare(path, tmp_path / "data")
-
-
-@pytest.mark.parametrize("source", ["nothing", "notes.txt"])
-def test_sources_of_no_known_kind(source: str, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nothing", "picture.png"])
+def test_sources_of_no_known_kind(name: str, tmp_path: Path) -> None:
     """What can be given is said."""
-    with pytest.raises(DataError, match=r"a folder of <label>\.png files, a zip"):
-        prepare(folder / source, tmp_path / "data")
+    (tmp_path / "picture.png").write_bytes(picture("ab"))
+    with pytest.raises(DataError, match=r"takes a folder of pictures, a zip of one, or a table"):
+        prepare(tmp_path / name, tmp_path / "data")

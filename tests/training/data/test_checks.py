@@ -1,0 +1,178 @@
+"""What `make data` says of pictures and labels that are as they seem, but may cause trouble."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.training.data.conftest import texts
+from training.data.contact_sheet import font
+from training.data.prepare import prepare
+from training.exceptions import DataError
+
+Warned = Callable[..., str]
+
+
+def text_picture(
+    lines: Sequence[str],
+    size: tuple[int, int] = (120, 40),
+    paper: str = "white",
+    ink: str = "black",
+) -> bytes:
+    """Lines of text below each other."""
+    image = Image.new("RGB", size, paper)
+    pen = ImageDraw.Draw(image)
+    high = size[1] / len(lines)
+    letters = font(max(6, round(0.6 * high)))
+    for row, line in enumerate(lines):
+        pen.text((3, row * high + 2), line, ink, font=letters)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def warned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Warned:
+    """Prepares pictures by their labels; gives what was printed."""
+
+    def printed(pictures: Sequence[tuple[str, bytes]], **options: object) -> str:
+        rows = ["path\tlabel"]
+        for number, (label, picture) in enumerate(pictures):
+            (tmp_path / f"{number}.png").write_bytes(picture)
+            rows.append(f"{number}.png\t{label}")
+        (tmp_path / "labels.tsv").write_text("\n".join(rows), encoding="utf-8")
+        prepare(tmp_path / "labels.tsv", tmp_path / "data", **options)
+        return capsys.readouterr().out
+
+    return printed
+
+
+def usual(count: int = 12) -> list[tuple[str, bytes]]:
+    return [(text, text_picture([text])) for text in texts(count)]
+
+
+def test_text_that_only_colour_shows(warned: Warned) -> None:
+    """Blank in gray, which is said before anything is trained."""
+    pictures = [(text, text_picture([text], paper="#006800", ink="#cc0000")) for text in texts(12)]
+    printed = warned(pictures)
+    assert "blank in gray, with a text that only colour shows: 12 pictures, 0.png" in printed
+    assert "a model needs three channels" in printed
+
+
+def test_a_blank_picture(warned: Warned) -> None:
+    """One among many is named, and nothing is said of colour."""
+    printed = warned([*usual(), ("ab", text_picture([" "]))])
+    assert "warning: blank in gray: 1 picture, 12.png" in printed
+    assert "channels" not in printed
+
+
+def test_stacked_letters(warned: Warned) -> None:
+    """Two lines of text, or letters above each other, are no line that a model can read."""
+    printed = warned([(text, text_picture([text, text[::-1]])) for text in texts(12)])
+    assert "100% of the pictures seem to have letters above each other" in printed
+    printed = warned([(text, text_picture(text, (20, 60))) for text in texts(12)])
+    assert "most pictures are taller than wide (20×60)" in printed
+    assert "above each other" not in warned(usual())
+
+
+def test_narrow_characters(warned: Warned) -> None:
+    """Six characters in 24 pixels."""
+    printed = warned([(f"{n:06}", text_picture([str(n)], (24, 16))) for n in (3, 123, 47, 89)])
+    assert "a character is about 4 pixels wide" in printed
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (9, "too few pictures: training needs at least 10"),
+        (40, "too few pictures for a test: 4 are held back"),
+    ],
+)
+def test_too_few_pictures(count: int, words: str, warned: Warned) -> None:
+    """For training at all, or for a test split that says something."""
+    assert words in warned(usual(count))
+
+
+def test_labels_near_the_limit(warned: Warned) -> None:
+    """Time steps that hardly suffice."""
+    labels = [text + "ab" * 70 for text in texts(12)]
+    printed = warned([(label, text_picture([label[:4]], (900, 40))) for label in labels])
+    assert "near the limit of 160 time steps, and hard to learn: 12 labels, 0.png" in printed
+
+
+def test_an_odd_picture_is_named(warned: Warned) -> None:
+    """A photo among crops, and another shape."""
+    printed = warned([*usual(), ("x", text_picture(["x"], (1600, 1200)))])
+    assert "of quite another size or shape than most, 120×40" in printed
+    assert "1 picture, 12.png (1600×1200)" in printed
+    assert "takes them as 200×50" in printed
+
+
+def test_an_odd_label_is_named(warned: Warned) -> None:
+    """A line of text among words."""
+    assert "much longer than most: 1 label, 12.png ('abababababab')" in warned(
+        [*usual(), ("ab" * 6, text_picture(["x"]))]
+    )
+
+
+def test_rare_symbols(warned: Warned) -> None:
+    """Symbols of one label, and those that no training picture has."""
+    printed = warned([*usual(), *((sign, text_picture([sign])) for sign in "XYZ")])
+    assert "in fewer than 3 labels, too few to be learned: 3 symbols, X, Y, Z" in printed
+    singles = [(chr(0x4E00 + n), text_picture([str(n)])) for n in range(12)]
+    assert "in no training picture, by chance: " in warned(singles)
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("a\u00a0b", "U+00A0 NO-BREAK SPACE, 1 ×: cannot be seen"),
+        ("a b", "U+0020 SPACE, 1 ×: a space"),
+        ("a\u200bb", "U+200B ZERO WIDTH SPACE, 1 ×: cannot be seen"),
+        ("\u0430b", "U+0430 CYRILLIC SMALL LETTER A, 1 ×: of a script that few letters have"),
+        ("x²", "U+00B2 SUPERSCRIPT TWO, 1 ×: a form of '2'"),
+    ],
+)
+def test_odd_characters(label: str, words: str, warned: Warned) -> None:
+    """They are named by code point and name."""
+    assert f"warning: odd character {words}" in warned(
+        [*usual(30), (label, text_picture(["x"]))], accept=True
+    )
+
+
+def test_the_alphabet_by_script(warned: Warned) -> None:
+    """Digits, letters of each script by case, signs."""
+    labels = ["aB1", "cD2", "жЖ", "中文", "-+"]
+    printed = warned([(label, text_picture([str(n)])) for n, label in enumerate(labels)])
+    for line in (
+        "digits, 2: 12", "Latin capital letters, 2: BD", "Latin small letters, 2: ac",
+        "Cyrillic capital letters, 1: Ж", "Cyrillic small letters, 1: ж", "CJK letters, 2: 中文",
+        "punctuation and signs, 2: +-",
+    ):  # fmt: skip
+        assert f"  {line}\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("labels", "doubt"),
+    [
+        (["same"] * 4, "all 4 pictures have the label 'same'"),
+        (["Ã©a", "bÃ¼", "cd"], r"2 labels, such as 'Ã©a', look like 'éa' in UTF-8"),
+        (["├⌐a", "cd"], r"1 label, such as '├⌐a', look like 'éa'"),
+        (["a\ufffdb", "cd"], r"1 label with U\+FFFD"),
+        (["1.23E+05", "12345"], r"1 label, such as '1\.23E\+05', were turned into numbers"),
+    ],
+)
+def test_labels_that_are_none(labels: list[str], doubt: str, warned: Warned) -> None:
+    """Nothing is stored of labels that were damaged on the way."""
+    pictures = [(label, text_picture([str(n)])) for n, label in enumerate(labels)]
+    with pytest.raises(DataError, match=doubt):
+        warned(pictures)
+    assert f"accepted: {doubt.split(',')[0]}".replace("\\", "") in warned(pictures, accept=True)
+
+
+def test_sound_labels_are_left_in_peace(warned: Warned) -> None:
+    """Letters with marks are none that were read in the wrong encoding."""
+    printed = warned([(one, text_picture([str(n)])) for n, one in enumerate(["é", "ü", "Ã", "ñ"])])
+    assert "UTF-8" not in printed

@@ -1,0 +1,201 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.training.data.conftest import write_pictures
+from training.exceptions import DataError
+
+Read = Callable[..., dict[str, str]]
+NAMES = ["1.png", "2.png", "more/3.png"]
+LABELS = {"1.png": "ab", "2.png": "ba", "more/3.png": "12,5"}
+
+TABLES = {
+    "header, comma": ("labels.csv", 'path,label\n1.png,ab\n2.png,ba\nmore/3.png,"12,5"\n'),
+    "filename and text": ("x.csv", 'filename,text\n1.png,ab\n2.png,ba\nmore/3.png,"12,5"\n'),
+    "more columns": ("x.csv", "id;Image;Words\n1;1.png;ab\n2;2.png;ba\n3;more/3.png;12,5\n"),
+    "semicolon": ("x.csv", "path;label\n1.png;ab\n2.png;ba\nmore/3.png;12,5\n"),
+    "as Excel writes it": ("x.csv", "sep=;\r\nFile Name;Label\r\n1.png;ab\r\n2.png;ba\r\n"
+                           "more\\3.png;12,5\r\n"),
+    "tabs": ("x.tsv", "file\tground_truth\n1.png\tab\n2.png\tba\nmore/3.png\t12,5\n"),
+    "decimal comma": ("x.csv", "path,label\n1.png,ab\n2.png,ba\nmore/3.png,12,5\n"),
+    "decimal comma first": ("x.csv", "label,path\nab,1.png\nba,2.png\n12,5,more/3.png\n"),
+    "no header": ("x.csv", "1.png,ab\n2.png,ba\nmore/3.png,12,5\n"),
+    "no header, label first": ("x.csv", "ab;1.png\nba;2.png\n12,5;more/3.png\n"),
+    "pandas without names": ("x.csv", "0,1\n1.png,ab\n2.png,ba\nmore/3.png,12,5\n"),
+    "one known column": ("x.csv", "n;crop;label\n1;1.png;ab\n2;2.png;ba\n3;more/3.png;12,5\n"),
+    "Windows paths": ("x.csv", ".\\1.png,ab\nC:\\my set\\2.png,ba\nC:\\set\\more\\3.png,12,5\n"),
+    "paths of another machine": ("x.csv", "path,label\n/home/me/set/1.png,ab\n./2.png,ba\n"
+                                 "set/more/3.png,12,5\n"),
+    "PaddleOCR": ("rec_gt_train.txt", "1.png\tab\n2.png\tba\nmore/3.png\t12,5\n"),
+    "ICDAR": ("gt.txt", '1.png, "ab"\n2.png, "ba"\nmore/3.png, "12,5"\n'),
+    "a space": ("list.txt", "1.png ab\n2.png ba\nmore/3.png 12,5\n"),
+    "JSON lines": ("metadata.jsonl", "".join(
+        json.dumps({"file_name": name, "text": label}) + "\n" for name, label in LABELS.items()
+    )),
+    "Hugging Face": ("metadata.csv", 'file_name,text\n1.png,ab\n2.png,ba\nmore/3.png,"12,5"\n'),
+    "Donut": ("metadata.jsonl", "".join(
+        json.dumps({"file_name": name, "ground_truth": json.dumps(
+            {"gt_parse": {"text_sequence": label}}
+        )}) + "\n" for name, label in LABELS.items()
+    )),
+    "an object": ("labels.json", json.dumps(LABELS)),
+    "pairs": ("x.json", json.dumps([[name, label] for name, label in LABELS.items()])),
+    "objects": ("x.json", json.dumps(
+        {"data": [{"image": name, "words": [label]} for name, label in LABELS.items()]}
+    )),
+    "Label Studio": ("project-1.json", json.dumps([
+        {"id": number, "data": {"ocr": f"/data/upload/1/0a1b2c3d-{name.rpartition('/')[2]}"
+                                if "/" not in name else f"/data/local-files/?d=set/{name}"},
+         "annotations": [
+             {"was_cancelled": True, "result": []},
+             {"was_cancelled": False, "result": [
+                 {"type": "choices", "value": {"choices": ["good"]}},
+                 {"type": "textarea", "value": {"text": [label]}}]}]}
+        for number, (name, label) in enumerate(LABELS.items(), start=1)
+    ])),
+    "Label Studio, short": ("x.json", json.dumps([
+        {"ocr": f"https://example.com/set/{name}", "id": 1, "transcription": {"text": [label]}}
+        for name, label in LABELS.items()
+    ])),
+    "CVAT, COCO": ("instances.json", json.dumps({
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(LABELS)],
+        "annotations": [{"image_id": number, "category_id": 1, "attributes": {"Text": label}}
+                        for number, label in enumerate(LABELS.values())],
+    })),
+    "CVAT, Datumaro": ("default.json", json.dumps({"items": [
+        {"id": name[:-4], "image": {"path": name},
+         "annotations": [{"type": "caption", "caption": label}]}
+        for name, label in LABELS.items()
+    ]})),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_a_table_in_the_folder_or_by_itself(form: str, read: Read, tmp_path: Path) -> None:
+    """The table beside the pictures has the labels, never the numbers in their names."""
+    name, text = TABLES[form]
+    folder = write_pictures(tmp_path / "pictures", NAMES)
+    (folder / name).write_text(text, encoding="utf-8")
+    assert read(folder) == LABELS
+    assert read(folder / name) == LABELS
+
+
+def test_unicode_text_of_excel(read: Read, tmp_path: Path) -> None:
+    """UTF-16 with tabs, as Excel saves `Unicode text`."""
+    folder = write_pictures(tmp_path / "pictures", ["1.png"])
+    (folder / "labels.txt").write_text("Path\tLabel\r\n1.png\tü\r\n", encoding="utf-16")
+    assert read(folder) == {"1.png": "ü"}
+
+
+def test_what_was_guessed_is_said(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A header without known names, decimal commas, and paths that were found by their end."""
+    folder = write_pictures(tmp_path / "pictures", NAMES)
+    (folder / "x.csv").write_text("0,1\nC:\\a\\1.png,ab\n2.png,1,5\nmore/3.png,b\n")
+    read(folder)
+    printed = capsys.readouterr().out
+    assert "labels from x.csv, a path and a label on each line" in printed
+    assert "x.csv: line 1 is taken for a header: ['0', '1']" in printed
+    assert "x.csv: labels with a decimal comma: 1, the first on line 3" in printed
+    assert r"paths that were found by their end: 1, such as C:\a\1.png (x.csv, line 2)" in printed
+
+
+REFUSED = {
+    "a stray quotation mark": (
+        "labels.csv",
+        'path,label\n1.png,"ab\n2.png,ba\nmore/3.png,c"d\n4.png,ab\n',
+        "line 2: a quotation mark opens a field that goes on to line 4 and swallows",
+    ),
+    "one without an end": (
+        "labels.csv",
+        'path,label\n1.png,ab\n2.png,"ba\nmore/3.png,cd\n',
+        "line 3: a quotation mark opens a field that goes on to line 4",
+    ),
+    "one within a field": (
+        "labels.csv",
+        'path,label\n1.png,"a"b\n',
+        "line 2: a quotation mark stands where none can",
+    ),
+    "too many fields": (
+        "labels.csv",
+        "path,label\n1.png,ab\n2.png,b,a\n",
+        "line 3: 3 fields where there are 2 columns: '2.png,b,a'. Put a label that has ','",
+    ),
+    "no path": ("labels.csv", "label,path\nab,1.png\nba\n", "line 3: there is no path"),
+    "unknown columns": (
+        "labels.csv",
+        "a,b,c\n1,1.png,ab\n2,2.png,ba\n",
+        "line 1: 3 fields, and no header tells which of them is the label",
+    ),
+    "no table": ("labels.csv", "alphabet\nabc\n", "its first line reads 'alphabet'. It needs the"),
+    "broken JSON lines": (
+        "metadata.jsonl",
+        '{"file_name": "1.png", "text": "ab"}\n{"file_name": "2.png", text: 1}\n',
+        r"metadata.jsonl, line 2 is not JSON \(.*\): '{\"file_name\": \"2.png\", text: 1}'",
+    ),
+    "other keys": (
+        "metadata.jsonl",
+        '{"file_name": "1.png", "meaning": "ab"}\n',
+        "line 1 has file_name, meaning; it needs the columns path",
+    ),
+    "no object": ("metadata.jsonl", '["1.png"]\n', "line 1: .* is no object"),
+    "a number": (
+        "metadata.jsonl",
+        '{"file_name": "1.png", "text": 12.50}\n',
+        "the label is the number 12.5; write it as a text",
+    ),
+    "two texts": (
+        "x.json",
+        '[{"image": "1.png", "text": ["a", "b"]}]',
+        "entry 1: .* is not one text",
+    ),
+    "broken JSON": ("labels.json", '{"1.png": ', "labels.json is not JSON"),
+    "PaddleOCR's detection": (
+        "Label.txt",
+        '1.png\t[{"transcription": "ab", "points": [[0, 0]]}]\n',
+        "line 1: this is PaddleOCR's format for text detection",
+    ),
+    "another encoding": ("labels.csv", b"path,label\n1.png,\xfc\n", "save it as UTF-8"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_table_that_is_not_understood(kind: str, read: Read, tmp_path: Path) -> None:
+    """The line is named, with what was found and what would be right; nothing is guessed."""
+    name, text, message = REFUSED[kind]
+    folder = write_pictures(tmp_path / "pictures", NAMES)
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    for source in (folder, folder / name):
+        with pytest.raises(DataError, match=message):
+            read(source)
+    assert len(read(folder, label_from="stem", accept=True)) == 3
+
+
+def test_two_columns_that_may_be_the_label(read: Read, tmp_path: Path) -> None:
+    """They are named, unless they say the same."""
+    folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
+    (folder / "x.csv").write_text("file,label,text\n1.png,3,ab\n2.png,4,cd\n")
+    with pytest.raises(DataError, match="the columns label and text, which differ"):
+        read(folder)
+    (folder / "x.csv").write_text("file,label,text\n1.png,ab,ab\n2.png,cd,cd\n")
+    assert read(folder) == {"1.png": "ab", "2.png": "cd"}
+
+
+def test_labels_that_number_the_rows(read: Read, tmp_path: Path) -> None:
+    """A column of row numbers is no label."""
+    names = [f"{name}.png" for name in "abcdef"]
+    folder = write_pictures(tmp_path / "pictures", names)
+    (folder / "x.csv").write_text("".join(f"{name},{row}\n" for row, name in enumerate(names)))
+    with pytest.raises(DataError, match=r"the labels in x\.csv number its rows: 0, 1, 2"):
+        read(folder)
+
+
+def test_a_data_set_is_read_again(read: Read, tmp_path: Path) -> None:
+    """What `make data` wrote can be its source."""
+    folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png"])
+    first = read(folder)
+    (tmp_path / "data").rename(tmp_path / "old")
+    assert sorted(read(tmp_path / "old").values()) == sorted(first.values())

@@ -1,0 +1,245 @@
+"""The label in a picture's file name, and whether the names hold labels at all."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from training.exceptions import DataError
+
+SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif",
+    ".tiff",
+)  # fmt: skip
+"""Of pictures that are read, in lower case."""
+
+_HEX = "[0-9a-fA-F]"
+_UUID = rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+_RANDOM_NAME = re.compile(rf"{_UUID}|{_HEX}{{24,}}")
+_NUMBERED_NAME = re.compile(r"(\D*)(\d+)")
+_COPY = re.compile(r"(.+?)(?: ?\((\d+)\)|[_-](\d+))")
+_HASH = re.compile(rf"{_UUID}|{_HEX}{{6,}}|[0-9A-Za-z]{{10,}}|\w+\.rf\.{_HEX}+")
+_ENDING = re.compile(rf"(.+?)(?:[_-]{_UUID}| ?\(\d+\)|[_-][^_-]*)")
+_BEGINNING = re.compile(rf"(?:{_UUID}|[^_-]*)[_-](.+)")
+_SEPARATORS = "_-"
+
+_FEWEST = 3
+"""Names from which on a rule is looked for in them."""
+
+_NEARLY_ALL = 0.9
+_MANY = 0.2
+_TIMESTAMP_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLabels:
+    """A label for each name.
+
+    `note` says how the names were read; `doubt`, unless empty, why that may be wrong.
+    """
+
+    labels: Sequence[str]
+    note: str
+    doubt: str = ""
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem.strip()
+
+
+def _prefix(name: str) -> str:
+    found = _ENDING.fullmatch(_stem(name))
+    return found[1].strip() if found else _stem(name)
+
+
+def _suffix(name: str) -> str:
+    found = _BEGINNING.fullmatch(_stem(name))
+    return found[1].strip() if found else _stem(name)
+
+
+def _folder(name: str) -> str:
+    return PurePosixPath(name).parent.name.strip()
+
+
+WAYS: dict[str, tuple[Callable[[str], str], str]] = {
+    "stem": (_stem, "the file name without its suffix"),
+    "prefix": (_prefix, "the file name up to its last _, - or (n)"),
+    "suffix": (_suffix, "the file name after its first _ or -"),
+    "folder": (_folder, "the name of the folder that the picture is in"),
+}
+"""What `--label-from` can name: how a label is read from a path, and what that means."""
+
+
+def labels_of(names: Sequence[str], way: str | None = None) -> NamedLabels:
+    """Reads a label out of each name.
+
+    Args:
+        names: paths of pictures with `/` between folders.
+        way: one of `WAYS`, or a regular expression that matches the file name without its suffix
+            and whose first group is the label; None decides by the names themselves.
+
+    Raises:
+        DataError: `way` is neither, or a name does not match the regular expression.
+    """
+    if way is None:
+        return _decided(names)
+    if way in WAYS:
+        read, meaning = WAYS[way]
+        return NamedLabels([read(name) for name in names], f"the label is {meaning}")
+    return _matched(names, way)
+
+
+def _matched(names: Sequence[str], expression: str) -> NamedLabels:
+    try:
+        pattern = re.compile(expression)
+    except re.error as error:
+        raise DataError(f"--label-from {expression} is no regular expression: {error}.") from error
+    if not pattern.groups:
+        raise DataError(
+            f"--label-from is {expression!r}; it must be {', '.join(WAYS)}, or a regular "
+            r"expression with the label in parentheses, such as '\d+_(.+)'."
+        )
+    labels = []
+    for name in names:
+        found = pattern.fullmatch(_stem(name))
+        if not found:
+            raise DataError(f"--label-from {expression} does not match {_stem(name)!r} of {name}.")
+        labels.append((found[1] or "").strip())
+    return NamedLabels(labels, f"the label is the group of {expression} in the file name")
+
+
+def _decided(names: Sequence[str]) -> NamedLabels:
+    stems = [_stem(name) for name in names]
+    plain = NamedLabels(stems, f"the label is {WAYS['stem'][1]}")
+    if len(stems) < _FEWEST:
+        return plain
+    doubt = _why_no_labels(names, stems)
+    if doubt:
+        return NamedLabels(stems, plain.note, doubt)
+    return _without_random_part(names, stems) or _without_copies(stems) or plain
+
+
+def _why_no_labels(names: Sequence[str], stems: Sequence[str]) -> str:
+    """Why the names hold no labels; empty if they may."""
+    remedy = "give a table of labels, or --label-from stem if the names are the labels all the same"
+    folders = {_folder(name) for name in names}
+    if len(folders) > 1:
+        remedy = f"pass --label-from folder if the folders are named by the labels, {remedy}"
+    if _share(_RANDOM_NAME.fullmatch(stem) is not None for stem in stems) >= _NEARLY_ALL:
+        return f"the file names, such as {stems[0]!r}, are UUIDs or hashes and no labels; {remedy}"
+    leads: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for name, stem in zip(names, stems, strict=True):
+        if found := _NUMBERED_NAME.fullmatch(stem):
+            leads[found[1]].append((_folder(name), int(found[2])))
+    places = max(leads.values(), key=len, default=[])
+    numbers = {number for _, number in places}
+    # Each folder may begin anew.
+    once = len(set(places)) == len(places) >= _NEARLY_ALL * len(stems)
+    if once and _is_dense(numbers):
+        return f"the file names, such as {stems[0]!r}, number the pictures; {remedy}"
+    if len(set(stems)) == 1 and len(folders) > 1:
+        return f"all files are called {stems[0]!r}; {remedy}"
+    return ""
+
+
+def _without_random_part(names: Sequence[str], stems: Sequence[str]) -> NamedLabels | None:
+    """The labels of names that are all `<label>_<n>`, `<label>_<hash>`, or the other way round."""
+    if all(re.fullmatch(rf".+[_-]{_UUID}", stem) for stem in stems):
+        return _cut(names, "prefix", "a UUID")
+    for separator in _SEPARATORS:
+        heads, tails = zip(*(_parted(stem.rpartition(separator)) for stem in stems), strict=True)
+        first, rest = zip(*(_parted(stem.partition(separator)) for stem in stems), strict=True)
+        if not all(heads) or not all(rest):
+            continue
+        ending, beginning = _kind(tails, heads), _kind(first, rest)
+        if ending and not beginning:
+            return _cut(names, "prefix", ending, doubt=separator in heads[0])
+        if beginning and not ending:
+            return _cut(names, "suffix", beginning, doubt=separator in rest[0])
+        if all(map(str.isdecimal, tails)):
+            return _cut(names, "prefix", "a number", doubt=True)
+        if all(map(str.isdecimal, first)):
+            return _cut(names, "suffix", "a number", doubt=True)
+    return None
+
+
+def _parted(parts: tuple[str, str, str]) -> tuple[str, str]:
+    return (parts[0], parts[2]) if parts[1] else ("", "")
+
+
+def _cut(names: Sequence[str], way: str, what: str, doubt: bool = False) -> NamedLabels:
+    read, meaning = WAYS[way]
+    labels = [read(name) for name in names]
+    where = "end" if way == "prefix" else "begin"
+    note = f"all file names {where} with {what}; the label is {meaning}"
+    name = names[0]
+    choices = " or ".join(
+        f"{read(name)!r} (--label-from {choice})"
+        for choice, (read, _) in WAYS.items()
+        if choice != "folder"
+    )
+    why = f"the label of {name} may be {choices}; say which" if doubt else ""
+    return NamedLabels(labels, note, why)
+
+
+def _without_copies(stems: Sequence[str]) -> NamedLabels | None:
+    """The labels where some names have a number behind them, as file managers name copies."""
+    found = [_COPY.fullmatch(stem) for stem in stems]
+    bracketed = [one is not None and one[2] is not None for one in found]
+    counts = Counter(one[1] if one else stem for stem, one in zip(stems, found, strict=True))
+    labels = []
+    cut = 0
+    for stem, one, in_brackets in zip(stems, found, bracketed, strict=True):
+        # `ab_2` is a copy of `ab`; alone it may be a label with an underscore.
+        copy = one is not None and (in_brackets or counts[one[1]] > 1)
+        labels.append(one[1] if one and copy else stem)
+        cut += copy
+    numbered = sum(one is not None for one in found) - cut
+    if not cut and numbered < _MANY * len(stems):
+        return None
+    example = next(stem for stem, one in zip(stems, found, strict=True) if one)
+    note = (
+        f"{cut} of {len(stems)} file names end with a number as copies do; the label is the file "
+        "name without it"
+    )
+    doubt = (
+        f"{numbered} of {len(stems)} file names end with a number, such as {example!r}, and were "
+        "read with it; pass --label-from prefix if no label has it, --label-from stem if all have"
+        if numbered
+        else ""
+    )
+    return NamedLabels(labels, note, doubt)
+
+
+def _kind(parts: Sequence[str], others: Sequence[str]) -> str:
+    """What the parts of names are besides the label, or an empty string where unclear."""
+    if all(part.isdecimal() for part in parts):
+        numbers = [int(part) for part in parts]
+        if len(set(numbers)) == len(numbers) and _is_dense(numbers):
+            return "a running number"
+        if len(parts[0]) >= _TIMESTAMP_DIGITS and len(set(parts)) > _NEARLY_ALL * len(parts):
+            return "a timestamp"
+        by_other: dict[str, list[int]] = defaultdict(list)
+        for number, other in zip(numbers, others, strict=True):
+            by_other[other].append(number)
+        if all(
+            len(set(group)) == len(group) and max(group) <= len(group) + 1
+            for group in by_other.values()
+        ):
+            return "a running number"
+        return ""
+    random = all(_HASH.fullmatch(part) for part in parts) and len({*map(len, parts)}) == 1
+    varied = len(set(parts)) > _NEARLY_ALL * len(parts)
+    digits = any(symbol.isdecimal() for part in parts for symbol in part)
+    return "a hash" if random and varied and digits else ""
+
+
+def _is_dense(numbers: Collection[int]) -> bool:
+    """Whether few of the numbers between them are missing."""
+    return max(numbers) - min(numbers) < 2 * len(numbers)
+
+
+def _share(truths: Iterable[bool]) -> float:
+    values = list(truths)
+    return sum(values) / len(values)
