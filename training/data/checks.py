@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from statistics import median
+from statistics import median, mode
 
 from service.ocr.decoding.ctc import shortest_path
 from service.ocr.preprocessing import decode_gray
@@ -33,6 +33,7 @@ _NARROW = 5
 _MOST_NAMED = 5
 _MOST_SYMBOLS = 200
 _FOREIGN = 0.05
+_SHORTER = 0.2
 _ROUNDED = re.compile(r"\d(\.\d+)?E\+\d+", re.IGNORECASE)
 
 
@@ -167,7 +168,7 @@ def warnings_about(samples: Sequence[Sample], look: Look) -> list[str]:
     """What may go wrong with these pictures, each in a sentence or two."""
     if not samples:
         return []
-    checks = (_odd_characters, _rare_characters, _numbers, _labels, _sizes)
+    checks = (_odd_characters, _rare_characters, _numbers, _labels, _lost_zeros, _sizes)
     return [line for check in checks for line in check(samples)] + list(_pixels(samples, look))
 
 
@@ -240,6 +241,21 @@ def _labels(samples: Sequence[Sample]) -> Iterator[str]:
     if long:
         yield f"much longer than most: {counted(len(long), 'label')}, " + named(
             [f"{sample.source} ({sample.label!r})" for sample in long]
+        )
+
+
+def _lost_zeros(samples: Sequence[Sample]) -> Iterator[str]:
+    labels = [sample.label for sample in samples]
+    usual = mode(map(len, labels))
+    shorter = [label for label in labels if len(label) < usual]
+    if (
+        0 < len(shorter) < _SHORTER * len(labels)
+        and all(label.isdecimal() for label in labels)
+        and not any(label.startswith("0") for label in labels)
+    ):
+        yield (
+            f"of fewer digits than most: {counted(len(shorter), 'label')}, such as {shorter[0]!r}, "
+            "and none begins with 0, as where a spreadsheet has dropped zeros"
         )
 
 

@@ -8,21 +8,24 @@ from pathlib import PurePosixPath
 
 from training.exceptions import DataError
 
-SUFFIXES = (
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif",
-    ".tiff",
+SERVICE_SUFFIXES = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif",
 )  # fmt: skip
-"""Of pictures that are read, in lower case."""
+"""Of pictures that the service reads, in lower case."""
+
+SUFFIXES = (*SERVICE_SUFFIXES, ".tif", ".tiff")
+"""Of pictures that a data set is made of, in lower case."""
 
 _HEX = "[0-9a-fA-F]"
 _UUID = rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _RANDOM_NAME = re.compile(rf"{_UUID}|{_HEX}{{24,}}")
 _NUMBERED_NAME = re.compile(r"(\D*)(\d+)")
-_COPY = re.compile(r"(.+?)(?: ?\((\d+)\)|[_-](\d+))")
-_HASH = re.compile(rf"{_UUID}|{_HEX}{{6,}}|[0-9A-Za-z]{{10,}}|\w+\.rf\.{_HEX}+")
-_ENDING = re.compile(rf"(.+?)(?:[_-]{_UUID}| ?\(\d+\)|[_-][^_-]*)")
+_COPY = re.compile(r"(.+?)(?:( ?\(\d+\)| copy(?: \d+)?| - [CK]op\w+(?: \(\d+\))?)|[_-](\d+))")
+_ROBOFLOW = rf"\w+\.rf\.{_HEX}+"
+_HASH = re.compile(rf"{_UUID}|{_HEX}{{6,}}|[0-9A-Za-z]{{10,}}|{_ROBOFLOW}")
+_ENDING = re.compile(rf"(.+?)(?:[_-]{_UUID}|_{_ROBOFLOW}| ?\(\d+\)|[_. -][^_. -]*)")
 _BEGINNING = re.compile(rf"(?:{_UUID}|[^_-]*)[_-](.+)")
-_SEPARATORS = "_-"
+_SEPARATORS = "_-. "
 
 _FEWEST = 3
 """Names from which on a rule is looked for in them."""
@@ -64,7 +67,7 @@ def _folder(name: str) -> str:
 
 WAYS: dict[str, tuple[Callable[[str], str], str]] = {
     "stem": (_stem, "the file name without its suffix"),
-    "prefix": (_prefix, "the file name up to its last _, - or (n)"),
+    "prefix": (_prefix, "the file name up to its last _, -, dot, space or (n)"),
     "suffix": (_suffix, "the file name after its first _ or -"),
     "folder": (_folder, "the name of the folder that the picture is in"),
 }
@@ -153,6 +156,11 @@ def _without_random_part(names: Sequence[str], stems: Sequence[str]) -> NamedLab
         if not all(heads) or not all(rest):
             continue
         ending, beginning = _kind(tails, heads), _kind(first, rest)
+        if separator in ". ":
+            # Both may be part of a label: a decimal point, or two words.
+            if ending:
+                return _cut(names, "prefix", ending, doubt=True)
+            continue
         if ending and not beginning:
             return _cut(names, "prefix", ending, doubt=separator in heads[0])
         if beginning and not ending:
@@ -161,6 +169,10 @@ def _without_random_part(names: Sequence[str], stems: Sequence[str]) -> NamedLab
             return _cut(names, "prefix", "a number", doubt=True)
         if all(map(str.isdecimal, first)):
             return _cut(names, "suffix", "a number", doubt=True)
+        if len(set(tails)) == 1:
+            return _cut(names, "prefix", f"{separator}{tails[0]}", doubt=True)
+        if len(set(first)) == 1:
+            return _cut(names, "suffix", f"{first[0]}{separator}", doubt=True)
     return None
 
 
@@ -200,7 +212,7 @@ def _without_copies(stems: Sequence[str]) -> NamedLabels | None:
         return None
     example = next(stem for stem, one in zip(stems, found, strict=True) if one)
     note = (
-        f"{cut} of {len(stems)} file names end with a number as copies do; the label is the file "
+        f"{cut} of {len(stems)} file names end as those of copies do; the label is the file "
         "name without it"
     )
     doubt = (

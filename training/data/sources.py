@@ -17,8 +17,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from training.data.filenames import SUFFIXES as SUFFIXES
-from training.data.filenames import labels_of
+from training.data.filenames import SUFFIXES, labels_of
 from training.data.label_tables import TABLE_SUFFIXES, Table, read_table
 from training.exceptions import DataError
 
@@ -341,7 +340,19 @@ def _why_no_labels(table: Table) -> list[str]:
 
 
 def _find(files: _Files, folder: str, path: str) -> str | None:
-    """The file that a table means by a path: as it stands, or as much of its end as is there."""
+    """The file that a table means by a path: as it stands, or as much of its end as is there.
+
+    A path without the suffix of a picture may lack it.
+    """
+    if PurePosixPath(path).suffix.lower() in SUFFIXES:
+        return _found(files, folder, path)
+    for suffix in ("", *SUFFIXES):
+        if name := _found(files, folder, path + suffix):
+            return name
+    return None
+
+
+def _found(files: _Files, folder: str, path: str) -> str | None:
     if files.has(as_written := posixpath.join(folder, path)):
         return posixpath.normpath(as_written)
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]

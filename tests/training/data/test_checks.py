@@ -117,6 +117,14 @@ def test_an_odd_label_is_named(warned: Warned) -> None:
     )
 
 
+def test_zeros_that_a_spreadsheet_dropped(warned: Warned) -> None:
+    """Some labels of digits are shorter than the rest, and none begins with 0."""
+    labels = ["1234", "2345", "3456", "4567", "5678", "6789", "7890", "8901", "9012", "123"]
+    pictures = [(label, text_picture([label])) for label in labels]
+    assert "of fewer digits than most: 1 label, such as '123'" in warned(pictures)
+    assert "fewer digits" not in warned([*pictures, ("0123", text_picture(["0"]))])
+
+
 def test_rare_symbols(warned: Warned) -> None:
     """Symbols of one label, and those that no training picture has."""
     printed = warned([*usual(), *((sign, text_picture([sign])) for sign in "XYZ")])

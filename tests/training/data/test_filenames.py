@@ -12,11 +12,14 @@ UUIDS = [f"550e8400-e29b-41d4-a716-44665544{number:04x}" for number in range(6)]
 
 CERTAIN = {
     "labels": (["7bx2", "abcd", "9999", "x_y"], ["7bx2", "abcd", "9999", "x_y"]),
+    "prices": (["10.46", "11.34", "87.50"], ["10.46", "11.34", "87.50"]),
+    "codes": (["0118", "0187", "4215", "9001"], ["0118", "0187", "4215", "9001"]),
     "a running number behind": (["AB_0", "CD_1", "EF_2", "AB_3"], ["AB", "CD", "EF", "AB"]),
     "with a hyphen": (["AB-7", "CD-8", "EF-9"], ["AB", "CD", "EF"]),
     "a number for each label": (["AB_1", "AB_2", "CD_1", "CD_2"], ["AB", "AB", "CD", "CD"]),
     "numbers from a file manager": (["ab", "ab (1)", "cd", "cd (2)"], ["ab", "ab", "cd", "cd"]),
     "all with such a number": (["ab (1)", "cd (1)", "ef (2)"], ["ab", "cd", "ef"]),
+    "copies": (["ab", "ab - Copy", "ab - Copy (2)", "cd copy 2"], ["ab", "ab", "ab", "cd"]),
     "a copy beside its original": (["ab", "ab_2", "c-d"], ["ab", "ab", "c-d"]),
     "a hash": (["ab_00019c1d", "cd_000a9c1d", "ef_77bc9c1d"], ["ab", "cd", "ef"]),
     "a timestamp": (["ab_1699999991", "cd_1699912345", "ef_1612345678"], ["ab", "cd", "ef"]),
@@ -45,6 +48,10 @@ DOUBTFUL = {
     "hashes": ([f"{number:064x}" for number in range(10**70, 10**70 + 5)], "UUIDs or hashes"),
     "number plates": (["AB-123", "AB-512", "CD-99"], "--label-from prefix"),
     "numbers on both sides": (["115_Lube_45484", "9_ab_3", "3_x_99"], "--label-from suffix"),
+    "the same word before": (["captcha_ab", "captcha_cd", "captcha_ef"], "--label-from suffix"),
+    "the same word behind": (["ab_done", "cd_done", "ef_done"], "--label-from prefix"),
+    "a number behind a dot": (["ab.1", "cd.2", "ef.3"], "--label-from prefix"),
+    "a number behind a space": (["ab 1", "cd 2", "ef 3"], "--label-from prefix"),
     "numbers on some": (["ab_7", "cd_9", "ef", "gh"], "--label-from prefix"),
 }
 

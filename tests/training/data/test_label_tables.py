@@ -28,6 +28,7 @@ TABLES = {
     "Windows paths": ("x.csv", ".\\1.png,ab\nC:\\my set\\2.png,ba\nC:\\set\\more\\3.png,12,5\n"),
     "paths of another machine": ("x.csv", "path,label\n/home/me/set/1.png,ab\n./2.png,ba\n"
                                  "set/more/3.png,12,5\n"),
+    "no suffix": ("x.csv", "filename;label\n1;ab\n2;ba\nmore/3;12,5\n"),
     "PaddleOCR": ("rec_gt_train.txt", "1.png\tab\n2.png\tba\nmore/3.png\t12,5\n"),
     "ICDAR": ("gt.txt", '1.png, "ab"\n2.png, "ba"\nmore/3.png, "12,5"\n'),
     "a space": ("list.txt", "1.png ab\n2.png ba\nmore/3.png 12,5\n"),
