@@ -53,6 +53,13 @@ def test_training_uses_only_the_reader(path: Path) -> None:
     assert all(name.startswith("service.ocr.") for name in known)
 
 
+@pytest.mark.parametrize("path", modules("training/data"), ids=lambda p: p.stem)
+def test_the_data_know_nothing_of_what_is_made_of_them(path: Path) -> None:
+    """Of training, `training.data` knows its errors and the distortions alone."""
+    known = {".".join(name.split(".")[:2]) for name in imported(path) if "training" in name}
+    assert known <= {"training.data", "training.augmentation", "training.exceptions"}
+
+
 def test_only_one_module_knows_onnxruntime() -> None:
     """Its telemetry is switched off in one place, which must come first."""
     users = [path.name for path in modules("service") if "onnxruntime" in roots(path)]
