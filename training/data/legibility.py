@@ -66,6 +66,8 @@ def _contrasts(data: bytes) -> NDArray[np.float32]:
 def open_rgb(data: bytes) -> Image.Image:
     """A picture in RGB, transparent parts white."""
     image: Image.Image = Image.open(io.BytesIO(data))
+    if image.mode.startswith("I"):  # 16 bits, which `convert` clips at 255
+        image = Image.fromarray((np.asarray(image, np.float32) / 257).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")

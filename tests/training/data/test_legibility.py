@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from service.ocr.preprocessing import decode_gray
 from training.data.contact_sheet import font
-from training.data.legibility import colour_carries_text, lines_of_text
+from training.data.legibility import colour_carries_text, lines_of_text, open_rgb
 
 Colour = tuple[int, int, int]
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -68,6 +68,13 @@ def test_colour_of_nothing() -> None:
     """No pictures, or empty ones, need none."""
     assert not colour_carries_text([])
     assert not colour_carries_text([drawn([" "], paper=(0, 104, 0))])
+
+
+def test_sixteen_bits_are_scaled() -> None:
+    """Not clipped, so that the sheet of the first pictures shows them."""
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 0x8000, 0xFFFF]], np.uint16)).save(file, "PNG")
+    assert np.asarray(open_rgb(file.getvalue()))[0].tolist() == [[0] * 3, [127] * 3, [255] * 3]
 
 
 @pytest.mark.parametrize(
