@@ -68,8 +68,8 @@ def metadata(alphabet: str = ALPHABET) -> ModelMetadata:
     )
 
 
-def graph(alphabet: str = ALPHABET, width: int = WIDTH) -> onnx.ModelProto:
-    """The model without metadata."""
+def graph(alphabet: str = ALPHABET, width: int = WIDTH, channels: int = 1) -> onnx.ModelProto:
+    """The model without metadata; of several channels it takes the mean."""
     levels = np.array([[[level_of(s, alphabet) for s in (*alphabet, BLANK)]]], np.float32)
     constants = {
         "blocks": np.array([0, width // 4, 4], np.int64),
@@ -87,7 +87,9 @@ def graph(alphabet: str = ALPHABET, width: int = WIDTH) -> onnx.ModelProto:
         helper.make_node("Mul", ["squared", "sharpness"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["dense2"], axis=-1),
     ]
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", width, HEIGHT, 1])
+    image = helper.make_tensor_value_info(
+        "image", TensorProto.FLOAT, ["n", width, HEIGHT, channels]
+    )
     output = helper.make_tensor_value_info(
         "dense2", TensorProto.FLOAT, ["n", width // 4, len(alphabet) + 1]
     )
@@ -105,15 +107,15 @@ def write_model(
     change: Callable[[dict[str, str]], Mapping[str, str]] = lambda properties: properties,
     **metadata_changes: object,
 ) -> Path:
-    """Writes the stripe model with its metadata.
+    """Writes the stripe model with its metadata; the graph has their width and channels.
 
     Args:
         change: what to do to the properties before they are written.
         metadata_changes: fields of the metadata that are to differ.
     """
-    model = graph(alphabet)
-    properties = replace(metadata(alphabet), **metadata_changes).to_properties()
-    for key, value in change(properties).items():
+    facts = replace(metadata(alphabet), **metadata_changes)
+    model = graph(alphabet, facts.width, facts.channels)
+    for key, value in change(facts.to_properties()).items():
         model.metadata_props.add(key=key, value=value)
     path.write_bytes(model.SerializeToString())
     return path

@@ -1,8 +1,8 @@
-"""What a model says about itself, inside its own file.
+"""The metadata of a model, which travel inside its ONNX file.
 
-The exporter writes these as the string properties (`metadata_props`) of the ONNX file; the
-service configures itself from them, so that a model with another alphabet, picture size or
-label length drops in without a code change. Structured values are JSON.
+The exporter writes them as the string properties (`metadata_props`) of the file, and the service
+configures itself from them. A model with another alphabet, picture size or number of channels
+therefore needs no code change. Structured values are JSON.
 """
 
 import base64
@@ -17,13 +17,16 @@ from service.ocr.exceptions import ModelMetadataError
 FORMAT_VERSION = 1
 """Raised when an older service could not use a newer model."""
 
-_FARTHEST = 100
-"""No calibration that was fitted to pictures has a parameter beyond this."""
+CHANNELS = (1, 3)
+"""Gray, or red, green and blue."""
+
+_BOUND = 100
+"""Bound of the calibration's parameters; a fit to real pictures stays far below it."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenPicture:
-    """An encoded picture, and the text that the trained model read in it before its export."""
+    """An encoded picture, and the text that the model read in it before its export."""
 
     data: bytes
     text: str
@@ -31,20 +34,27 @@ class GoldenPicture:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """All that is known about a model besides its graph.
+    """What is known about a model besides its graph.
 
     Args:
-        name, version: the version is different for every export of other weights.
+        name, version: the version differs between exports of different weights.
         alphabet: the symbols in the order of their classes, each one character.
         blank_index: the class of CTC's blank, 0 to `len(alphabet)`.
         width, height: the picture size that the model takes, in pixels.
-        input_name, output_name: `image`, `(n, width, height, 1)`, and the softmax,
-            `(n, time steps, len(alphabet) + 1)`.
+        input_name, output_name: the graph's input, `(n, width, height, channels)`, and its
+            softmax output, `(n, time steps, len(alphabet) + 1)`.
         training_run: the name of the run that trained it.
-        data_digest: SHA-256 over the labelled pictures that the run was given.
-        calibration: of its confidences.
-        figures: how well it read pictures that it was not trained on, by name.
-        golden: pictures that a sound copy of the model reads as stated.
+        data_digest: SHA-256 over the labelled pictures of the run.
+        calibration: maps its probabilities to confidences.
+        figures: its accuracy on pictures that it was not trained on, by name.
+        golden: pictures that an undamaged copy of the model reads as stated.
+        channels: 1 for gray, 3 for red, green and blue; 1 where the file does not say.
+        min_confidence: the default confidence, 0 to 1, below which a text is not accepted. The
+            exporter writes the threshold that 98 % of the clean held-out pictures pass; 0, which
+            accepts everything, where the file does not say.
+
+    Raises:
+        ModelMetadataError: a value is out of its range, or two contradict each other.
     """
 
     name: str
@@ -60,6 +70,8 @@ class ModelMetadata:
     calibration: Calibration
     figures: Mapping[str, Any]
     golden: tuple[GoldenPicture, ...]
+    channels: int = 1
+    min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.alphabet:
@@ -73,11 +85,15 @@ class ModelMetadata:
             )
         if self.width < 1 or self.height < 1:
             raise ModelMetadataError(f"the picture size is {self.width}×{self.height} pixels.")
+        if self.channels not in CHANNELS:
+            raise ModelMetadataError(f"channels is {self.channels}; it must be 1 or 3.")
+        if not 0 <= self.min_confidence <= 1:
+            raise ModelMetadataError(f"min_confidence is {self.min_confidence}; it must be 0 to 1.")
         if not self.golden:
             raise ModelMetadataError("golden holds no picture to check the model with.")
 
     def to_properties(self) -> dict[str, str]:
-        """The metadata as strings, for the ONNX file."""
+        """The metadata as the string properties of an ONNX file."""
         return {
             "format_version": str(FORMAT_VERSION),
             "name": self.name,
@@ -86,11 +102,13 @@ class ModelMetadata:
             "blank_index": str(self.blank_index),
             "width": str(self.width),
             "height": str(self.height),
+            "channels": str(self.channels),
             "input_name": self.input_name,
             "output_name": self.output_name,
             "training_run": self.training_run,
             "data_digest": self.data_digest,
             "calibration": json.dumps(asdict(self.calibration)),
+            "min_confidence": str(self.min_confidence),
             "figures": json.dumps(dict(self.figures)),
             "golden": json.dumps(
                 [
@@ -102,10 +120,10 @@ class ModelMetadata:
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str]) -> Self:
-        """Reads the strings of an ONNX file.
+        """Reads the string properties of an ONNX file.
 
         Raises:
-            ModelMetadataError: names the property that is missing, malformed or contradictory.
+            ModelMetadataError: a property is missing, malformed or contradictory; it is named.
         """
         found = _integer(properties, "format_version")
         if found != FORMAT_VERSION:
@@ -126,24 +144,34 @@ class ModelMetadata:
             calibration=_calibration(properties),
             figures=_figures(properties),
             golden=_golden(properties),
+            channels=_integer(properties, "channels", default="1"),
+            min_confidence=_number(properties, "min_confidence", default="0"),
         )
 
 
-def _text(properties: Mapping[str, str], key: str) -> str:
-    try:
-        return properties[key]
-    except KeyError:
+def _text(properties: Mapping[str, str], key: str, default: str | None = None) -> str:
+    text = properties.get(key, default)
+    if text is None:
         raise ModelMetadataError(
             f"the property {key} is missing; export the model with `make export-onnx`."
-        ) from None
+        )
+    return text
 
 
-def _integer(properties: Mapping[str, str], key: str) -> int:
-    text = _text(properties, key)
+def _integer(properties: Mapping[str, str], key: str, default: str | None = None) -> int:
+    text = _text(properties, key, default)
     try:
         return int(text)
     except ValueError:
         raise ModelMetadataError(f"{key} is {text!r}; it must be a whole number.") from None
+
+
+def _number(properties: Mapping[str, str], key: str, default: str | None = None) -> float:
+    text = _text(properties, key, default)
+    try:
+        return float(text)
+    except ValueError:
+        raise ModelMetadataError(f"{key} is {text!r}; it must be a number.") from None
 
 
 def _json(properties: Mapping[str, str], key: str) -> Any:
@@ -168,12 +196,12 @@ def _calibration(properties: Mapping[str, str]) -> Calibration:
         ) from error
     factors = (temperature, text.scale, character.scale)
     offsets = (text.offset, character.offset)
-    if not all(1 / _FARTHEST <= factor <= _FARTHEST for factor in factors) or not all(
-        abs(offset) <= _FARTHEST for offset in offsets
+    if not all(1 / _BOUND <= factor <= _BOUND for factor in factors) or not all(
+        abs(offset) <= _BOUND for offset in offsets
     ):
         raise ModelMetadataError(
-            f"calibration: temperature and scales must be 1/{_FARTHEST} to {_FARTHEST}, offsets "
-            f"-{_FARTHEST} to {_FARTHEST}."
+            f"calibration: temperature and scales must be 1/{_BOUND} to {_BOUND}, offsets "
+            f"-{_BOUND} to {_BOUND}."
         )
     return Calibration(temperature, text, character)
 

@@ -1,4 +1,4 @@
-"""Reads pictures with a model: an ONNX session, its metadata and the CTC codec."""
+"""Reads pictures with a model: an ONNX session, its metadata and a decoder."""
 
 import itertools
 import threading
@@ -16,14 +16,21 @@ from service.ocr.exceptions import (
     ModelMetadataError,
     PictureError,
 )
-from service.ocr.gray import FloatArray
 from service.ocr.metadata import ModelMetadata
-from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, Fitted, fit
+from service.ocr.preprocessing import (
+    DEFAULT_MAX_PIXELS,
+    FloatArray,
+    ModelInput,
+    to_model_input,
+)
 from service.ocr.session import Node, Session, open_session
 
 
 class Recognizer:
-    """Reads pictures; safe to use from several threads at once.
+    """Reads pictures with one model. Several threads may use it at once.
+
+    `read` and `read_all` do everything. `preprocess`, `infer` and `decode` are their three steps,
+    for callers that schedule or time them apart.
 
     Args:
         session: onnxruntime's session over the graph.
@@ -50,7 +57,7 @@ class Recognizer:
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS) -> Self:
-        """Opens a model file; `verify` then tells whether it answers as it should.
+        """Opens a model file. Call `verify` to check that it answers as it should.
 
         Args:
             threads: cores that onnxruntime uses for one call.
@@ -66,93 +73,15 @@ class Recognizer:
         except ModelMetadataError as error:
             raise ModelMetadataError(f"the metadata of {path} cannot be used: {error}") from error
 
-    def read(self, picture: bytes, question: Question = PLAIN) -> Reading:
-        """Reads one encoded picture; spans are in pixels of that picture.
-
-        Raises:
-            PictureError: the picture cannot be read; see `preprocess`.
-        """
-        fitted = self.fit(picture)
-        (probabilities,) = self.infer_each([fitted])
-        return self.reading(fitted, probabilities, question)
-
-    def read_all(
-        self, pictures: Sequence[bytes], question: Question = PLAIN
-    ) -> list[Reading | PictureError]:
-        """`read` of several pictures with one call of the model, in their order.
-
-        Returns:
-            For each its reading, or what is wrong with it.
-        """
-        fitted = self.fit_each(pictures)
-        return self.readings(fitted, self.infer_each(fitted), [question] * len(fitted))
-
-    def fit(self, picture: bytes) -> Fitted:
-        """The first step of `read`: the picture as the model takes it.
-
-        Raises:
-            PictureError: the picture cannot be read; see `preprocess`.
-        """
-        return fit(picture, self.metadata.width, self.metadata.height, self._max_pixels)
-
-    def fit_each(self, pictures: Sequence[bytes]) -> list[Fitted | PictureError]:
-        """`fit` of each, or what is wrong with it."""
-        return [self._fit_or_error(picture) for picture in pictures]
-
-    def _fit_or_error(self, picture: bytes) -> Fitted | PictureError:
-        try:
-            return self.fit(picture)
-        except PictureError as error:
-            return error.with_traceback(None)
-
-    def infer_each(self, fitted: Sequence[Fitted | PictureError]) -> list[FloatArray]:
-        """The second step: class probabilities of those with which nothing is wrong, by one call
-        of the model.
-        """
-        sound = [one.tensor for one in fitted if isinstance(one, Fitted)]
-        return list(self.infer(np.stack(sound))) if sound else []
-
-    def readings(
-        self,
-        fitted: Sequence[Fitted | PictureError],
-        probabilities: Sequence[FloatArray],
-        questions: Sequence[Question],
-    ) -> list[Reading | PictureError]:
-        """The last step, or what is wrong with a picture."""
-        rows = iter(probabilities)
-        return [
-            one if isinstance(one, PictureError) else self.reading(one, next(rows), question)
-            for one, question in zip(fitted, questions, strict=True)
-        ]
-
-    def reading(self, fitted: Fitted, probabilities: FloatArray, question: Question) -> Reading:
-        """The last step: what a picture says to a question."""
-        return self.decoder.decode(probabilities, question, fitted.width, fitted.height)
-
-    def infer(self, tensors: FloatArray) -> FloatArray:
-        """Class probabilities `(n, time steps, classes)` of tensors `(n, width, height, 1)`."""
-        probabilities: FloatArray
-        began = time.perf_counter()
-        (probabilities,) = self._session.run(
-            [self.metadata.output_name], {self.metadata.input_name: tensors}
-        )
-        self._of_thread.inferred = (began, time.perf_counter())
-        return probabilities
-
-    @property
-    def inferred(self) -> tuple[float, float]:
-        """When this thread's last `infer` began and ended, by `time.perf_counter`; 0: never."""
-        return getattr(self._of_thread, "inferred", (0.0, 0.0))
-
     def verify(self, largest_batch: int = 1) -> None:
-        """Warms the session up and reads the golden pictures.
+        """Reads the golden pictures, which also warms the session up.
 
         Args:
-            largest_batch: pictures that `read_all` will be given at most; for batches of every
-                size up to it the session's memory grows here, and no more later.
+            largest_batch: the most pictures that `read_all` will be given. Batches of every size
+                up to it are run, so that the session allocates its memory now and not later.
 
         Raises:
-            ModelCheckError: one of them is read otherwise than at the export.
+            ModelCheckError: a golden picture is read otherwise than at the export.
         """
         golden = itertools.cycle(self.metadata.golden)
         batches = [[picture] for picture in self.metadata.golden]
@@ -161,10 +90,108 @@ class Recognizer:
             try:
                 readings = self.read_all([picture.data for picture in batch])
             except Exception as error:
-                # Whatever a damaged graph makes the runtime raise.
+                # A damaged graph can make the runtime raise anything.
                 raise ModelCheckError(f"the model cannot be run: {error}") from error
             for picture, reading in zip(batch, readings, strict=True):
                 _check_reading(reading, picture.text)
+
+    def read(self, picture: bytes, question: Question = PLAIN) -> Reading:
+        """Reads one encoded picture; spans are in pixels of that picture.
+
+        Raises:
+            PictureError: the picture cannot be read; see `preprocess`.
+        """
+        model_input = self.preprocess(picture)
+        (probabilities,) = self.infer(model_input.tensor[np.newaxis])
+        return self.decode(model_input, probabilities, question)
+
+    def read_all(
+        self, pictures: Sequence[bytes], question: Question = PLAIN
+    ) -> list[Reading | PictureError]:
+        """Reads several pictures with one call of the model.
+
+        Returns:
+            For each picture its reading, or the error that says why it cannot be read.
+        """
+        inputs = [self._preprocess_or_error(picture) for picture in pictures]
+        tensors = [one.tensor for one in inputs if isinstance(one, ModelInput)]
+        rows = iter(self.infer(np.stack(tensors)) if tensors else ())
+        return [
+            self.decode(one, next(rows), question) if isinstance(one, ModelInput) else one
+            for one in inputs
+        ]
+
+    def preprocess(self, picture: bytes) -> ModelInput:
+        """The first step of `read`: decodes a picture and brings it to the model's size.
+
+        Raises:
+            PictureError: the picture cannot be read; see `service.ocr.preprocessing.preprocess`.
+        """
+        model = self.metadata
+        return to_model_input(
+            picture, model.width, model.height, model.channels, max_pixels=self._max_pixels
+        )
+
+    def infer(self, tensors: FloatArray) -> FloatArray:
+        """The second step: runs the model.
+
+        Args:
+            tensors: `(n, width, height, channels)`.
+
+        Returns:
+            Class probabilities, `(n, time steps, classes)`.
+        """
+        probabilities: FloatArray
+        began = time.perf_counter()
+        (probabilities,) = self._session.run(
+            [self.metadata.output_name], {self.metadata.input_name: tensors}
+        )
+        self._of_thread.inferred = (began, time.perf_counter())
+        return probabilities
+
+    def decode(
+        self, model_input: ModelInput, probabilities: FloatArray, question: Question = PLAIN
+    ) -> Reading:
+        """The last step: turns class probabilities, `(time steps, classes)`, into a reading."""
+        return self.decoder.decode(probabilities, question, model_input.width, model_input.height)
+
+    def _preprocess_or_error(self, picture: bytes) -> ModelInput | PictureError:
+        try:
+            return self.preprocess(picture)
+        except PictureError as error:
+            # A new exception: the traceback and the causes of a caught one keep its picture alive.
+            return type(error)(str(error))
+
+    # Used by `service.runtime` until it calls the three steps.
+    fit = preprocess
+    reading = decode
+
+    def fit_each(self, pictures: Sequence[bytes]) -> list[ModelInput | PictureError]:
+        """Preprocesses each picture."""
+        return [self._preprocess_or_error(picture) for picture in pictures]
+
+    def infer_each(self, inputs: Sequence[ModelInput | PictureError]) -> list[FloatArray]:
+        """Runs the model on those that are sound."""
+        sound = [one.tensor for one in inputs if isinstance(one, ModelInput)]
+        return list(self.infer(np.stack(sound))) if sound else []
+
+    def readings(
+        self,
+        inputs: Sequence[ModelInput | PictureError],
+        probabilities: Sequence[FloatArray],
+        questions: Sequence[Question],
+    ) -> list[Reading | PictureError]:
+        """Decodes each."""
+        rows = iter(probabilities)
+        return [
+            one if isinstance(one, PictureError) else self.decode(one, next(rows), question)
+            for one, question in zip(inputs, questions, strict=True)
+        ]
+
+    @property
+    def inferred(self) -> tuple[float, float]:
+        """When this thread's last `infer` began and ended, by `time.perf_counter`; 0: never."""
+        return getattr(self._of_thread, "inferred", (0.0, 0.0))
 
 
 def _check_reading(reading: Reading | PictureError, text: str) -> None:
@@ -178,7 +205,7 @@ def _check_reading(reading: Reading | PictureError, text: str) -> None:
 
 
 def _check_shapes(session: Session, metadata: ModelMetadata) -> None:
-    picture = [metadata.width, metadata.height, 1]
+    picture = [metadata.width, metadata.height, metadata.channels]
     _check_node("input", session.get_inputs(), metadata.input_name, 4, picture)
     classes = [len(metadata.alphabet) + 1]
     _check_node("output", session.get_outputs(), metadata.output_name, 3, classes)

@@ -11,7 +11,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
 from service.ocr.exceptions import ModelFileError
-from service.ocr.gray import FloatArray
+from service.ocr.preprocessing import FloatArray
 
 onnxruntime.disable_telemetry_events()
 

@@ -14,7 +14,7 @@ from service.observability.request_timing import Interval, Timeline
 from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.exceptions import PictureError
 from service.ocr.gray import FloatArray
-from service.ocr.preprocessing import Fitted
+from service.ocr.preprocessing import ModelInput as Fitted
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
 

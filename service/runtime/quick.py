@@ -15,7 +15,7 @@ from service.ocr.decoding.decoder import PLAIN, Question
 from service.ocr.exceptions import PictureError
 from service.ocr.formats.png import is_quick
 from service.ocr.gray import FloatArray
-from service.ocr.preprocessing import Fitted
+from service.ocr.preprocessing import ModelInput as Fitted
 from service.runtime.batcher import Pool
 from service.runtime.parts import in_stages
 from service.runtime.predictor import Reader

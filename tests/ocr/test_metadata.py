@@ -12,12 +12,22 @@ def test_round_trip() -> None:
     assert ModelMetadata.from_properties(PROPERTIES) == stripes.metadata()
 
 
-@pytest.mark.parametrize("key", PROPERTIES)
-def test_every_property_is_required(key: str) -> None:
+OPTIONAL = {"channels", "min_confidence"}
+
+
+@pytest.mark.parametrize("key", sorted(PROPERTIES.keys() - OPTIONAL))
+def test_other_properties_are_required(key: str) -> None:
     """A property that is missing is named."""
     rest = {name: value for name, value in PROPERTIES.items() if name != key}
     with pytest.raises(ModelMetadataError, match=f"property {key} is missing"):
         ModelMetadata.from_properties(rest)
+
+
+def test_models_of_earlier_exports() -> None:
+    """They are gray, and accept every text."""
+    rest = {name: value for name, value in PROPERTIES.items() if name not in OPTIONAL}
+    found = ModelMetadata.from_properties(rest)
+    assert (found.channels, found.min_confidence) == (1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +40,11 @@ def test_every_property_is_required(key: str) -> None:
         ("alphabet", "", "alphabet is empty"),
         ("alphabet", "abca", "symbol twice"),
         ("width", "0", "0×8"),
+        ("channels", "2", "1 or 3"),
+        ("channels", "rgb", "whole number"),
+        ("min_confidence", "1.5", "0 to 1"),
+        ("min_confidence", "nan", "0 to 1"),
+        ("min_confidence", "high", "a number"),
         ("calibration", "[]", "scale and offset"),
         ("calibration", '{"temperature": 1}', "scale and offset"),
         ("calibration", "{", "not valid JSON"),

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.ocr.exceptions import UndecodableError
-from service.ocr.formats.png import SIGNATURE, is_quick, lacks_rows, without_metadata
+from service.ocr.exceptions import PictureTooLargeError, UndecodableError
+from service.ocr.formats.png import SIGNATURE, check
 from service.ocr.preprocessing import decode_gray
 from tests.pngs import behind_header, chunk, header
 from tests.stripes import draw, encode, picture
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The data that are decoded."""
+    return check(data)[0]
 
 
 def kinds(png: bytes) -> Sequence[bytes]:
@@ -101,58 +106,6 @@ def test_there_is_one_header() -> None:
         without_metadata(behind_header(header(1 << 15, 100)))
 
 
-def sized(width: int, height: int) -> bytes:
-    """What claims to be a picture of that size."""
-    return SIGNATURE + header(width, height) + chunk(b"IDAT") + chunk(b"IEND")
-
-
-def test_quick_ones_are_small_by_all_measures() -> None:
-    """Neither its bytes nor its pixels may take long; another format may hide both."""
-    assert is_quick(picture("ab"))
-    assert is_quick(sized(200, 50))
-    assert is_quick(sized(256, 64))
-    assert not is_quick(sized(256, 65))
-    assert not is_quick(sized(1 << 16, 1 << 16))
-    assert is_quick(picture("ab") + bytes(20_000))
-    assert not is_quick(picture("ab") + bytes(40_000))
-    assert not is_quick(encode(draw("ab"), "BMP"))
-
-
-@pytest.mark.parametrize("colour", [0, 2, 3, 4, 6])
-def test_quick_ones_have_eight_bits_and_one_pass(colour: int) -> None:
-    """More bits take up to twice the time, and more passes as well."""
-
-    def made(depth: int, interlace: int) -> bytes:
-        return SIGNATURE + header(200, 50, depth, colour, interlace) + chunk(b"IEND")
-
-    assert is_quick(made(8, 0))
-    assert not is_quick(made(16, 0))
-    assert not is_quick(made(8, 1))
-
-
-def test_quick_ones_are_not_all_length() -> None:
-    """To stretch a line takes longer than to decode it."""
-    assert is_quick(sized(4, 4096))
-    assert is_quick(sized(4096, 4))
-    assert not is_quick(sized(2, 16_384))
-    assert not is_quick(sized(16_384, 2))
-
-
-def test_quick_ones_are_plain_all_through() -> None:
-    """Turning a picture means writing all of its Exif anew, and each chunk takes time."""
-    tiny = [chunk(b"IDAT", b"x")]
-    assert is_quick(SIGNATURE + header(200, 50) + b"".join(16 * tiny))
-    assert not is_quick(SIGNATURE + header(200, 50) + b"".join(17 * tiny))
-    assert not is_quick(behind_header(chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0")))
-
-
-def test_what_is_no_picture_is_not_quick() -> None:
-    """Whoever decodes it tells what is wrong."""
-    for length in range(24):
-        assert not is_quick(picture("ab")[:length])
-    assert not is_quick(bytes(100))
-
-
 def test_a_length_beyond_the_file() -> None:
     """A chunk that claims two gigabytes is not waited for."""
     head = SIGNATURE + picture("ab")[8:33]
@@ -208,20 +161,77 @@ def test_missing_rows_are_missed(
         pieces = [chunk(b"IDAT", stream[i : i + 9]) for i in range(0, len(stream), 9)]
         return first + b"".join(pieces) + chunk(b"IEND")
 
-    assert not lacks_rows(png(raw))
-    assert lacks_rows(png(raw[:-1]))
     assert decode_gray(png(raw)).shape == (height, width)
     with pytest.raises(UndecodableError, match="cut short"):
         decode_gray(png(raw[:-1]))
 
 
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        zlib.compress(bytes(50 * 201))[:-20],
+        zlib.compress(bytes(49 * 201)),
+        zlib.compress(b"\x09" * 50 * 201),
+    ],
+    ids=["none", "cut short", "a row too few", "unknown filter"],
+)
+def test_broken_pixels_are_refused(stream: bytes) -> None:
+    """A row that is missing or cannot be filtered is an error, not a black row."""
+    data = SIGNATURE + header(200, 50) + chunk(b"IDAT", stream) + chunk(b"IEND")
+    with pytest.raises(UndecodableError, match="PNG data are broken or cut short"):
+        decode_gray(data)
+
+
 def test_no_more_is_inflated_than_the_rows() -> None:
-    """However much follows them."""
-    raw = white_rows(200, 50, 8, ["1"])
-    bomb = zlib.compress(raw + bytes(1 << 28))
+    """Data behind the last row are not inflated, however much they are."""
+    bomb = zlib.compress(bytes(50 * 201) + bytes(1 << 28))
     data = SIGNATURE + header(200, 50) + chunk(b"IDAT", bomb) + chunk(b"IEND")
     tracemalloc.start()
-    assert not lacks_rows(data)
+    assert decode_gray(data).shape == (50, 200)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 1 << 21
+
+
+def animated(*frames: Image.Image, default: Image.Image | None = None) -> bytes:
+    """An APNG; the default image, if there is one, is not a frame."""
+    first, *rest = (default, *frames) if default else frames
+    return encode(
+        first, "PNG", save_all=True, append_images=rest, default_image=default is not None
+    )
+
+
+def test_an_animation_gives_the_frame_that_browsers_show() -> None:
+    """That is the first frame; a default image outside of the animation is never shown."""
+    one, two, other = (draw(text) for text in ("ab", "cd", "dd"))
+    expected = decode_gray(encode(one))
+    assert np.array_equal(decode_gray(animated(one, two)), expected)
+    assert np.array_equal(decode_gray(animated(one, two, default=other)), expected)
+    assert np.array_equal(decode_gray(animated(*[one, two] * 40, default=other)), expected)
+
+
+def test_an_animation_with_a_palette_and_transparency() -> None:
+    """What the frame's pixels are made from is kept."""
+    frames = [draw(text).convert("P") for text in ("ab", "cd", "dd")]
+    expected = decode_gray(encode(frames[0]))
+    assert np.array_equal(decode_gray(animated(*frames[:2], default=frames[2])), expected)
+
+
+def test_a_frame_that_is_too_large() -> None:
+    """The pixel limit holds for the frame, whatever the header says."""
+    control = chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 9000, 9000, 0, 0, 1, 1, 0, 0))
+    data = behind_header(chunk(b"acTL", struct.pack(">II", 1, 0)))
+    end = data.rindex(b"IEND") - 4
+    frame = chunk(b"fdAT", bytes(4) + zlib.compress(bytes(9)))
+    with pytest.raises(PictureTooLargeError):
+        decode_gray(data[:end] + control + frame + data[end:])
+
+
+@pytest.mark.parametrize("body", [b"", bytes(8)])
+def test_a_broken_frame(body: bytes) -> None:
+    """A frame control chunk of another length is no frame."""
+    data = behind_header(chunk(b"acTL", struct.pack(">II", 1, 0)))
+    end = data.rindex(b"IEND") - 4
+    with pytest.raises(UndecodableError, match="frame"):
+        decode_gray(data[:end] + chunk(b"fcTL", body) + data[end:])

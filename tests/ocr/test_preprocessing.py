@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from service.ocr.preprocessing import decode_gray, preprocess, sniff_format
+from service.ocr.formats import FORMATS, sniff
+from service.ocr.preprocessing import decode_gray, decode_rgb, preprocess
 from service.ocr.recognizer import Recognizer
 from tests.pngs import chunk, png
 from tests.stripes import draw, encode
@@ -211,7 +212,120 @@ def test_lossless_encodings_read_the_same(encoding: str, recognizer: Recognizer)
     )
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
-def test_formats_are_recognized_by_content(format: str) -> None:
+@pytest.mark.parametrize("name", [known.name for known in FORMATS])
+def test_formats_are_recognized_by_content(name: str) -> None:
     """The first bytes tell the format."""
-    assert sniff_format(encode(draw("ab").convert("RGB"), format)) == format
+    found = sniff(encode(draw("ab").convert("RGB"), name))
+    assert found is not None
+    assert found.name == name
+
+
+def test_no_format_claims_what_another_does() -> None:
+    """Suffixes and media types name one format each."""
+    for members in ([f.suffixes for f in FORMATS], [f.media_types for f in FORMATS]):
+        every = [member for group in members for member in group]
+        assert len(set(every)) == len(every) >= len(FORMATS)
+
+
+# Red and green of one luma cannot be told apart in gray.
+RED, GREEN = (150, 0, 0), (0, 76, 0)
+
+
+def test_colour() -> None:
+    """Three channels are red, green and blue, with the time axis first."""
+    image = Image.new("RGB", (200, 50), GREEN)
+    image.putpixel((150, 10), RED)
+    data = encode(image)
+    tensor = preprocess(data, 200, 50, 3)
+    assert tensor.shape == (200, 50, 3)
+    assert tensor.dtype == np.float32
+    assert tensor.flags.c_contiguous
+    assert tensor[150, 10] * 255 == pytest.approx(RED)
+    assert tensor[150, 11] * 255 == pytest.approx(GREEN)
+    assert np.ptp(preprocess(data, 200, 50)) < 0.01
+    assert decode_rgb(data).shape == (50, 200, 3)
+
+
+@pytest.mark.parametrize("size", [(200, 50), (60, 20), (1500, 400)], ids=str)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_gray_pictures_have_three_equal_channels(mode: str, size: tuple[int, int]) -> None:
+    """Whatever their mode and size, a colour model sees what a gray one does."""
+    levels = np.random.default_rng(3).integers(0, 2, size[::-1]).astype(np.uint8) * 255
+    image = Image.fromarray(levels)
+    if mode == "I;16":
+        image = Image.fromarray(levels.astype(np.uint16) * 257)
+    elif mode in ("LA", "RGBA"):
+        image = image.convert(mode)
+        image.putalpha(Image.fromarray(levels // 2))
+    else:
+        image = image.convert(mode)
+    data = encode(image)
+    gray, rgb = preprocess(data, 60, 20), preprocess(data, 60, 20, 3)
+    assert np.abs(rgb - gray).max() < 1e-6
+    assert np.abs(decode_rgb(data) - decode_gray(data)[:, :, np.newaxis]).max() < 1e-6
+
+
+def test_colour_is_oriented_and_composited_as_gray_is() -> None:
+    """A transparent picture that lies on its side."""
+    image = Image.new("RGBA", (6, 4), (255, 0, 0, 255))
+    image.putpixel((5, 0), (0, 0, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 270 degrees
+    rgb = decode_rgb(encode(image, exif=exif))
+    assert rgb.shape == (6, 4, 3)
+    assert rgb[5, 3].tolist() == [1, 1, 1]
+    assert rgb[0, 0].tolist() == [1, 0, 0]
+
+
+def on_transparent(colour: tuple[int, int, int], shown: float = 0.2) -> bytes:
+    """A bar of that colour on a transparent ground."""
+    image = Image.new("RGBA", (100, 10), (0, 0, 0, 0))
+    image.paste((*colour, 255), (0, 0, int(100 * shown), 10))
+    return encode(image)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("colour", "ground"),
+    [
+        ((255, 255, 255), 0),
+        ((255, 255, 0), 0),
+        ((200, 200, 200), 0),
+        ((0, 0, 0), 1),
+        ((255, 0, 0), 1),
+        ((120, 120, 120), 1),
+    ],
+    ids=str,
+)
+def test_transparent_ground_contrasts(
+    colour: tuple[int, int, int], ground: int, channels: int
+) -> None:
+    """Light text on a transparent ground is put on black, other text on white."""
+    tensor = preprocess(on_transparent(colour), 100, 10, channels)
+    assert tensor[60, 5] == pytest.approx([ground] * channels)
+    assert np.abs(tensor[5, 5] - tensor[60, 5]).max() > 0.4
+
+
+def test_white_paper_with_transparent_corners_stays_on_white() -> None:
+    """Where most of the picture is opaque, its own paper is the ground."""
+    tensor = preprocess(on_transparent((255, 255, 255), shown=0.9), 100, 10)
+    assert tensor.min() == 1
+
+
+def bmp_with_alpha(pixels: bytes, width: int, height: int) -> bytes:
+    """A BMP of 32-bit pixels, blue first, whose header (BITMAPV4HEADER) has a mask of alpha."""
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    head = (info + masks).ljust(108, b"\0")
+    return b"BM" + struct.pack("<III", 14 + 108 + len(pixels), 0, 14 + 108) + head + pixels
+
+
+def test_bmp_without_any_alpha_is_opaque() -> None:
+    """Many programs leave the fourth byte of a pixel at zero."""
+    assert decode_gray(bmp_with_alpha(bytes(4 * 6), 3, 2)).max() == 0
+
+
+def test_bmp_with_alpha_is_composited() -> None:
+    """A single opaque pixel makes alpha count."""
+    pixels = bytes(3) + b"\xff" + bytes(4 * 5)
+    assert decode_gray(bmp_with_alpha(pixels, 3, 2)).sum() == pytest.approx(5)

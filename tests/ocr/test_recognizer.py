@@ -8,7 +8,12 @@ import onnx
 import pytest
 from PIL import Image
 
-from service.ocr.exceptions import ModelCheckError, ModelFileError, ModelMetadataError
+from service.ocr.exceptions import (
+    ModelCheckError,
+    ModelFileError,
+    ModelMetadataError,
+    UndecodableError,
+)
 from service.ocr.metadata import GoldenPicture
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
@@ -47,6 +52,40 @@ def test_another_alphabet_needs_no_code(tmp_path: Path) -> None:
     assert Recognizer.load(model).read(stripes.picture("9A7", "ABXY79")).text == "9A7"
 
 
+def test_another_width_needs_no_code(tmp_path: Path) -> None:
+    """A model of twice the width has twice the time steps; each stripe fills two."""
+    width = 2 * stripes.WIDTH
+    size = (width, stripes.HEIGHT)
+    data = stripes.encode(stripes.draw("ab cd").resize(size, Image.Resampling.NEAREST))
+    golden = (GoldenPicture(data, "abcd"),)
+    wide = Recognizer.load(stripes.write_model(tmp_path / "m.onnx", width=width, golden=golden))
+    wide.verify(2)
+    assert wide.read(data).text == "abcd"
+    assert wide.infer(wide.preprocess(data).tensor[np.newaxis]).shape == (1, width // 4, 5)
+
+
+def test_a_colour_model_sees_colours(tmp_path: Path) -> None:
+    """Blue has the luma of one symbol, and the mean of its channels is that of another."""
+    blue = Image.new("RGB", (stripes.WIDTH, stripes.HEIGHT), (0, 0, 255))
+    texts = []
+    for channels in (1, 3):
+        model = stripes.write_model(tmp_path / f"{channels}.onnx", channels=channels)
+        recognizer = Recognizer.load(model)
+        recognizer.verify(3)
+        assert recognizer.read(stripes.picture("ab cd")).text == "abcd"
+        texts.append(recognizer.read(stripes.encode(blue)).text)
+    assert texts == ["a", "b"]
+
+
+def test_one_bad_picture_of_several(recognizer: Recognizer) -> None:
+    """It gets the error; the others get their readings. The error does not keep the picture."""
+    bad = stripes.picture("ab")[:-20]
+    good, error, other = recognizer.read_all([stripes.picture("ab"), bad, stripes.picture("cd")])
+    assert (good.text, other.text) == ("ab", "cd")
+    assert isinstance(error, UndecodableError)
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     """A path without a file is named."""
     with pytest.raises(ModelFileError, match=r"no model file at .*nothing\.onnx"):
@@ -76,6 +115,7 @@ def test_broken_files(damage: Callable[[Path], None], stripe_model: Path) -> Non
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
+        ("channels", "3", r"shape \['n', 40, 8, 1\].*\[40, 8, 3\]"),
         ("width", "44", r"shape \['n', 40, 8, 1\].*\[44, 8, 1\]"),
         ("alphabet", "abcde", r"shape \['n', 10, 5\].*\[6\]"),
         ("input_name", "picture", "the graph's one input, but it has: image"),

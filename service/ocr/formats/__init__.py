@@ -1,1 +1,88 @@
-"""Walks over picture files before a decoder does."""
+"""The picture formats that are read. Each is declared here, and only here.
+
+Uploads, the command line, the page and the training data take names, media types and suffixes from
+`FORMATS`. To add a format, write a module with a `check` function and add a `Format`.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image
+
+from service.ocr.formats import bmp, gif, jpeg, png, webp
+
+Check = Callable[[bytes], tuple[bytes, float]]
+Finish = Callable[[Image.Image, bytes], Image.Image]
+
+
+def _as_it_is(image: Image.Image, data: bytes) -> Image.Image:
+    return image
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A picture format.
+
+    Args:
+        name: Pillow's name for it.
+        media_types: those that senders use; the registered one comes first.
+        suffixes: of file names, in lower case; the usual one comes first.
+        signature: matches the first bytes of such a file.
+        check: looks at a file before it is decoded. Gives the data that are to be decoded, and
+            the pixel cost: the CPU time and the memory that a pixel takes, relative to those of
+            an 8-bit PNG. A picture may have `max_pixels / pixel cost` pixels. Raises
+            UndecodableError for a file that is broken or would take very long.
+        finish: corrects the image that Pillow decoded from the data. May raise any exception for
+            a file that is broken.
+    """
+
+    name: str
+    media_types: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    signature: re.Pattern[bytes]
+    check: Check
+    finish: Finish = _as_it_is
+
+
+FORMATS = (
+    Format(
+        "PNG",
+        ("image/png", "image/apng", "image/x-png"),
+        (".png", ".apng"),
+        re.compile(re.escape(png.SIGNATURE)),
+        png.check,
+        png.finish,
+    ),
+    Format(
+        "JPEG",
+        ("image/jpeg", "image/jpg", "image/pjpeg"),
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        re.compile(rb"\xff\xd8\xff"),
+        jpeg.check,
+    ),
+    Format(
+        "WEBP",
+        ("image/webp",),
+        (".webp",),
+        re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
+        webp.check,
+    ),
+    Format(
+        "BMP",
+        ("image/bmp", "image/x-ms-bmp", "image/x-bmp"),
+        (".bmp", ".dib"),
+        re.compile(rb"BM"),
+        bmp.check,
+        bmp.finish,
+    ),
+    Format("GIF", ("image/gif",), (".gif",), re.compile(rb"GIF8[79]a"), gif.check),
+)
+
+MEDIA_TYPES = tuple(media_type for known in FORMATS for media_type in known.media_types)
+SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
+
+
+def sniff(data: bytes) -> Format | None:
+    """The format that the first bytes claim, or None."""
+    return next((known for known in FORMATS if known.signature.match(data)), None)

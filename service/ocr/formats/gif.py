@@ -1,4 +1,4 @@
-"""Walks over the blocks of a GIF before its first frame, of which there may be very many.
+"""Walks over the blocks before a GIF's first frame and leaves out those that do not matter.
 
 Names and layout follow CompuServe's Graphics Interchange Format, version 89a.
 """
@@ -7,7 +7,7 @@ from service.ocr.exceptions import UndecodableError
 
 _SCREEN_BYTES = 13
 _PACKED_AT = 10
-"""Where the screen says whether a table of colours follows, and of how many."""
+"""The byte that says whether a global colour table follows, and its size."""
 
 _EXTENSION = ord("!")
 _EXTENSION_HEAD_BYTES = 2
@@ -17,23 +17,17 @@ _CONTROL = b"!\xf9\4"
 _CONTROL_BYTES = 8
 
 _MOST_BLOCKS = 4096
-"""Sub-blocks of extensions, too, which have 255 bytes each where they are written in earnest."""
+"""Includes the sub-blocks of extensions, which encoders fill with 255 bytes each."""
 
 
-def without_extensions(data: bytes) -> bytes:
-    """The same picture with nothing before its first frame but which colour is transparent there.
+def check(data: bytes) -> tuple[bytes, float]:
+    """See `service.ocr.formats.Format.check`.
 
-    Args:
-        data: begins with a GIF's signature.
-
-    Returns:
-        A GIF; `data` itself where nothing had to be left out.
-
-    Raises:
-        UndecodableError: without a frame, or of too many blocks before it.
+    Of the blocks before the first frame only the last Graphic Control Extension is kept, which
+    says what colour is transparent. A GIF has at most 4096 blocks there.
     """
     try:
-        return _without_extensions(data)
+        return _without_extensions(data), 1
     except IndexError:
         raise UndecodableError("The GIF is cut short.") from None
 
@@ -56,7 +50,7 @@ def _without_extensions(data: bytes) -> bytes:
             return data if position == screen else data[:screen] + control + data[position:]
         elif byte == _TRAILER:
             raise UndecodableError("The GIF has no frame.")
-        else:  # what decoders skip
+        else:  # decoders skip other bytes
             position += 1
     raise UndecodableError(
         f"The GIF has over {_MOST_BLOCKS} blocks before its first frame; save it without metadata."
@@ -64,5 +58,5 @@ def _without_extensions(data: bytes) -> bytes:
 
 
 def _colour_bytes(packed: int) -> int:
-    """How long the global table of colours is."""
+    """The length of the global colour table."""
     return 3 << (packed & 7) + 1 if packed & 128 else 0

@@ -1,7 +1,7 @@
-"""Walks over the segments of a JPEG, of which a megabyte may hold a quarter of a million.
+"""Walks over the segments of a JPEG and refuses files that take very long to decode.
 
-Decoders look at each of them, and at all that is between them, byte by byte. Names and layout
-follow ITU-T T.81, annex B.
+A megabyte can hold a quarter of a million segments, and decoders look at each of them, and at the
+bytes between them. Names and layout follow ITU-T T.81, annex B.
 """
 
 import re
@@ -11,7 +11,16 @@ from service.ocr.exceptions import UndecodableError
 
 _SOI_BYTES = 2
 _HEAD_BYTES = 4
-"""Of a segment: its marker and its length."""
+"""A segment's marker and length."""
+
+_COMPONENTS_AT = 9
+"""Where a frame header says how many components the picture has, from its marker on."""
+
+_SOF2 = 0xC2
+_READ_FRAMES = frozenset((0xC0, 0xC1, _SOF2))
+"""Baseline, extended and progressive, all with Huffman coding."""
+
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 _EOI = 0xD9
 _SOS = 0xDA
@@ -20,59 +29,72 @@ _EXIF = b"Exif\0\0"
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""A zero or a restart behind the 255 is part of the scan."""
+"""Within a scan, a zero or a restart marker may follow 255."""
 
 _BARE = frozenset((*range(0xC0), 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
-"""Markers behind which decoders expect no length."""
+"""Markers that no length follows."""
 
-_MOST_SCANS = 64
-"""A progressive JPEG has about ten scans; each costs time for all pixels, and few bytes."""
+_MAX_SCANS = 64
+"""A progressive JPEG has about ten scans."""
 
-_MOST_SEGMENTS = 256
-_MOST_FILLING = 4096
-"""Bytes between the segments before the first scan, where encoders write a few at most."""
+_MAX_SEGMENTS = 256
+_MAX_FILL_BYTES = 4096
+"""Bytes between segments before the first scan; encoders write a few at most."""
 
 
-def checked(data: bytes) -> bytes:
-    """The same picture, with its first segment of Exif alone, as the format has it.
+def check(data: bytes) -> tuple[bytes, float]:
+    """See `service.ocr.formats.Format.check`.
 
-    Decoders put all of them together.
-
-    Args:
-        data: begins with an SOI.
+    Only the first EXIF segment is kept, since a file has one; decoders join all of them.
 
     Raises:
-        UndecodableError: of too many scans or other segments, or without any scan.
+        UndecodableError: arithmetic coding or another rare kind, too many scans or other
+            segments, or no scan.
     """
     exif = []
-    scans = others = 0
+    scans = others = components = 0
+    progressive = False
     for marker, begin, end in _segments(data):
         if marker == _EOI and scans:
             break
         scans += marker == _SOS
         others += marker != _SOS
         _check_counts(scans, others)
-        if marker == _APP1 and data.startswith(_EXIF, begin + _HEAD_BYTES):
+        if marker in _START_OF_FRAME:
+            if marker not in _READ_FRAMES:
+                raise UndecodableError(
+                    "The JPEG is lossless, hierarchical or arithmetically coded; send it as a "
+                    "baseline or progressive one."
+                )
+            progressive = progressive or marker == _SOF2
+            components = max(components, *data[begin + _COMPONENTS_AT : begin + _COMPONENTS_AT + 1])
+        elif marker == _APP1 and data.startswith(_EXIF, begin + _HEAD_BYTES):
             exif.append((begin, end))
     if not scans:
         raise UndecodableError(
             "The JPEG has no scan, or too many bytes that belong to nothing before it."
         )
-    return _without(data, exif[1:])
+    return _without(data, exif[1:]), _pixel_cost(scans, components, progressive)
+
+
+def _pixel_cost(scans: int, components: int, progressive: bool) -> float:
+    """By scans, each of which visits all pixels. More than one takes a copy of all coefficients."""
+    cost = 2 + scans / 8 if progressive or scans > 1 else 1
+    return 2.5 * cost if components > 3 else cost
 
 
 def _check_counts(scans: int, others: int) -> None:
-    if scans > _MOST_SCANS:
-        raise UndecodableError(f"The JPEG has over {_MOST_SCANS} scans; send it as a plain one.")
-    if others > _MOST_SEGMENTS:
+    if scans > _MAX_SCANS:
+        raise UndecodableError(f"The JPEG has over {_MAX_SCANS} scans; send it as a baseline one.")
+    if others > _MAX_SEGMENTS:
         raise UndecodableError(
-            f"The JPEG has over {_MOST_SEGMENTS} segments besides its scans; "
+            f"The JPEG has over {_MAX_SEGMENTS} segments besides its scans; "
             "save it without metadata."
         )
 
 
 def _without(data: bytes, left_out: Sequence[tuple[int, int]]) -> bytes:
-    """The data but for what is between some begins and ends."""
+    """The data without what is between these begins and ends."""
     kept, position = [], 0
     for begin, end in left_out:
         kept.append(data[position:begin])
@@ -81,8 +103,8 @@ def _without(data: bytes, left_out: Sequence[tuple[int, int]]) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, begin and end of each, as decoders find them."""
-    pattern, position, spare = _MARKER, _SOI_BYTES, _MOST_FILLING
+    """Marker, begin and end of each segment, as decoders find them."""
+    pattern, position, spare = _MARKER, _SOI_BYTES, _MAX_FILL_BYTES
     while found := pattern.search(data, position, position + spare):
         begin, end = found.span()
         marker = data[end - 1]

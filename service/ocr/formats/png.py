@@ -1,45 +1,46 @@
-"""Walks over the chunks of a PNG, so that a decoder sees only those that make the picture.
+"""Walks over the chunks of a PNG and keeps those that make the picture.
 
 A PNG of a few kilobytes can hold hundreds of compressed profiles and texts, which a decoder
-inflates one by one; none of them changes what the picture shows. Names and layout follow the
-W3C's Portable Network Graphics specification, third edition.
+inflates one by one although none of them changes what the picture shows. Names and layout follow
+the W3C's Portable Network Graphics specification, third edition.
 """
 
 import math
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from PIL import Image
 
 from service.ocr.exceptions import UndecodableError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _NEEDED = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"))
-"""What the pixels, their transparency and their orientation are made from."""
+"""The pixels, their transparency and their orientation."""
 
-_MOST_CHUNKS = 4096
-"""Encoders write 8 kB and more into an IDAT; each chunk costs time, however small."""
+_ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
 
-_MOST_OTHERS = 64
-"""Chunks besides IDAT."""
+_MAX_CHUNKS = 4096
+"""Encoders put 8 kB and more into an IDAT; each chunk costs time, however small."""
 
-_HEAD = struct.Struct(">I4s")
+_MAX_OTHER_CHUNKS = 64
+"""Chunks that hold no pixels."""
+
+_CHUNK_HEAD = struct.Struct(">I4s")
 _CRC_BYTES = 4
-_HEADER = struct.Struct(">IIBB3s")
-"""Of an IHDR: width, height, bits of a sample, colour type, and three methods."""
+_FRAME_CONTROL = struct.Struct(">III")
+"""The beginning of an fcTL: sequence number, width and height."""
 
-_HEADER_AT = len(SIGNATURE) + _HEAD.size
-_HEADER_END = _HEADER_AT + _HEADER.size
-_BEHIND_HEADER = _HEADER_END + _CRC_BYTES
-_MODES = {(8, 0): "L", (8, 2): "RGB", (8, 4): "LA", (8, 6): "RGBA"}
-"""Pillow's names for the bits and colour types that it has modes of."""
+_SEQUENCE_NUMBER_BYTES = 4
+"""At the beginning of an fdAT."""
 
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples of a pixel, by colour type."""
 
 _ONE_PASS = ((0, 0, 1, 1),)
-_SEVEN_PASSES = (
+_ADAM7 = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
     (0, 4, 4, 8),
@@ -48,151 +49,187 @@ _SEVEN_PASSES = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-"""The first column and row of each pass, and the steps from there (Adam7)."""
+"""The first column and row of each pass of an interlaced picture, and the steps from there."""
 
-_BUFFER_BYTES = 1 << 16
-_SMALL_BYTES = 1 << 15
-_QUICK_PIXELS = 1 << 14
-_QUICK_SIDE = 1 << 12
-"""It takes long to stretch a line, however few its pixels are."""
-
-_QUICK_BITS = 8
-"""Of a sample: sixteen take up to twice the time, as seven passes do."""
-
-_QUICK_IDATS = 16
+_INFLATE_BYTES = 1 << 16
 
 
-class Pixels(NamedTuple):
-    """What a plain PNG holds: its mode in Pillow's terms, its size, and its compressed rows."""
+class _Chunk(NamedTuple):
+    """The type of a chunk, and where it begins and ends."""
 
-    mode: str
-    size: tuple[int, int]
-    stream: bytes
+    kind: bytes
+    begin: int
+    end: int
 
-
-def is_quick(data: bytes) -> bool:
-    """Whether it can only be a PNG that is decoded, or refused, within a few milliseconds.
-
-    It says so itself; what says otherwise further on, `without_metadata` refuses.
-    """
-    if not _HEADER_END <= len(data) <= _SMALL_BYTES or not data.startswith(SIGNATURE):
-        return False
-    width, height, bits, _, methods = _HEADER.unpack_from(data, _HEADER_AT)
-    if width * height > _QUICK_PIXELS or max(width, height) > _QUICK_SIDE:
-        return False
-    if bits > _QUICK_BITS or any(methods):
-        return False
-    return b"eXIf" not in data and data.count(b"IDAT") <= _QUICK_IDATS
+    def body(self, data: bytes) -> bytes:
+        return data[self.begin + _CHUNK_HEAD.size : self.end - _CRC_BYTES]
 
 
-def without_metadata(data: bytes) -> bytes:
-    """The same picture without the chunks that it can be decoded without.
+class _Header(NamedTuple):
+    """An IHDR."""
 
-    Args:
-        data: begins with `SIGNATURE`.
+    width: int
+    height: int
+    depth: int
+    colour_type: int
+    compression: int
+    filter: int
+    interlace: int
 
-    Returns:
-        A PNG that ends with its IEND; `data` itself where nothing had to be left out.
+    @property
+    def bits(self) -> int:
+        """Bits of a pixel."""
+        return self.depth * _SAMPLES.get(self.colour_type, 4)
+
+
+_HEADER = struct.Struct(">IIBBBBB")
+_HEADER_AT = len(SIGNATURE) + _CHUNK_HEAD.size
+
+
+def check(data: bytes) -> tuple[bytes, float]:
+    """See `service.ocr.formats.Format.check`.
+
+    The data given back have no metadata. Of an APNG whose default image is no frame, they are the
+    first frame, which browsers show; where that frame covers a part of the canvas, they are that
+    part.
 
     Raises:
-        UndecodableError: cut short, without an IHDR at its beginning and nowhere else, or of too
-            many chunks.
+        UndecodableError: cut short, without an IHDR at the beginning, with a second one, or with
+            too many chunks.
     """
-    kept = []
-    position = begin = len(SIGNATURE)
-    chunks = others = 0
+    chunks = _chunks(data)
+    frame = _first_frame_of_animation(data, chunks)
+    if frame is not None:
+        data = frame
+    elif len(data) > chunks[-1].end or any(chunk.kind not in _NEEDED for chunk in chunks):
+        data = _joined(data, chunks)
+    return data, _pixel_cost(_header(data))
+
+
+def finish(image: Image.Image, data: bytes) -> Image.Image:
+    """Scales the transparent colour, which Pillow leaves in the file's bit depth.
+
+    Raises:
+        EOFError: rows are missing, which Pillow leaves black.
+    """
+    header = _header(data)
+    last: Any = image.getpixel((image.width - 1, image.height - 1))
+    black = not (any(last) if isinstance(last, tuple) else last)
+    if (black or header.interlace) and _lacks_rows(data, header):
+        raise EOFError("rows are missing")
+    key = image.info.get("transparency")
+    if image.mode == "L" and isinstance(key, int) and header.depth < 8:
+        image.info["transparency"] = key * 255 // ((1 << header.depth) - 1)
+    elif image.mode == "RGB" and isinstance(key, tuple) and header.depth == 16:
+        image.info["transparency"] = tuple(sample >> 8 for sample in key)
+    return image
+
+
+def _chunks(data: bytes) -> list[_Chunk]:
+    """The chunks from IHDR to IEND."""
+    chunks: list[_Chunk] = []
+    position = len(SIGNATURE)
+    others = 0
     kind = b""
     while kind != b"IEND":
-        if position + _HEAD.size + _CRC_BYTES > len(data):
+        if position + _CHUNK_HEAD.size + _CRC_BYTES > len(data):
             raise UndecodableError("The PNG is cut short.")
-        length, kind = _HEAD.unpack_from(data, position)
+        length, kind = _CHUNK_HEAD.unpack_from(data, position)
         if (kind == b"IHDR") == bool(chunks) or (not chunks and length != _HEADER.size):
             raise UndecodableError("The PNG header cannot be read.")
-        chunks += 1
-        others += kind != b"IDAT"
-        if chunks > _MOST_CHUNKS or others > _MOST_OTHERS:
+        end = position + _CHUNK_HEAD.size + length + _CRC_BYTES
+        chunks.append(_Chunk(kind, position, end))
+        others += kind != b"IDAT" and kind not in _ANIMATION
+        if len(chunks) > _MAX_CHUNKS or others > _MAX_OTHER_CHUNKS:
             raise UndecodableError(
-                f"The PNG has too many chunks; at most {_MOST_OTHERS} besides those of its pixels "
-                "are read. Save it without metadata."
+                f"The PNG has too many chunks; at most {_MAX_OTHER_CHUNKS} besides those of its "
+                "pixels are read. Save it without metadata."
             )
-        end = position + _HEAD.size + length + _CRC_BYTES
-        if kind not in _NEEDED:
-            kept.append(data[begin:position])
-            begin = end
         position = end
     if position > len(data):
         raise UndecodableError("The PNG is cut short.")
-    if not kept and position == len(data):
-        return data
-    return b"".join([SIGNATURE, *kept, data[begin:position]])
+    return chunks
 
 
-def plain_pixels(data: bytes) -> Pixels | None:
-    """What a small PNG holds, if no other chunk says more about it, as of most pictures.
+def _joined(data: bytes, chunks: Sequence[_Chunk]) -> bytes:
+    """A PNG of the needed chunks; neighbours are copied together."""
+    pieces, begin = [SIGNATURE], len(SIGNATURE)
+    for chunk in chunks:
+        if chunk.kind not in _NEEDED:
+            pieces.append(data[begin : chunk.begin])
+            begin = chunk.end
+    return b"".join([*pieces, data[begin : chunks[-1].end]])
 
-    To decode this costs half of what it does to have Pillow find it.
 
-    Args:
-        data: from `without_metadata`.
-
-    Returns:
-        None for one that is large or broken, or has a palette, a transparent colour, an
-        orientation, several passes, or other than eight bits a sample.
-    """
-    if len(data) > _SMALL_BYTES:
+def _first_frame_of_animation(data: bytes, chunks: Sequence[_Chunk]) -> bytes | None:
+    """A PNG of the first frame, where that is not the default image."""
+    kinds = [chunk.kind for chunk in chunks]
+    if b"fcTL" not in kinds or b"IDAT" not in kinds:
         return None
-    width, height, bits, colour, methods = _HEADER.unpack_from(data, _HEADER_AT)
-    mode = _MODES.get((bits, colour))
-    checksum = zlib.crc32(data[_HEADER_AT:_HEADER_END], zlib.crc32(b"IHDR"))
-    sound = checksum == int.from_bytes(data[_HEADER_END:_BEHIND_HEADER])
-    if mode is None or any(methods) or not sound:
+    control = kinds.index(b"fcTL")
+    if control < kinds.index(b"IDAT") or b"acTL" not in kinds[: kinds.index(b"IDAT")]:
         return None
-    chunks = list(_chunks(data))
-    if any(kind != b"IDAT" for kind, _ in chunks):
-        return None
-    return Pixels(mode, (width, height), b"".join([body for _, body in chunks]))
+    body = chunks[control].body(data)
+    if len(body) < _FRAME_CONTROL.size:
+        raise UndecodableError("The PNG has a broken frame.")
+    _, width, height = _FRAME_CONTROL.unpack_from(body)
+    pixels = []
+    for chunk in chunks[control + 1 :]:
+        if chunk.kind == b"fcTL":
+            break
+        if chunk.kind == b"fdAT":
+            pixels.append(chunk.body(data)[_SEQUENCE_NUMBER_BYTES:])
+    header = _header(data)._replace(width=width, height=height)
+    others = [c for c in chunks if c.kind in _NEEDED and c.kind not in (b"IHDR", b"IDAT", b"IEND")]
+    return b"".join(
+        [
+            SIGNATURE,
+            _encoded(b"IHDR", _HEADER.pack(*header)),
+            *(data[chunk.begin : chunk.end] for chunk in others),
+            _encoded(b"IDAT", b"".join(pixels)),
+            _encoded(b"IEND", b""),
+        ]
+    )
 
 
-def lacks_rows(data: bytes) -> bool:
-    """Whether the compressed rows end before the picture does; a decoder may leave those black.
+def _encoded(kind: bytes, body: bytes) -> bytes:
+    checksum = zlib.crc32(kind + body)
+    return _CHUNK_HEAD.pack(len(body), kind) + body + checksum.to_bytes(_CRC_BYTES)
 
-    Args:
-        data: from `without_metadata`, of a picture that has been decoded.
-    """
-    missing = _row_bytes(data)
+
+def _header(data: bytes) -> _Header:
+    return _Header(*_HEADER.unpack_from(data, _HEADER_AT))
+
+
+def _pixel_cost(header: _Header) -> float:
+    """By bits of a pixel; interlaced pictures are put together pixel by pixel."""
+    cost = max(1.0, header.bits / 16)
+    return 4 * cost if header.interlace else cost
+
+
+def _lacks_rows(data: bytes, header: _Header) -> bool:
+    """Whether the compressed rows end before the picture does."""
+    missing = _row_bytes(header)
     inflater = zlib.decompressobj()
-    for kind, body in _chunks(data):
-        compressed = body if kind == b"IDAT" else b""
+    for chunk in _chunks(data):
+        compressed = chunk.body(data) if chunk.kind == b"IDAT" else b""
         while compressed and missing > 0:
-            rows = inflater.decompress(compressed, _BUFFER_BYTES)
+            missing -= len(inflater.decompress(compressed, _INFLATE_BYTES))
             compressed = inflater.unconsumed_tail
-            missing -= len(rows)
     return missing > 0 and missing > len(inflater.flush())
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of every chunk between IHDR and IEND.
-
-    Args:
-        data: from `without_metadata`.
-    """
-    position = _BEHIND_HEADER
-    while True:
-        length, kind = _HEAD.unpack_from(data, position)
-        begin = position + _HEAD.size
-        if kind == b"IEND":
-            return
-        yield kind, data[begin : begin + length]
-        position = begin + length + _CRC_BYTES
-
-
-def _row_bytes(data: bytes) -> int:
-    """What all rows of a picture take uncompressed, each with the byte that names its filter."""
-    width, height, bits, colour, methods = _HEADER.unpack_from(data, _HEADER_AT)
+def _row_bytes(header: _Header) -> int:
+    """The uncompressed size of all rows, each with the byte that names its filter."""
     total = 0
-    for left, top, right, down in _SEVEN_PASSES if methods[-1] else _ONE_PASS:
-        columns = math.ceil((width - left) / right)
-        rows = math.ceil((height - top) / down)
+    for left, top, right, down in _ADAM7 if header.interlace else _ONE_PASS:
+        columns = math.ceil((header.width - left) / right)
+        rows = math.ceil((header.height - top) / down)
         if columns > 0:
-            total += rows * (1 + math.ceil(columns * bits * _CHANNELS[colour] / 8))
+            total += rows * (1 + math.ceil(columns * header.bits / 8))
     return total
+
+
+def is_quick(data: bytes) -> bool:
+    """Always False, until `service.runtime.quick` is gone."""
+    return False
