@@ -9,9 +9,8 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.errors import INVALID_PARAMETER, ProblemError, invalid_parameters
-from service.ocr.decoding.automaton import Automaton, of_length, of_symbols
+from service.ocr.decoding.constraints import Automaton, of_length, of_pattern, of_symbols
 from service.ocr.decoding.decoder import PLAIN, Question
-from service.ocr.decoding.pattern import of_pattern
 from service.ocr.exceptions import ConstraintError, echo
 
 MOST_ALTERNATIVES = 10

@@ -5,7 +5,7 @@ import re
 
 from hypothesis import strategies as st
 
-from service.ocr.decoding.automaton import Automaton
+from service.ocr.decoding.constraints import Automaton
 
 ALPHABET = "ab1"
 TEXTS = ["".join(t) for n in range(5) for t in itertools.product(ALPHABET, repeat=n)]

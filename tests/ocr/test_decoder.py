@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from service.ocr.decoding import decoder
-from service.ocr.decoding.automaton import of_length, of_symbols
 from service.ocr.decoding.beam_search import most_probable
 from service.ocr.decoding.calibration import Calibration, Logistic
+from service.ocr.decoding.constraints import of_length, of_symbols
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.decoding.decoder import Decoder, Question
 from tests.ocr.test_likelihood import distribution

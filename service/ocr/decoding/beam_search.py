@@ -13,7 +13,7 @@ from functools import cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ocr.decoding.automaton import Automaton
+from service.ocr.decoding.constraints import Automaton
 from service.ocr.decoding.likelihood import log_likelihoods
 
 Label = tuple[int, ...]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.ocr.decoding.alignment import Steps, forced_steps, greedy_steps, spans
-from service.ocr.decoding.automaton import Automaton
 from service.ocr.decoding.beam_search import Label, most_probable
 from service.ocr.decoding.calibration import Calibration
+from service.ocr.decoding.constraints import Automaton
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.decoding.likelihood import log_likelihood
 

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.ocr.decoding import beam_search as search
-from service.ocr.decoding.automaton import Automaton, of_length, of_symbols
 from service.ocr.decoding.beam_search import most_probable
-from service.ocr.decoding.pattern import of_pattern
+from service.ocr.decoding.constraints import Automaton, of_length, of_pattern, of_symbols
 from tests.ocr.test_likelihood import by_brute_force, distribution
 
 ALPHABET = "ab1"
