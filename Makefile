@@ -88,6 +88,9 @@ card: $(TRAINING) ## write the model card from the evaluations
 bench-decoding: $(TRAINING) ## what decoding costs beside the model
 	$(PY) -m benchmarks.decoding --model $(MODEL)
 
+bench-formats: $(VENV)/.dev ## what the dearest accepted picture of every format costs, beside a normal one
+	$(PY) -m benchmarks.formats --model $(MODEL)
+
 screenshots: $(VENV)/.dev ## the page's pictures in docs/; needs chromium
 	$(PY) -m tests.browser.screenshots docs
 

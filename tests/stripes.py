@@ -9,6 +9,7 @@ import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -105,7 +106,7 @@ def write_model(
     path: Path,
     alphabet: str = ALPHABET,
     change: Callable[[dict[str, str]], Mapping[str, str]] = lambda properties: properties,
-    **metadata_changes: object,
+    **metadata_changes: Any,
 ) -> Path:
     """Writes the stripe model with its metadata; the graph has their width and channels.
 

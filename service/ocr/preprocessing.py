@@ -45,12 +45,16 @@ Pillow's `exif_transpose` also rewrites the other tags, which takes seconds wher
 _MAX_EXIF_BYTES = 1 << 16
 """A JPEG's EXIF segment holds no more; more tags than that would only cost time."""
 
-_LARGE_PIXELS = 500_000
-_LARGE = Lock()
+_LARGE = 500_000
+"""Pixels × pixel cost from which a picture is large."""
+
+_ONE_AT_A_TIME = Lock()
 """Held while a large picture is decoded, so that the memory for only one of them is needed."""
 
-_BAND_PIXELS = 1 << 17
-"""Larger pictures are converted to float32 in bands of this size, which bounds the memory."""
+_REDUCED_PIXELS = 1 << 17
+"""Pictures of more pixels are reduced by whole factors before they are stretched."""
+
+_GRAY_MODES = ("1", "L", "LA", "I;16", "I;16B", "I")
 
 _LUMA = {1: (1.0,), 3: (0.299, 0.587, 0.114)}
 """The weights of the channels in luma (ITU-R BT.601)."""
@@ -82,9 +86,10 @@ def preprocess(
     """Decodes one picture into the tensor that a model takes.
 
     The picture is turned upright by its EXIF orientation and stretched to the given size
-    (bilinear, anti-aliased). Of an animation, the first frame counts. Transparent pictures are
-    composited on white; on black where most of the area is transparent and what is visible is
-    light, as white text on a transparent ground is.
+    (bilinear, anti-aliased; large pictures are first averaged over blocks of pixels). Of an
+    animation, the first frame counts. Transparent pictures are composited on white; on black where
+    most of the area is transparent and what is visible is light, as white text on a transparent
+    ground is.
 
     Args:
         data: an encoded picture in one of `service.ocr.formats.FORMATS`.
@@ -114,7 +119,7 @@ def to_model_input(
 ) -> ModelInput:
     """Gives what `preprocess` gives, and the size of the picture; it takes the same arguments."""
     with _decoded(data, max_pixels) as image:
-        planes = _composited(_stretched(image, width, height, channels), channels)
+        planes = _planes(image, channels, (width, height))
         return ModelInput(np.ascontiguousarray(planes.T), *image.size)
 
 
@@ -124,7 +129,7 @@ def decode_gray(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatAr
     Arguments and errors are those of `preprocess`.
     """
     with _decoded(data, max_pixels) as image:
-        return _composited(_planes(image, 1, _is_transparent(image)), 1)[0]
+        return _planes(image, 1, image.size)[0]
 
 
 def decode_rgb(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArray:
@@ -133,8 +138,7 @@ def decode_rgb(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArr
     Arguments and errors are those of `preprocess`.
     """
     with _decoded(data, max_pixels) as image:
-        planes = _composited(_planes(image, 3, _is_transparent(image)), 3)
-        return np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+        return np.ascontiguousarray(np.moveaxis(_planes(image, 3, image.size), 0, -1))
 
 
 @contextmanager
@@ -155,7 +159,8 @@ def _decoded(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     data, pixel_cost = picture_format.check(data)
     image = _opened(data, picture_format.name, max_pixels)
     width, height = image.size
-    if width * height * pixel_cost > max_pixels or max(image.size) > MAX_SIDE:
+    cost = width * height * pixel_cost
+    if cost > max_pixels or max(image.size) > MAX_SIDE:
         raise PictureTooLargeError(
             f"The picture has {width}×{height} pixels; at most {int(max_pixels / pixel_cost)} in "
             f"all, and {MAX_SIDE} a side, are read of {picture_format.name} pictures of this kind."
@@ -163,7 +168,7 @@ def _decoded(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if width == 0 or height == 0:
         raise UndecodableError(f"The picture has {width}×{height} pixels: none.")
     try:
-        with _LARGE if width * height > _LARGE_PIXELS else nullcontext():
+        with _ONE_AT_A_TIME if cost > _LARGE else nullcontext():
             image.load()
             image = picture_format.finish(image, data)
             transpose = _transpose(image)
@@ -197,87 +202,71 @@ def _transpose(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _composited(planes: FloatArray, channels: int) -> FloatArray:
-    """Puts transparent planes, `(channels + 1, height, width)`, on a ground: `(channels, …)`.
+def _planes(image: Image.Image, channels: int, size: tuple[int, int]) -> FloatArray:
+    """A picture of any mode as float32 `(channels, height, width)` of a size, composited."""
+    if channels > 1 and image.mode in _GRAY_MODES:
+        return np.repeat(_planes(image, 1, size), channels, axis=0)
+    if image.mode.startswith("I"):
+        colours, alpha = _sixteen_bit_planes(image)
+    else:
+        colours, alpha = _eight_bit_planes(image, channels, size)
+    if alpha is None:
+        return _stretched(colours, size)
+    return _composited(_stretched(colours * alpha, size), _stretched(alpha, size))
 
-    Without a plane of alpha, the planes are left as they are.
+
+def _eight_bit_planes(
+    image: Image.Image, channels: int, size: tuple[int, int]
+) -> tuple[FloatArray, FloatArray | None]:
+    """Colours, `(channels, height, width)`, and alpha, `(1, height, width)`, if there is any.
+
+    A picture that is much larger than `size` is reduced to two to four times of it, which bounds
+    the memory and the time of what follows.
     """
-    if len(planes) == channels:
-        return planes
-    colours, alpha = planes[:channels], planes[channels]
-    visible = alpha.mean()
-    luma = np.dot(_LUMA[channels], colours.mean(axis=(1, 2)))  # times alpha, as the colours are
-    on_black = visible < 0.5 and luma > _LIGHT * visible
-    return colours if on_black else colours + (1 - alpha)
+    if _is_transparent(image):
+        image = image.convert("RGBA")
+        if channels == 1:
+            image = image.convert("LA")
+    else:
+        if image.mode == "CMYK":
+            # Straight to L would skip Pillow's colour conversion and read the inks as RGB.
+            image = image.convert("RGB")
+        mode = "L" if channels == 1 else "RGB"
+        if image.mode != mode:
+            image = image.convert(mode)
+    if image.width * image.height > _REDUCED_PIXELS:
+        factors = [max(1, own // (2 * side)) for own, side in zip(image.size, size, strict=True)]
+        image = image.reduce((factors[0], factors[1]))
+    samples = np.asarray(image, np.float32).reshape(image.height, image.width, -1)
+    planes = np.ascontiguousarray(np.moveaxis(samples, -1, 0)) / np.float32(255)
+    return planes[:channels], planes[channels:] if len(planes) > channels else None
 
 
-def _stretched(image: Image.Image, width: int, height: int, channels: int) -> FloatArray:
-    """The planes of a picture, `(channels or channels + 1, height, width)`.
-
-    Large pictures are converted in bands. The bands are stretched along the side that shrinks the
-    most first, and the whole then along the other, which at most changes the last bit.
-    """
-    transparent = _is_transparent(image)
-    if image.width * image.height <= _BAND_PIXELS:
-        return _resized(_planes(image, channels, transparent), width, height)
-    upright = image.height * width > image.width * height
-    size = (height, image.width) if upright else (image.height, width)
-    partly = np.empty((channels + transparent, *size), np.float32)
-    along, across = (image.height, image.width) if upright else (image.width, image.height)
-    thickness = max(1, _BAND_PIXELS // along)
-    for start in range(0, across, thickness):
-        end = min(across, start + thickness)
-        box = (start, 0, end, image.height) if upright else (0, start, image.width, end)
-        band = _planes(image.crop(box), channels, transparent)
-        if upright:
-            partly[:, :, start:end] = _resized(band, end - start, height)
-        else:
-            partly[:, start:end] = _resized(band, width, end - start)
-    return _resized(partly, width, height)
+def _sixteen_bit_planes(image: Image.Image) -> tuple[FloatArray, FloatArray | None]:
+    """The same of 16-bit gray, which Pillow's conversions would clip at 255."""
+    samples = np.asarray(image, np.float32)[np.newaxis]
+    key = image.info.get("transparency")
+    alpha = None if key is None else (samples != key).astype(np.float32)
+    return samples / np.float32(65535), alpha
 
 
-def _resized(planes: FloatArray, width: int, height: int) -> FloatArray:
+def _stretched(planes: FloatArray, size: tuple[int, int]) -> FloatArray:
+    width, height = size
     if planes.shape[1:] == (height, width):
         return planes
-    size = (width, height)
     resized = [Image.fromarray(p).resize(size, Image.Resampling.BILINEAR) for p in planes]
     return np.stack([np.asarray(plane) for plane in resized])
+
+
+def _composited(premultiplied: FloatArray, alpha: FloatArray) -> FloatArray:
+    """Puts colours, which are multiplied by alpha, on white or black; see `preprocess`."""
+    visible = alpha.mean()
+    luma = np.dot(_LUMA[len(premultiplied)], premultiplied.mean(axis=(1, 2)))
+    on_black = visible < 0.5 and luma > _LIGHT * visible
+    return premultiplied if on_black else premultiplied + (1 - alpha)
 
 
 def _is_transparent(image: Image.Image) -> bool:
     if image.mode in ("RGBA", "LA"):  # most pictures with an alpha channel are opaque
         return image.getchannel("A").getextrema() != (255, 255)
     return image.has_transparency_data
-
-
-def _planes(image: Image.Image, channels: int, transparent: bool) -> FloatArray:
-    """A picture of any mode as float32 `(channels, height, width)`, 0 to 1.
-
-    Where it is transparent, the colours are multiplied by alpha, which is one more plane.
-    """
-    if image.mode.startswith("I"):
-        return _sixteen_bit_planes(image, channels, transparent)
-    if not transparent:
-        if image.mode == "CMYK":
-            # Straight to L would skip Pillow's colour conversion and read the inks as RGB.
-            image = image.convert("RGB")
-        return _scaled(image.convert("L" if channels == 1 else "RGB"))
-    rgba = image.convert("RGBA")
-    planes = _scaled(rgba.convert("LA") if channels == 1 else rgba)
-    planes[:-1] *= planes[-1]
-    return planes
-
-
-def _scaled(image: Image.Image) -> FloatArray:
-    samples = np.asarray(image, np.float32).reshape(image.height, image.width, -1)
-    return np.ascontiguousarray(np.moveaxis(samples, -1, 0)) / np.float32(255)
-
-
-def _sixteen_bit_planes(image: Image.Image, channels: int, transparent: bool) -> FloatArray:
-    """16-bit gray, which Pillow's conversions would clip at 255."""
-    samples = np.asarray(image, np.float32)
-    planes = np.repeat(samples[np.newaxis] / np.float32(65535), channels + transparent, axis=0)
-    if transparent:
-        planes[-1] = samples != image.info["transparency"]
-        planes[:-1] *= planes[-1]
-    return planes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.ocr.exceptions import UndecodableError
+from service.ocr.exceptions import PictureTooLargeError, UndecodableError
 from service.ocr.preprocessing import decode_gray
 from tests.stripes import draw, encode
 
@@ -39,6 +39,35 @@ def test_scans() -> None:
     assert decode_gray(before_end(LAST_SCAN * (64 - SCANS), PROGRESSIVE)).shape == (80, 400)
     with pytest.raises(UndecodableError, match="64 scans"):
         decode_gray(before_end(LAST_SCAN * (65 - SCANS), PROGRESSIVE))
+
+
+@pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC7, 0xC9, 0xCA, 0xCB, 0xCF])
+def test_rare_kinds(marker: int) -> None:
+    """Arithmetic coding costs many times what its bytes suggest; the others nobody writes."""
+    baseline = PLAIN.index(b"\xff\xc0")
+    data = PLAIN[:baseline] + b"\xff" + bytes([marker]) + PLAIN[baseline + 2 :]
+    with pytest.raises(UndecodableError, match="arithmetically coded"):
+        decode_gray(data)
+
+
+def test_scans_bound_the_pixels() -> None:
+    """The more scans there are, the fewer pixels may be."""
+    few = decode_gray(PROGRESSIVE, max_pixels=400 * 80 * 4)
+    assert few.shape == (80, 400)
+    many = before_end(LAST_SCAN * (64 - SCANS), PROGRESSIVE)
+    with pytest.raises(PictureTooLargeError, match="at most 12800 in all"):
+        decode_gray(many, max_pixels=400 * 80 * 4)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_components_bound_the_pixels(mode: str) -> None:
+    """Colour costs more than gray, and four inks more than colour."""
+    data = encode(draw("abc").convert(mode), "JPEG")
+    cost = {"L": 1, "RGB": 1.25, "CMYK": 2.5}[mode]
+    most = int(draw("abc").width * draw("abc").height * cost)
+    assert decode_gray(data, max_pixels=most).shape == (8, 40)
+    with pytest.raises(PictureTooLargeError):
+        decode_gray(data, max_pixels=most - 1)
 
 
 ENDLESS = {

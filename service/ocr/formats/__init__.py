@@ -30,9 +30,9 @@ class Format:
         suffixes: of file names, in lower case; the usual one comes first.
         signature: matches the first bytes of such a file.
         check: looks at a file before it is decoded. Gives the data that are to be decoded, and
-            the pixel cost: the CPU time and the memory that a pixel takes, relative to those of
-            an 8-bit PNG. A picture may have `max_pixels / pixel cost` pixels. Raises
-            UndecodableError for a file that is broken or would take very long.
+            the pixel cost: what a pixel takes of CPU time and memory, relative to a pixel of a
+            gray baseline JPEG (`make bench-formats`). A picture may have `max_pixels / pixel cost`
+            pixels. Raises UndecodableError for a file that is broken or would take very long.
         finish: corrects the image that Pillow decoded from the data. May raise any exception for
             a file that is broken.
     """

@@ -15,6 +15,10 @@ _IMAGE = ord(",")
 _TRAILER = ord(";")
 _CONTROL = b"!\xf9\4"
 _CONTROL_BYTES = 8
+_FLAGS_AT = 3
+"""Where a Graphic Control Extension says whether a colour is transparent, in its lowest bit."""
+
+_PIXEL_COST, _TRANSPARENT_PIXEL_COST = 1.25, 2.5
 
 _MOST_BLOCKS = 4096
 """Includes the sub-blocks of extensions, which encoders fill with 255 bytes each."""
@@ -27,12 +31,14 @@ def check(data: bytes) -> tuple[bytes, float]:
     says what colour is transparent. A GIF has at most 4096 blocks there.
     """
     try:
-        return _without_extensions(data), 1
+        data, transparent = _without_extensions(data)
     except IndexError:
         raise UndecodableError("The GIF is cut short.") from None
+    return data, _TRANSPARENT_PIXEL_COST if transparent else _PIXEL_COST
 
 
-def _without_extensions(data: bytes) -> bytes:
+def _without_extensions(data: bytes) -> tuple[bytes, bool]:
+    """The data without extensions, and whether a colour is transparent."""
     position = screen = _SCREEN_BYTES + _colour_bytes(data[_PACKED_AT])
     control = b""
     in_extension = False
@@ -47,7 +53,10 @@ def _without_extensions(data: bytes) -> bytes:
             in_extension = True
             position += _EXTENSION_HEAD_BYTES
         elif byte == _IMAGE:
-            return data if position == screen else data[:screen] + control + data[position:]
+            transparent = bool(control and control[_FLAGS_AT] & 1)
+            if position > screen:
+                data = data[:screen] + control + data[position:]
+            return data, transparent
         elif byte == _TRAILER:
             raise UndecodableError("The GIF has no frame.")
         else:  # decoders skip other bytes

@@ -78,9 +78,12 @@ def check(data: bytes) -> tuple[bytes, float]:
 
 
 def _pixel_cost(scans: int, components: int, progressive: bool) -> float:
-    """By scans, each of which visits all pixels. More than one takes a copy of all coefficients."""
+    """By components and scans. Several scans each visit all pixels, and all coefficients are kept.
+
+    A gray baseline JPEG is the cheapest picture there is.
+    """
     cost = 2 + scans / 8 if progressive or scans > 1 else 1
-    return 2.5 * cost if components > 3 else cost
+    return cost * (1 if components == 1 else 1.25 if components <= 3 else 2.5)
 
 
 def _check_counts(scans: int, others: int) -> None:

@@ -39,6 +39,8 @@ _SEQUENCE_NUMBER_BYTES = 4
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples of a pixel, by colour type."""
 
+_GRAY_ALPHA = 4
+
 _ONE_PASS = ((0, 0, 1, 1),)
 _ADAM7 = (
     (0, 0, 8, 8),
@@ -103,7 +105,8 @@ def check(data: bytes) -> tuple[bytes, float]:
         data = frame
     elif len(data) > chunks[-1].end or any(chunk.kind not in _NEEDED for chunk in chunks):
         data = _joined(data, chunks)
-    return data, _pixel_cost(_header(data))
+    transparent = any(chunk.kind == b"tRNS" for chunk in chunks)
+    return data, _pixel_cost(_header(data), transparent)
 
 
 def finish(image: Image.Image, data: bytes) -> Image.Image:
@@ -201,10 +204,15 @@ def _header(data: bytes) -> _Header:
     return _Header(*_HEADER.unpack_from(data, _HEADER_AT))
 
 
-def _pixel_cost(header: _Header) -> float:
-    """By bits of a pixel; interlaced pictures are put together pixel by pixel."""
-    cost = max(1.0, header.bits / 16)
-    return 4 * cost if header.interlace else cost
+def _pixel_cost(header: _Header, transparent: bool) -> float:
+    """By the bytes of a pixel, which are inflated and filtered.
+
+    The passes of an interlaced picture cost as much again, and so does the check for missing rows.
+    """
+    cost = 1 + header.bits / 8
+    if transparent or header.colour_type == _GRAY_ALPHA:
+        cost += 1.5  # converted to RGBA
+    return 2 * cost if header.interlace else cost
 
 
 def _lacks_rows(data: bytes, header: _Header) -> bool:

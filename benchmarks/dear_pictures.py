@@ -1,0 +1,167 @@
+"""For every kind of picture, those with the most pixels that are accepted.
+
+`make bench-formats` measures their CPU time, and a test their memory.
+"""
+
+import io
+import math
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from service.ocr.formats import sniff
+from service.ocr.formats.png import SIGNATURE
+
+MAX_BYTES = 1 << 20
+"""The default of OCR_MAX_UPLOAD_BYTES."""
+
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+          (0, 1, 1, 2))  # fmt: skip
+_PAETH = b"\4"
+
+_CHUNK_HEAD = struct.Struct(">I4s")
+_PNG_HEADER = struct.Struct(">IIBBBBB")
+_BMP_HEADER = struct.Struct("<IiiHHIIiiII")
+
+Encode = Callable[[int, int, int], bytes]
+"""Makes a picture of a width and a height whose samples differ by at most so much."""
+
+
+def _noise(width: int, height: int, samples: int, amplitude: int) -> np.ndarray:
+    """`(height, width, samples)`, all alike where the amplitude is 0."""
+    shape = (height, width, samples)
+    if amplitude == 0:
+        return np.full(shape, 90, np.uint8)
+    noise = np.random.default_rng(1).integers(0, amplitude + 1, shape, np.uint8)
+    return noise + np.uint8(min(90, 255 - amplitude))
+
+
+def _chunk(kind: bytes, body: bytes = b"") -> bytes:
+    return _CHUNK_HEAD.pack(len(body), kind) + body + zlib.crc32(kind + body).to_bytes(4)
+
+
+def _png(depth: int, colour: int, interlaced: bool, transparent: bool) -> Encode:
+    bits = depth * _SAMPLES[colour]
+
+    def encode(width: int, height: int, amplitude: int) -> bytes:
+        rows = []
+        for left, top, right, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+            columns, lines = math.ceil((width - left) / right), math.ceil((height - top) / down)
+            size = math.ceil(columns * bits / 8)
+            body = _noise(size, lines, 1, amplitude)[:, :, 0]
+            rows += [_PAETH + line.tobytes() for line in body]
+        header = _PNG_HEADER.pack(width, height, depth, colour, 0, 0, interlaced)
+        palette = _chunk(b"PLTE", bytes(range(256)) * 3) if colour == 3 and depth == 8 else b""
+        key = _chunk(b"tRNS", bytes(256 if colour == 3 else 2 * _SAMPLES[colour]))
+        return b"".join(
+            [SIGNATURE, _chunk(b"IHDR", header), palette,
+             key if transparent else b"", _chunk(b"IDAT", zlib.compress(b"".join(rows), 1)),
+             _chunk(b"IEND")]
+        )  # fmt: skip
+
+    return encode
+
+
+def _pillow(name: str, mode: str, **options: object) -> Encode:
+    def encode(width: int, height: int, amplitude: int) -> bytes:
+        samples = _noise(width, height, len(Image.new(mode, (1, 1)).getbands()), amplitude)
+        image = Image.fromarray(samples.squeeze(2) if samples.shape[2] == 1 else samples, mode)
+        if mode == "P":
+            image.putpalette(bytes(range(256)) * 3)
+        file = io.BytesIO()
+        image.save(file, name, **options)
+        return file.getvalue()
+
+    return encode
+
+
+def _scans(mode: str, scans: int) -> Encode:
+    """A progressive JPEG that repeats its last scan."""
+    encode = _pillow("JPEG", mode, quality=50, progressive=True)
+
+    def repeated(width: int, height: int, amplitude: int) -> bytes:
+        data = encode(width, height, amplitude)
+        last = data[data.rindex(b"\xff\xda") : -2]
+        return data[:-2] + last * (scans - data.count(b"\xff\xda")) + data[-2:]
+
+    return repeated
+
+
+def _bmp(bits: int) -> Encode:
+    def encode(width: int, height: int, amplitude: int) -> bytes:
+        palette = bytes(4 << bits) if bits <= 8 else b""
+        row = math.ceil(width * bits / 32) * 4
+        at = 14 + _BMP_HEADER.size + len(palette)
+        head = _BMP_HEADER.pack(40, width, height, 1, bits, 0, row * height, 0, 0, 0, 0)
+        pixels = _noise(row, height, 1, amplitude).tobytes()
+        return b"BM" + struct.pack("<III", at + len(pixels), 0, at) + head + palette + pixels
+
+    return encode
+
+
+def _small_frame(name: str) -> Encode:
+    """An animation of tiny frames on a large canvas."""
+
+    def encode(width: int, height: int, amplitude: int) -> bytes:
+        first = Image.new("RGBA", (width, height), (0, 0, 0, 0))
+        second = first.copy()
+        second.putpixel((3, 3), (255, 0, 0, 255))
+        file = io.BytesIO()
+        options = {"lossless": True} if name == "WEBP" else {}
+        first.save(file, name, save_all=True, append_images=[second, first], **options)
+        return file.getvalue()
+
+    return encode
+
+
+def kinds() -> dict[str, Encode]:
+    """By name what makes a picture of every kind."""
+    found: dict[str, Encode] = {}
+    for colour, depths in {0: (1, 8, 16), 2: (8, 16), 3: (8,), 4: (8, 16), 6: (8, 16)}.items():
+        for depth in depths:
+            name = f"PNG type {colour}, {depth} bits"
+            found[name] = _png(depth, colour, False, False)
+            found[f"{name}, interlaced"] = _png(depth, colour, True, False)
+            if colour in (0, 2, 3):
+                found[f"{name}, tRNS"] = _png(depth, colour, False, True)
+    for mode in ("L", "RGB", "CMYK"):
+        found[f"JPEG {mode}"] = _pillow("JPEG", mode, quality=50)
+        found[f"JPEG {mode}, progressive"] = _pillow("JPEG", mode, quality=50, progressive=True)
+        found[f"JPEG {mode}, 64 scans"] = _scans(mode, 64)
+    found["JPEG RGB 4:4:4"] = _pillow("JPEG", "RGB", quality=90, subsampling=0)
+    for mode in ("RGB", "RGBA"):
+        found[f"WEBP {mode}"] = _pillow("WEBP", mode, quality=60, method=0)
+        found[f"WEBP {mode}, lossless"] = _pillow(
+            "WEBP", mode, lossless=True, quality=0, method=0, exact=True
+        )
+    found["WEBP animation"] = _small_frame("WEBP")
+    for bits in (1, 4, 8, 24, 32):
+        found[f"BMP {bits} bits"] = _bmp(bits)
+    found["GIF"] = _pillow("GIF", "P", interlace=0)
+    found["GIF, interlaced"] = _pillow("GIF", "P", interlace=1)
+    found["GIF, transparent"] = _pillow("GIF", "P", transparency=90)
+    found["GIF animation"] = _small_frame("GIF")
+    return found
+
+
+def dearest(encode: Encode, max_pixels: int, amplitudes: tuple[int, ...]) -> Iterator[bytes]:
+    """The largest pictures of a kind that are accepted, one for each amplitude.
+
+    Where so many pixels take over `MAX_BYTES`, the picture has fewer.
+    """
+    for amplitude in amplitudes:
+        small = encode(64, 64, amplitude)
+        known = sniff(small)
+        assert known is not None
+        pixels = int(max_pixels / known.check(small)[1])
+        while True:
+            side = math.isqrt(pixels)
+            data = encode(side, side, amplitude)
+            if len(data) <= MAX_BYTES:
+                break
+            pixels = int(pixels * min(0.9, MAX_BYTES / len(data)))
+        yield data
