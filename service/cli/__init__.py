@@ -1,7 +1,6 @@
-"""The command `captcha-ocr`: `commands` puts it together, of a module for each command.
+"""The command `captcha-ocr`: a module for each subcommand, and `commands`, which lists them.
 
-This module imports nothing that has to be installed: with the extra `client`, the command is there
-without what it needs, and says so.
+This module imports nothing that has to be installed, so that it can say which extra is missing.
 """
 
 import sys
@@ -15,7 +14,7 @@ def main() -> None:
         create_cli()(prog_name="captcha-ocr")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "service":
-            raise  # that would be a mistake of ours
+            raise  # a bug, not a missing extra
         sys.exit(
             f"error: {error.name} is not installed; captcha-ocr needs the extra `service`: "
             "pip install .[service] in the repository."

@@ -1,11 +1,14 @@
-"""The command line as a whole: its commands, under one name.
+"""The command `captcha-ocr` and its subcommands.
 
-What takes long to import is imported where a command needs it, so that `--help` and shell
+Modules that take long to import are imported inside of the commands, so that `--help` and shell
 completion answer at once.
 """
 
+from typing import Annotated
+
 import typer
 
+from service import __version__
 from service.cli.bench import bench
 from service.cli.info import info
 from service.cli.predict import predict
@@ -16,11 +19,29 @@ def create_cli() -> typer.Typer:
     """The command and its subcommands."""
     # Plain help texts, which read the same in a terminal, a pipe and the documents.
     cli = typer.Typer(
-        help="Read small pictures with a few characters on them.",
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
+    cli.callback()(_options)
     for command in (predict, serve, info, bench):
         cli.command()(command)
     return cli
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"captcha-ocr {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Read small pictures with a few characters on them."""

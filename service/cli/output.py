@@ -17,17 +17,17 @@ Answer = Mapping[str, Any]
 
 
 class Writer(Protocol):
-    """Prints one answer after the other on the standard output."""
+    """Prints answers on the standard output."""
 
     def write(self, file: str, answer: Answer) -> None:
-        """Prints one."""
+        """Prints one answer."""
 
 
 class TextWriter:
-    """Lines for people: file, text, confidence, then whatever is worth a remark."""
+    """Lines for people: file, text, confidence, alternatives, and a remark if not accepted."""
 
     def write(self, file: str, answer: Answer) -> None:
-        """Prints one."""
+        """Prints one answer."""
         parts = [file, answer["text"] or "(no text)", f"{answer['confidence']:.4f}"]
         parts += [f"or {a['text']} {a['confidence']:.4f}" for a in answer["alternatives"]]
         if not answer["accepted"]:
@@ -39,28 +39,28 @@ class JsonWriter:
     """JSON lines: the answer of `POST /predict` with the member `file` before it."""
 
     def write(self, file: str, answer: Answer) -> None:
-        """Prints one."""
+        """Prints one answer."""
         print(json.dumps({"file": file, **answer}))
 
 
 class CsvWriter:
-    """CSV with a header.
+    """CSV with a header. `make data` takes its columns `path` and `label`.
 
     Args:
-        alternatives: as many as are asked for; each has two columns, empty where there is none.
+        alternatives: how many were asked for; each has two columns, empty where there is none.
     """
 
     def __init__(self, alternatives: int) -> None:
         names = [f"alternative_{number}" for number in range(1, alternatives + 1)]
         self._width = 2 * alternatives
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
-        columns = ["file", "text", "confidence", "accepted", "reason", "model_version"]
+        columns = ["path", "label", "confidence", "accepted", "reason", "model_version"]
         for name in names:
             columns += [name, f"{name}_confidence"]
         self._writer.writerow(columns)
 
     def write(self, file: str, answer: Answer) -> None:
-        """Prints one."""
+        """Prints one answer."""
         accepted = "true" if answer["accepted"] else "false"
         row = [file, answer["text"], answer["confidence"], accepted, answer["reason"]]
         others = [a[key] for a in answer["alternatives"] for key in ("text", "confidence")]
@@ -70,14 +70,17 @@ class CsvWriter:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Each line leaves at once, whatever a file is called; what cannot be written is told."""
+    """Writes each line at once, with any file name in it.
+
+    An error of the standard output ends the command with a sentence.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         yield
     except OSError as error:
         if error.errno == errno.EPIPE:
-            raise  # the reader has seen enough, as `head` has, and Typer ends without a word
+            raise  # the reader has gone, as `head` does; Typer ends without a message
         typer.echo(f"error: the results cannot be written: {error.strerror}", err=True)
         # What is still buffered would be written, and fail, once more when the process ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

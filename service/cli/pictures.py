@@ -1,35 +1,49 @@
 """Which pictures a command line names."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 STDIN = "-"
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif"})
-"""What a picture's name ends with, in a folder; a file that is named itself may end otherwise."""
+
+
+class Named(NamedTuple):
+    """The pictures that arguments stand for, and the files of folders that are no pictures."""
+
+    pictures: list[str]
+    skipped: list[str]
 
 
 class NoPicturesError(Exception):
     """A folder has no pictures in it."""
 
 
-def named_pictures(arguments: list[str]) -> list[str]:
-    """The files that the arguments stand for: themselves, and for folders what is below them.
+def named_pictures(arguments: list[str]) -> Named:
+    """Gives the files that arguments stand for: themselves, and for a folder those below it.
 
-    In the order of the arguments; those of a folder and its subfolders by name. What does not
-    exist is left in, to be found missing when it is read.
+    In a folder, pictures are known by their suffix, hidden files and folders are left out without
+    a word, and the order is that of the paths. An argument that does not exist is kept, and found
+    missing when it is read.
 
     Raises:
-        NoPicturesError: names the folder.
+        NoPicturesError: names a folder without pictures.
     """
-    pictures = []
+    from service.ocr.formats import SUFFIXES
+
+    named = Named([], [])
     for argument in arguments:
-        found = list(_below(Path(argument))) if Path(argument).is_dir() else [argument]
-        if not found:
+        folder = Path(argument)
+        if not folder.is_dir():
+            named.pictures.append(argument)
+            continue
+        found = _files(folder)
+        pictures = [str(path) for path in found if path.suffix.lower() in SUFFIXES]
+        if not pictures:
             endings = ", ".join(sorted(SUFFIXES))
             raise NoPicturesError(f"{argument} has no pictures in it; they end with {endings}.")
-        pictures += found
-    return pictures
+        named.pictures.extend(pictures)
+        named.skipped.extend(str(path) for path in found if path.suffix.lower() not in SUFFIXES)
+    return named
 
 
 def read_bytes(picture: str) -> bytes:
@@ -41,7 +55,11 @@ def read_bytes(picture: str) -> bytes:
     return sys.stdin.buffer.read() if picture == STDIN else Path(picture).read_bytes()
 
 
-def _below(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            yield str(path)
+def _files(folder: Path) -> list[Path]:
+    """The files below a folder that are not hidden, in the order of their paths."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]

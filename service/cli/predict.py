@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.model import DEFAULT_MODEL, ModelOption, load_model
-from service.cli.output import CsvWriter, JsonWriter, TextWriter, Writer, printing
+from service.cli.output import Answer, CsvWriter, JsonWriter, TextWriter, printing
 from service.cli.pictures import NoPicturesError, named_pictures
 from service.cli.question import question_of
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from service.ocr.recognizer import Recognizer
 
 _MOST_ALTERNATIVES = 10
-_MAX_PIXELS = 4_000_000  # as where it is defined, whose import takes too long for a help text
+_MOST_SKIPPED = 10
+"""Files that are named one by one."""
+
+_MAX_PIXELS = 4_000_000  # of service.ocr.preprocessing, which takes too long to import for --help
 
 
 def predict(
@@ -42,11 +45,14 @@ def predict(
         ),
     ] = 0,
     min_confidence: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, max=1, envvar="OCR_MIN_CONFIDENCE", help="Below it a text is not accepted."
+            min=0,
+            max=1,
+            envvar="OCR_MIN_CONFIDENCE",
+            help="Below it a text is not accepted.  [default: the model's own]",
         ),
-    ] = 0.0,
+    ] = None,
     length: Annotated[
         str | None, typer.Option(envvar="OCR_LENGTH", help="How many characters: 5, or 4-7.")
     ] = None,
@@ -65,53 +71,76 @@ def predict(
             help="Width × height above which a picture is not read.",
         ),
     ] = _MAX_PIXELS,
+    least_sure: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Print only the N least confident readings, the least confident first.",
+        ),
+    ] = None,
     model: ModelOption = DEFAULT_MODEL,
 ) -> None:
     """Read pictures on all cores, without a server.
 
     Results are in the order of the pictures. Pictures that cannot be read are listed at the end
-    on the standard error, and the exit status is then 1.
+    on the standard error, and the exit status is then 1. So are the files of a folder that are no
+    pictures, which are skipped.
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other.")
     try:
-        pictures = named_pictures(files)
+        pictures, skipped = named_pictures(files)
     except NoPicturesError as error:
         raise typer.BadParameter(str(error), param_hint="FILE") from error
     recognizer = load_model(model, max_pixels)
+    if min_confidence is None:
+        min_confidence = recognizer.metadata.min_confidence
     question = question_of(recognizer.metadata.alphabet, alternatives, length, alphabet, pattern)
+    failed: list[tuple[str, str]] = []
     with printing():
         writer = JsonWriter() if as_json else CsvWriter(alternatives) if as_csv else TextWriter()
-        failed = _write_all(recognizer, pictures, question, min_confidence, writer)
-    for file, reason in failed:
-        typer.echo(f"error: {file}: {reason}", err=True)
-    if failed:
-        typer.echo(f"{len(failed)} of {len(pictures)} pictures could not be read.", err=True)
-        raise typer.Exit(1)
+        answers = _answers(recognizer, pictures, question, min_confidence, failed)
+        if least_sure is not None:
+            answers = iter(sorted(answers, key=lambda one: one[1]["confidence"])[:least_sure])
+        for file, answer in answers:
+            writer.write(file, answer)
+    _report(failed, skipped, len(pictures))
 
 
-def _write_all(
+def _answers(
     recognizer: "Recognizer",
     pictures: list[str],
     question: "Question",
     min_confidence: float,
-    writer: Writer,
-) -> list[tuple[str, str]]:
-    """Prints the readings as they come; gives the pictures that failed, and why."""
+    failed: list[tuple[str, str]],
+) -> Iterator[tuple[str, Answer]]:
+    """Gives each file with the answer to it; adds files that cannot be read, and why, to failed."""
     from service.api.serializers import prediction
     from service.cli.reading import read_pictures
     from service.ocr.decoding.decoder import Reading
     from service.runtime.cpu_budget import cpu_threads
 
-    failed = []
     with _progress(len(pictures)) as advance:
         for file, outcome in read_pictures(recognizer, pictures, question, cpu_threads()):
             if isinstance(outcome, Reading):
-                writer.write(file, prediction(outcome, recognizer.metadata, min_confidence))
+                yield file, prediction(outcome, recognizer.metadata, min_confidence)
             else:
                 failed.append((file, _reason(outcome)))
             advance()
-    return failed
+
+
+def _report(failed: list[tuple[str, str]], skipped: list[str], total: int) -> None:
+    """Names what was not read on the standard error."""
+    for file in skipped[:_MOST_SKIPPED]:
+        typer.echo(f"skipped: {file}: not a picture by its name", err=True)
+    if len(skipped) > _MOST_SKIPPED:
+        typer.echo(f"skipped: {len(skipped) - _MOST_SKIPPED} more files", err=True)
+    for file, reason in failed:
+        typer.echo(f"error: {file}: {reason}", err=True)
+    if failed:
+        typer.echo(f"{len(failed)} of {total} pictures could not be read.", err=True)
+        raise typer.Exit(1)
 
 
 def _reason(error: Exception) -> str:

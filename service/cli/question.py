@@ -1,4 +1,4 @@
-"""What a command line asks about pictures, in the terms of the HTTP parameters."""
+"""Turns the options of a command into a question."""
 
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,12 @@ def question_of(
     alphabet: str | None,
     pattern: str | None,
 ) -> "Question":
-    """The question; constraints that cannot be end the command with what would be right."""
+    """Gives the question. Ends the command with an explanation where a constraint is wrong."""
     from service.ocr.decoding.decoder import Question
 
     given = {"length": length, "alphabet": alphabet, "pattern": pattern}
     if all(value is None for value in given.values()):
-        # Without what explains constraints, which is imported with all of HTTP.
+        # Importing what compiles constraints imports FastAPI.
         return Question(alternatives)
     from pydantic import ValidationError
 

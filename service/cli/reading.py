@@ -22,11 +22,11 @@ Outcome = Reading | PictureError | OSError
 def read_pictures(
     recognizer: Recognizer, pictures: Iterable[str], question: Question, threads: int
 ) -> Iterator[tuple[str, Outcome]]:
-    """What became of every picture, in their order.
+    """Gives every picture with its reading, or the error that says why there is none, in order.
 
     Args:
         pictures: files, or `-` for the standard input.
-        threads: batches that are read at the same time; as many again wait.
+        threads: batches that are read at the same time; as many more are queued.
     """
     waiting: deque[Future[list[tuple[str, Outcome]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -38,7 +38,7 @@ def read_pictures(
             while waiting:
                 yield from waiting.popleft().result()
         finally:
-            # Where the reader of the results has gone, nobody needs the rest.
+            # If the caller stops early, the rest is not read.
             pool.shutdown(wait=False, cancel_futures=True)
 
 

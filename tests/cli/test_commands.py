@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from service import __version__
 from service.cli.commands import create_cli
 from tests import stripes
 from tests.cli.command import COMMAND, ROOT, environment, run
@@ -36,6 +37,15 @@ finally:
     loaded = set(done.stderr.split())
     assert "service.cli.predict" in loaded
     assert loaded & {"onnxruntime", "fastapi", "numpy", "PIL", "rich.progress"} == set()
+
+
+def test_version_and_short_help() -> None:
+    """As of any command."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
+    assert version == {"version": {"attr": "service.__version__"}}
+    assert run("--version").stdout.decode() == f"captcha-ocr {__version__}\n"
+    assert run("-h").stdout == run("--help").stdout
+    assert run("predict", "-h").stdout == run("predict", "--help").stdout != b""
 
 
 @pytest.mark.parametrize("name", NAMES)

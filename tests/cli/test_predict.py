@@ -44,7 +44,56 @@ def test_a_folder_is_read_in_the_order_of_its_paths(folder: Path, stripe_model: 
         str(folder / name) for name in ("b.png", "a.PNG", "b.png", "below/c.png")
     ]
     assert [line[1] for line in lines] == ["abcd", "bd", "abcd", "dcba"]
-    assert done.stderr == b""  # no bar where there is no terminal
+    # No bar where there is no terminal, and what was skipped.
+    assert done.stderr.decode() == (f"skipped: {folder / 'notes.txt'}: not a picture by its name\n")
+
+
+def test_hidden_files_are_left_out(folder: Path, stripe_model: Path) -> None:
+    """Without a word: file managers and notebooks leave copies there."""
+    for name in (".hidden.png", "._a.png", ".ipynb_checkpoints/b-checkpoint.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(stripes.picture("ab"))
+    (folder / "notes.txt").unlink()
+    done = run("predict", folder, "--json", "--model", stripe_model)
+    assert len(readings(done.stdout)) == 3
+    assert done.stderr == b""
+
+
+def test_many_skipped_files_are_counted(folder: Path, stripe_model: Path) -> None:
+    """Ten of them are named."""
+    for number in range(30):
+        (folder / f"{number}.xml").touch()
+    *named, last = run("predict", folder, "--model", stripe_model).stderr.decode().splitlines()
+    assert len(named) == 10
+    assert last == "skipped: 21 more files"
+
+
+def test_the_least_sure_come_first(folder: Path, stripe_model: Path) -> None:
+    """What is worth a label most; gray between two symbols is read with little confidence."""
+    unsure = stripes.draw("abcd").point(lambda level: level + 31)
+    (folder / "unsure.png").write_bytes(stripes.encode(unsure))
+    arguments = ("predict", folder, "--json", "--model", stripe_model)
+    every = readings(run(*arguments).stdout)
+    expected = sorted(every, key=lambda reading: reading["confidence"])
+    found = readings(run(*arguments, "--least-sure", 2).stdout)
+    assert found == expected[:2]
+    assert found[0]["file"] == str(folder / "unsure.png")
+    assert readings(run(*arguments, "--least-sure", 99).stdout) == expected
+
+
+def test_the_threshold_of_the_model(folder: Path, tmp_path: Path) -> None:
+    """It holds unless an option or a variable says otherwise."""
+    model = stripes.write_model(tmp_path / "strict.onnx", min_confidence=0.9)
+    unsure = stripes.draw("abcd").point(lambda level: level + 31)
+    (folder / "unsure.png").write_bytes(stripes.encode(unsure))
+    arguments = ("predict", folder / "unsure.png", "--json", "--model", model)
+    accepted = [
+        readings(run(*arguments, *more).stdout)[0]["accepted"]
+        for more in ((), ("--min-confidence", 0))
+    ]
+    assert accepted == [False, True]
+    (with_variable,) = readings(run(*arguments, OCR_MIN_CONFIDENCE="0.5").stdout)
+    assert with_variable["accepted"]
 
 
 def test_json_lines_are_the_answers_of_the_service(folder: Path, stripe_model: Path) -> None:
@@ -70,8 +119,8 @@ def test_csv_has_a_column_for_every_alternative(folder: Path, stripe_model: Path
     answers = readings(run(*arguments, "--json").stdout)
     assert len(rows) == 3
     for row, answer in zip(rows, answers, strict=True):
-        assert row["file"] == answer["file"]
-        assert row["text"] == answer["text"]
+        assert row["path"] == answer["file"]
+        assert row["label"] == answer["text"]
         assert float(row["confidence"]) == answer["confidence"]
         assert row["accepted"] == "true"
         assert row["model_version"] == answer["model"]["version"]
@@ -88,7 +137,8 @@ def test_bad_files_are_named_at_the_end(folder: Path, stripe_model: Path) -> Non
     done = run("predict", missing, folder, folder / "notes.txt", "--json", "--model", stripe_model)
     assert done.returncode == 1
     assert [reading["text"] for reading in readings(done.stdout)] == ["bd", "abcd", "dcba"]
-    first, second, third, summary = done.stderr.decode().splitlines()
+    skipped, first, second, third, summary = done.stderr.decode().splitlines()
+    assert skipped.startswith("skipped: ")
     assert first == f"error: {missing}: No such file or directory"
     assert second.startswith(f"error: {broken}: The PNG")
     assert third.startswith(f"error: {folder / 'notes.txt'}: Not a picture in a format")
@@ -116,7 +166,7 @@ def test_constraints_are_those_of_the_service(folder: Path, stripe_model: Path) 
 
 def test_pictures_are_bounded_as_the_service_bounds_them(folder: Path, stripe_model: Path) -> None:
     """By the variable, and by an option over it, to the last pixel; in the service's words."""
-    pixels = stripes.WIDTH * (stripes.HEIGHT + 1)
+    pixels = 2 * stripes.WIDTH * (stripes.HEIGHT + 1)  # a pixel of a gray PNG counts as two
     file = folder / "b.png"
     file.write_bytes(stripes.encode(stripes.draw("abcd", height=stripes.HEIGHT + 1)))
     arguments = ("predict", file, "--json", "--model", stripe_model)
@@ -189,11 +239,13 @@ def test_a_full_disk_is_told(folder: Path, stripe_model: Path) -> None:
 
 def test_any_file_name_can_be_printed(stripe_model: Path, tmp_path: Path) -> None:
     """Also one that is no UTF-8, in every format."""
-    file = os.path.join(os.fsencode(tmp_path), b"\xff\n.png")  # noqa: PTH118
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    file = os.path.join(os.fsencode(folder), b"\xff\n.png")  # noqa: PTH118
     with open(file, "wb") as picture:  # noqa: PTH123
         picture.write(stripes.picture("ab"))
     for form in ([], ["--json"], ["--csv"]):
-        done = run("predict", tmp_path, "--model", stripe_model, *form)
+        done = run("predict", folder, "--model", stripe_model, *form)
         assert (done.returncode, done.stderr) == (0, b"")
         assert b"\\udcff" in done.stdout
 
