@@ -11,6 +11,7 @@ import typer
 from service import __version__
 from service.cli.bench import bench
 from service.cli.info import info
+from service.cli.label import label
 from service.cli.predict import predict
 from service.cli.serve import serve
 
@@ -25,7 +26,7 @@ def create_cli() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     cli.callback()(_options)
-    for command in (predict, serve, info, bench):
+    for command in (predict, serve, label, info, bench):
         cli.command()(command)
     return cli
 

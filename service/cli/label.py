@@ -1,0 +1,163 @@
+"""`captcha-ocr label`: a page on this machine for labelling a folder of pictures."""
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.model import DEFAULT_MODEL, MODEL_VARIABLE, load_model
+from service.cli.pictures import NoPicturesError, named_pictures
+
+if TYPE_CHECKING:
+    from service.cli.label_app import Picture
+    from service.ocr.decoding.decoder import Question, Reading
+    from service.ocr.recognizer import Recognizer
+
+_BASE_MODEL = Path("models/base.onnx")
+_PORT = 8765
+_SAMPLE = 32
+"""Pictures that models are compared on."""
+
+_COMPARED_SIZE = (32, 16)
+_NEAR = 0.01
+"""Mean difference of gray, 0 to 1, up to which two pictures are near-duplicates."""
+
+_MOST_COMPARED = 5000
+"""Earlier pictures that each picture is compared with."""
+
+
+def label(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Pictures to label, in or below it.")
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=MODEL_VARIABLE,
+            help=f"The model that proposes labels.  [default: {DEFAULT_MODEL} or {_BASE_MODEL}, "
+            "whichever is surer of the pictures]",
+        ),
+    ] = None,
+    length: Annotated[
+        str | None, typer.Option(help="How many characters a proposal has: 5, or 4-7.")
+    ] = None,
+    alphabet: Annotated[str | None, typer.Option(help="The only characters of a proposal.")] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")
+    ] = _PORT,
+) -> None:
+    """Label the pictures of a folder in the browser, with a model's proposals.
+
+    Enter accepts the proposal, typing corrects it, Escape skips, arrows go back and forth. The
+    least sure pictures come first and near-duplicates last. Each answer is appended to
+    FOLDER/labels.csv at once; start the command again to go on. Only this machine can reach the
+    page.
+    """
+    import uvicorn
+
+    from service.cli.label_app import LabelFile, LabelFileError, create_app
+
+    try:
+        files = [Path(file) for file in named_pictures([str(folder)]).pictures]
+        if not folder.is_dir():
+            raise NoPicturesError(f"{folder} is not a folder.")
+        labels = LabelFile(folder / "labels.csv")
+    except (NoPicturesError, LabelFileError) as error:
+        raise typer.BadParameter(str(error), param_hint="FOLDER") from error
+    pictures = _proposals(folder, files, model, length, alphabet)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise typer.BadParameter(
+                f"port {port} cannot be used: {error.strerror}", param_hint="--port"
+            ) from error
+        listener.listen()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        typer.echo(f"Label {len(pictures)} pictures at {address} (stop with Ctrl-C)")
+        config = uvicorn.Config(create_app(folder, pictures, labels), log_level="warning")
+        uvicorn.Server(config).run(sockets=[listener])
+    typer.echo(f"{len(labels.labels)} labels in {labels.path}; next: make data DATA={folder}")
+
+
+def _proposals(
+    folder: Path, files: list[Path], model: Path | None, length: str | None, alphabet: str | None
+) -> "list[Picture]":
+    """The pictures in the order in which they are best labelled, with a model's proposals."""
+    from service.cli.label_app import Picture
+
+    recognizer = load_model(model) if model else _surest(files)
+    readings = _read(recognizer, files, length, alphabet) if recognizer else [None] * len(files)
+    duplicates = _near_duplicates(files)
+    pictures = [
+        Picture(
+            path=file.relative_to(folder).as_posix(),
+            proposal=reading.text if reading else "",
+            confidence=reading.confidence if reading else 0.0,
+        )
+        for file, reading in zip(files, readings, strict=True)
+    ]
+    order = sorted(
+        range(len(files)), key=lambda number: (duplicates[number], pictures[number].confidence)
+    )
+    return [pictures[number] for number in order]
+
+
+def _surest(files: list[Path]) -> "Recognizer | None":
+    """The model of those at hand that reads some of the pictures with the most confidence."""
+    import statistics
+
+    found = [load_model(path) for path in (DEFAULT_MODEL, _BASE_MODEL) if path.is_file()]
+    if not found:
+        typer.echo("There is no model; labels are typed without proposals.", err=True)
+        return None
+    sample = files[:: max(1, len(files) // _SAMPLE)][:_SAMPLE]
+
+    def confidence(recognizer: "Recognizer") -> float:
+        readings = _read(recognizer, sample, None, None)
+        return statistics.median(reading.confidence if reading else 0 for reading in readings)
+
+    best = max(found, key=confidence) if len(found) > 1 else found[0]
+    typer.echo(f"Proposals are from the model {best.metadata.name}.", err=True)
+    return best
+
+
+def _read(
+    recognizer: "Recognizer", files: list[Path], length: str | None, alphabet: str | None
+) -> "list[Reading | None]":
+    """The reading of every file, or None where it cannot be read."""
+    from service.cli.question import question_of
+    from service.cli.reading import read_pictures
+    from service.ocr.decoding.decoder import Reading
+    from service.runtime.cpu_budget import cpu_threads
+
+    question: Question = question_of(recognizer.metadata.alphabet, 0, length, alphabet, None)
+    outcomes = read_pictures(recognizer, map(str, files), question, cpu_threads())
+    return [outcome if isinstance(outcome, Reading) else None for _, outcome in outcomes]
+
+
+def _near_duplicates(files: list[Path]) -> list[bool]:
+    """Whether each picture nearly repeats an earlier one, or cannot be read."""
+    import numpy as np
+
+    from service.ocr.exceptions import PictureError
+    from service.ocr.preprocessing import preprocess
+
+    width, height = _COMPARED_SIZE
+    kept = np.empty((len(files), width * height), np.float32)
+    count = 0
+    repeated = []
+    for file in files:
+        try:
+            small = preprocess(file.read_bytes(), width, height).ravel()
+        except (PictureError, OSError):
+            repeated.append(True)
+            continue
+        earlier = kept[max(0, count - _MOST_COMPARED) : count]
+        repeated.append(bool((np.abs(earlier - small).mean(axis=1) <= _NEAR).any()))
+        if not repeated[-1]:
+            kept[count] = small
+            count += 1
+    return repeated

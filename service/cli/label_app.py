@@ -1,0 +1,192 @@
+"""The application behind `captcha-ocr label`: pictures, proposals, and a file of labels."""
+
+import csv
+import io
+import json
+import os
+import threading
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from service.ocr.formats import sniff
+
+_PAGE = Path(__file__).parent / "label_page"
+_COLUMNS = ("path", "label")
+_MOST_CHARACTERS = 200
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+class LabelFileError(Exception):
+    """There is a file of that name which does not hold labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture to label, by its path below the folder, and what a model reads in it."""
+
+    path: str
+    proposal: str
+    confidence: float
+
+
+class LabelFile:
+    """Labels in a CSV file with the columns path and label, one row a picture.
+
+    A new label is appended and is on the disk when `set` returns. A changed one replaces its row:
+    the file is written anew beside the old one and takes its place. Other columns are kept.
+
+    Raises:
+        LabelFileError: the file has no columns path and label.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._columns: list[str] = list(_COLUMNS)
+        self._rows: dict[str, dict[str, str]] = {}
+        if path.exists() and path.stat().st_size:
+            self._load()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of every labelled path."""
+        return {path: row["label"] for path, row in self._rows.items()}
+
+    def set(self, path: str, label: str) -> None:
+        """Stores the label of a picture.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with self._lock:
+            before = self._rows.get(path)
+            if before is not None and before["label"] == label:
+                return
+            row = {**(before or dict.fromkeys(self._columns, "")), "path": path, "label": label}
+            if before is None and self.path.exists():
+                self._append(row)
+                self._rows[path] = row
+            else:
+                rows = {**self._rows, path: row}
+                self._replace(rows)
+                self._rows = rows
+
+    def _load(self) -> None:
+        with self.path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = csv.DictReader(file)
+            self._columns = list(rows.fieldnames or ())
+            if not set(_COLUMNS) <= set(self._columns):
+                raise LabelFileError(
+                    f"{self.path} has no columns path and label; rename it, and start again."
+                )
+            for row in rows:
+                if None not in row and row["path"] and row["label"] is not None:
+                    self._rows[row["path"]] = {key: value or "" for key, value in row.items()}
+
+    def _append(self, row: dict[str, str]) -> None:
+        with self.path.open("rb+") as file:
+            if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                file.write(b"\n")  # of an editor that ends no line, or of a power failure
+            file.write(self._encoded([row], header=False))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _replace(self, rows: dict[str, dict[str, str]]) -> None:
+        new = self.path.with_name(f".{self.path.name}.new")
+        with new.open("wb") as file:
+            file.write(self._encoded(list(rows.values()), header=True))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self.path)
+
+    def _encoded(self, rows: Sequence[dict[str, str]], header: bool) -> bytes:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> Starlette:
+    """The page, its pictures and the labels, for browsers on this machine.
+
+    Requests with another Host than 127.0.0.1 or localhost are refused, so that no page of another
+    site can reach it through a name that resolves to this machine.
+
+    Args:
+        folder: holds the pictures.
+        pictures: in the order in which they are to be labelled.
+    """
+    known = {picture.path for picture in pictures}
+
+    def page(request: Request) -> Response:
+        return FileResponse(_PAGE / "index.html", headers={"Content-Security-Policy": _POLICY})
+
+    def listed(request: Request) -> Response:
+        given = labels.labels
+        return JSONResponse(
+            {
+                "folder": str(folder),
+                "pictures": [{**asdict(p), "label": given.get(p.path)} for p in pictures],
+            }
+        )
+
+    def shown(request: Request) -> Response:
+        path = request.query_params.get("path", "")
+        if path not in known:
+            return PlainTextResponse("There is no such picture.", 404)
+        data = (folder / path).read_bytes()
+        found = sniff(data)
+        media_type = found.media_types[0] if found else "application/octet-stream"
+        return Response(data, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
+
+    async def store(request: Request) -> Response:
+        # A page of another site cannot send this type without being asked first.
+        if request.headers.get("content-type") != "application/json":
+            return PlainTextResponse("Send application/json.", 415)
+        path, label = _answer(await request.body())
+        if path not in known or not 1 <= len(label) <= _MOST_CHARACTERS:
+            return PlainTextResponse(
+                f"Send the path of a picture and a label of 1 to {_MOST_CHARACTERS} characters.",
+                422,
+            )
+        labels.set(path, label)  # a few milliseconds, for the only user
+        return JSONResponse({"labelled": len(known & labels.labels.keys())})
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/pictures", listed),
+            Route("/picture", shown),
+            Route("/labels", store, methods=["POST"]),
+            Mount("/page", StaticFiles(directory=_PAGE)),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
+    )
+
+
+def _answer(body: bytes) -> tuple[str, str]:
+    """Path and label of a request, the label in NFC and without spaces around it."""
+    try:
+        members: Any = json.loads(body)
+        path, label = members["path"], members["label"]
+    except (ValueError, TypeError, KeyError):
+        return "", ""
+    if not isinstance(path, str) or not isinstance(label, str):
+        return "", ""
+    return path, unicodedata.normalize("NFC", label).strip()

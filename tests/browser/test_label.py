@@ -1,0 +1,159 @@
+"""`captcha-ocr label` as a person uses it: by the keyboard alone."""
+
+import csv
+import itertools
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests import stripes
+from tests.cli.command import COMMAND, environment
+
+COUNT = 50
+TEXTS = ["".join(symbols) for symbols in itertools.permutations("abcd")][:24]
+TEXTS = [*TEXTS, *(f"{text[:2]} {text[2:]}" for text in TEXTS), "bb", "cc"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Fifty pictures, whose names do not say what they are."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, text in enumerate(TEXTS):
+        (folder / f"{number:04}.png").write_bytes(stripes.picture(text))
+    return folder
+
+
+@contextmanager
+def labelling(
+    folder: Path, model: Path, port: int = 0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The command and the address of its page."""
+    with subprocess.Popen(
+        [*COMMAND, "label", str(folder), "--model", str(model), "--port", str(port)],
+        env=environment(), stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            yield process, line.partition(" at ")[2].split()[0]
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that raises nothing."""
+    errors: list[str] = []
+    page = browser.new_page(viewport={"width": 900, "height": 800})
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.close()
+    assert errors == []
+
+
+def labels_of(folder: Path) -> dict[str, str]:
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+        found = [(row["path"], row["label"]) for row in csv.DictReader(file)]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def answer(page: Page, number: int) -> tuple[str, str]:
+    """Accepts a proposal, or types something else; gives the path and what was answered."""
+    path = page.locator("#name").inner_text()
+    label = page.locator("#label").input_value()
+    if number % 5 == 4:  # corrected
+        label = label[::-1] + "a"
+        page.keyboard.type(label)
+    page.keyboard.press("Enter")
+    expect(page.locator("#name")).not_to_have_text(path)
+    return path, label
+
+
+def test_fifty_pictures_with_a_kill_in_between(
+    page: Page, folder: Path, stripe_model: Path
+) -> None:
+    """Every answer is in the file, those included that were given while nothing ran."""
+    given: dict[str, str] = {}
+    with labelling(folder, stripe_model) as (process, address):
+        page.goto(address)
+        expect(page.locator("#label")).to_be_focused()
+        for number in range(20):
+            path, label = answer(page, number)
+            given[path] = label
+        expect(page.locator("#status")).to_contain_text("20 of 50 labelled")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert labels_of(folder) == given
+        for number in range(20, 23):
+            path, label = answer(page, number)
+            given[path] = label
+        expect(page.locator("#problem")).to_contain_text("3 not stored yet")
+        port = int(address.rpartition(":")[2])
+    with labelling(folder, stripe_model, port):
+        expect(page.locator("#status")).to_contain_text("23 of 50 labelled")
+        assert labels_of(folder) == given
+        page.reload()  # goes on with what is not labelled
+        expect(page.locator("#status")).to_contain_text("23 of 50 labelled")
+        for number in range(23, COUNT - 1):
+            path, label = answer(page, number)
+            assert path not in given
+            given[path] = label
+        given[page.locator("#name").inner_text()] = page.locator("#label").input_value()
+        page.keyboard.press("Enter")
+        expect(page.locator("#status")).to_contain_text("all done")
+    assert labels_of(folder) == given
+    assert len(given) == COUNT
+
+
+def test_keys(page: Page, folder: Path, stripe_model: Path) -> None:
+    """Escape skips, arrows go back and forth, and within a text that is being typed."""
+    name, label = page.locator("#name"), page.locator("#label")
+    with labelling(folder, stripe_model) as (_, address):
+        page.goto(address)
+        expect(label).to_be_focused()
+        first = name.inner_text()
+        page.keyboard.press("Escape")
+        expect(name).not_to_have_text(first)
+        second = name.inner_text()
+        page.keyboard.press("ArrowLeft")
+        expect(name).to_have_text(first)
+        page.keyboard.press("ArrowRight")
+        expect(name).to_have_text(second)
+        page.keyboard.type("ac")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.type("b")
+        expect(label).to_have_value("abc")
+        page.keyboard.press("Enter")
+        expect(name).not_to_have_text(second)
+        page.keyboard.press("ArrowUp")
+        expect(name).to_have_text(second)
+        expect(label).to_have_value("abc")
+        page.keyboard.type("cba")  # what was there is selected
+        page.keyboard.press("Enter")
+        expect(page.locator("#status")).to_contain_text("1 of 50 labelled")
+        expect(name).not_to_have_text(second)
+        label.fill("")
+        page.keyboard.press("Enter")
+        expect(page.locator("#problem")).to_contain_text("skip it with Escape")
+    assert labels_of(folder) == {second: "cba"}
+
+
+def test_order(page: Page, folder: Path, stripe_model: Path) -> None:
+    """The least sure picture comes first, one that repeats another last."""
+    unsure = stripes.draw("abcd").point(lambda level: level + 31)
+    (folder / "unsure.png").write_bytes(stripes.encode(unsure.resize((80, 16))))
+    (folder / "zz.png").write_bytes(stripes.encode(stripes.draw("abcd").convert("RGB")))
+    with labelling(folder, stripe_model) as (_, address):
+        page.goto(address)
+        expect(page.locator("#name")).to_have_text("unsure.png")
+        listed = page.request.get(f"{address}/pictures").json()["pictures"]
+    assert listed[-1]["path"] == "zz.png"
+    confidences = [one["confidence"] for one in listed[:-1]]
+    assert confidences == sorted(confidences)

@@ -1,0 +1,146 @@
+"""`captcha-ocr label` without a browser; `tests/browser/test_label.py` has one."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from service.cli.label_app import LabelFile, LabelFileError, Picture, create_app
+from tests import stripes
+from tests.cli.command import run
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures, one of them in a folder below."""
+    folder = tmp_path / "pictures"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.png").write_bytes(stripes.picture("ab"))
+    (folder / "below" / "b.png").write_bytes(stripes.picture("cd"))
+    return folder
+
+
+@pytest.fixture
+def client(folder: Path) -> TestClient:
+    """A browser on this machine."""
+    pictures = [Picture("below/b.png", "cd", 0.4), Picture("a.png", "ab", 0.9)]
+    app = create_app(folder, pictures, LabelFile(folder / "labels.csv"))
+    return TestClient(app, base_url="http://127.0.0.1:8765")
+
+
+def test_labels_are_appended_and_found_again(tmp_path: Path) -> None:
+    """Each is in the file as soon as it is set, whatever characters it has."""
+    path = tmp_path / "labels.csv"
+    given = {"a.png": "ab", "b, c.png": 'x"y', "d.png": "é٣"}
+    labels = LabelFile(path)
+    for number, (name, label) in enumerate(given.items(), 1):
+        labels.set(name, label)
+        assert len(rows(path)) == number
+    assert {row["path"]: row["label"] for row in rows(path)} == given
+    assert LabelFile(path).labels == given
+
+
+def test_a_changed_label_replaces_its_row(tmp_path: Path) -> None:
+    """A picture has one row; the order stays."""
+    path = tmp_path / "labels.csv"
+    labels = LabelFile(path)
+    for name, label in (("a.png", "ab"), ("b.png", "cd"), ("a.png", "ba"), ("a.png", "ba")):
+        labels.set(name, label)
+    assert rows(path) == [{"path": "a.png", "label": "ba"}, {"path": "b.png", "label": "cd"}]
+    assert [file.name for file in tmp_path.iterdir()] == ["labels.csv"]
+
+
+def test_a_file_of_another_program(tmp_path: Path) -> None:
+    """Its other columns are kept, and a last line that does not end is no trap."""
+    path = tmp_path / "labels.csv"
+    path.write_text("label,source,path\nab,camera,a.png")
+    labels = LabelFile(path)
+    labels.set("b.png", "cd")
+    assert rows(path) == [
+        {"label": "ab", "source": "camera", "path": "a.png"},
+        {"label": "cd", "source": "", "path": "b.png"},
+    ]
+    labels.set("a.png", "ba")
+    assert rows(path)[0] == {"label": "ba", "source": "camera", "path": "a.png"}
+
+
+def test_a_file_without_labels(tmp_path: Path) -> None:
+    """It is not overwritten."""
+    path = tmp_path / "labels.csv"
+    path.write_text("name;text\na.png;ab\n")
+    with pytest.raises(LabelFileError, match=r"labels\.csv has no columns path and label"):
+        LabelFile(path)
+
+
+def test_pictures_and_proposals(client: TestClient, folder: Path) -> None:
+    """They come in the given order, with the labels that there are."""
+    assert client.post("/labels", json={"path": "a.png", "label": " ba "}).json() == {"labelled": 1}
+    listed = client.get("/pictures").json()["pictures"]
+    assert [(one["path"], one["proposal"], one["label"]) for one in listed] == [
+        ("below/b.png", "cd", None),
+        ("a.png", "ab", "ba"),
+    ]
+    shown = client.get("/picture", params={"path": "below/b.png"})
+    assert shown.content == (folder / "below" / "b.png").read_bytes()
+    assert shown.headers["content-type"] == "image/png"
+
+
+def test_labels_are_stored_composed(client: TestClient, folder: Path) -> None:
+    """In NFC, however a keyboard makes them."""
+    client.post("/labels", json={"path": "a.png", "label": "e\u0301"})
+    assert rows(folder / "labels.csv") == [{"path": "a.png", "label": "\u00e9"}]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "192.168.0.7:8765", "127.0.0.1.evil.example"])
+@pytest.mark.parametrize("path", ["/", "/pictures", "/picture?path=a.png", "/page/label.js"])
+def test_foreign_hosts_are_refused(host: str, path: str, client: TestClient) -> None:
+    """A name of another site that resolves to this machine reaches nothing."""
+    assert client.get(path).status_code == 200
+    assert client.get(path, headers={"Host": host}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        ({"path": "a.png", "label": "ab"}, "text/plain", 415),
+        ({"path": "a.png", "label": "ab"}, "application/x-www-form-urlencoded", 415),
+        ({"path": "a.png", "label": ""}, "application/json", 422),
+        ({"path": "a.png", "label": " "}, "application/json", 422),
+        ({"path": "a.png", "label": "a" * 201}, "application/json", 422),
+        ({"path": "a.png", "label": 7}, "application/json", 422),
+        ({"path": "../a.png", "label": "ab"}, "application/json", 422),
+        ({"path": "a.png"}, "application/json", 422),
+        (["a.png", "ab"], "application/json", 422),
+    ],
+)
+def test_other_answers_are_refused(
+    body: object, kind: str, status: int, client: TestClient, folder: Path
+) -> None:
+    """Forms of other sites, empty labels, and pictures that are not in the folder."""
+    answer = client.post("/labels", content=json.dumps(body), headers={"Content-Type": kind})
+    assert answer.status_code == status
+    assert not (folder / "labels.csv").exists()
+
+
+@pytest.mark.parametrize("path", ["", "../secret.png", "/etc/hostname", "labels.csv"])
+def test_only_pictures_of_the_folder_are_given(path: str, client: TestClient, folder: Path) -> None:
+    """Whatever path is asked for."""
+    (folder.parent / "secret.png").write_bytes(stripes.picture("ab"))
+    assert client.get("/picture", params={"path": path}).status_code == 404
+
+
+def test_a_wrong_folder_is_explained(tmp_path: Path, stripe_model: Path) -> None:
+    """One that is not there, a file, and one without pictures."""
+    (tmp_path / "empty").mkdir()
+    for name in ("missing", "stripes.onnx", "empty"):
+        done = run("label", tmp_path / name, "--model", stripe_model)
+        assert done.returncode == 2
+        assert name.encode() in b" ".join(done.stderr.split())
+        assert b"Traceback" not in done.stderr
