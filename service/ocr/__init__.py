@@ -1,4 +1,5 @@
-"""What training and serving agree on: preprocessing, CTC codec, metadata, recognizer.
+"""Reading pictures with a model: the code that training and serving share.
 
-Nothing in this package knows HTTP, pydantic or TensorFlow.
+`preprocessing` is the contract of the input, `decoding` that of the output, `metadata` describes a
+model, and `recognizer` puts them together. This package knows no web framework and no TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""Everything that can go wrong while reading a picture or opening a model.
+"""The exceptions of `service.ocr`.
 
 OcrError
 ├── PictureError                the picture that was sent is at fault
@@ -6,6 +6,7 @@ OcrError
 │   ├── UndecodableError        of a known format, but broken, or without a single pixel
 │   └── PictureTooLargeError    more pixels than are allowed
 ├── LabelError                  a text that the model cannot emit
+├── ConstraintError             a constraint that is malformed, not supported, or too large
 └── ModelError                  the model file is at fault
     ├── ModelFileError          missing, unreadable, truncated, or not ONNX
     ├── ModelMetadataError      metadata missing, malformed or contradictory
@@ -16,12 +17,12 @@ LONGEST_ECHO = 100
 
 
 def echo(given: object) -> str:
-    """What was given, in a length that an error can repeat."""
+    """The `repr` of a value, cut to a length that fits an error message."""
     return repr(given)[:LONGEST_ECHO]
 
 
 class OcrError(Exception):
-    """Base of every error that `service.ocr` raises on purpose; its text is fit for a user."""
+    """Base of every error that `service.ocr` raises on purpose; its text can be shown to a user."""
 
 
 class PictureError(OcrError):

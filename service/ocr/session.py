@@ -1,11 +1,11 @@
-"""Opens ONNX models; the only module that imports onnxruntime."""
+"""Opens ONNX models. No other module imports onnxruntime."""
 
 import os
 from pathlib import Path
 from typing import Protocol
 
-# onnxruntime collects telemetry. It writes a device id and a database into the user's cache
-# while it is imported, before `disable_telemetry_events` can be called; this stops that too.
+# onnxruntime writes a device id and a database for telemetry into the user's cache while it is
+# imported, before `disable_telemetry_events` can be called.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
@@ -17,20 +17,20 @@ onnxruntime.disable_telemetry_events()
 
 
 class Node(Protocol):
-    """An input or output of a graph; a dimension that is free has a name or None."""
+    """An input or output of a graph; a free dimension is a name or None."""
 
     name: str
     shape: list[int | str | None]
 
 
 class ModelMeta(Protocol):
-    """What onnxruntime tells of a model file."""
+    """What onnxruntime knows about a model file."""
 
     custom_metadata_map: dict[str, str]
 
 
 class Session(Protocol):
-    """The part of onnxruntime's InferenceSession that is used here."""
+    """The part of onnxruntime's InferenceSession that is used."""
 
     def get_inputs(self) -> list[Node]:
         """The graph's inputs."""
@@ -39,7 +39,7 @@ class Session(Protocol):
         """The graph's outputs."""
 
     def get_modelmeta(self) -> ModelMeta:
-        """What the file says about itself."""
+        """The metadata of the file."""
 
     def run(self, outputs: list[str], inputs: dict[str, FloatArray]) -> list[FloatArray]:
         """The values of the named outputs."""
@@ -59,10 +59,10 @@ def open_session(path: Path, threads: int = 1) -> Session:
     if not os.access(path, os.R_OK):
         raise ModelFileError(f"the model file {path} may not be read by this user.")
     options = onnxruntime.SessionOptions()
-    # Left alone, onnxruntime takes every core of the host and ignores a container's quota.
+    # By default onnxruntime uses every core of the host and ignores a container's quota.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what is wrong is raised, and reported once
+    options.log_severity_level = 4  # errors are raised as well
     try:
         session: Session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]

@@ -82,15 +82,22 @@ def test_the_commands_of_the_document() -> None:
 
 
 def test_the_package_installs_the_command() -> None:
-    """Its entry point is this command line, and its packages are all packaged."""
+    """Its entry point is this command line, and the modules and the page of labels are packaged."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["project"]["scripts"] == {"captcha-ocr": "service.cli:main"}
-    packages = {
-        ".".join(path.parent.relative_to(ROOT).parts)
-        for top in ("service", "training")
-        for path in (ROOT / top).rglob("__init__.py")
-    }
-    assert set(project["tool"]["setuptools"]["packages"]) == packages
+    assert project["project"]["scripts"]["captcha-ocr"] == "service.cli:main"
+    setuptools = project["tool"]["setuptools"]
+    assert {"service*", "training*"} <= set(setuptools["packages"]["find"]["include"])
+    # The search for packages goes on only in folders that are one.
+    for top in ("service", "training"):
+        assert [
+            m for m in (ROOT / top).rglob("*.py") if not (m.parent / "__init__.py").exists()
+        ] == []
+    packaged = [
+        file
+        for pattern in setuptools["package-data"]["service.cli"]
+        for file in (ROOT / "service" / "cli").glob(pattern)
+    ]
+    assert {file.suffix for file in packaged} == {".html", ".css", ".js"}
 
 
 @pytest.mark.parametrize(

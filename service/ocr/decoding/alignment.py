@@ -1,8 +1,8 @@
-"""Where in time, and so in the picture, each character of a text stands.
+"""Aligns the characters of a text with time steps, and so with places in the picture.
 
-CTC emits a character in one or two time steps near its middle and blanks in between, so the
-emissions are the characters' centres, not their extents. The extents reach half way to the
-neighbours, and at either end as far as on the other side.
+CTC emits a character in one or two time steps near its middle and blanks in between. Emissions are
+therefore the centres of characters. A character's extent reaches half way to its neighbours; the
+first and the last one reach as far outwards as inwards.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Steps = list[tuple[int, int]]
-"""For each character the first time step that emits it, and the one behind the last."""
+"""For each character, the first time step that emits it, and the one after the last."""
 
 
 def greedy_steps(best: Sequence[int], blank_index: int) -> Steps:
@@ -21,12 +21,14 @@ def greedy_steps(best: Sequence[int], blank_index: int) -> Steps:
     Args:
         best: the most probable class of every time step.
     """
-    steps = []
-    end = 0
-    for symbol, run in itertools.groupby(best):
-        start, end = end, end + sum(1 for _ in run)
-        if symbol != blank_index:
-            steps.append((start, end))
+    steps: Steps = []
+    previous = blank_index
+    for step, symbol in enumerate(best):
+        if symbol != blank_index and symbol == previous:
+            steps[-1] = (steps[-1][0], step + 1)
+        elif symbol != blank_index:
+            steps.append((step, step + 1))
+        previous = symbol
     return steps
 
 
@@ -67,7 +69,7 @@ def spans(steps: Steps, time_steps: int, width: int = 1) -> list[tuple[float, fl
         return []
     centres = [(start + end) / 2 for start, end in steps]
     middles = [(left + right) / 2 for left, right in itertools.pairwise(centres)]
-    # A lone character tells nothing of its width: that of an average time step on either side.
+    # A lone character has no neighbour: it gets a time step on either side.
     first = middles[0] - centres[0] if middles else 1.0
     last = centres[-1] - middles[-1] if middles else 1.0
     edges = [centres[0] - first, *middles, centres[-1] + last]

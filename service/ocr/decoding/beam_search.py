@@ -1,9 +1,10 @@
-"""The most probable texts, with or without a constraint: prefix beam search.
+"""Prefix beam search: the most probable texts, with or without a constraint.
 
-Paths that spell the same prefix are summed, apart from whether they end in a blank (the prefixes
-of Graves 2006, the beam of Hannun 2017, "Sequence Modeling with CTC"). A constraint is an
-automaton in which every prefix has a state. Prefixes are then ranked by what they have times the
-best that can still come of them, so that a beam never loses the last prefix that can satisfy it.
+The probabilities of paths that spell the same prefix are summed, apart for paths that end in a
+blank and paths that do not (Graves et al. 2006; Hannun 2017, "Sequence Modeling with CTC"). A
+constraint is an automaton, in which every prefix has a state. With one, prefixes are ranked by
+their probability times that of their best continuation, so that the beam always keeps a prefix
+that can satisfy the constraint.
 """
 
 import math
@@ -20,29 +21,30 @@ Label = tuple[int, ...]
 
 _Doubles = NDArray[np.float64]
 _Beams = dict[Label, tuple[float, float, int]]
-"""For each prefix its mass of paths that end in a blank, of those that do not, and its state."""
+"""For each prefix: the probability of its paths that end in a blank, that of the others, and its
+state in the automaton."""
 
 _NO_MASS = (0.0, 0.0)
 
 _Continuations = Callable[[int], Sequence[tuple[int, int]]]
-"""From a state, the classes that may come next and the states that they lead to."""
+"""For a state, the classes that may come next and the states that they lead to."""
 
 _WIDTH = 64
-"""Prefixes that are kept at the most."""
+"""The most prefixes that are kept."""
 
 _MOST_FOLLOWED = 4000
-"""Prefixes after which a search keeps no more than it must. What a picture suggests is found with
-fewer; of one that suggests nothing, no text is worth the time of fifty readings."""
+"""Prefixes in all after which the beam is narrowed to the fewest. This bounds the time for pictures
+without text; with a text, it is found before."""
 
 _SPARE = 2
-"""Texts beyond those asked for that are followed, and computed exactly, too."""
+"""Texts beyond those asked for whose probability is computed exactly, too."""
 
 _HOPELESS = 1e-4
-"""A prefix this much less probable than the best one is dropped, and a symbol below this begins
-none, unless too few would be left: of sure pictures not much is."""
+"""A prefix this much less probable than the best one is dropped, and a symbol this improbable is
+not appended, unless fewer prefixes than needed would be left."""
 
 _NEGLIGIBLE = 1e-9
-"""A symbol this much less probable than a prefix's best continuation is not followed."""
+"""A symbol this much less probable than a prefix's best continuation is not appended."""
 
 
 def most_probable(
@@ -66,7 +68,7 @@ def most_probable(
         beams = _search(rows, blank_index, fewest=count + _SPARE)
     else:
         beams = _search_within(rows, blank_index, constraint, fewest=count + _SPARE)
-    # Pruning may have cost a text some of its alignments, and so its place by a few.
+    # Pruning may have dropped alignments, so the order is not exact yet.
     by_mass = sorted(beams, key=lambda prefix: sum(beams[prefix][:2]), reverse=True)
     labels = by_mass[: count + _SPARE]
     scores = log_likelihoods(rows, labels, blank_index)
@@ -98,10 +100,10 @@ def _search(rows: _Doubles, blank_index: int, fewest: int) -> _Beams:
 
 
 def _likely(rows: _Doubles, blank_index: int, fewest: int) -> list[list[tuple[int, int]]]:
-    """For each time step the symbols that may begin: likely ones, and the likeliest of others."""
+    """For each time step the symbols that may be appended, with the state 0."""
     symbols = rows.copy()
     symbols[:, blank_index] = 0
-    # Beside the best of each time step, which alone spell the greedy text.
+    # The symbols of the greedy text, one a time step at the most, and `fewest` more.
     order = np.sort(symbols, axis=None)[-min(symbols.size, len(rows) + fewest)]
     likely: list[list[tuple[int, int]]] = [[] for _ in rows]
     for step, symbol in np.argwhere(symbols >= min(_HOPELESS, max(order, 1e-300))).tolist():
@@ -140,13 +142,13 @@ def _continuations(
     classes: NDArray[np.intp],
     state: int,
 ) -> list[tuple[int, int]]:
-    """What may begin in a state and where it leads, of `symbols`, `(states, symbols)`."""
+    """The classes that may come next in a state, of `symbols`, and where they lead."""
     begun = np.flatnonzero(symbols[state])
     return list(zip(classes[begun].tolist(), transitions[state, begun].tolist(), strict=True))
 
 
 def _ranks(beams: _Beams, outlook: _Doubles, blank_index: int) -> list[float]:
-    """What each prefix has times the best that can still come of it, as a logarithm."""
+    """The logarithm of each prefix's probability times that of its best continuation."""
     masses = np.array([beam[:2] for beam in beams.values()]).reshape(-1, 2)
     states = [beam[2] for beam in beams.values()]
     last = [prefix[-1] if prefix else blank_index for prefix in beams]
@@ -161,7 +163,7 @@ def _ranks(beams: _Beams, outlook: _Doubles, blank_index: int) -> list[float]:
 def _extended(
     beams: _Beams, row: Sequence[float], blank_index: int, continuations: _Continuations
 ) -> _Beams:
-    """Every prefix one time step on: as it was, and longer by each symbol that may follow."""
+    """Every prefix after one more time step: unchanged, and with each symbol that may follow."""
     extended: _Beams = {}
     pause = row[blank_index]
     for prefix, (in_blank, in_symbol, state) in beams.items():
@@ -170,7 +172,7 @@ def _extended(
         old = extended.get(prefix, _NO_MASS)
         extended[prefix] = (old[0] + both * pause, old[1] + in_symbol * row[last], state)
         for symbol, target in continuations(state):
-            # The last symbol again is a new one only behind a blank.
+            # The last symbol again is a new symbol only after a blank.
             before = in_blank if symbol == last else both
             if before:
                 longer = (*prefix, symbol)
@@ -182,9 +184,9 @@ def _extended(
 def _pruned(
     beams: _Beams, ranks: dict[Label, float], least: float, fewest: int, followed: int
 ) -> _Beams:
-    """The best of the ranked prefixes: those above the least rank, but so many at the fewest.
+    """Keeps the ranked prefixes above the least rank, but at least `fewest`.
 
-    They are scaled, so that long pictures do not leave the range of numbers.
+    Their probabilities are scaled, so that they do not underflow in long pictures.
     """
     most = _WIDTH if followed < _MOST_FOLLOWED else fewest
     kept = sorted(ranks, key=ranks.__getitem__, reverse=True)[:most]
@@ -200,15 +202,15 @@ def _pruned(
 def _outlooks(
     logs: _Doubles, blank_index: int, classes: NDArray[np.intp], constraint: Automaton
 ) -> tuple[list[_Doubles], list[NDArray[np.bool_]]]:
-    """For each time step what can still come after it, and which symbols may begin in it.
+    """For each time step: the best continuations after it, and the symbols worth appending in it.
 
     Args:
         classes: those of the constraint's symbols.
 
     Returns:
-        `(states, classes)`, by the state and the class emitted last: the log-probability of the
-        best path from there to an accepting state. And `(states, symbols)`: those from which
-        something can still come that is not negligible.
+        Log-probabilities `(states, classes)` of the best path to an accepting state, by the state
+        and the class emitted last. And `(states, symbols)`: whether the best continuation with
+        that symbol is not negligible.
     """
     states = np.arange(len(constraint.accepting))
     ends = np.where(constraint.accepting, 0.0, -np.inf)
@@ -226,7 +228,7 @@ def _outlooks(
         begin[states, best] = -np.inf
         second = begin.max(axis=1)
         earlier = np.maximum(np.maximum(first, pause)[:, np.newaxis], row + outlook)
-        # Behind its own symbol, a state's best beginning is no new symbol but a repetition.
+        # After the same symbol, a state's best symbol would be a repetition and not a new one.
         own = classes[best]
         earlier[states, own] = np.maximum(
             np.maximum(second, pause), row[own] + outlook[states, own]

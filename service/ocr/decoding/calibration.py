@@ -1,6 +1,6 @@
-"""From what a model gives to what can be believed: how confidences are calibrated.
+"""Calibrates the confidences of a model.
 
-A network's probabilities are too sure of themselves. A temperature flattens every time step
+A network's probabilities are overconfident. A temperature flattens every time step
 (Guo et al. 2017, "On Calibration of Modern Neural Networks"), and a logistic function maps the
 probability of a text, and that of a character, to how often such a one is right (Platt 1999).
 The parameters are fitted by `training.export.calibrate`, and travel in the model's metadata.
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SUREST = 1e-7
-"""No confidence is nearer to 0 or 1 than this."""
+"""Least distance of a confidence from 0 and 1."""
 
 _LEAST = 1e-9
-"""No class of a time step is less probable: a softmax in float32 may round to 0, and no text would
-then satisfy a constraint that another class is needed for."""
+"""Least probability of a class. A softmax in float32 may round to 0, and a constraint that needs
+that class could then not be satisfied."""
 
 
 @dataclass(frozen=True, slots=True)

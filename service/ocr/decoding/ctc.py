@@ -1,4 +1,4 @@
-"""The CTC codec: labels to class indices, class probabilities to text.
+"""The CTC codec: from labels to classes, and from class probabilities to text.
 
 Conventions (Graves et al. 2006, "Connectionist Temporal Classification"): class `i` is the
 i-th symbol of the alphabet, and the blank is a class of its own whose index is stated.
@@ -62,7 +62,7 @@ class CtcCodec:
     def text(self, label: Iterable[int]) -> str:
         """The symbols of classes."""
         symbols = self.symbols
-        return "".join(symbols[index] for index in label)
+        return "".join([symbols[index] for index in label])
 
     def decode(self, probabilities: NDArray[np.floating]) -> str:
         """Greedy decoding: the best class of every time step, repeats collapsed, blanks dropped.
@@ -71,9 +71,9 @@ class CtcCodec:
             probabilities: `(time steps, classes)`, the softmax output of one picture.
         """
         best = probabilities.argmax(axis=1).tolist()
-        return self.text(best[start] for start, _ in greedy_steps(best, self.blank_index))
+        return self.text([best[start] for start, _ in greedy_steps(best, self.blank_index)])
 
 
 def shortest_path(label: str) -> int:
-    """The fewest time steps in which CTC can emit a label: a blank must part equal neighbours."""
+    """Time steps that a label needs: one a character, one more between equal neighbours."""
     return len(label) + sum(a == b for a, b in itertools.pairwise(label))

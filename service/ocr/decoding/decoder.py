@@ -1,4 +1,4 @@
-"""From class probabilities to a reading: the text, how sure it is, and where it stands."""
+"""Decodes class probabilities to a reading: the text, its confidence, and where it stands."""
 
 import math
 from dataclasses import dataclass
@@ -18,11 +18,10 @@ from service.ocr.decoding.likelihood import log_likelihood
 class Character(NamedTuple):
     """One character of a reading.
 
-    Its confidence is the probability that this position holds this character, given that one
-    stands there: the character's probability in the surest of the time steps that emit it,
-    calibrated. CTC emits a character in one or two time steps (Graves et al. 2006), in which this
-    is nearly the posterior of the forward-backward algorithm, and ranks as well. `span` is its
-    horizontal extent.
+    `confidence` is the calibrated probability that this position holds this character. It is the
+    largest probability of the character in the time steps that emit it, one or two (Graves et al.
+    2006), which is nearly the posterior of the forward-backward algorithm. `span` is the
+    character's horizontal extent.
     """
 
     character: str
@@ -42,11 +41,11 @@ class Alternative:
 class Reading:
     """What one picture says.
 
-    The confidence of a text is its posterior probability, summed over all of its alignments
+    `confidence` is the posterior probability of the text, summed over all of its alignments
     (Graves et al. 2006) and calibrated: among many readings of confidence 0.9, nine in ten are
-    right. `satisfied` is false where a constraint left no text at all. `matrix` is what the text
-    was read from, where it was asked for: the tempered class probabilities of every time step.
-    `pixels` is the picture's width × height.
+    right. `satisfied` is false where a constraint allows no text. `matrix` has the tempered class
+    probabilities of every time step, if they were asked for. `pixels` is the picture's width ×
+    height.
     """
 
     text: str
@@ -64,9 +63,8 @@ class Question:
 
     Args:
         alternatives: how many of the most probable other texts to give.
-        constraint: the reading is then the most probable text that satisfies it, and so are the
-            alternatives.
-        matrix: whether to give the class probabilities, too.
+        constraint: what the text and the alternatives must satisfy.
+        matrix: whether to give the class probabilities.
     """
 
     alternatives: int = 0
@@ -101,14 +99,14 @@ class Decoder:
         Args:
             probabilities: `(time steps, classes)`, the softmax output.
             question: without a constraint, the reading is the greedy best path's.
-            width, height: of the picture, in the unit that spans are to be in.
+            width, height: of the picture; spans are in their unit.
         """
         blank = self._codec.blank_index
         alternatives, constraint = question.alternatives, question.constraint
         tempered = self._calibration.tempered(probabilities)
         best = probabilities.argmax(axis=1).tolist()
         steps = greedy_steps(best, blank)
-        label: Label = tuple(best[start] for start, _ in steps)
+        label: Label = tuple([best[start] for start, _ in steps])
         score = log_likelihood(tempered, label, blank)
         settled = constraint is None or self._is_the_best(label, score, constraint)
         found: list[tuple[Label, float]] = []
@@ -121,34 +119,36 @@ class Decoder:
             label, score = found[0]
             steps = forced_steps(tempered, label, blank)
         others = [(other, score) for other, score in found if other != label][:alternatives]
+        text = self._codec.text(label)
         return Reading(
-            self._codec.text(label),
+            text,
             self._text_confidence(score),
-            self._characters(tempered, label, steps, width),
+            self._characters(tempered, text, label, steps, width),
             alternatives=tuple(
-                Alternative(self._codec.text(other), self._text_confidence(score))
-                for other, score in others
+                [
+                    Alternative(self._codec.text(other), self._text_confidence(score))
+                    for other, score in others
+                ]
             ),
             matrix=tempered.tolist() if question.matrix else None,
             pixels=width * height,
         )
 
     def _is_the_best(self, label: Label, score: float, constraint: Automaton) -> bool:
-        """Whether no other text that satisfies a constraint can be more probable; this one does."""
+        """Whether the text satisfies the constraint and no other text can be more probable."""
         more_than_all_others = score > math.log(0.5)
         return more_than_all_others and constraint.accepts(
             self._codec.text(label), self._codec.alphabet
         )
 
     def _characters(
-        self, tempered: NDArray[np.float64], label: Label, steps: Steps, width: int
+        self, tempered: NDArray[np.float64], text: str, label: Label, steps: Steps, width: int
     ) -> tuple[Character, ...]:
         confidences = [
             self._calibration.character(max(tempered[start:end, symbol].tolist()))
             for symbol, (start, end) in zip(label, steps, strict=True)
         ]
-        symbols = self._codec.text(label)
-        return tuple(map(Character, symbols, confidences, spans(steps, len(tempered), width)))
+        return tuple(map(Character, text, confidences, spans(steps, len(tempered), width)))
 
     def _text_confidence(self, log_likelihood: float) -> float:
         return self._calibration.text(math.exp(log_likelihood))

@@ -1,8 +1,7 @@
-"""The probability of texts: CTC's forward algorithm.
+"""The probability of texts, by CTC's forward algorithm.
 
-For one text the recursion runs over plain floats: for its few states an array operation costs more
-than what it computes. Several texts share the operations on arrays, which then pay
-(`make bench-decoding`).
+One text is computed with plain floats, since it has too few states for array operations to pay.
+Several texts share array operations (`make bench-decoding`).
 """
 
 import math
@@ -12,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STEPS_BETWEEN_SCALINGS = 16
-"""Probabilities are at least 1e-9, and so many of them stay within the range of numbers."""
+"""Probabilities are at least 1e-9, so that products of this many do not underflow."""
 
 _LEAST = 1e-280
-"""Above it, what was lost below the range of numbers is nothing beside what was not."""
+"""Above it, what has underflowed on the way is negligible."""
 
 
 def log_likelihood(
     probabilities: NDArray[np.float64], label: Sequence[int], blank_index: int
 ) -> float:
-    """How probable a label is, summed over all of its alignments.
+    """Gives the log-probability of a label, summed over all of its alignments.
 
     The forward variable of Graves et al. 2006, "Connectionist Temporal Classification", section
     4.1: the states are the label's symbols with a blank around each.
@@ -33,12 +32,11 @@ def log_likelihood(
     Returns:
         The natural logarithm; minus infinity where the label does not fit the time steps.
     """
-    # Beside the most probable class of every time step, what is probable stays within the range of
-    # numbers, however many time steps there are.
+    # Relative to the most probable class of every time step, nothing probable underflows.
     largest = probabilities.max(axis=1)
     beside = (probabilities / largest[:, np.newaxis]).T
     blanks = beside[blank_index].tolist()
-    # Of having emitted all symbols before the next one, and the last of them in the step before.
+    # By time step: the probability that the symbols so far were emitted, the last one just before.
     arrivals = [1.0, *[0.0] * len(blanks)]
     last = None
     for symbol in label:
@@ -64,7 +62,7 @@ def log_likelihood(
 def log_likelihoods(
     probabilities: NDArray[np.float64], labels: Sequence[Sequence[int]], blank_index: int
 ) -> list[float]:
-    """`log_likelihood` of several labels at once.
+    """Gives `log_likelihood` of several labels.
 
     Args:
         probabilities: `(time steps, classes)`.
@@ -73,7 +71,7 @@ def log_likelihoods(
         return []
     states = [_states(label, blank_index) for label in labels]
     width = max(map(len, states))
-    # States behind a label's own lead nowhere that is looked at.
+    # Padding follows a label's own states, and its values are not read.
     padded = [[*own, *[(blank_index, False)] * (width - len(own))] for own in states]
     symbols = np.array([[symbol for symbol, _ in row] for row in padded])
     skips = np.array([[float(skip) for _, skip in row] for row in padded])
@@ -102,7 +100,7 @@ def log_likelihoods(
 def _states(label: Sequence[int], blank_index: int) -> list[tuple[int, bool]]:
     """The symbol of each state, and whether the blank before it may be left out.
 
-    That is so between two different symbols.
+    It may be left out between two different symbols.
     """
     symbols = [blank_index] * (2 * len(label) + 1)
     symbols[1::2] = label
@@ -113,7 +111,7 @@ def _states(label: Sequence[int], blank_index: int) -> list[tuple[int, bool]]:
 
 
 def _in_logarithms(probabilities: NDArray[np.float64], states: Sequence[tuple[int, bool]]) -> float:
-    """The same recursion where the paths that matter are lost beside far more probable ones."""
+    """The same recursion in logarithms, for labels so improbable that the others underflow."""
     with np.errstate(divide="ignore"):
         logs = np.log(probabilities)[:, [symbol for symbol, _ in states]]
     skips = np.array([skip for _, skip in states])

@@ -85,4 +85,7 @@ SUFFIXES = tuple(suffix for known in FORMATS for suffix in known.suffixes)
 
 def sniff(data: bytes) -> Format | None:
     """The format that the first bytes claim, or None."""
-    return next((known for known in FORMATS if known.signature.match(data)), None)
+    for known in FORMATS:
+        if known.signature.match(data):
+            return known
+    return None

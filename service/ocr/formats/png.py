@@ -100,13 +100,13 @@ def check(data: bytes) -> tuple[bytes, float]:
             too many chunks.
     """
     chunks = _chunks(data)
-    frame = _first_frame_of_animation(data, chunks)
+    kinds = [chunk.kind for chunk in chunks]
+    frame = _first_frame_of_animation(data, chunks) if b"fcTL" in kinds else None
     if frame is not None:
         data = frame
-    elif len(data) > chunks[-1].end or any(chunk.kind not in _NEEDED for chunk in chunks):
+    elif len(data) > chunks[-1].end or not _NEEDED.issuperset(kinds):
         data = _joined(data, chunks)
-    transparent = any(chunk.kind == b"tRNS" for chunk in chunks)
-    return data, _pixel_cost(_header(data), transparent)
+    return data, _pixel_cost(_header(data), b"tRNS" in kinds)
 
 
 def finish(image: Image.Image, data: bytes) -> Image.Image:
