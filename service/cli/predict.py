@@ -68,7 +68,8 @@ def predict(
         typer.Option(
             min=1,
             envvar="OCR_MAX_PIXELS",
-            help="Width × height above which a picture is not read.",
+            help="Width × height above which a gray JPEG is not read; other kinds may have fewer "
+            "pixels.",
         ),
     ] = _MAX_PIXELS,
     least_sure: Annotated[

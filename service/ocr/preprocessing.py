@@ -45,7 +45,7 @@ Pillow's `exif_transpose` also rewrites the other tags, which takes seconds wher
 _MAX_EXIF_BYTES = 1 << 16
 """A JPEG's EXIF segment holds no more; more tags than that would only cost time."""
 
-_LARGE = 500_000
+_LARGE = 1_000_000
 """Pixels × pixel cost from which a picture is large."""
 
 _ONE_AT_A_TIME = Lock()

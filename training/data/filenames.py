@@ -6,12 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from service.ocr.formats import SUFFIXES as SERVICE_SUFFIXES
 from training.exceptions import DataError
-
-SERVICE_SUFFIXES = (
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif",
-)  # fmt: skip
-"""Of pictures that the service reads, in lower case."""
 
 SUFFIXES = (*SERVICE_SUFFIXES, ".tif", ".tiff")
 """Of pictures that a data set is made of, in lower case."""

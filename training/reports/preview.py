@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from service.ocr.formats import SUFFIXES
 from service.ocr.preprocessing import FloatArray, decode_gray
 from training.augmentation.augmentation import Augmentation
 from training.augmentation.operations import OPERATIONS
 from training.data.contact_sheet import Cell, draw_sheet
 from training.data.dataset import Dataset
-from training.data.filenames import SERVICE_SUFFIXES
 from training.exceptions import DataError, reported
 from training.fit.config import add_config_options, config_of
 
@@ -68,7 +68,7 @@ def read_pictures(source: Path, count: int) -> list[FloatArray]:
         dataset = Dataset(source)
         files = [dataset.read(sample) for sample in dataset.samples[:count]]
     else:
-        paths = sorted(path for path in source.glob("*") if path.suffix.lower() in SERVICE_SUFFIXES)
+        paths = sorted(path for path in source.glob("*") if path.suffix.lower() in SUFFIXES)
         files = [path.read_bytes() for path in paths[:count]]
     if not files:
         raise DataError(f"{source} holds no pictures, neither <name>.png files nor a data set.")

@@ -104,9 +104,9 @@ def test_labels_near_the_limit(warned: Warned) -> None:
 
 def test_an_odd_picture_is_named(warned: Warned) -> None:
     """A photo among crops, and another shape."""
-    printed = warned([*usual(), ("x", text_picture(["x"], (1600, 1200)))])
+    printed = warned([*usual(), ("x", text_picture(["x"], (1000, 750)))])
     assert "of quite another size or shape than most, 120×40" in printed
-    assert "1 picture, 12.png (1600×1200)" in printed
+    assert "1 picture, 12.png (1000×750)" in printed
     assert "takes them as 200×50" in printed
 
 
