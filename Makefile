@@ -44,46 +44,46 @@ lint: $(VENV)/.dev ## format check, lint and types
 	$(PY) -m mypy
 
 data: $(TRAINING) ## check and store labelled pictures: DATA=folder, zip or manifest; default: the public set
-	$(PY) -m training.data.prepare $(if $(DATA),"$(DATA)")
+	$(PY) -m training data $(if $(DATA),"$(DATA)") $(ARGS)
 
 synthetic: $(TRAINING) ## generate labelled pictures: OUT=folder ARGS="--count 2000 --length 4-7"
-	$(PY) -m training.synthetic.generate "$(or $(OUT),$(error OUT=folder is missing: where are the pictures to go?))" $(ARGS)
+	$(PY) -m training synthetic "$(or $(OUT),$(error OUT=folder is missing: where are the pictures to go?))" $(ARGS)
 
 inspect: $(TRAINING) ## report on data/ in report/data: duplicates, odd labels; MODEL= or READINGS= judges the labels
-	$(PY) -m training.data.report $(if $(filter-out file,$(origin MODEL)),--model "$(MODEL)") $(if $(READINGS),--readings "$(READINGS)")
+	$(PY) -m training inspect $(if $(filter-out file,$(origin MODEL)),--model "$(MODEL)") $(if $(READINGS),--readings "$(READINGS)") $(ARGS)
 
 preview: $(TRAINING) ## draw every distortion of training in report/: DATA=pictures; default: examples/
-	$(PY) -m training.reports.preview --config training/recipes/$(RECIPE).toml $(if $(DATA),--pictures "$(DATA)") $(ARGS)
+	$(PY) -m training preview --recipe $(RECIPE) $(if $(DATA),--pictures "$(DATA)") $(ARGS)
 
 train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=robust, refine, seed, pretrain or few; FINETUNE=run or model; ARGS="--epochs 50"
-	$(PY) -m training.fit.train --config training/recipes/$(RECIPE).toml $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
+	$(PY) -m training train --recipe $(RECIPE) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
-export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx
-	$(PY) -m training.export.export --out $(MODEL) $(RUN)
+export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx; FORCE=1 replaces a better model
+	$(PY) -m training export --out $(MODEL) $(if $(FORCE),--force) $(RUN)
 
 evaluate: $(TRAINING) ## read a split (SPLIT=test) through the exported model
-	$(PY) -m training.evaluation.evaluate --model $(MODEL) --split $(SPLIT)
+	$(PY) -m training evaluate --model $(MODEL) --split $(SPLIT)
 
 compare: $(TRAINING) ## exported models side by side on a SPLIT: MODELS="a.onnx b.onnx"
-	$(PY) -m training.evaluation.compare --split $(SPLIT) $(or $(MODELS),$(MODEL))
+	$(PY) -m training compare --split $(SPLIT) $(or $(MODELS),$(MODEL))
 
 evaluate-robustness: $(TRAINING) ## read a split under fixed distortions; draws charts beside the model
-	$(PY) -m training.evaluation.robustness --model $(MODEL) --split $(SPLIT) --charts $(dir $(MODEL))
+	$(PY) -m training robustness --model $(MODEL) --split $(SPLIT) --charts $(dir $(MODEL))
 
 evaluate-rejection: $(TRAINING) ## tell pictures without text from those with one
-	$(PY) -m training.evaluation.rejection --model $(MODEL) --split $(SPLIT)
+	$(PY) -m training rejection --model $(MODEL) --split $(SPLIT)
 
 label-curve: $(TRAINING) ## exact match by number of labels: FINETUNE=a run of RECIPE=pretrain; resumes
-	$(PY) -m training.evaluation.label_curve --config training/recipes/few.toml --charts $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
+	$(PY) -m training label-curve --charts $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 cross-validate: $(TRAINING) ## read each picture with a model that has not seen it; FINETUNE= as above; resumes
-	$(PY) -m training.evaluation.cross_validate --config training/recipes/few.toml --out $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
+	$(PY) -m training cross-validate --out $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 calibrate: $(TRAINING) ## fit the exported model's confidences anew, as the export does
-	$(PY) -m training.export.calibrate --model $(MODEL)
+	$(PY) -m training calibrate --model $(MODEL)
 
 card: $(TRAINING) ## write the model card from the evaluations
-	$(PY) -m training.reports.model_card --model $(MODEL) --out $(dir $(MODEL))README.md
+	$(PY) -m training card --model $(MODEL) --out $(dir $(MODEL))README.md
 
 bench-decoding: $(TRAINING) ## what decoding costs beside the model
 	$(PY) -m benchmarks.decoding --model $(MODEL)

@@ -1,4 +1,11 @@
-"""What can be wrong with what the user gave to training; the text is fit for a user."""
+"""Errors of training; their texts are written for the user.
+
+TrainingError
+├── DataError
+├── ConfigError
+├── RunError
+└── ExportError
+"""
 
 import sys
 from collections.abc import Iterator
@@ -22,7 +29,7 @@ class RunError(TrainingError):
 
 
 class ExportError(TrainingError):
-    """The exported graph did not pass a check; the old model was left in place."""
+    """The exported model did not pass a check; the old model was left in place."""
 
 
 @contextmanager

@@ -34,18 +34,28 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(data: Path) -> TrainConfig:
     """A short training on the small data set: one clean epoch, then two of rising strength."""
     return TrainConfig(
-        name="small", data=str(data), epochs=3, schedule="cosine",
-        strength=1.0, clean_until=0.0, ramp_epochs=2, generated=8, backgrounds=4,
+        name="small", data=str(data), width=WIDTH, height=HEIGHT, epochs=3, schedule="cosine",
+        strength=1.0, clean_until=0.0, ramp_epochs=2, generated=8, backgrounds=4, average=0.9,
     )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
 def run(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of the real training."""
+    """A finished run of the real training. Tests share it: each further one costs CPU seconds."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    from training.fit.train import train
+    from training.fit.loop import train
 
     return train(config, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def exported(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX file of the small run."""
+    from training.export.onnx_export import export
+
+    path = tmp_path_factory.mktemp("models") / "captcha.onnx"
+    export(run, Dataset(data), path)
+    return path
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The fixed distortions under which a model is evaluated, each by a stated amount.
 
 The amounts are such that a person can still read. None of them is drawn from what training uses:
-`training.augmentation.augmentation` has ranges and chances of its own.
+`training.augmentation.policy` has ranges and chances of its own.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.ocr.preprocessing import FloatArray
-from training.augmentation.augmentation import Augmentation
+from training.augmentation.policy import Augmentation
 from training.data.dataset import Dataset, Sample
 
 Places = slice | NDArray[np.int64]

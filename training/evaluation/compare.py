@@ -4,7 +4,6 @@ The models take turns picture by picture while their time is measured, so that a
 busy with something else slows all of them alike; their ratio is what to go by.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Sequence
@@ -22,8 +21,9 @@ from training.data.dataset import Dataset, Sample
 from training.data.split import SPLITS
 from training.evaluation.robustness import figures_of, read_condition, summarize
 from training.evaluation.target import samples_of
-from training.exceptions import RunError, reported
+from training.exceptions import RunError
 from training.fit.runs import Run
+from training.settings import Parser
 
 _TIMED_PICTURES = 20
 
@@ -134,26 +134,18 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation.compare", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("compare", __doc__)
     parser.add_argument("models", nargs="+", type=Path, help="exported models")
     parser.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: %(default)s")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test")
     parser.add_argument("--rounds", type=int, default=20, help="default: %(default)s")
-    arguments = parser.parse_args()
-    with reported():
-        dataset = Dataset(arguments.data)
-        contestants = [
-            contestant_of(path, dataset, arguments.runs, arguments.split)
-            for path in arguments.models
-        ]
-        rows = measure(contestants, dataset, arguments.rounds)
+    arguments = parser.parse_args(argv)
+    dataset = Dataset(arguments.data)
+    contestants = [
+        contestant_of(path, dataset, arguments.runs, arguments.split) for path in arguments.models
+    ]
+    rows = measure(contestants, dataset, arguments.rounds)
     print(table(rows))
-    print(f"\nsplit {arguments.split}, {len(CONDITIONS)} conditions of training/conditions.py")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"\nsplit {arguments.split}, {len(CONDITIONS)} conditions")

@@ -6,7 +6,6 @@ A command that was interrupted goes on where it was when called again. The table
 lets `make inspect` look for wrong labels.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +18,10 @@ from training.evaluation.evaluate import Result, write_results
 from training.evaluation.metrics import character_error_rate, exact_matches, wilson_interval
 from training.evaluation.sweep import read_held_out, trained
 from training.evaluation.sweep_tables import CROSS_VALIDATION, fold_table, write_summary
-from training.exceptions import reported
-from training.export.provenance import commands_of_start
 from training.fit.config import TrainConfig, add_config_options, config_of
-from training.fit.warm_start import with_start_found
+from training.fit.runs import with_start_found
+from training.reports.provenance import commands_of_start
+from training.settings import Parser
 
 
 def read_folds(
@@ -66,22 +65,19 @@ def errors_in(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if result.sample.label != result.reading.text]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation.cross_validate", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("cross-validate", __doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/cross-validation"))
     parser.add_argument("--out", type=Path, default=Path("models"), help="default: %(default)s")
-    add_config_options(parser)
-    arguments = parser.parse_args()
-    with reported():
-        config = with_start_found(config_of(arguments), arguments.runs.parent)
-        folds = list(read_folds(config, arguments.runs))
-        results = [result for fold in folds for result in fold]
-        write_results(arguments.runs, "all", results)
-        sheet = arguments.runs / "errors.png"
-        misread = [(one.sample, one.reading.text) for one in errors_in(results)]
-        draw_misread(Dataset(Path(config.data)), misread).save(sheet)
+    add_config_options(parser, "few", ("init_from", "data"))
+    arguments = parser.parse_args(argv)
+    config = with_start_found(config_of(arguments), arguments.runs.parent)
+    folds = list(read_folds(config, arguments.runs))
+    results = [result for fold in folds for result in fold]
+    write_results(arguments.runs, "all", results)
+    sheet = arguments.runs / "errors.png"
+    misread = [(one.sample, one.reading.text) for one in errors_in(results)]
+    draw_misread(Dataset(Path(config.data)), misread).save(sheet)
     summary = {
         "started_from": config.init_from,
         "start_trained_by": commands_of_start(config, arguments.runs.parent),
@@ -90,7 +86,3 @@ def main() -> None:
     print(fold_table(summary))
     print(f"written to {written}; the misread ones are in {sheet}")
     print(f"wrong labels: make inspect READINGS={arguments.runs}/all.csv")
-
-
-if __name__ == "__main__":
-    main()

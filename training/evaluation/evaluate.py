@@ -1,6 +1,5 @@
 """`make evaluate`: reads a split through the exported ONNX model, as the service would."""
 
-import argparse
 import csv
 import json
 import time
@@ -28,7 +27,7 @@ from training.evaluation.metrics import (
     wilson_interval,
 )
 from training.evaluation.target import add_target_options, open_target
-from training.exceptions import reported
+from training.settings import Parser
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,25 +137,18 @@ def write_results(folder: Path, split: str, results: Sequence[Result]) -> None:
             )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation.evaluate", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("evaluate", __doc__)
     add_target_options(parser)
-    arguments = parser.parse_args()
-    with reported():
-        target = open_target(arguments)
-        started = time.monotonic()
-        results = read_samples_with(target.recognizer, target.dataset, target.samples)
-        seconds = time.monotonic() - started
-        write_results(target.folder, target.split, results)
+    arguments = parser.parse_args(argv)
+    target = open_target(arguments)
+    started = time.monotonic()
+    results = read_samples_with(target.recognizer, target.dataset, target.samples)
+    seconds = time.monotonic() - started
+    write_results(target.folder, target.split, results)
     version = target.recognizer.metadata.version
     judged = judge(results)
     draw_diagram(judged, target.folder / f"reliability-{target.split}.png")
     print(report(results, f"{arguments.model}, version {version}, split {target.split}"))
     print(report_of(judged))
     print(f"{seconds:.1f} s; written to {target.folder}")
-
-
-if __name__ == "__main__":
-    main()

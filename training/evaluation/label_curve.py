@@ -4,7 +4,6 @@ Every number of labels is trained with several seeds, which choose the pictures 
 that was interrupted goes on where it was when called again.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +14,10 @@ from training.data.split import split_by_content
 from training.evaluation.metrics import exact_matches, wilson_interval
 from training.evaluation.sweep import read_held_out, trained
 from training.evaluation.sweep_tables import LABEL_CURVE, label_table, write_summary
-from training.exceptions import reported
 from training.fit.config import TrainConfig, add_config_options, config_of
 from training.fit.datamodule import labelled_samples
-from training.fit.warm_start import with_start_found
+from training.fit.runs import with_start_found
+from training.settings import Parser
 
 LABELS = (25, 50, 100, 200, 400, 832)
 SEEDS = 3
@@ -87,20 +86,17 @@ def draw_curve(rows: Sequence[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation.label_curve", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("label-curve", __doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/label-curve"))
     parser.add_argument("--charts", type=Path, default=Path("models"), help="default: %(default)s")
     parser.add_argument("--counts", type=int, nargs="+", default=LABELS, help="of labels")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="default: %(default)s")
-    add_config_options(parser)
-    arguments = parser.parse_args()
-    with reported():
-        config = with_start_found(config_of(arguments), arguments.runs.parent)
-        rows = measure(config, arguments.counts, arguments.seeds, arguments.runs)
-        test = _test_digest(config, arguments.counts[0], arguments.runs)
+    add_config_options(parser, "few", ("labels", "seed", "init_from", "data"))
+    arguments = parser.parse_args(argv)
+    config = with_start_found(config_of(arguments), arguments.runs.parent)
+    rows = measure(config, arguments.counts, arguments.seeds, arguments.runs)
+    test = _test_digest(config, arguments.counts[0], arguments.runs)
     summary = {"started_from": config.init_from, "test_digest": test, "rows": rows}
     written = write_summary(arguments.charts / LABEL_CURVE, summary)
     chart = written.with_suffix(".png")
@@ -112,7 +108,3 @@ def main() -> None:
 def _test_digest(config: TrainConfig, labels: int, runs: Path) -> str:
     """The digest of the pictures that were read."""
     return digest_of(trained(settings_at(config, labels, 1), runs).split("test"))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,10 +4,9 @@ The threshold is the confidence that 98 % of the clean pictures of a split reach
 without text is flagged where the answer is empty or less sure than that.
 """
 
-import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from service.ocr.recognizer import Recognizer
 from training.evaluation.evaluate import read_samples_with
 from training.evaluation.metrics import wilson_interval
 from training.evaluation.target import add_target_options, open_target
-from training.exceptions import reported
+from training.settings import Parser
 from training.synthetic.generate import draw
 from training.synthetic.glyphs import font
 from training.synthetic.negatives import KINDS
@@ -121,15 +120,12 @@ def evaluate_rejection(recognizer: Recognizer, clean_confidences: list[float]) -
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation.rejection", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("rejection", __doc__)
     add_target_options(parser)
-    arguments = parser.parse_args()
-    with reported():
-        target = open_target(arguments)
-        results = read_samples_with(target.recognizer, target.dataset, target.samples)
+    arguments = parser.parse_args(argv)
+    target = open_target(arguments)
+    results = read_samples_with(target.recognizer, target.dataset, target.samples)
     summary = evaluate_rejection(target.recognizer, [r.reading.confidence for r in results])
     (target.folder / f"rejection-{target.split}.json").write_text(json.dumps(summary, indent=2))
     for kind, (found, count) in summary["kinds"].items():
@@ -138,7 +134,3 @@ def main() -> None:
         f"{summary['flagged']}/{summary['pictures']} = {summary['flagged_share']:.4f} flagged at "
         f"confidence {summary['threshold']:.4f}, which {ACCEPTED_SHARE:.0%} of the clean reach"
     )
-
-
-if __name__ == "__main__":
-    main()

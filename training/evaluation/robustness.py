@@ -4,7 +4,6 @@ Every picture is decoded, distorted by a stated amount, encoded as PNG and read 
 exported model as an upload would be, under the conditions of `training.augmentation.conditions`.
 """
 
-import argparse
 import io
 import json
 import zlib
@@ -27,7 +26,7 @@ from training.evaluation.calibration_metrics import figures_of as reliability_of
 from training.evaluation.evaluate import Result, judge
 from training.evaluation.metrics import character_error_rate, exact_matches, wilson_interval
 from training.evaluation.target import add_target_options, open_target
-from training.exceptions import reported
+from training.settings import Parser
 
 
 def distorted(picture: bytes, condition: Condition) -> bytes:
@@ -120,17 +119,14 @@ def draw_chart(summary: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation.robustness", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("robustness", __doc__)
     add_target_options(parser)
     parser.add_argument("--charts", type=Path, help="a folder to draw the charts in as well")
-    arguments = parser.parse_args()
-    with reported():
-        target = open_target(arguments)
-        read = partial(read_condition, target.recognizer, target.dataset, target.samples)
-        results = [read(condition) for condition in track(CONDITIONS, description="conditions")]
+    arguments = parser.parse_args(argv)
+    target = open_target(arguments)
+    read = partial(read_condition, target.recognizer, target.dataset, target.samples)
+    results = [read(condition) for condition in track(CONDITIONS, description="conditions")]
     rows = [figures_of(*both) for both in zip(CONDITIONS, results, strict=True)]
     judged = judge([result for of_condition in results for result in of_condition])
     confidence = {kind: reliability_of(values) for kind, values in judged.items()}
@@ -142,7 +138,3 @@ def main() -> None:
     print(table(summary))
     print(report_of(judged))
     print(f"written to {target.folder}")
-
-
-if __name__ == "__main__":
-    main()

@@ -3,8 +3,6 @@
 from contextlib import suppress
 from pathlib import Path
 
-import keras
-
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.decoding.decoder import Decoder
 from training.data.dataset import Dataset, digest_of
@@ -12,8 +10,7 @@ from training.evaluation.evaluate import Result
 from training.exceptions import ConfigError, RunError
 from training.fit.config import TrainConfig
 from training.fit.runs import Run
-from training.fit.train import train
-from training.models.registry import build_model
+from training.tensorflow_import import import_tensorflow
 
 
 def trained(config: TrainConfig, runs: Path) -> Run:
@@ -21,6 +18,11 @@ def trained(config: TrainConfig, runs: Path) -> Run:
 
     So a series that was interrupted goes on where it was when its command is called again.
     """
+    import_tensorflow()
+    import keras
+
+    from training.fit.loop import train
+
     digest = digest_of(Dataset(Path(config.data)).samples)
     for folder in sorted(runs.glob("*/")):
         run = Run(folder)
@@ -34,13 +36,16 @@ def trained(config: TrainConfig, runs: Path) -> Run:
 
 def read_held_out(run: Run, dataset: Dataset) -> list[Result]:
     """The samples of a run's own test split, as its kept weights read them, not calibrated."""
+    import_tensorflow()
+    from training.models.registry import build_model
+
     facts = run.facts
     codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
-    model = build_model(run.config.architecture, facts.width, facts.height, codec.classes)
+    model = build_model(
+        run.config.architecture, *facts.size, codec.classes, channels=run.config.channels
+    )
     model.load_weights(run.best_weights)
     samples = run.split("test")
-    probabilities = model.predict(
-        dataset.tensors(samples, facts.width, facts.height), batch_size=64, verbose=0
-    )
+    probabilities = model.predict(dataset.tensors(samples, *facts.size), batch_size=64, verbose=0)
     readings = map(Decoder(codec).decode, probabilities)
     return [Result(*both) for both in zip(samples, readings, strict=True)]

@@ -4,7 +4,6 @@ On the validation split under the distortions of training, never on test. The ex
 same; this command does it again for a model that is there, and shows the effect.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,12 +13,12 @@ from numpy.typing import NDArray
 from service.ocr.decoding.calibration import Calibration, Logistic
 from service.ocr.decoding.decoder import Decoder, Reading
 from service.ocr.recognizer import Recognizer
-from training.augmentation.augmentation import Augmentation
+from training.augmentation.policy import Augmentation
 from training.data.dataset import Dataset, Sample
 from training.evaluation.calibration_metrics import Judged, judge_characters, judge_texts, report_of
 from training.evaluation.target import add_target_options, open_target
-from training.exceptions import reported
 from training.export.onnx_file import write_metadata
+from training.settings import Parser
 
 TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
 
@@ -117,27 +116,20 @@ def _surprise(judged: Judged, logistic: Logistic) -> float:
     return float(-np.log(np.where(judged.right, expected, 1 - expected)).mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export.calibrate", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("calibrate", __doc__)
     add_target_options(parser, split=None)
-    arguments = parser.parse_args()
-    with reported():
-        target = open_target(arguments, "validation")
-        recognizer, augmentation = target.recognizer, Augmentation()
-        measured = distorted_probabilities(recognizer, target.dataset, target.samples, augmentation)
-        calibration = fit_calibration(recognizer, *measured)
-        labels, probabilities = distorted_probabilities(
-            recognizer, target.dataset, target.samples, augmentation, seed=_SEED + 1
-        )
-        for name, tried in {"as trained": Calibration(), "calibrated": calibration}.items():
-            readings = _read(recognizer, tried, probabilities)
-            texts, characters = judge_texts(labels, readings), judge_characters(labels, readings)
-            print(f"{name}:\n{report_of({'texts': texts, 'characters': characters})}")
-        write_metadata(arguments.model, replace(recognizer.metadata, calibration=calibration))
+    arguments = parser.parse_args(argv)
+    target = open_target(arguments, "validation")
+    recognizer, augmentation = target.recognizer, Augmentation()
+    measured = distorted_probabilities(recognizer, target.dataset, target.samples, augmentation)
+    calibration = fit_calibration(recognizer, *measured)
+    labels, probabilities = distorted_probabilities(
+        recognizer, target.dataset, target.samples, augmentation, seed=_SEED + 1
+    )
+    for name, tried in {"as trained": Calibration(), "calibrated": calibration}.items():
+        readings = _read(recognizer, tried, probabilities)
+        texts, characters = judge_texts(labels, readings), judge_characters(labels, readings)
+        print(f"{name}:\n{report_of({'texts': texts, 'characters': characters})}")
+    write_metadata(arguments.model, replace(recognizer.metadata, calibration=calibration))
     print(f"{calibration}, written to {arguments.model}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,19 +1,18 @@
-"""The settings of one training run: a TOML file, every key of which is also an option."""
+"""The settings of one training: a TOML file, every key of which is also an option."""
 
 import argparse
 import dataclasses
-import difflib
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from training.augmentation.augmentation import Augmentation
+from training.augmentation.policy import Augmentation
 from training.data.split import FOLDS
 from training.exceptions import ConfigError
-from training.settings import setting
+from training.settings import Parser, nearest, setting
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -25,13 +24,21 @@ class TrainConfig:
     name: str = setting("captcha", "the model's name, and the end of the run folder's")
     data: str = setting("data", "the data set that `make data` wrote")
     seed: int = setting(42, "of weights, order, dropout, distortions and generated pictures")
-    architecture: str = setting("crnn", "which model is trained", ("crnn", "residual-crnn"))
-    width: int = setting(0, "picture width in pixels; 0: the most frequent in the data")
-    height: int = setting(0, "picture height, likewise")
+    architecture: str = setting(
+        "crnn", "which model is trained", ("crnn", "residual-crnn", "residual-crnn-wide")
+    )
+    width: int = setting(
+        0, "width in pixels to which pictures are stretched; 0: 200, or more where labels need it"
+    )
+    height: int = setting(0, "height likewise; 0: 50")
+    channels: int = setting(1, "1 for gray, 3 for colour")
     init_from: str = setting(
         "", "a run or exported model to begin with the weights of; layers that differ start anew"
     )
     epochs: int = setting(100, "at most this many passes over the training pictures")
+    minutes: float = setting(
+        0.0, "time for the whole training, export included; epochs are left out to keep it; 0: any"
+    )
     batch_size: int = setting(16, "pictures per step")
     steps_per_epoch: int = setting(0, "steps of an epoch; 0: as many as show every picture once")
     memory: float = setting(
@@ -71,12 +78,6 @@ class TrainConfig:
     ramp_epochs: int = setting(15, "epochs in which the strength then rises from 0")
     generated: int = setting(0, "generated pictures that join the distorted ones")
     backgrounds: int = setting(0, "pictures without text that join them, new ones every epoch")
-    precision: str = setting(
-        "auto", "of the layers; auto: mixed on a GPU", ("auto", "float32", "mixed")
-    )
-    xla: str = setting(
-        "auto", "compile the step by XLA; auto: as Keras decides, on a GPU", ("auto", "on", "off")
-    )
     export: bool = setting(True, "export the run to ONNX, into its folder, when it is finished")
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -94,6 +95,8 @@ class TrainConfig:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
         if not 1 <= self.fold <= FOLDS:
             raise ConfigError(f"fold is {self.fold}; it must be 1 to {FOLDS}.")
+        if self.channels not in (1, 3):
+            raise ConfigError(f"channels is {self.channels}; it must be 1 or 3.")
         for name, item in _settings():
             choices = item.metadata["choices"]
             if choices and getattr(self, name) not in choices:
@@ -132,6 +135,7 @@ _AT_LEAST = {
     "shown": 0,
     "steps_per_epoch": 0,
     "memory": 0,
+    "minutes": 0,
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,
@@ -139,6 +143,9 @@ _AT_LEAST = {
     "warmup_steps": 0,
     "ramp_epochs": 1,
 }
+
+_RETIRED = {"precision", "xla"}
+"""Settings of runs of earlier versions that change nothing any more."""
 
 _TYPE_NAMES: dict[Any, str] = {
     str: "text",
@@ -163,34 +170,56 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
     Raises:
         ConfigError: the file cannot be read, or a key is unknown or of another type.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            loaded = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
-        table = loaded.pop("augmentation", {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{path}: augmentation is {table!r}; it must be a table.")
-        if isinstance(cosine := loaded.get("cosine"), bool):
-            # Runs from before there were other schedules.
-            del loaded["cosine"]
-            loaded.setdefault("schedule", "cosine" if cosine else "constant")
-        values = loaded | {f"augmentation.{key}": value for key, value in table.items()}
-        values = {key: _checked(path, key, value) for key, value in values.items()}
-    values |= overrides
+    return config_from((read_settings(path) if path else {}) | dict(overrides))
+
+
+def config_from(values: Mapping[str, Any]) -> TrainConfig:
+    """The settings with these values by dotted name; others have their defaults."""
     prefix = "augmentation."
     inner = {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
     outer = {key: v for key, v in values.items() if not key.startswith(prefix)}
     return TrainConfig(**outer, augmentation=Augmentation(**inner))
 
 
+def read_settings(path: Path) -> dict[str, Any]:
+    """The values in a TOML file by dotted name.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown or of another type.
+    """
+    try:
+        loaded = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    table = loaded.pop("augmentation", {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: augmentation is {table!r}; it must be a table.")
+    for key in _RETIRED & loaded.keys():
+        del loaded[key]
+    if isinstance(cosine := loaded.get("cosine"), bool):
+        # Runs from before there were other schedules.
+        del loaded["cosine"]
+        loaded.setdefault("schedule", "cosine" if cosine else "constant")
+    values = loaded | {f"augmentation.{key}": value for key, value in table.items()}
+    return {key: _checked(path, key, value) for key, value in values.items()}
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe in `RECIPES`, by its name.
+
+    Raises:
+        ConfigError: there is none; the nearest names are given.
+    """
+    known = {path.stem: path for path in RECIPES.glob("*.toml")}
+    if name not in known:
+        raise ConfigError(f"there is no recipe {name}; {nearest(name, known)}")
+    return known[name]
+
+
 def _checked(path: Path, key: str, value: Any) -> Any:
     types = {name: item.type for name, item in _settings()}
     if key not in types:
-        near = difflib.get_close_matches(key, types, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(types)}."
-        raise ConfigError(f"{path}: unknown setting {key}; {hint}")
+        raise ConfigError(f"{path}: unknown setting {key}; {nearest(key, types)}")
     if types[key] is float and type(value) is int:
         return float(value)
     if type(value) is not types[key]:
@@ -198,13 +227,16 @@ def _checked(path: Path, key: str, value: Any) -> Any:
     return value
 
 
-def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Gives the parser `--config` and one option per setting, absent unless passed."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        help="a TOML file of the settings below; a default is that of a setting it leaves out",
-    )
+def add_config_options(parser: Parser, recipe: str, shown: Collection[str] = ()) -> None:
+    """Gives the parser `--recipe`, `--config`, and one option per setting.
+
+    Args:
+        recipe: the default recipe.
+        shown: the settings that `--help` describes; `--settings` lists all.
+    """
+    parser.add_argument("--recipe", default=recipe, help="default: %(default)s")
+    parser.add_argument("--config", type=Path, help="a TOML file of settings instead of a recipe")
+    parser.add_argument("--settings", action=_ListSettings, nargs=0, help="list all settings")
     for name, item in _settings():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
@@ -212,8 +244,21 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
             type=_truth if item.type is bool else item.type,
             default=argparse.SUPPRESS,
             choices=item.metadata["choices"] or None,
-            help=f"{item.metadata['help']} (default: {item.default})",
+            help=item.metadata["help"] if name in shown else argparse.SUPPRESS,
         )
+
+
+class _ListSettings(argparse.Action):
+    """Prints every setting with its default and meaning, and exits."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        for name, item in _settings():
+            choices = item.metadata["choices"]
+            among = f" ({', '.join(choices)})" if choices else ""
+            print(
+                f"--{name.replace('_', '-'):29} {item.default!s:9} {item.metadata['help']}{among}"
+            )
+        parser.exit()
 
 
 def _truth(text: str) -> bool:
@@ -222,8 +267,17 @@ def _truth(text: str) -> bool:
     return text == "true"
 
 
-def config_of(arguments: argparse.Namespace) -> TrainConfig:
-    """The settings that a command line asks for."""
+def overrides_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings that a command line names, by dotted name."""
     names = {name for name, _ in _settings()}
-    overrides = {key: value for key, value in vars(arguments).items() if key in names}
-    return load_config(arguments.config, overrides)
+    return {key: value for key, value in vars(arguments).items() if key in names}
+
+
+def config_of(arguments: argparse.Namespace) -> TrainConfig:
+    """The settings that a command line asks for.
+
+    Raises:
+        ConfigError: they cannot be.
+    """
+    path = arguments.config or recipe_path(arguments.recipe)
+    return load_config(path, overrides_of(arguments))

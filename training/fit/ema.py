@@ -18,9 +18,7 @@ def averaged(model: keras.Model) -> Iterator[None]:
     Validate and keep them inside; training goes on with the weights of the last step.
     """
     variables = model.trainable_variables
-    # In mixed precision, Keras wraps the optimizer.
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if not optimizer.use_ema or not int(optimizer.iterations):
+    if not model.optimizer.use_ema or not int(model.optimizer.iterations):
         yield
         return
     last = [variable.numpy() for variable in variables]

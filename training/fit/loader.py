@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.preprocessing import FloatArray
-from training.augmentation.augmentation import Augmentation
+from training.augmentation.policy import Augmentation
 from training.data.dataset import PADDING, Dataset, Sample, encode_labels, time_steps_of
 from training.data.lazy_images import (
     DistortedPictures,
@@ -157,6 +157,14 @@ class Feed:
         self.batch_size = batch_size
         self.seed = seed
         self.steps = steps
+
+    def pictures(self, strength: float | None) -> int:
+        """How many pictures an epoch of that strength has."""
+        if strength is None:
+            size = len(self.clean.texts)
+        else:
+            size = len(self.rough.texts) + self.backgrounds
+        return min(size, self.steps * self.batch_size) if self.steps else size
 
     def batches(self, epoch: int, strength: float | None) -> Iterator[Batch]:
         """The batches of one epoch, in an order of its own.

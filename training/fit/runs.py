@@ -1,4 +1,4 @@
-"""A run: one folder that holds all that a training produced, and enough to go on with it.
+"""A run: the folder that holds what a training produced, and what resumes it.
 
 runs/<time>-<name>/
     config.toml           the settings
@@ -22,12 +22,12 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from training.data.dataset import Sample, read_samples, write_samples
-from training.exceptions import ConfigError, RunError
+from training.exceptions import ConfigError, RunError, TrainingError
 from training.fit.config import TrainConfig, load_config
 
 
@@ -40,6 +40,16 @@ class RunFacts:
     height: int
     data_digest: str
     versions: Mapping[str, str]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures, in pixels."""
+        return self.width, self.height
+
+    @property
+    def classes(self) -> int:
+        """The symbols and the blank."""
+        return len(self.alphabet) + 1
 
 
 class Run:
@@ -94,18 +104,26 @@ class Run:
             RunError: there is none.
         """
         if name is None:
-            finished = [cls(path) for path in sorted(runs.glob("*/")) if cls(path).finished]
+            found = [cls(path) for path in sorted(runs.glob("*/"))]
+            finished = [run for run in found if run.finished]
             if not finished:
-                raise RunError(f"{runs} holds no finished run; `make train` makes one.")
+                raise RunError(
+                    "; ".join(run.state for run in found)
+                    or f"{runs} holds no run; `make train` makes one."
+                )
             return finished[-1]
         for folder in (Path(name), runs / name):
             if (folder / "run.json").exists():
-                return cls(folder)
+                run = cls(folder)
+                if not run.finished:
+                    raise RunError(run.state)
+                return run
         called = [cls(path) for path in sorted(runs.glob(f"*-{glob.escape(name)}/"))]
         finished = [run for run in called if run.finished and run.config.name == name]
         if finished:
             return finished[-1]
-        raise RunError(f"there is no run {name}, nor in {runs}.")
+        unfinished = [run.state for run in called if not run.finished]
+        raise RunError("; ".join(unfinished) or f"there is no run {name} in {runs}.")
 
     @property
     def name(self) -> str:
@@ -138,9 +156,31 @@ class Run:
         return self.folder / "model.onnx"
 
     @property
+    def is_exported(self) -> bool:
+        """Whether the run's own exported model is there, and not older than its weights."""
+        try:
+            return self.exported.stat().st_mtime >= self.best_weights.stat().st_mtime
+        except FileNotFoundError:
+            return False
+
+    @property
     def finished(self) -> bool:
         """Whether training came to its end."""
         return self.best_weights.exists() and not self._progress_path.exists()
+
+    @property
+    def state(self) -> str:
+        """In words: finished, or after how many epochs it was left."""
+        if self.finished:
+            return f"{self.folder} is finished"
+        try:
+            done = (self.load_progress() or {}).get("epoch", 0)
+            return (
+                f"{self.folder} is not finished: {done} of {self.config.epochs} epochs; "
+                "the command that began it resumes it"
+            )
+        except (TrainingError, ValueError):
+            return f"{self.folder} is no run"
 
     @property
     def _progress_path(self) -> Path:
@@ -187,11 +227,25 @@ class Run:
             return None
 
     def finish(self) -> None:
-        """Drops what only resuming needs."""
-        self._progress_path.unlink()  # first: what follows is missed by nobody who is not resumed
+        """Removes what only resuming needs."""
+        # First: without it the run counts as finished, whatever is removed after it.
+        self._progress_path.unlink()
         for weights in self.folder.glob("epoch-*.weights.h5"):
             weights.unlink()
         self.unlock()
+
+
+def with_start_found(config: TrainConfig, runs: Path) -> TrainConfig:
+    """The settings with the folder of the run that `init_from` names.
+
+    The newest run of a name may be another by the time that this one is resumed.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not config.init_from or config.init_from.endswith(".onnx"):
+        return config
+    return replace(config, init_from=str(Run.find(runs, config.init_from).folder))
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

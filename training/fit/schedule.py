@@ -1,4 +1,4 @@
-"""The learning rate of every step, as a function of the settings and of what happened so far.
+"""The number of epochs and the learning rate, as functions of the settings and the history.
 
 Nothing but the history is needed, so that a resumed run goes on with the rate that it would have
 had.
@@ -12,12 +12,36 @@ from training.fit.config import TrainConfig
 _LOWEST = 0.01
 """Share of the first rate at which a half cosine ends."""
 
+_EXPORT_SECONDS = 90.0
+"""Of `minutes`, what charts, export and calibration need."""
 
-def learning_rate(config: TrainConfig, progress: Progress) -> float:
-    """The rate of the next epoch, by the schedule that the settings name."""
+
+def planned_epochs(config: TrainConfig, progress: Progress, prepared: float) -> int:
+    """How many epochs there are going to be: those of the settings, or what the time allows.
+
+    At least one, and never fewer than are done.
+
+    Args:
+        prepared: seconds that passed before the first epoch.
+    """
+    if not config.minutes or not progress.history:
+        return config.epochs
+    times = [row["seconds"] for row in progress.history]
+    left = 60 * config.minutes - _EXPORT_SECONDS - prepared - sum(times)
+    # The first epoch builds the graph, which takes longer.
+    each = min(times[0], sum(times[1:]) / len(times[1:])) if times[1:] else times[0]
+    return min(config.epochs, progress.epoch + max(0, int(left / each)))
+
+
+def learning_rate(config: TrainConfig, progress: Progress, epochs: int | None = None) -> float:
+    """The rate of the next epoch, by the schedule that the settings name.
+
+    Args:
+        epochs: how many are planned; those of the settings if not given.
+    """
     match config.schedule:
         case "cosine":
-            share = _half_cosine(config, progress)
+            share = _half_cosine(progress, epochs or config.epochs)
         case "plateau":
             share = config.plateau_factor ** _plateaus(config, progress)
         case _:
@@ -30,12 +54,12 @@ def warm_up(rate: float, step: int, warmup_steps: int) -> float:
     return rate * min(1.0, (step + 1) / (warmup_steps + 1))
 
 
-def _half_cosine(config: TrainConfig, progress: Progress) -> float:
+def _half_cosine(progress: Progress, epochs: int) -> float:
     """1 while pictures are clean, then a half cosine down to `_LOWEST` (SGDR, without restarts)."""
     if progress.clean_epochs is None:
         return 1.0
-    done = (progress.epoch - progress.clean_epochs) / (config.epochs - progress.clean_epochs)
-    return _LOWEST + (1 - _LOWEST) * (1 + math.cos(math.pi * done)) / 2
+    done = (progress.epoch - progress.clean_epochs) / max(1, epochs - progress.clean_epochs)
+    return _LOWEST + (1 - _LOWEST) * (1 + math.cos(math.pi * min(1.0, done))) / 2
 
 
 def _plateaus(config: TrainConfig, progress: Progress) -> int:

@@ -5,7 +5,7 @@ that both alphabets have keep theirs, and the blank; other symbols start anew.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -15,24 +15,10 @@ from service.ocr.exceptions import OcrError
 from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
 from training.exceptions import RunError
-from training.fit.config import TrainConfig
 from training.fit.onnx_weights import Arrays, normalised, weights_in
 from training.fit.runs import Run
 from training.models.crnn import OUTPUT_LAYER
 from training.models.registry import ARCHITECTURES, build_model
-
-
-def with_start_found(config: TrainConfig, runs: Path) -> TrainConfig:
-    """The settings with the folder of the run that `init_from` names.
-
-    The newest run of a name may be another by the time that this one is resumed or looked at.
-
-    Raises:
-        RunError: there is none.
-    """
-    if not config.init_from or config.init_from.endswith(".onnx"):
-        return config
-    return replace(config, init_from=str(Run.find(runs, config.init_from).folder))
 
 
 def exported_model(path: Path) -> tuple[keras.Model, ModelMetadata]:

@@ -14,21 +14,27 @@ OUTPUT_LAYER = "dense2"
 
 
 def build_crnn(
-    width: int, height: int, classes: int, dropout: float = 0.0, lstm_dropout: float = 0.0
+    width: int,
+    height: int,
+    classes: int,
+    dropout: float = 0.0,
+    lstm_dropout: float = 0.0,
+    channels: int = 1,
 ) -> keras.Model:
-    """Builds the CRNN; 432,596 parameters for 200×50 pictures and 20 classes.
+    """Builds the CRNN; 432,596 parameters for 200×50 gray pictures and 20 classes.
 
     Args:
         width, height: the picture size in pixels, at least 4 each.
         classes: the symbols of the alphabet and the blank.
         dropout: the share of features dropped after `dense1` in training.
-        lstm_dropout: likewise of the LSTMs' inputs.
+        lstm_dropout: the share of the LSTMs' inputs dropped in training.
+        channels: 1 for gray pictures, 3 for RGB.
 
     Returns:
-        A model from `image`, float32 `(n, width, height, 1)`, to `dense2`, float32
+        A model from `image`, float32 `(n, width, height, channels)`, to `dense2`, float32
         `(n, width // 4, classes)`, the rows of which sum to 1.
     """
-    image = keras.Input((width, height, 1), name="image")
+    image = keras.Input((width, height, channels), name="image")
     x = _convolution(32, "Conv1")(image)
     x = layers.MaxPooling2D((2, 2), name="pool1")(x)
     x = _convolution(64, "Conv2")(x)
@@ -39,9 +45,7 @@ def build_crnn(
     x = layers.Dropout(dropout, name="dropout")(x)
     x = _bidirectional_lstm(128, lstm_dropout, "bidirectional1")(x)
     x = _bidirectional_lstm(64, lstm_dropout, "bidirectional2")(x)
-    # In float32 whatever the precision of the other layers: the loss takes its logarithm.
-    softmax = layers.Dense(classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)
-    probabilities = softmax(x)
+    probabilities = layers.Dense(classes, activation="softmax", name=OUTPUT_LAYER)(x)
     return keras.Model(image, probabilities, name="crnn")
 
 

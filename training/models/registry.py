@@ -1,6 +1,7 @@
 """The architectures that a run can train, by the name that its settings give."""
 
 from collections.abc import Callable
+from functools import partial
 
 import keras
 
@@ -10,6 +11,9 @@ from training.models.residual_crnn import build_residual_crnn
 ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "crnn": build_crnn,
     "residual-crnn": build_residual_crnn,
+    "residual-crnn-wide": partial(
+        build_residual_crnn, filters=(16, 16, 48, 48, 96, 96), name="residual-crnn-wide"
+    ),
 }
 """All take the same arguments and give a time step for every four columns of the picture."""
 
@@ -21,6 +25,7 @@ def build_model(
     classes: int,
     dropout: float = 0.0,
     lstm_dropout: float = 0.0,
+    channels: int = 1,
 ) -> keras.Model:
     """Builds the model of that name; for the rest see `training.models.crnn.build_crnn`."""
-    return ARCHITECTURES[architecture](width, height, classes, dropout, lstm_dropout)
+    return ARCHITECTURES[architecture](width, height, classes, dropout, lstm_dropout, channels)

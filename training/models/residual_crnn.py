@@ -6,59 +6,65 @@ Zagoruyko and Komodakis 2016, "Wide Residual Networks". The width is halved twic
 `training.models.crnn`, so that a time step stands for as many columns; the height three times.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
 from training.data.dataset import time_steps_of
 from training.models.crnn import OUTPUT_LAYER
 
-_BLOCKS = (
-    (16, (2, 2)),
-    (16, (1, 1)),
-    (32, (2, 2)),
-    (32, (1, 1)),
-    (64, (1, 2)),
-    (64, (1, 1)),
-)
-"""Filters, and strides along the width and the height, of each block."""
+_STRIDES = ((2, 2), (1, 1), (2, 2), (1, 1), (1, 2), (1, 1))
+"""Along the width and the height, of each block."""
 
 _NEGATIVE_SLOPE = 0.1
 _LSTM_UNITS = 128
 
 
 def build_residual_crnn(
-    width: int, height: int, classes: int, dropout: float = 0.0, lstm_dropout: float = 0.0
+    width: int,
+    height: int,
+    classes: int,
+    dropout: float = 0.0,
+    lstm_dropout: float = 0.0,
+    channels: int = 1,
+    filters: Sequence[int] = (16, 16, 32, 32, 64, 64),
+    name: str = "residual-crnn",
 ) -> keras.Model:
     """Builds the residual CRNN; arguments and result are those of `build_crnn`.
 
     Args:
         dropout: the share of features dropped within every block in training.
+        filters: of the six blocks.
+        name: of the model.
     """
-    image = x = keras.Input((width, height, 1), name="image")
-    for number, (filters, strides) in enumerate(_BLOCKS, start=1):
-        x = _block(x, filters, strides, dropout, f"block{number}")
+    image = x = keras.Input((width, height, channels), name="image")
+    for number, (count, strides) in enumerate(zip(filters, _STRIDES, strict=True), start=1):
+        x = _block(x, count, strides, dropout, f"block{number}")
     # Strides round up where the other architecture's poolings round down.
     surplus = x.shape[1] - time_steps_of(width)
     x = layers.Cropping2D(((0, surplus), (0, 0)), name="crop")(x)
     x = layers.Reshape((time_steps_of(width), -1), name="reshape")(x)
     lstm = layers.LSTM(_LSTM_UNITS, return_sequences=True, dropout=lstm_dropout)
     x = layers.Bidirectional(lstm, name="bidirectional")(x)
-    # In float32 whatever the precision of the other layers: the loss takes its logarithm.
-    softmax = layers.Dense(classes, activation="softmax", dtype="float32", name=OUTPUT_LAYER)
-    probabilities = softmax(x)
-    return keras.Model(image, probabilities, name="residual-crnn")
+    probabilities = layers.Dense(classes, activation="softmax", name=OUTPUT_LAYER)(x)
+    return keras.Model(image, probabilities, name=name)
 
 
 def _block(
     x: keras.KerasTensor, filters: int, strides: tuple[int, int], dropout: float, name: str
 ) -> keras.KerasTensor:
-    """Two normalised convolutions, added to what came in."""
+    """Two normalised convolutions, added to the block's input."""
     shortcut = x
+    if strides != (1, 1):
+        # Picks every other pixel. A strided 1×1 convolution would do it too, but TensorFlow
+        # 2.21 with oneDNN then writes past its memory where the input has one channel.
+        shortcut = layers.MaxPooling2D(1, strides, name=f"{name}_subsample")(shortcut)
     if strides != (1, 1) or x.shape[-1] != filters:
-        shortcut = layers.Conv2D(filters, 1, strides, padding="same", name=f"{name}_shortcut")(x)
+        shortcut = layers.Conv2D(filters, 1, padding="same", name=f"{name}_shortcut")(shortcut)
     x = _convolution(x, filters, strides, f"{name}_1")
     x = layers.LeakyReLU(negative_slope=_NEGATIVE_SLOPE, name=f"{name}_rectified")(x)
-    # Within the block, so that the sums pass on what was dropped in none of them.
+    # Within the block, so that the sum passes on what was not dropped.
     x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     x = layers.Add(name=f"{name}_sum")([_convolution(x, filters, (1, 1), f"{name}_2"), shortcut])
     return layers.LeakyReLU(negative_slope=_NEGATIVE_SLOPE, name=name)(x)

@@ -1,8 +1,8 @@
 """`make card`: writes the model card from the model's metadata and its evaluations."""
 
-import argparse
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from training.evaluation.aims import aims_missed, training_time
 from training.evaluation.metrics import wilson_interval
 from training.evaluation.robustness import table
 from training.evaluation.sweep_tables import series_section
-from training.exceptions import RunError, reported
-from training.export.provenance import commands_of, fitted_to, settings_of
+from training.exceptions import RunError
 from training.fit.runs import Run
+from training.reports.provenance import commands_of, fitted_to, settings_of
+from training.settings import Parser
 
 _TEMPLATE = """# {name} {version}
 
@@ -37,8 +38,8 @@ Written by `make card`; every figure below is printed by the command beside it.
 {splits}
 Together: `{data_digest}`.
 
-Who is in which split is decided by the pictures' content alone (`training/split.py`). The model
-was fitted to {fitted}; no test picture was
+Who is in which split is decided by the pictures' content alone (`training/data/split.py`). The
+model was fitted to {fitted}; no test picture was
 seen in training.
 
 ## Recipe
@@ -103,7 +104,7 @@ def write_card(model: Path, runs: Path) -> str:
         ),
         fitted=fitted_to(run.config),
         commands=commands_of(run, runs),
-        besides=" and the augmentation of `training/augmentation.py`"
+        besides=" and the augmentation of `training/augmentation/policy.py`"
         if run.config.strength
         else "",
         settings=settings_of(run.config),
@@ -154,7 +155,7 @@ def _clean(summary: dict[str, Any]) -> str:
 def _robust(summary: dict[str, Any]) -> str:
     return (
         "`make evaluate-robustness`: every test picture under fixed distortions "
-        "(`training/conditions.py`).\n\n"
+        "(`training/augmentation/conditions.py`).\n\n"
         "![exact match per condition](robustness.png)\n\n"
         + table(summary)
         + "\n"
@@ -203,18 +204,11 @@ def _rejection(summary: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.reports.model_card", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("card", __doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, default=Path("models/README.md"))
-    arguments = parser.parse_args()
-    with reported():
-        arguments.out.write_text(write_card(arguments.model, arguments.runs), encoding="utf-8")
+    arguments = parser.parse_args(argv)
+    arguments.out.write_text(write_card(arguments.model, arguments.runs), encoding="utf-8")
     print(f"written to {arguments.out}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
 """`make preview`: a contact sheet of every distortion of training, weak, middling and full."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +8,13 @@ from PIL import Image
 
 from service.ocr.formats import SUFFIXES
 from service.ocr.preprocessing import FloatArray, decode_gray
-from training.augmentation.augmentation import Augmentation
 from training.augmentation.operations import OPERATIONS
+from training.augmentation.policy import Augmentation
 from training.data.contact_sheet import Cell, draw_sheet
 from training.data.dataset import Dataset
-from training.exceptions import DataError, reported
+from training.exceptions import DataError
 from training.fit.config import add_config_options, config_of
+from training.settings import Parser
 
 STRENGTHS = (1 / 3, 2 / 3, 1.0)
 _WHOLE_ROWS = 8
@@ -75,8 +75,8 @@ def read_pictures(source: Path, count: int) -> list[FloatArray]:
     return [decode_gray(data) for data in files]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.reports.preview", description=__doc__)
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("preview", __doc__)
     parser.add_argument(
         "--pictures", type=Path, default=Path("examples"),
         help="a folder of pictures, or a data set of `make data`; default: %(default)s",
@@ -84,16 +84,11 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("report/preview.png"), help="default: %(default)s"
     )
-    add_config_options(parser)
-    arguments = parser.parse_args()
-    with reported():
-        config = config_of(arguments)
-        pictures = read_pictures(arguments.pictures, len(OPERATIONS))
-        sheet = draw_preview(pictures, config.augmentation, config.seed)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(arguments.out)
+    add_config_options(parser, "robust")
+    arguments = parser.parse_args(argv)
+    config = config_of(arguments)
+    pictures = read_pictures(arguments.pictures, len(OPERATIONS))
+    sheet = draw_preview(pictures, config.augmentation, config.seed)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(arguments.out)
     print(f"{len(OPERATIONS)} operations on {len(pictures)} pictures: {arguments.out}")
-
-
-if __name__ == "__main__":
-    main()

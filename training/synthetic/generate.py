@@ -146,10 +146,8 @@ def _place(
     return boxes
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.synthetic.generate", description=__doc__
-    )
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m training synthetic", description=__doc__)
     parser.add_argument("out", type=Path, help="the folder for pictures and labels.csv")
     parser.add_argument("--count", type=int, default=1000, help="default: %(default)s")
     parser.add_argument("--alphabet", default="2345678bcdefgmnpwxy", help="default: %(default)s")
@@ -164,7 +162,7 @@ def main() -> None:
         help="call the files <label>.png instead of writing labels.csv; a label that comes up "
         "twice is written once",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     low, _, high = arguments.length.partition("-")
     try:
         lengths = range(int(low), int(high or low) + 1)

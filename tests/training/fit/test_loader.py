@@ -1,19 +1,15 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.ocr.decoding.ctc import CtcCodec
 from tests.training.conftest import HEIGHT, WIDTH
-from training.augmentation.augmentation import Augmentation
+from training.augmentation.policy import Augmentation
 from training.data.dataset import Dataset
 from training.data.lazy_images import LazyPictures, StoredPictures, joined
 from training.exceptions import DataError
-from training.fit.config import TrainConfig
 from training.fit.loader import Examples, Feed, labelled_examples
-from training.fit.runs import Run
-from training.fit.train import train
 
 SIZE = (WIDTH, HEIGHT)
 
@@ -79,17 +75,6 @@ def test_an_epoch_can_be_shortened(held: Examples) -> None:
     epochs = [[pictures for pictures, _ in feed.batches(epoch, None)] for epoch in (1, 2)]
     assert [len(batches) for batches in epochs] == [2, 2]
     assert not np.array_equal(epochs[0][0], epochs[1][0])
-
-
-def test_a_streamed_run_is_the_same_run(run: Run, config: TrainConfig, tmp_path: Path) -> None:
-    """Where the pictures are changes no weight."""
-    streamed = train(replace(config, memory=0.0), tmp_path)
-    assert (streamed.folder / "history.csv").exists()
-    ours, theirs = (
-        [line.rsplit(",", 1)[0] for line in (one.folder / "history.csv").read_text().splitlines()]
-        for one in (run, streamed)
-    )
-    assert ours == theirs
 
 
 def test_a_stored_picture_that_is_gone_is_named(dataset: Dataset) -> None:

@@ -1,11 +1,11 @@
-import argparse
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from training.export.provenance import commands_of, fitted_to, settings_of
 from training.fit.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
 from training.fit.runs import Run
+from training.reports.provenance import commands_of, fitted_to, settings_of
+from training.settings import Parser
 
 
 def test_what_a_model_saw() -> None:
@@ -31,7 +31,10 @@ def test_the_commands_go_back_to_the_beginning(run: Run, tmp_path: Path) -> None
 
     def trained(recipe: str, **others: object) -> Run:
         config = load_config(RECIPES / f"{recipe}.toml", others)
-        return Run.create(tmp_path, config, run.facts, splits)
+        trained = Run.create(tmp_path, config, run.facts, splits)
+        trained.best_weights.touch()
+        trained.finish()
+        return trained
 
     first = trained("robust", name="first")
     assert commands_of(first, tmp_path) == (
@@ -52,7 +55,7 @@ def test_the_commands_name_what_the_recipe_does_not(run: Run, tmp_path: Path) ->
     command = commands_of(Run.create(tmp_path, config, run.facts, splits), tmp_path)
     asked = command.removeprefix('`make data && make train RECIPE=robust ARGS="').removesuffix('"`')
     assert asked == "--epochs 3 --train-on-validation true --augmentation.blur 0.5"
-    parser = argparse.ArgumentParser()
-    add_config_options(parser)
+    parser = Parser("train", None)
+    add_config_options(parser, "seed")
     arguments = parser.parse_args(["--config", str(RECIPES / "robust.toml"), *asked.split()])
     assert config_of(arguments) == config

@@ -5,8 +5,8 @@ import pytest
 
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.preprocessing import FloatArray
-from training.augmentation.augmentation import CHANCES, Augmentation
 from training.augmentation.operations import OPERATIONS
+from training.augmentation.policy import CHANCES, Augmentation
 from training.data.dataset import PADDING
 from training.fit.loader import Examples, Feed, generated_examples
 from training.synthetic.generate import generate

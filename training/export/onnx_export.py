@@ -1,16 +1,10 @@
-"""`make export-onnx`: turns a run into the ONNX file that the service loads.
+"""Turns a run into an ONNX file that the service loads.
 
-The old model is replaced only by a file that was opened through the service's own recognizer
-and reads the test split exactly as the Keras model does.
+The file is opened through the service's own recognizer and must read the test split exactly as
+the Keras model does. Needs a process that sees no GPU, whose fused LSTM kernels have no ONNX
+counterpart: see `training.tensorflow_import`.
 """
 
-import os
-
-# A GPU's fused LSTM kernels have no ONNX counterpart: the export must not see one.
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import argparse
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,7 +24,7 @@ from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from training.data.dataset import Dataset
 from training.evaluation.evaluate import read_samples_with, summarize
-from training.exceptions import ExportError, reported
+from training.exceptions import ExportError
 from training.export.calibrate import distorted_probabilities, fit_calibration
 from training.export.checks import BATCH_SIZES, check_graph, check_parity, count_bidirectional
 from training.export.onnx_file import write_model
@@ -54,18 +48,23 @@ def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
     Raises:
         ExportError: a check failed; `destination` is as it was.
     """
+
+    def say(step: str) -> None:
+        print(f"{step} …", flush=True)
+
     facts = run.facts
     codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
     # Without dropout, which inference has no use for, and whose random state tf2onnx trips over.
-    architecture = run.config.architecture
-    trained = build_model(architecture, facts.width, facts.height, codec.classes)
+    config = run.config
+    trained = build_model(config.architecture, *facts.size, codec.classes, channels=config.channels)
     trained.load_weights(run.best_weights, skip_mismatch=False)
     model = keras.Model(trained.input, trained.get_layer(OUTPUT_LAYER).output)
+    say("converting to ONNX")
     graph = convert(model)
     check_graph(graph, bidirectional_layers=count_bidirectional(model))
     digest = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
     metadata = ModelMetadata(
-        name=run.config.name,
+        name=config.name,
         version=f"{run.name[:15]}-{digest[:8]}",
         alphabet=facts.alphabet,
         blank_index=codec.blank_index,
@@ -83,9 +82,12 @@ def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
     temporary = destination.with_name(f".{destination.name}.tmp")
     try:
         write_model(graph, metadata, temporary)
+        say("comparing Keras and ONNX on the test split")
         _check_on_test_split(temporary, model, run, dataset)
+        say("calibrating the confidences")
         metadata = replace(metadata, calibration=_calibrated(temporary, run, dataset))
         write_model(graph, metadata, temporary)
+        say("reading the test split")
         metadata = replace(metadata, figures=_test_figures(temporary, run, dataset))
         write_model(graph, metadata, temporary)
         Recognizer.load(temporary).verify()
@@ -152,46 +154,3 @@ def _calibrated(path: Path, run: Run, dataset: Dataset) -> Calibration:
 def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, object]:
     results = read_samples_with(Recognizer.load(path), dataset, run.split("test"))
     return {"split": "test"} | summarize(results)
-
-
-def compare(old: ModelMetadata | None, new: ModelMetadata) -> str:
-    """The old and the new model's own held-out figures, side by side."""
-    models = [model for model in (old, new) if model is not None]
-    rows = [["", *["old", "new"][-len(models) :]]]
-    for name in ("version", "training_run", "alphabet"):
-        rows.append([name, *(str(getattr(model, name)) for model in models)])
-    rows.append(["picture size", *(f"{model.width}×{model.height}" for model in models)])
-    for name in ("split", "pictures", "exact", "exact_match", "exact_match_interval", "cer"):
-        rows.append([name, *(str(model.figures.get(name, "–")) for model in models)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-def _metadata_of(path: Path) -> ModelMetadata | None:
-    try:
-        return Recognizer.load(path).metadata
-    except OcrError:
-        return None
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m training.export.export", description=__doc__)
-    parser.add_argument("run", nargs="?", help="a run's name or folder; default: the newest one")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: %(default)s")
-    parser.add_argument("--data", type=Path, help="default: the data set that the run names")
-    parser.add_argument("--out", type=Path, default=Path("models/captcha.onnx"))
-    arguments = parser.parse_args()
-    with reported():
-        run = Run.find(arguments.runs, arguments.run)
-        dataset = Dataset(arguments.data or Path(run.config.data))
-        old = _metadata_of(arguments.out)
-        print(f"exporting {run.folder} to {arguments.out}")
-        new = export(run, dataset, arguments.out)
-    print(compare(old, new))
-
-
-if __name__ == "__main__":
-    main()

@@ -10,19 +10,11 @@ from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from tests import stripes
 from training.data.dataset import Dataset, Sample
-from training.exceptions import ExportError, RunError
-from training.export import export as export_module
+from training.exceptions import ExportError
+from training.export import onnx_export
 from training.export.checks import check_graph, check_parity
-from training.export.export import compare, export
+from training.export.onnx_export import export
 from training.fit.runs import Run
-
-
-@pytest.fixture(scope="module")
-def exported(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ONNX file of the small run."""
-    path = tmp_path_factory.mktemp("models") / "captcha.onnx"
-    export(run, Dataset(data), path)
-    return path
 
 
 def test_the_service_can_use_it(exported: Path, run: Run) -> None:
@@ -48,11 +40,17 @@ def test_the_lstms_are_fused(exported: Path) -> None:
 
 
 def test_exporting_twice_gives_the_same_version(
-    exported: Path, run: Run, dataset: Dataset, tmp_path: Path
+    exported: Path, run: Run, dataset: Dataset, tmp_path: Path, converted: None
 ) -> None:
     """The version names the weights, so the same weights have the same version."""
     again = export(run, dataset, tmp_path / "again.onnx")
     assert again.version == Recognizer.load(exported).metadata.version
+
+
+@pytest.fixture
+def converted(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conversion of the small run, which takes seconds, is not repeated."""
+    monkeypatch.setattr(onnx_export, "convert", lambda model: onnx.load(exported))
 
 
 def refuses(run: Run, dataset: Dataset, path: Path, sentence: str) -> None:
@@ -69,28 +67,21 @@ def test_a_graph_with_loops_is_refused(
 ) -> None:
     """A converter that no longer fuses the LSTMs does not replace the model."""
     old = stripes.write_model(tmp_path / "captcha.onnx")
-    monkeypatch.setattr(export_module, "convert", lambda model: stripes.graph())
+    monkeypatch.setattr(onnx_export, "convert", lambda model: stripes.graph())
     refuses(run, dataset, old, "0 LSTM nodes")
 
 
 def test_a_different_answer_is_refused(
-    run: Run, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, dataset: Dataset, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A converter that changes a weight does not replace the model."""
-
-    def convert_badly(model: object) -> onnx.ModelProto:
-        graph = convert(model)
-        for weights in graph.graph.initializer:
-            array = onnx.numpy_helper.to_array(weights)
-            if array.dtype == np.float32:
-                weights.CopyFrom(
-                    onnx.numpy_helper.from_array(array * np.float32(1.05), weights.name)
-                )
-        return graph
-
-    convert = export_module.convert
+    graph = onnx.load(exported)
+    for weights in graph.graph.initializer:
+        array = onnx.numpy_helper.to_array(weights)
+        if array.dtype == np.float32:
+            weights.CopyFrom(onnx.numpy_helper.from_array(array * np.float32(1.05), weights.name))
     old = stripes.write_model(tmp_path / "captcha.onnx")
-    monkeypatch.setattr(export_module, "convert", convert_badly)
+    monkeypatch.setattr(onnx_export, "convert", lambda model: graph)
     refuses(run, dataset, old, "at batch size 1, Keras and ONNX differ by up to")
 
 
@@ -107,49 +98,21 @@ def test_parity_compares_texts_too(recognizer: Recognizer) -> None:
 
 
 def test_a_model_that_misreads_its_golden_picture_is_refused(
-    run: Run, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, converted: None
 ) -> None:
     """The last check is the service's own."""
 
     def choose_wrongly(*arguments: object) -> tuple[object, ...]:
         return tuple(replace(picture, text="77A") for picture in choose(*arguments))
 
-    choose = export_module.choose_golden
+    choose = onnx_export.choose_golden
     old = stripes.write_model(tmp_path / "captcha.onnx")
-    monkeypatch.setattr(export_module, "choose_golden", choose_wrongly)
+    monkeypatch.setattr(onnx_export, "choose_golden", choose_wrongly)
     refuses(run, dataset, old, "could not use the exported model")
 
 
-def test_figures_side_by_side(exported: Path) -> None:
-    """The old and the new model stand beside each other; without an old one, the new alone."""
-    new = Recognizer.load(exported).metadata
-    old = replace(stripes.metadata(), version="0.9")
-    lines = compare(old, new).splitlines()
-    assert lines[0].split() == ["old", "new"]
-    assert next(line for line in lines if line.startswith("version")).split() == [
-        "version",
-        "0.9",
-        new.version,
-    ]
-    assert compare(None, new).splitlines()[0].split() == ["new"]
-
-
-def test_runs_are_found(run: Run, tmp_path: Path) -> None:
-    """By default the newest finished run, else by name or folder; otherwise an error says so."""
-    with pytest.raises(RunError, match="make train"):
-        Run.find(tmp_path, None)
-    for name in ("20200101-000000-old", "20300101-000000-new", "20310101-000000-unfinished"):
-        shutil.copytree(run.folder, tmp_path / name)
-    (tmp_path / "20310101-000000-unfinished" / "progress.json").write_text("{}")
-    assert Run.find(tmp_path, None).name == "20300101-000000-new"
-    assert Run.find(tmp_path, "20200101-000000-old").name == "20200101-000000-old"
-    assert Run.find(tmp_path, str(run.folder)).name == run.name
-    with pytest.raises(RunError, match="no run nothing"):
-        Run.find(tmp_path, "nothing")
-
-
 def test_a_test_picture_that_is_gone_stops_the_export(
-    run: Run, dataset: Dataset, tmp_path: Path
+    run: Run, dataset: Dataset, tmp_path: Path, converted: None
 ) -> None:
     """Without its test split a model cannot be checked, and is not exported."""
     (tmp_path / "data").mkdir()

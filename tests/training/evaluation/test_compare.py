@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +32,9 @@ def test_models_stand_side_by_side(
     """A row for each, with what was read of the same pictures; the first is the measure of time."""
     first = stripes.write_model(tmp_path / "first.onnx")
     second = stripes.write_model(tmp_path / "second.onnx", version="2")
-    arguments = ["compare", str(first), str(second), "--split", "all", "--rounds", "1"]
-    monkeypatch.setattr(sys, "argv", [*arguments, "--data", str(striped.folder)])
     monkeypatch.setattr(compare, "CONDITIONS", compare.CONDITIONS[:3])
-    compare.main()
+    arguments = [str(first), str(second), "--split", "all", "--rounds", "1"]
+    compare.main([*arguments, "--data", str(striped.folder)])
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in capsys.readouterr().out.splitlines()
@@ -66,7 +64,7 @@ def test_a_row(recognizer: Recognizer) -> None:
 
 def test_parameters_are_those_of_keras() -> None:
     """Of the tutorial's model they are counted as Keras counts them."""
-    from training.export.export import convert
+    from training.export.onnx_export import convert
 
     model = build_model("crnn", 48, 16, 4)
     # Biases that are still zero would not be written, nor equal ones twice.

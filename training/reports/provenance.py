@@ -17,7 +17,7 @@ def fitted_to(config: TrainConfig) -> str:
         splits = "the training and the validation split"
         choice = "the last epoch was kept, and confidences were calibrated on the validation split"
     if config.generated:
-        splits += f", and to {config.generated} generated pictures (`training/synthetic.py`)"
+        splits += f", and to {config.generated} generated pictures (`training/synthetic`)"
     return f"{splits}; {choice}"
 
 

@@ -1,15 +1,10 @@
-import csv
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from training.fit import train as train_module
 from training.fit.checkpoint import Progress
 from training.fit.config import TrainConfig
-from training.fit.runs import Run
-from training.fit.schedule import learning_rate, warm_up
-from training.fit.train import train
+from training.fit.schedule import learning_rate, planned_epochs, warm_up
 
 
 def after(config: TrainConfig, losses: list[float], cer: float = 0.1) -> list[float]:
@@ -67,42 +62,16 @@ def test_stopping_can_watch_the_error_rate() -> None:
     assert (progress.best_epoch, progress.epochs_without_gain) == (3, 2)
 
 
-class StoppedError(Exception):
-    """Ends a training where a kill would."""
+def timed(*seconds: float) -> Progress:
+    """The progress after epochs that took so long."""
+    return Progress(len(seconds), history=[{"seconds": one} for one in seconds])
 
 
-def test_a_plateau_survives_an_interruption(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that stops half way goes on with the rates that follow from its history."""
-    figures = {"val_loss": 3.0, "val_cer": 0.5, "val_exact_match": 0.0}
-    figures["val_clean_exact_match"] = 0.0
-    monkeypatch.setattr(train_module, "_validate", lambda *_: dict(figures))
-    steady = replace(
-        config, epochs=4, schedule="plateau", plateau_patience=1, monitor="val_cer",
-        warmup_steps=3, strength=0.0,
-    )  # fmt: skip
-    whole = train(steady, tmp_path / "whole")
-
-    def stop_at_two(progress: Progress, run: Run, model: object) -> None:
-        save(progress, run, model)  # type: ignore[arg-type]
-        if progress.epoch == 2:
-            run.unlock()
-            raise StoppedError
-
-    save = Progress.save
-    with monkeypatch.context() as patched:
-        patched.setattr(Progress, "save", stop_at_two)
-        with pytest.raises(StoppedError):
-            train(steady, tmp_path / "stopped")
-    figures["val_cer"] = 0.4
-    resumed = train(steady, tmp_path / "stopped")
-    assert len(list((tmp_path / "stopped").iterdir())) == 1
-    assert rates_of(whole) == [0.001, 0.001, 0.0005, 0.00025]
-    # The third epoch began where the second ended, and only then the figure became lower.
-    assert rates_of(resumed) == [0.001, 0.001, 0.0005, 0.0005]
-
-
-def rates_of(run: Run) -> list[float]:
-    with (run.folder / "history.csv").open() as file:
-        return [float(row["learning_rate"]) for row in csv.DictReader(file)]
+def test_epochs_that_the_time_allows() -> None:
+    """Those of the settings, unless they would take longer than `minutes`, export included."""
+    config = TrainConfig(epochs=50, minutes=10)
+    assert planned_epochs(replace(config, minutes=0), timed(900.0), 0) == 50
+    assert planned_epochs(config, timed(), 0) == 50
+    assert planned_epochs(config, timed(40.0, 20.0), 30) == 2 + (600 - 90 - 30 - 60) // 20
+    assert planned_epochs(config, timed(*[2.0] * 9), 30) == 50
+    assert planned_epochs(config, timed(900.0), 0) == 1, "the time is up"

@@ -1,12 +1,11 @@
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.augmentation.augmentation import Augmentation
 from training.augmentation.operations import OPERATIONS
+from training.augmentation.policy import Augmentation
 from training.data.contact_sheet import Cell, draw_sheet, shortened
 from training.exceptions import DataError
 from training.reports import preview
@@ -66,12 +65,11 @@ def test_a_preview_has_every_operation_at_three_strengths() -> None:
         assert np.array_equal(first, last) == (name == "inversion"), name
 
 
-def test_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command(data: Path, tmp_path: Path) -> None:
     """It draws what a recipe and options ask for, on a prepared data set as on a folder."""
     out = tmp_path / "new" / "preview.png"
-    arguments = ["preview", "--pictures", str(data), "--out", str(out), "--augmentation.blur", "9"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    preview.main()
+    arguments = ["--pictures", str(data), "--out", str(out), "--augmentation.blur", "9"]
+    preview.main(arguments)
     with Image.open(out) as sheet:
         assert sheet.width > 0
     Image.new("L", (5, 5)).save(tmp_path / "one.PNG")

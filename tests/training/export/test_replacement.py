@@ -1,0 +1,127 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.ocr.recognizer import Recognizer
+from tests import stripes
+from training.__main__ import main
+from training.data.dataset import Dataset
+from training.data.prepare import prepare
+from training.exceptions import ExportError
+from training.export.replacement import chance_of_luck, compare, replace_model
+from training.fit.config import TrainConfig
+from training.fit.runs import Run
+
+
+@pytest.fixture
+def striped(tmp_path: Path) -> Dataset:
+    """Twelve pictures that the stripe model reads."""
+    texts = ["ab", "ba", "ac", "ca", "ad", "da", "bc", "cb", "bd", "db", "cd", "dc"]
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for text in texts:
+        (folder / f"{text}.png").write_bytes(stripes.picture(text))
+    prepare(folder, tmp_path / "data")
+    return Dataset(tmp_path / "data")
+
+
+def blind_model(path: Path) -> Path:
+    """A stripe model whose alphabet is in another order, so that it reads nothing right."""
+    stripes.write_model(path, alphabet="badc")
+    return path
+
+
+def test_the_old_model_is_kept_beside_the_new_one(striped: Dataset, tmp_path: Path) -> None:
+    """An equally good model replaces it, and the old file can be copied back."""
+    new = stripes.write_model(tmp_path / "new.onnx", version="2")
+    served = stripes.write_model(tmp_path / "served.onnx", version="1")
+    kept = replace_model(new, served, striped, striped.samples)
+    assert kept == tmp_path / "served.previous.onnx"
+    assert Recognizer.load(served).metadata.version == "2"
+    assert Recognizer.load(kept).metadata.version == "1"
+    assert new.exists()
+
+
+def test_without_an_old_model_nothing_is_kept(striped: Dataset, tmp_path: Path) -> None:
+    """The folder is made."""
+    new = stripes.write_model(tmp_path / "new.onnx")
+    assert replace_model(new, tmp_path / "models" / "m.onnx", striped, striped.samples) is None
+    assert (tmp_path / "models" / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_a_model_that_reads_nothing_is_refused(old: bool, striped: Dataset, tmp_path: Path) -> None:
+    """Whether there is an old model or not; what was served stays, unless it is forced."""
+    served = tmp_path / "served.onnx"
+    if old:
+        stripes.write_model(served, version="1")
+    blind = blind_model(tmp_path / "blind.onnx")
+    with pytest.raises(ExportError, match=r"reads none of 12 test pictures\..*FORCE=1"):
+        replace_model(blind, served, striped, striped.samples)
+    assert served.exists() == old
+    assert not old or Recognizer.load(served).metadata.version == "1"
+    replace_model(blind, served, striped, striped.samples, force=True)
+    assert served.read_bytes() == blind.read_bytes()
+
+
+def test_a_model_that_reads_significantly_worse_is_refused(
+    striped: Dataset, tmp_path: Path
+) -> None:
+    """Half of the pictures against all of them is no luck; both figures are said."""
+    half = [
+        replace(sample, label=sample.label if number % 2 else "x")
+        for number, sample in enumerate(striped.samples)
+    ]
+    served = stripes.write_model(tmp_path / "served.onnx", version="1")
+    # Read by the same rule, the old model has every label and the new one half of them.
+    worse = stripes.write_model(tmp_path / "worse.onnx", version="2", alphabet="abdc")
+    with pytest.raises(ExportError, match=r"reads 2 of 12 test pictures, the old one 12"):
+        replace_model(worse, served, striped, striped.samples)
+    assert replace_model(worse, served, striped, half[:1] + striped.samples[:2]) is not None
+
+
+def test_luck() -> None:
+    """By hand: five pictures lost and none gained have a chance of 1 in 32."""
+    old, new = [True] * 5 + [False] * 5, [False] * 10
+    assert chance_of_luck(old, new) == 1 / 32
+    assert chance_of_luck(old, old) == 1
+    assert chance_of_luck([True, False], [False, True]) == 0.75
+
+
+def test_figures_side_by_side() -> None:
+    """The old and the new model stand beside each other; without an old one, the new alone."""
+    new = replace(stripes.metadata(), version="1.0")
+    old = replace(stripes.metadata(), version="0.9")
+    lines = compare(old, new).splitlines()
+    assert lines[0].split() == ["old", "new"]
+    assert next(line for line in lines if line.startswith("version")).split() == [
+        "version",
+        "0.9",
+        "1.0",
+    ]
+    assert compare(None, new).splitlines()[0].split() == ["new"]
+
+
+def test_from_the_command_line_to_the_served_model(
+    config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`train` exports the run that it trained, and `export` puts that file into its place."""
+    one_epoch = replace(config, epochs=1, architecture="residual-crnn", generated=0, backgrounds=0)
+    one_epoch.save(tmp_path / "one.toml")
+    runs, served = tmp_path / "runs", tmp_path / "models" / "captcha.onnx"
+    assert main(["train", "--runs", str(runs), "--config", str(tmp_path / "one.toml")]) == 0
+    run = Run.find(runs, None)
+    assert run.is_exported
+    export = ["export", "--runs", str(runs), "--out", str(served)]
+    with pytest.raises(SystemExit):
+        main(export)
+    assert "reads none of 4 test pictures" in capsys.readouterr().err
+    assert main([*export, "--force"]) == 0
+    assert served.read_bytes() == run.exported.read_bytes()
+    recognizer = Recognizer.load(served)
+    recognizer.verify()
+    assert recognizer.metadata.training_run == run.name
+    assert recognizer.metadata.width == 48
+    shutil.rmtree(run.folder)

@@ -1,0 +1,78 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.data.dataset import Dataset
+from training.data.split import split_by_content
+from training.fit import loop
+from training.fit.config import TrainConfig
+from training.fit.loop import train
+from training.fit.runs import Run
+from training.models.crnn import build_crnn
+
+
+def test_a_run_holds_what_it_promises(run: Run, data: Path, config: TrainConfig) -> None:
+    """Settings, splits, history, weights and the log for TensorBoard."""
+    assert run.finished
+    assert run.config == config
+    assert (run.facts.alphabet, run.facts.width, run.facts.height) == ("7AB", 48, 16)
+    expected = split_by_content(Dataset(data).samples)
+    assert {split: run.split(split) for split in expected} == expected
+    with (run.folder / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["1", "2", "3"]
+    assert {"epoch", "loss", "val_loss", "val_cer", "val_exact_match", "seconds"} <= set(history[0])
+    # No clean epoch comes first where `clean_until` is 0, as in runs that go on from another one.
+    assert [float(row["strength"]) for row in history] == [0.5, 1.0, 1.0]
+    assert list((run.folder / "tensorboard").iterdir())
+
+
+def weights_of(run: Run) -> list[np.ndarray]:
+    model = build_crnn(run.facts.width, run.facts.height, len(run.facts.alphabet) + 1)
+    model.load_weights(run.best_weights)
+    return [np.asarray(weight) for weight in model.get_weights()]
+
+
+class StoppedError(Exception):
+    """Ends a training where a kill would."""
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(
+    run: Run, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed, with pictures read from disk, it ends weight for weight as the one that was not."""
+
+    def stop_after_the_first(*arguments: object) -> None:
+        raise StoppedError
+
+    streamed = replace(config, memory=0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "_show", stop_after_the_first)
+        with pytest.raises(StoppedError):
+            train(streamed, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    stopped = Run(folder)
+    assert not stopped.finished
+    assert "not finished: 1 of 3 epochs" in stopped.state
+    # The process that was stopped would hold no lock any more.
+    monkeypatch.setattr(Run, "lock", lambda self: True)
+    resumed = train(streamed, tmp_path)
+    assert resumed.folder == folder
+    with (folder / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    assert not list(folder.glob("epoch-*")), "what only resuming needs is left behind"
+    assert all(map(np.array_equal, weights_of(resumed), weights_of(run)))
+
+
+def test_a_run_that_reads_nothing_says_so(
+    config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With likely causes; and time that is up ends the training after the first epoch."""
+    hopeless = replace(config, minutes=0.001, learning_rate=1e-9, average=0.0)
+    run = train(hopeless, tmp_path)
+    assert run.finished
+    assert len((run.folder / "history.csv").read_text().splitlines()) == 2
+    assert "reads none of the validation pictures" in capsys.readouterr().out

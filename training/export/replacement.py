@@ -1,0 +1,138 @@
+"""Exports a run, the newest one by default, and puts it in place of the model that is served.
+
+The old model is kept beside the new one. A model that reads nothing of its test split, or reads
+it significantly worse than the old model does, is refused without --force.
+"""
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from service.ocr.exceptions import OcrError
+from service.ocr.metadata import ModelMetadata
+from service.ocr.recognizer import Recognizer
+from training.data.dataset import Dataset, Sample
+from training.evaluation.evaluate import read_samples_with
+from training.exceptions import ExportError
+from training.fit.runs import Run
+from training.settings import Parser
+from training.tensorflow_import import import_tensorflow
+
+_SIGNIFICANT = 0.05
+"""Chance below which the new model reads worse by more than luck."""
+
+
+def replace_model(
+    candidate: Path, served: Path, dataset: Dataset, test: Sequence[Sample], force: bool = False
+) -> Path | None:
+    """Puts a model in place of the one that is served, at once.
+
+    Args:
+        candidate: the new model, which stays where it is.
+        test: samples of the data set that the new model was not trained on.
+        force: replace whatever the new model reads.
+
+    Returns:
+        Where the old model is kept; None where there was none.
+
+    Raises:
+        ExportError: the new model reads nothing, or worse than the old one, on `test`.
+    """
+    if not force:
+        _check_reads(candidate, served, dataset, test)
+    served.parent.mkdir(parents=True, exist_ok=True)
+    kept = None
+    if served.exists():
+        kept = served.with_suffix(f".previous{served.suffix}")
+        _copy(served, kept)
+    _copy(candidate, served)
+    return kept
+
+
+def _check_reads(candidate: Path, served: Path, dataset: Dataset, test: Sequence[Sample]) -> None:
+    new = _right(Recognizer.load(candidate), dataset, test)
+    hint = f"{served} is as it was; FORCE=1 (--force) replaces it all the same."
+    if not any(new):
+        raise ExportError(f"the new model reads none of {len(test)} test pictures. {hint}")
+    try:
+        old = _right(Recognizer.load(served), dataset, test)
+    except OcrError:
+        return
+    chance = chance_of_luck(old, new)
+    if chance < _SIGNIFICANT:
+        raise ExportError(
+            f"the new model reads {sum(new)} of {len(test)} test pictures, the old one "
+            f"{sum(old)}; the chance that this is luck is {chance:.2g}. {hint}"
+        )
+
+
+def _right(recognizer: Recognizer, dataset: Dataset, test: Sequence[Sample]) -> list[bool]:
+    results = read_samples_with(recognizer, dataset, test)
+    return [result.sample.label == result.reading.text for result in results]
+
+
+def chance_of_luck(old: Sequence[bool], new: Sequence[bool]) -> float:
+    """The chance that two equally good models differ that much in favour of the old one.
+
+    The exact one-sided test of McNemar 1947, over pictures that only one of the two reads.
+    """
+    lost = sum(before and not after for before, after in zip(old, new, strict=True))
+    gained = sum(after and not before for before, after in zip(old, new, strict=True))
+    differ = lost + gained
+    return sum(math.comb(differ, k) for k in range(lost, differ + 1)) / 2**differ
+
+
+def _copy(source: Path, destination: Path) -> None:
+    temporary = destination.with_name(f".{destination.name}.tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(destination)
+
+
+def compare(old: ModelMetadata | None, new: ModelMetadata) -> str:
+    """The old and the new model's own held-out figures, side by side."""
+    models = [model for model in (old, new) if model is not None]
+    rows = [["", *["old", "new"][-len(models) :]]]
+    for name in ("version", "training_run", "alphabet"):
+        rows.append([name, *(str(getattr(model, name)) for model in models)])
+    rows.append(["picture size", *(f"{model.width}×{model.height}" for model in models)])
+    for name in ("split", "pictures", "exact", "exact_match", "exact_match_interval", "cer"):
+        rows.append([name, *(str(model.figures.get(name, "–")) for model in models)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _metadata_of(path: Path) -> ModelMetadata | None:
+    try:
+        return Recognizer.load(path).metadata
+    except OcrError:
+        return None
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser("export", __doc__)
+    parser.add_argument("run", nargs="?", help="a run's name or folder; default: the newest one")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: %(default)s")
+    parser.add_argument("--data", type=Path, help="default: the data set that the run names")
+    parser.add_argument("--out", type=Path, default=Path("models/captcha.onnx"))
+    parser.add_argument("--force", action="store_true", help="replace a better model too")
+    arguments = parser.parse_args(argv)
+    run = Run.find(arguments.runs, arguments.run)
+    dataset = Dataset(arguments.data or Path(run.config.data))
+    old = _metadata_of(arguments.out)
+    if not run.is_exported:
+        print(f"exporting {run.folder}")
+        import_tensorflow(gpu=False)
+        from training.export.onnx_export import export
+
+        export(run, dataset, run.exported)
+    if arguments.out.resolve() != run.exported.resolve():
+        test = run.split("test")
+        kept = replace_model(run.exported, arguments.out, dataset, test, arguments.force)
+        print(f"{run.exported} is now {arguments.out}")
+        if kept:
+            print(f"the old model is kept; to go back: cp {kept} {arguments.out}")
+    print(compare(old, Recognizer.load(arguments.out).metadata))

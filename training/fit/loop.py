@@ -1,0 +1,222 @@
+"""The training loop: what is trained on what, then epoch after epoch.
+
+A run that was interrupted is resumed by the same call, and ends with the weights it would have
+had.
+"""
+
+import importlib.metadata
+import resource
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from service.ocr.decoding.ctc import CtcCodec
+from training.data.dataset import Dataset, Sample, alphabet_of, digest_of, working_size
+from training.data.split import split_by_content
+from training.evaluation.metrics import character_error_rate, exact_matches
+from training.fit.checkpoint import Progress
+from training.fit.config import TrainConfig
+from training.fit.datamodule import gather
+from training.fit.ema import adam, averaged
+from training.fit.loader import Examples, Feed
+from training.fit.progress_display import Advance, duration, epoch_display
+from training.fit.run_charts import draw_run
+from training.fit.runs import Run, RunFacts, with_start_found
+from training.fit.schedule import learning_rate, planned_epochs, warm_up
+from training.fit.warm_start import StartingWeights
+from training.models.loss import ctc_loss, frame_loss
+from training.models.registry import build_model
+
+_VALIDATED_AT_ONCE = 1024
+"""Pictures, which bounds the memory that validation takes."""
+
+_MEASURED_STEPS = 20
+"""Steps after which the time of the whole training is known."""
+
+
+def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
+    """Trains one model; resumes an interrupted run of the same settings unless `fresh`.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    started = time.monotonic()
+    config = with_start_found(config, runs)
+    dataset = Dataset(Path(config.data))
+    facts = _facts(config, dataset.samples)
+    splits = split_by_content(dataset.samples, config.fold)
+    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    material = gather(config, dataset, splits, facts.size, codec)
+
+    keras.utils.set_random_seed(config.seed)
+    model = build_model(
+        config.architecture, *facts.size, codec.classes, config.dropout, config.lstm_dropout,
+        config.channels,
+    )  # fmt: skip
+    if config.init_from:
+        # Before compiling, so that the optimizer starts anew.
+        anew = StartingWeights.find(config.init_from, runs).put_into(model, codec.alphabet)
+        print(f"starting from {config.init_from}" + (f", {', '.join(anew)} anew" if anew else ""))
+    losses = {True: frame_loss, False: ctc_loss(codec.blank_index)}
+    optimizer = adam(config.learning_rate, config.average)
+    model.compile(optimizer, loss=losses[False], jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+
+    run = None if fresh else Run.find_interrupted(runs, config, facts)
+    if run is None:
+        run = Run.create(runs, config, facts, splits)
+    progress = Progress.restore(run, model)
+    print(
+        f"{run.folder}: {model.count_params():,} parameters, "
+        f"{len(material.feed.clean.texts)} pictures to train on, {material.clean} to validate"
+        + (f"; resuming after epoch {progress.epoch}" if progress.epoch else "")
+        + (f"; at most {config.minutes:g} minutes" if config.minutes else ""),
+        flush=True,
+    )
+    board = tf.summary.create_file_writer(str(run.folder / "tensorboard"))
+    prepared = time.monotonic() - started
+    while progress.epoch < planned_epochs(config, progress, prepared):
+        if progress.epochs_without_gain >= config.patience:
+            break
+        epochs = planned_epochs(config, progress, prepared)
+        started = time.monotonic()
+        aligned = progress.aligned(config)
+        if model.loss is not losses[aligned]:
+            model.compile(model.optimizer, losses[aligned], jit_compile=False)
+        feed = material.aligned if aligned and material.aligned else material.feed
+        strength = progress.strength(config)
+        rate = learning_rate(config, progress, epochs)
+        rates = partial(warm_up, rate, warmup_steps=config.warmup_steps)
+        figures = {"strength": strength or 0.0, "learning_rate": rate}
+        count = feed.pictures(strength)
+        with epoch_display(progress.epoch + 1, epochs, count, epochs - progress.epoch - 1) as shown:
+            figures["loss"] = _train_epoch(
+                model, feed, progress.epoch + 1, strength, rates,
+                _announcing(shown, started, count, epochs) if not progress.epoch else shown,
+            )  # fmt: skip
+        with averaged(model):
+            figures |= _validate(model, material.validation, material.clean, codec)
+        figures["seconds"] = time.monotonic() - started
+        progress.record(figures, config)
+        progress.save(run, model)
+        _show(config, progress, epochs, board)
+    model.load_weights(run.best_weights)
+    draw_run(run, model, material.validation, codec)
+    run.finish()
+    # ru_maxrss is in kilobytes on Linux.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"best epoch {progress.best_epoch}, {peak:.1f} GiB of memory; the run is {run.folder}")
+    best = progress.history[progress.best_epoch - 1]
+    if best["val_exact_match"] == 0:
+        print(_READS_NOTHING.format(cer=best["val_cer"]))
+    return run
+
+
+_READS_NOTHING = """\
+warning: the model reads none of the validation pictures (character error rate {cer:.2f}).
+Likely causes: labels that do not belong to their pictures (`make inspect` shows both), too few
+epochs or too little time, fewer labelled pictures than a hundred without a model to start from,
+or text that is blank in gray (--channels 3)."""
+
+
+def _announcing(shown: Advance, started: float, pictures: int, epochs: int) -> Advance:
+    """Also prints how long the training is going to take, once that is known."""
+    steps = 0
+    warm = started, 0
+
+    def advance(seen: int, loss: float) -> None:
+        nonlocal steps, warm
+        steps += 1
+        if steps == 2:
+            # The first steps build the graph.
+            warm = time.monotonic(), seen
+        elif steps == _MEASURED_STEPS:
+            a_picture = (time.monotonic() - warm[0]) / (seen - warm[1])
+            whole = a_picture * pictures * epochs
+            print(f"{1000 * a_picture:.1f} ms a picture; at most {duration(whole)} in all")
+        shown(seen, loss)
+
+    return advance
+
+
+def _facts(config: TrainConfig, samples: Sequence[Sample]) -> RunFacts:
+    width, height = working_size(samples)
+    packages = ("tensorflow", "keras", "numpy", "pillow")
+    return RunFacts(
+        alphabet=alphabet_of(samples),
+        width=config.width or width,
+        height=config.height or height,
+        data_digest=digest_of(samples),
+        versions={name: importlib.metadata.version(name) for name in packages},
+    )
+
+
+def _train_epoch(
+    model: keras.Model,
+    feed: Feed,
+    epoch: int,
+    strength: float | None,
+    rates: Callable[[int], float],
+    advance: Advance,
+) -> float:
+    """One pass over the epoch's pictures, `rates` of every step; gives the mean loss."""
+    # Everything random follows from seed and epoch, so that a resumed run goes on as it would
+    # have. Keras keeps the state of dropout in variables that it does not save with weights.
+    generator = np.random.default_rng((feed.seed, epoch, 0))
+    for variable in model.variables:
+        if variable.path.endswith("seed_generator_state"):
+            variable.assign(generator.integers(2**31, size=variable.shape))
+    total, seen = 0.0, 0
+    first, rate = int(model.optimizer.iterations), None
+    for step, (pictures, labels) in enumerate(feed.batches(epoch, strength), start=first):
+        if rates(step) != rate:
+            rate = model.optimizer.learning_rate = rates(step)
+        total += len(pictures) * float(model.train_on_batch(pictures, labels))
+        seen += len(pictures)
+        advance(seen, total / seen)
+    return total / seen
+
+
+def _validate(
+    model: keras.Model, validation: Examples, clean: int, codec: CtcCodec
+) -> dict[str, float]:
+    """Loss and CER over all pictures, exact match of the `clean` first and of all."""
+    losses, texts = [], []
+    for start in range(0, len(validation.texts), _VALIDATED_AT_ONCE):
+        part = slice(start, start + _VALIDATED_AT_ONCE)
+        probabilities = model.predict(validation.pictures[part], batch_size=64, verbose=0)
+        losses.append(ctc_loss(codec.blank_index)(validation.labels[part], probabilities))
+        texts += [codec.decode(picture) for picture in probabilities]
+    pairs = list(zip(validation.texts, texts, strict=True))
+    return {
+        "val_loss": float(np.mean(np.concatenate(losses))),
+        "val_cer": character_error_rate(pairs),
+        "val_exact_match": exact_matches(pairs) / len(pairs),
+        "val_clean_exact_match": exact_matches(pairs[:clean]) / clean,
+    }
+
+
+def _show(
+    config: TrainConfig, progress: Progress, epochs: int, board: tf.summary.SummaryWriter
+) -> None:
+    last = progress.history[-1]
+    print(
+        f"epoch {progress.epoch:3}/{epochs}  {last['seconds']:5.1f} s  "
+        f"loss {last['loss']:7.3f}  val_loss {last['val_loss']:7.3f}  "
+        f"CER {last['val_cer']:.4f}  exact {last['val_exact_match']:.4f}"
+        + (f"  clean {last['val_clean_exact_match']:.4f}" if config.strength else "")
+        + ("  best" if progress.best_epoch == progress.epoch else ""),
+        flush=True,
+    )
+    with board.as_default(step=progress.epoch):
+        for name, value in last.items():
+            tf.summary.scalar(name, value)
+    board.flush()

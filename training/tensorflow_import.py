@@ -1,0 +1,33 @@
+"""Imports TensorFlow without the lines that it writes on its way."""
+
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow(gpu: bool = True) -> None:
+    """Imports TensorFlow and Keras; what they write to standard error is shown on failure alone.
+
+    Args:
+        gpu: whether TensorFlow may see one.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if not gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    if "tensorflow" in sys.modules:
+        return
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        # The lines come from C++, so that only the file descriptor can be redirected.
+        os.dup2(hidden.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
+        except BaseException:
+            hidden.seek(0)
+            os.write(shown, hidden.read())
+            raise
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
