@@ -116,7 +116,8 @@ bench-families: $(TRAINING) $(FAMILIES)/.families ## twelve families of pictures
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	@# All of them end up in one environment, so the largest binds the others.
 	$(LOCK) pyproject.toml --extra dev --output-file requirements/dev.txt
-	for extra in service traces training; do \
+	$(LOCK) pyproject.toml --constraint requirements/dev.txt --output-file requirements/service.txt
+	for extra in traces training; do \
 	  $(LOCK) pyproject.toml --extra $$extra --constraint requirements/dev.txt \
 	    --output-file requirements/$$extra.txt || exit 1; \
 	done
