@@ -35,6 +35,9 @@ test-container-hostile: $(VENV)/.dev ## the same attacks, all together on a cont
 test-soak: $(VENV)/.dev ## SOAK_MINUTES (30) of mixed load, in which nothing may leak
 	SOAK_MINUTES=$(SOAK_MINUTES) $(PY) -m pytest -m soak tests/hostile $(ARGS)
 
+test-generators: $(VENV)/.dev ## generate clients from docs/openapi.json and use them; needs Java, Node and the indexes
+	$(PY) -m pytest -m generators tests/client $(ARGS)
+
 release-check: $(VENV)/.dev ## build both distributions and try them with every Python found; needs the index
 	.ci/release-check
 
