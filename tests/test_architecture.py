@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SERVICE = ("ocr", "settings", "runtime", "observability", "api", "server", "cli")
 """A room may import those before it; `settings` stands for every module directly in service/."""
+MATERIAL = ("augmentation", "data", "models", "synthetic")
 TRAINING_LIBRARIES = {"keras", "matplotlib", "onnx", "rapidfuzz", "tensorflow", "tf2onnx"}
 FRAMEWORKS = {"anyio", "fastapi", "httptools", "pydantic", "starlette", "typer", "uvicorn"}
 
@@ -65,11 +66,16 @@ def test_training_imports_only_the_reader(path: Path) -> None:
     assert all(name.startswith("service.ocr.") for name in known), known
 
 
-@pytest.mark.parametrize("path", modules("training/data"), ids=lambda p: p.stem)
-def test_the_data_know_nothing_of_what_is_made_of_them(path: Path) -> None:
-    """Of training, `training.data` knows its errors and the distortions alone."""
-    known = {".".join(name.split(".")[:2]) for name in imported(path) if "training" in name}
-    assert known <= {"training.data", "training.augmentation", "training.exceptions"}
+@pytest.mark.parametrize(
+    "path",
+    [path for room in MATERIAL for path in modules(f"training/{room}")],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_material_comes_before_training(path: Path) -> None:
+    """Rooms with pictures and architectures import none that trains, measures or exports."""
+    known = {".".join(name.split(".")[:2]) for name in imported(path)}
+    below = {f"training.{name}" for name in (*MATERIAL, "exceptions", "settings")}
+    assert {name for name in known if name.startswith("training.")} <= below
 
 
 def test_only_one_module_imports_onnxruntime() -> None:
