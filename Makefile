@@ -21,7 +21,7 @@ help: ## this list
 
 serve: $(VENV)/.service ## serve models/captcha.onnx on PORT (8000)
 	@# exec, so that a signal to make reaches the service and not a shell around it.
-	exec env OCR_PORT=$(PORT) OCR_MODEL_PATH=$(MODEL) $(PY) -m service
+	exec env OCR_PORT=$(PORT) OCR_MODEL_PATH="$(MODEL)" $(PY) -m service
 
 test: $(VENV)/.dev ## run all tests but attacks and soak; ARGS= goes to pytest
 	$(PY) -m pytest $(ARGS)
@@ -34,6 +34,12 @@ test-container-hostile: $(VENV)/.dev ## the same attacks, all together on a cont
 
 test-soak: $(VENV)/.dev ## SOAK_MINUTES (30) of mixed load, in which nothing may leak
 	SOAK_MINUTES=$(SOAK_MINUTES) $(PY) -m pytest -m soak tests/hostile $(ARGS)
+
+test-generators: $(VENV)/.dev ## generate clients from docs/openapi.json and use them; needs Java, Node and the indexes
+	$(PY) -m pytest -m generators tests/client $(ARGS)
+
+release-check: $(VENV)/.dev ## build both distributions and try them with every Python found; needs the index
+	.ci/release-check
 
 reliability: $(VENV)/.dev ## write docs/reliability.md from what these three have measured
 	$(PY) -m tests.hostile.report
@@ -59,37 +65,37 @@ train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=rob
 	$(PY) -m training train --recipe $(RECIPE) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx; FORCE=1 replaces a better model
-	$(PY) -m training export --out $(MODEL) $(if $(FORCE),--force) $(RUN)
+	$(PY) -m training export --out "$(MODEL)" $(if $(FORCE),--force) $(if $(RUN),"$(RUN)")
 
 evaluate: $(TRAINING) ## read a split (SPLIT=test) through the exported model
-	$(PY) -m training evaluate --model $(MODEL) --split $(SPLIT)
+	$(PY) -m training evaluate --model "$(MODEL)" --split $(SPLIT)
 
 compare: $(TRAINING) ## exported models side by side on a SPLIT: MODELS="a.onnx b.onnx"
-	$(PY) -m training compare --split $(SPLIT) $(or $(MODELS),$(MODEL))
+	$(PY) -m training compare --split $(SPLIT) $(or $(MODELS),"$(MODEL)")
 
 evaluate-robustness: $(TRAINING) ## read a split under fixed distortions; draws charts beside the model
-	$(PY) -m training robustness --model $(MODEL) --split $(SPLIT) --charts $(dir $(MODEL))
+	$(PY) -m training robustness --model "$(MODEL)" --split $(SPLIT) --charts "$$(dirname "$(MODEL)")"
 
 evaluate-rejection: $(TRAINING) ## tell pictures without text from those with one
-	$(PY) -m training rejection --model $(MODEL) --split $(SPLIT)
+	$(PY) -m training rejection --model "$(MODEL)" --split $(SPLIT)
 
 label-curve: $(TRAINING) ## exact match by number of labels: FINETUNE=a run of RECIPE=pretrain; resumes
-	$(PY) -m training label-curve --charts $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
+	$(PY) -m training label-curve --charts "$$(dirname "$(MODEL)")" $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 cross-validate: $(TRAINING) ## read each picture with a model that has not seen it; FINETUNE= as above; resumes
-	$(PY) -m training cross-validate --out $(dir $(MODEL)) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
+	$(PY) -m training cross-validate --out "$$(dirname "$(MODEL)")" $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 calibrate: $(TRAINING) ## fit the exported model's confidences anew, as the export does
-	$(PY) -m training calibrate --model $(MODEL)
+	$(PY) -m training calibrate --model "$(MODEL)"
 
 card: $(TRAINING) ## write the model card from the evaluations
-	$(PY) -m training card --model $(MODEL) --out $(dir $(MODEL))README.md
+	$(PY) -m training card --model "$(MODEL)" --out "$$(dirname "$(MODEL)")/README.md"
 
 bench-decoding: $(TRAINING) ## what decoding costs beside the model
-	$(PY) -m benchmarks.decoding --model $(MODEL)
+	$(PY) -m benchmarks.decoding --model "$(MODEL)"
 
 bench-formats: $(VENV)/.dev ## what the dearest accepted picture of every format costs, beside a normal one
-	$(PY) -m benchmarks.formats --model $(MODEL)
+	$(PY) -m benchmarks.formats --model "$(MODEL)"
 
 screenshots: $(VENV)/.dev ## the page's pictures in docs/; needs chromium
 	$(PY) -m tests.browser.screenshots docs
@@ -98,19 +104,19 @@ openapi: $(VENV)/.dev ## write docs/openapi.json anew, which a test compares
 	$(PY) -m tests.service.openapi
 
 bench: $(TRAINING) ## what serving costs beside the model, and latency under load; ARGS=--pin
-	$(PY) -m benchmarks.serving --model $(MODEL) $(ARGS)
+	$(PY) -m benchmarks.serving --model "$(MODEL)" $(ARGS)
 	$(PY) -m benchmarks.report
 
 bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with Keras, and with LitServe and BentoML, installed apart
-	$(PY) -m benchmarks.serving --model $(MODEL) --peers $(ARGS)
+	$(PY) -m benchmarks.serving --model "$(MODEL)" --peers $(ARGS)
 	$(PY) -m benchmarks.report
 
 bench-overload: $(TRAINING) ## what becomes of up to ten times the requests that can be served
-	$(PY) -m benchmarks.overload --model $(MODEL) $(ARGS)
+	$(PY) -m benchmarks.overload --model "$(MODEL)" $(ARGS)
 	$(PY) -m benchmarks.report
 
 bench-lifecycle: $(TRAINING) ## what is lost when the service, or one of its workers, ends under load
-	$(PY) -m benchmarks.lifecycle --model $(MODEL) $(ARGS)
+	$(PY) -m benchmarks.lifecycle --model "$(MODEL)" $(ARGS)
 	$(PY) -m benchmarks.report
 
 bench-families: $(TRAINING) $(FAMILIES)/.families ## twelve families of pictures, learned anew; hours, resumes; ARGS="--families a,b --labels 200"
@@ -119,7 +125,8 @@ bench-families: $(TRAINING) $(FAMILIES)/.families ## twelve families of pictures
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	@# All of them end up in one environment, so the largest binds the others.
 	$(LOCK) pyproject.toml --extra dev --output-file requirements/dev.txt
-	for extra in service traces training; do \
+	$(LOCK) pyproject.toml --constraint requirements/dev.txt --output-file requirements/service.txt
+	for extra in traces training; do \
 	  $(LOCK) pyproject.toml --extra $$extra --constraint requirements/dev.txt \
 	    --output-file requirements/$$extra.txt || exit 1; \
 	done
@@ -128,20 +135,26 @@ lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	  --override benchmarks/families/isolated/overrides.txt
 
 clean: ## remove the environment and caches, not data or runs
-	rm -rf $(VENV) $(PEERS) $(FAMILIES) benchmarks/families/isolated/npm/node_modules .*_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(FAMILIES) benchmarks/families/isolated/npm/node_modules .*_cache build dist
 
-# A stamp per extra: its locked packages are in the environment.
+# What the stamps below install, on disk.
+SIZE_service  := 250 MB, in about a minute
+SIZE_training := 2.5 GB, most of it TensorFlow, in some minutes
+SIZE_dev      := 3 GB, most of it TensorFlow, in some minutes
+
+# A stamp per lock file: its packages are in the environment.
 $(VENV)/.%: requirements/%.txt | $(PY)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@echo "Installing the $$(grep -c '^[a-z].*==' $<) packages of $< into $(VENV): $(SIZE_$*)."
+	$(PY) -m pip install --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(PEERS)/.peers: benchmarks/peers/requirements.txt
-	$(PYTHON) -m venv $(PEERS)
+	"$(PYTHON)" -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(FAMILIES)/.families: benchmarks/families/isolated/requirements.txt benchmarks/families/isolated/npm/package-lock.json
-	$(PYTHON) -m venv $(FAMILIES)
+	"$(PYTHON)" -m venv $(FAMILIES)
 	@# Without dependencies: the lock has them all, and differs from what trdg pins.
 	$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@# `npm ci` refuses a lock without the packages of platforms that its registry lacks.
@@ -149,6 +162,6 @@ $(FAMILIES)/.families: benchmarks/families/isolated/requirements.txt benchmarks/
 	@touch $@
 
 $(PY):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; pass PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

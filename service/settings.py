@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api.query_params import MOST_ALTERNATIVES
+from service.default_model import default_model_path
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 
 
@@ -19,7 +20,7 @@ class Settings(BaseSettings):
     )
 
     model_path: Path = Field(
-        default=Path("models/captcha.onnx"), description="The exported model to serve."
+        default_factory=default_model_path, description="The exported model to serve."
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on.")

@@ -1,7 +1,6 @@
-"""Which room may know which: `training → service.ocr ← service`, and nothing else."""
+"""Which room may import which. `docs/architecture.md` draws the same arrows."""
 
 import ast
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SERVICE = ("ocr", "settings", "runtime", "observability", "api", "server", "cli")
+"""A room may import those before it; `settings` stands for every module directly in service/."""
+MATERIAL = ("augmentation", "data", "models", "synthetic")
 TRAINING_LIBRARIES = {"keras", "matplotlib", "onnx", "rapidfuzz", "tensorflow", "tf2onnx"}
-HTTP_LIBRARIES = {"anyio", "fastapi", "httptools", "pydantic", "starlette", "uvicorn"}
+FRAMEWORKS = {"anyio", "fastapi", "httptools", "pydantic", "starlette", "typer", "uvicorn"}
 
 
 def modules(package: str) -> list[Path]:
@@ -19,7 +21,7 @@ def modules(package: str) -> list[Path]:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The dotted names that a file imports anywhere in it."""
+    """The dotted names that a file imports, at its top or inside of functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -28,46 +30,62 @@ def imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def roots(path: Path) -> set[str]:
+def packages(path: Path) -> set[str]:
+    """The top-level packages that a file imports."""
     return {name.partition(".")[0] for name in imported(path)}
 
 
+def room(dotted: str, rooms: tuple[str, ...]) -> str:
+    """The room of a module: `api` of `service.api.routes`, `settings` of `service.errors`."""
+    name = dotted.split(".")[1] if "." in dotted else ""
+    return name if name in rooms else "settings"
+
+
 @pytest.mark.parametrize("path", modules("service"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_service_knows_nothing_of_training(path: Path) -> None:
-    """Neither the training package nor a library that only training needs."""
-    assert roots(path) & (TRAINING_LIBRARIES | {"training", "tests"}) == set()
+def test_a_room_of_the_service_imports_only_those_below(path: Path) -> None:
+    """`cli → server → api → observability → runtime → settings → ocr`; training is none of them."""
+    assert packages(path) & (TRAINING_LIBRARIES | {"training", "tests"}) == set()
+    if path.name == "__main__.py":
+        return
+    own = SERVICE.index(room(".".join(path.relative_to(ROOT).with_suffix("").parts), SERVICE))
+    for name in imported(path):
+        if name.partition(".")[0] == "service":
+            assert SERVICE.index(room(name, SERVICE)) <= own, name
 
 
 @pytest.mark.parametrize("path", modules("service/ocr"), ids=lambda p: p.stem)
-def test_the_reader_knows_nothing_of_http(path: Path) -> None:
-    """`service.ocr` uses no framework and nothing of the service around it."""
-    assert roots(path) & HTTP_LIBRARIES == set()
-    around = {name for name in imported(path) if name.startswith("service.")}
-    assert all(name.startswith("service.ocr.") for name in around)
+def test_reading_needs_no_framework(path: Path) -> None:
+    """`service.ocr` can be used by training, and by programs without HTTP."""
+    assert packages(path) & FRAMEWORKS == set()
 
 
-@pytest.mark.parametrize("path", modules("training"), ids=lambda p: p.stem)
-def test_training_uses_only_the_reader(path: Path) -> None:
+@pytest.mark.parametrize("path", modules("training"), ids=lambda p: str(p.relative_to(ROOT)))
+def test_training_imports_only_the_reader(path: Path) -> None:
     """Of the service, training knows `service.ocr` alone."""
     known = {name for name in imported(path) if name.partition(".")[0] == "service"}
-    assert all(name.startswith("service.ocr.") for name in known)
+    assert all(name.startswith("service.ocr.") for name in known), known
 
 
-@pytest.mark.parametrize("path", modules("training/data"), ids=lambda p: p.stem)
-def test_the_data_know_nothing_of_what_is_made_of_them(path: Path) -> None:
-    """Of training, `training.data` knows its errors and the distortions alone."""
-    known = {".".join(name.split(".")[:2]) for name in imported(path) if "training" in name}
-    assert known <= {"training.data", "training.augmentation", "training.exceptions"}
+@pytest.mark.parametrize(
+    "path",
+    [path for room in MATERIAL for path in modules(f"training/{room}")],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_material_comes_before_training(path: Path) -> None:
+    """Rooms with pictures and architectures import none that trains, measures or exports."""
+    known = {".".join(name.split(".")[:2]) for name in imported(path)}
+    below = {f"training.{name}" for name in (*MATERIAL, "exceptions", "settings")}
+    assert {name for name in known if name.startswith("training.")} <= below
 
 
-def test_only_one_module_knows_onnxruntime() -> None:
-    """Its telemetry is switched off in one place, which must come first."""
-    users = [path.name for path in modules("service") if "onnxruntime" in roots(path)]
+def test_only_one_module_imports_onnxruntime() -> None:
+    """It switches telemetry off before the first session."""
+    users = [path.name for path in modules("service") if "onnxruntime" in packages(path)]
     assert users == ["session.py"]
 
 
 def test_the_running_application_loads_no_training_library() -> None:
-    """What is imported in fact, by the application and all that it pulls in."""
+    """Whatever is imported in fact, by the libraries of the service as well."""
     code = "import sys, service.server.main; service.server.main.create_app(); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -88,19 +106,3 @@ def test_locks_are_whole() -> None:
         names = {line.partition("==")[0] for line in pins}
         assert ("tensorflow" in names) is (extra in ("training", "dev"))
         assert ("opentelemetry-sdk" in names) is (extra in ("traces", "dev"))
-
-
-def test_the_document_names_every_module() -> None:
-    """Each in the section of its folder, and no other; the drawing has no other, either."""
-    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    drawing = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
-    every: set[str] = set()
-    for folder in ("service/ocr", "service", "training"):
-        section = document.partition(f"## {folder}/\n")[2].partition("\n## ")[0]
-        there = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
-        packages = {f"{path.parent.name}/" for path in (ROOT / folder).glob("*/__init__.py")}
-        named = set(re.findall(r"`([\w/]+)`", section))
-        assert named == there | packages - {"ocr/"}, folder
-        every |= there | packages
-    drawn = re.findall(r'class="name".*?>(.*?)<', drawing)
-    assert set(drawn) - {"captcha.onnx"} <= every

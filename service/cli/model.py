@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.default_model import default_model_path
+
 if TYPE_CHECKING:
     from service.ocr.recognizer import Recognizer
 
-DEFAULT_MODEL = Path("models/captcha.onnx")
+DEFAULT_MODEL = default_model_path()
 MODEL_VARIABLE = "OCR_MODEL_PATH"
 
 ModelOption = Annotated[Path, typer.Option(envvar=MODEL_VARIABLE, help="The exported model.")]
@@ -31,8 +33,8 @@ def load_model(path: Path, max_pixels: int | None = None) -> "Recognizer":
         typer.echo(f"error: {error}", err=True)
         if isinstance(error, ModelFileError):
             typer.echo(
-                f"Name another file, or set {MODEL_VARIABLE}; the project's repository has a model "
-                f"at {DEFAULT_MODEL}, and `make export-onnx` there makes others.",
+                f"Name another file, or set {MODEL_VARIABLE}; `make export-onnx` in the project's "
+                "repository makes one.",
                 err=True,
             )
         raise typer.Exit(1) from error

@@ -82,57 +82,9 @@ def test_the_commands_of_the_document() -> None:
 
 
 def test_the_package_installs_the_command() -> None:
-    """Its entry point is this command line, and the modules and the page of labels are packaged."""
+    """Its entry point is this command line; `make release-check` installs and runs it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["project"]["scripts"]["captcha-ocr"] == "service.cli:main"
-    setuptools = project["tool"]["setuptools"]
-    assert {"service*", "training*"} <= set(setuptools["packages"]["find"]["include"])
-    # The search for packages goes on only in folders that are one.
-    for top in ("service", "training"):
-        assert [
-            m for m in (ROOT / top).rglob("*.py") if not (m.parent / "__init__.py").exists()
-        ] == []
-    packaged = [
-        file
-        for pattern in setuptools["package-data"]["service.cli"]
-        for file in (ROOT / "service" / "cli").glob(pattern)
-    ]
-    assert {file.suffix for file in packaged} == {".html", ".css", ".js"}
-
-
-@pytest.mark.parametrize(
-    ("missing", "options", "code"),
-    [
-        # Without site-packages, as far as the command can tell a client's installation.
-        ("typer", ["-S"], ""),
-        ("onnxruntime", [], "sys.modules['onnxruntime'] = None; "),
-    ],
-)
-@pytest.mark.parametrize("arguments", [["info"], ["predict", "examples"], ["serve"]])
-def test_a_missing_extra_is_named(
-    missing: str, options: list[str], code: str, arguments: list[str]
-) -> None:
-    """One sentence in place of a traceback, where the command came with the client alone."""
-    code = f"import sys; {code}from service.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, *options, "-c", code, *arguments],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {missing} is not installed; ")
-    assert "pip install .[service]" in line
-
-
-def test_a_mistake_of_ours_is_no_missing_extra() -> None:
-    """A module of the service that is not there is shown as what it is."""
-    code = (
-        "import sys; sys.modules['service.cli.bench'] = None; from service.cli import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert "Traceback" in done.stderr
+    assert project["project"]["scripts"] == {"captcha-ocr": "service.cli:main"}
 
 
 @pytest.mark.parametrize("command", ["predict", "info", "bench"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.client import (
+from captcha_ocr_client import (
     AsyncClient,
     Client,
 )

@@ -1,12 +1,14 @@
-import re
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx2
 import pytest
+from PIL import Image
 
-from service.client import (
+from captcha_ocr_client import (
     ClientError,
     Problem,
     ProblemError,
@@ -15,7 +17,7 @@ from service.client import (
 )
 from tests import stripes
 from tests.client.scripted import PREDICTION, Call, both
-from tests.service.server import ROOT, serving
+from tests.service.server import ROOT
 
 
 @both
@@ -145,39 +147,71 @@ def test_a_path_may_be_a_string(use: Call, address: str, tmp_path: Path) -> None
 
 
 @both
-def test_mistakes_are_told_before_anything_is_sent(use: Call) -> None:
-    """An address without a scheme, and what no question has: its answer would be dropped."""
+def test_takes_open_files_and_pillow_images(use: Call, address: str, tmp_path: Path) -> None:
+    """Whatever holds a picture is read as its file is, in every mode that Pillow has."""
+    file = tmp_path / "picture.png"
+    file.write_bytes(stripes.picture("abcd"))
+    with file.open("rb") as opened:
+        assert use(address, lambda c: c.predict(opened)).text == "abcd"
+    assert use(address, lambda c: c.predict(io.BytesIO(file.read_bytes()))).text == "abcd"
+    assert use(address, lambda c: c.predict(bytearray(file.read_bytes()))).text == "abcd"
+    image = Image.open(file)
+    pictures = [image.convert(mode) for mode in ("L", "RGB", "RGBA", "P", "CMYK", "YCbCr")]
+    answers = use(address, lambda c: c.predict_batch([image, *pictures]))
+    assert [answer.text for answer in answers] == ["abcd"] * 7
+
+
+@both
+def test_a_pillow_image_is_turned_upright(use: Call, address: str, tmp_path: Path) -> None:
+    """The Exif orientation of the file counts, as it does when the file itself is sent."""
+    file = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    upright = Image.open(io.BytesIO(stripes.picture("abcd")))
+    upright.transpose(Image.Transpose.ROTATE_180).save(file, exif=exif)
+    assert use(address, lambda c: c.predict(file)).text == "abcd"
+    assert use(address, lambda c: c.predict(Image.open(file))).text == "abcd"
+
+
+@both
+def test_what_is_no_picture_is_refused_before_it_is_sent(use: Call, tmp_path: Path) -> None:
+    """Each error says what to pass instead."""
+    (tmp_path / "picture.png").write_bytes(b"picture")
+    nowhere = "http://127.0.0.1:1"
+    with (
+        pytest.raises(TypeError, match="mode 'rb'"),
+        (tmp_path / "picture.png").open(encoding="utf-8") as opened,
+    ):
+        use(nowhere, lambda c: c.predict(opened))
+    with pytest.raises(TypeError, match="int is not a picture"):
+        use(nowhere, lambda c: c.predict(7))
+    with pytest.raises(FileNotFoundError):
+        use(nowhere, lambda c: c.predict(tmp_path / "absent.png"))
+
+
+@both
+def test_an_address_needs_a_scheme(use: Call) -> None:
     with pytest.raises(ValueError, match=r"'localhost:8000' does not begin with http://"):
         use("localhost:8000", lambda c: c.live())
-    with pytest.raises(TypeError, match="no parameter 'matrix'"):
-        use("http://127.0.0.1:1", lambda c: c.predict(b"picture", matrix=True))
 
 
-def test_the_client_needs_nothing_of_the_service() -> None:
-    """It is installed without it: neither framework nor runtime is imported."""
-    code = "import sys, service.client; print(*sys.modules)"
+@both
+def test_an_unknown_parameter_is_refused_by_the_service(use: Call, address: str) -> None:
+    """Parameters are passed on, so that an old client can use those of a newer service."""
+    with pytest.raises(ProblemError, match="colour"):
+        use(address, lambda c: c.predict(stripes.picture("ab"), colour="red"))
+
+
+def test_an_application_may_have_a_module_named_service(tmp_path: Path) -> None:
+    """The client imports nothing of the service, and nothing that only the service needs."""
+    (tmp_path / "service.py").write_text("NAME = 'mine'\n")
+    code = "import sys, service, captcha_ocr_client; print(service.NAME, *sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    loaded = set(done.stdout.split())
-    needed = {"fastapi", "pydantic", "numpy", "onnxruntime", "uvicorn", "PIL", "typer"}
-    assert loaded & needed == set()
-    own = {name for name in loaded if name.startswith("service.")}
-    assert {name.split(".")[1] for name in own} == {"client"}
-
-
-def test_the_documents_are_right() -> None:
-    """Their Python runs as it is written, where the bundled model is served."""
-    text = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
-    code = "".join(re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    with serving(model_path=ROOT / "models" / "captcha.onnx") as address:
-        code = code.replace("http://127.0.0.1:8000", address)
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0].startswith("bndyp 0.99")
-    assert lines[6].startswith("415 /problems/unsupported-format")
-    assert lines[7:9] == ["bndyp", "Not a supported picture"]
-    assert lines[9] == str(sorted(path.stem for path in (ROOT / "examples").glob("*.png")))
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT / "client")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    name, *loaded = done.stdout.split()
+    assert name == "mine"
+    unneeded = {"fastapi", "pydantic", "numpy", "onnxruntime", "uvicorn", "PIL", "typer"}
+    assert set(loaded) & unneeded == set()

@@ -4,11 +4,11 @@ from email.utils import format_datetime
 import httpx2
 import pytest
 
-from service.client import (
+from captcha_ocr_client import (
     ProblemError,
     Retry,
 )
-from service.client.retry import retry_after
+from captcha_ocr_client.retry import retry_after
 from tests.client.scripted import OVERLOADED, PREDICTION, Call, both
 
 
@@ -97,5 +97,5 @@ def test_without_retry_after_pauses_grow() -> None:
 @pytest.mark.parametrize("options", [{"attempts": 0}, {"seconds": 0}])
 def test_a_retry_that_cannot_be(options: dict[str, int]) -> None:
     """It says what it takes."""
-    with pytest.raises(ValueError, match="it takes 1 attempt"):
+    with pytest.raises(ValueError, match="attempts must be at least 1"):
         Retry(**options)

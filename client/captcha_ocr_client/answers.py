@@ -1,4 +1,4 @@
-"""The answers of the service, typed; members that this version does not know are left out."""
+"""The answers of the service as dataclasses. Unknown members of the JSON are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """One character: its confidence 0 to 1, and where it stands in pixels from the left."""
+    """One character: its confidence, 0 to 1, and its left and right edge in pixels."""
 
     character: str
     confidence: float
@@ -16,7 +16,7 @@ class Character:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """Another text that the picture may say, and its confidence, 0 to 1."""
+    """Another text that the picture may show, and its confidence, 0 to 1."""
 
     text: str
     confidence: float
@@ -24,7 +24,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class ModelReference:
-    """The model that gave an answer."""
+    """Name and version of the model that answered."""
 
     name: str
     version: str
@@ -32,14 +32,16 @@ class ModelReference:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one picture says.
+    """What one picture shows.
 
     Args:
-        text: empty where the picture shows none.
-        confidence: calibrated, 0 to 1.
-        accepted: whether the confidence is at least the one that was asked for.
-        alternatives: the best first; as many as were asked for.
-        reason: why there is no text, where the constraints leave none.
+        text: empty if the picture shows no text.
+        confidence: calibrated probability that the whole text is right, 0 to 1.
+        accepted: whether `confidence` is at least `min_confidence`.
+        characters: those of `text`, from left to right.
+        alternatives: other texts, the most probable first.
+        reason: why there is no text; None if there is one.
+        model: the model that answered.
     """
 
     text: str
@@ -52,10 +54,10 @@ class Prediction:
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> Self:
-        """The prediction of a JSON object.
+        """Reads a JSON object.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError: it is not a prediction.
         """
         return cls(
             text=answer["text"],
@@ -75,10 +77,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What was wrong (RFC 9457).
+    """What was wrong with a request or a picture (RFC 9457).
 
     Args:
-        type: names the kind of problem; the same for every occurrence.
+        type: the kind of problem, such as `/problems/undecodable-picture`.
         title: the kind of problem in words.
         status: the HTTP status code.
         detail: what was wrong this time, and what would be right.
@@ -91,17 +93,17 @@ class Problem:
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> Self:
-        """The problem of a JSON object.
+        """Reads a JSON object.
 
         Raises:
-            KeyError, TypeError: it is none.
+            KeyError, TypeError: it is not a problem.
         """
         return cls(answer["type"], answer["title"], answer["status"], answer["detail"])
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The model that is served; see `GET /model` in the service's `/docs`."""
+    """The model that is served, as `GET /model` describes it."""
 
     name: str
     version: str
@@ -115,9 +117,9 @@ class Model:
 
     @classmethod
     def from_json(cls, answer: Mapping[str, Any]) -> Self:
-        """The model of a JSON object.
+        """Reads a JSON object.
 
         Raises:
-            KeyError, TypeError: it is none.
+            KeyError, TypeError: it is not a model.
         """
         return cls(**{field.name: answer[field.name] for field in fields(cls)})

@@ -1,21 +1,21 @@
-"""What calling the service can raise.
+"""What the client raises.
 
 ClientError
 ├── ProblemError           the service refused, and said why
-├── UnexpectedAnswerError  whatever answered is not this service, or of another version
-└── UnreachableError       no answer came: no connection, or it broke or took too long
+├── UnexpectedAnswerError  the answer is not of this service, or of an incompatible version
+└── UnreachableError       no answer came: no connection, or it broke or timed out
 """
 
 
 class ClientError(Exception):
-    """Base of all that the client raises on purpose."""
+    """Base of the errors of this package."""
 
 
 class ProblemError(ClientError):
     """The service refused, and said why (RFC 9457).
 
     Args:
-        type: names the kind of problem; the same for every occurrence.
+        type: the kind of problem, such as `/problems/overloaded`.
         title: the kind of problem in words.
         status: the HTTP status code.
         detail: what was wrong this time, and what would be right.
@@ -30,8 +30,8 @@ class ProblemError(ClientError):
 
 
 class UnexpectedAnswerError(ClientError):
-    """Whatever answered is not this service, or of another version."""
+    """The answer is not of this service, or of an incompatible version."""
 
 
 class UnreachableError(ClientError):
-    """No answer came: no connection, or it broke or took too long."""
+    """No answer came: no connection, or it broke or timed out."""

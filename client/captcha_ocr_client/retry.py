@@ -1,4 +1,4 @@
-"""When to ask again: where the service answers 503, and after as long as it says."""
+"""When to repeat a request: after a 503, and as late as its `Retry-After` says."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,11 +12,14 @@ _FIRST_PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How long to insist.
+    """How often to repeat a request that is answered with 503.
 
     Args:
-        attempts: requests in all; 1 never asks again.
-        seconds: no request is begun when so many have passed since the first.
+        attempts: requests in all, at least 1; 1 never repeats.
+        seconds: no request begins later than this many seconds after the first; above 0.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
 
     attempts: int = 5
@@ -25,16 +28,17 @@ class Retry:
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.seconds <= 0:
             raise ValueError(
-                f"attempts is {self.attempts} and seconds {self.seconds}; it takes 1 attempt and "
-                "a time above 0."
+                f"attempts is {self.attempts} and seconds is {self.seconds}; attempts must be at "
+                "least 1, and seconds above 0"
             )
 
     def pause(self, response: Response, attempt: int, elapsed: float) -> float | None:
-        """Seconds to wait before asking again; None where the answer is final.
+        """Seconds to wait before the next request; None if there is to be none.
 
         Args:
-            attempt: of how many-th request the response is, from 1.
-            elapsed: seconds since the first one began.
+            response: the answer to the latest request.
+            attempt: how many requests were sent, from 1.
+            elapsed: seconds since the first request began.
         """
         if response.status_code != UNAVAILABLE or attempt >= self.attempts:
             return None
@@ -44,7 +48,10 @@ class Retry:
 
 
 def retry_after(response: Response) -> float | None:
-    """The seconds of `Retry-After`, a number or a date (RFC 9110, section 10.2.3), if it is one."""
+    """The seconds in `Retry-After`, which is a number or a date (RFC 9110, section 10.2.3).
+
+    None if the header is absent or neither.
+    """
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)

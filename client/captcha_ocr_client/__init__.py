@@ -1,6 +1,6 @@
-"""A client of the service: `pip install .[client]`; it needs nothing that the service needs."""
+"""A client of the captcha-ocr service, sync (`Client`) and async (`AsyncClient`)."""
 
-from service.client.answers import (
+from captcha_ocr_client.answers import (
     Alternative,
     Character,
     Model,
@@ -8,14 +8,14 @@ from service.client.answers import (
     Prediction,
     Problem,
 )
-from service.client.clients import AsyncClient, Client
-from service.client.exceptions import (
+from captcha_ocr_client.client import AsyncClient, Client, Picture, Question
+from captcha_ocr_client.exceptions import (
     ClientError,
     ProblemError,
     UnexpectedAnswerError,
     UnreachableError,
 )
-from service.client.retry import Retry
+from captcha_ocr_client.retry import Retry
 
 __all__ = [
     "Alternative",
@@ -25,9 +25,11 @@ __all__ = [
     "ClientError",
     "Model",
     "ModelReference",
+    "Picture",
     "Prediction",
     "Problem",
     "ProblemError",
+    "Question",
     "Retry",
     "UnexpectedAnswerError",
     "UnreachableError",
