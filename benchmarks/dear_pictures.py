@@ -18,6 +18,8 @@ from service.ocr.formats.png import SIGNATURE
 MAX_BYTES = 1 << 20
 """The default of OCR_MAX_UPLOAD_BYTES."""
 
+SMOOTH = -1
+
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
           (0, 1, 1, 2))  # fmt: skip
@@ -28,14 +30,22 @@ _PNG_HEADER = struct.Struct(">IIBBBBB")
 _BMP_HEADER = struct.Struct("<IiiHHIIiiII")
 
 Encode = Callable[[int, int, int], bytes]
-"""Makes a picture of a width and a height whose samples differ by at most so much."""
+"""Makes a picture of a width and a height whose samples differ by at most so much, or SMOOTH."""
 
 
 def _noise(width: int, height: int, samples: int, amplitude: int) -> np.ndarray:
-    """`(height, width, samples)`, all alike where the amplitude is 0."""
+    """`(height, width, samples)`; all alike with an amplitude of 0, blurred with SMOOTH."""
     shape = (height, width, samples)
     if amplitude == 0:
         return np.full(shape, 90, np.uint8)
+    if amplitude == SMOOTH:
+        coarse = (max(2, height // 3), max(2, width // 3), samples)
+        planes = np.random.default_rng(1).integers(0, 256, coarse, np.uint8)
+        resized = [
+            Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC)
+            for plane in np.moveaxis(planes, -1, 0)
+        ]
+        return np.stack([np.asarray(plane) for plane in resized], axis=-1)
     noise = np.random.default_rng(1).integers(0, amplitude + 1, shape, np.uint8)
     return noise + np.uint8(min(90, 255 - amplitude))
 
@@ -132,9 +142,12 @@ def kinds() -> dict[str, Encode]:
         found[f"JPEG {mode}"] = _pillow("JPEG", mode, quality=50)
         found[f"JPEG {mode}, progressive"] = _pillow("JPEG", mode, quality=50, progressive=True)
         found[f"JPEG {mode}, 64 scans"] = _scans(mode, 64)
+    for quality in (90, 100):
+        found[f"JPEG RGB, quality {quality}"] = _pillow("JPEG", "RGB", quality=quality)
     found["JPEG RGB 4:4:4"] = _pillow("JPEG", "RGB", quality=90, subsampling=0)
     for mode in ("RGB", "RGBA"):
-        found[f"WEBP {mode}"] = _pillow("WEBP", mode, quality=60, method=0)
+        for quality in (60, 100):
+            found[f"WEBP {mode}, quality {quality}"] = _pillow("WEBP", mode, quality=quality)
         found[f"WEBP {mode}, lossless"] = _pillow(
             "WEBP", mode, lossless=True, quality=0, method=0, exact=True
         )

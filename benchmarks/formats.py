@@ -9,11 +9,11 @@ import argparse
 import time
 from pathlib import Path
 
-from benchmarks.dear_pictures import dearest, kinds
+from benchmarks.dear_pictures import SMOOTH, dearest, kinds
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 from service.ocr.recognizer import Recognizer
 
-AMPLITUDES = (0, 1, 15, 255)
+AMPLITUDES = (0, 1, 15, 255, SMOOTH)
 BAR = 15
 
 

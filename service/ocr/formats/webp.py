@@ -1,6 +1,6 @@
 """States what a WebP costs."""
 
-_PIXEL_COST = 4
+_PIXEL_COST = 8
 """The decoder takes long, and holds the canvas several times."""
 
 
