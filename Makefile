@@ -101,7 +101,7 @@ screenshots: $(VENV)/.dev ## the page's pictures in docs/; needs chromium
 	$(PY) -m tests.browser.screenshots docs
 
 openapi: $(VENV)/.dev ## write docs/openapi.json anew, which a test compares
-	$(PY) -m tests.service.openapi
+	$(PY) -m tests.api.openapi
 
 bench: $(TRAINING) ## what serving costs beside the model, and latency under load; ARGS=--pin
 	$(PY) -m benchmarks.serving --model "$(MODEL)" $(ARGS)

@@ -7,13 +7,16 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.api.query_params import MOST_ALTERNATIVES
 from service.default_model import default_model_path
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
+from service.query_params import Defaults
 
 
-class Settings(BaseSettings):
-    """Every field is the environment variable `OCR_<FIELD>`; the README's table lists them."""
+class Settings(Defaults, BaseSettings):
+    """Every field is the environment variable `OCR_<FIELD>`; the README's table lists them.
+
+    Among them are the defaults of the query parameters.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="OCR_", env_ignore_empty=True, frozen=True, protected_namespaces=()
@@ -77,18 +80,6 @@ class Settings(BaseSettings):
         default=DEFAULT_MAX_PIXELS,
         ge=1,
         description="Width × height above which a picture is refused, unread.",
-    )
-    alternatives: int = Field(
-        default=0,
-        ge=0,
-        le=MOST_ALTERNATIVES,
-        description="Default of the parameter `alternatives`.",
-    )
-    length: str | None = Field(default=None, description="Default of the parameter `length`.")
-    alphabet: str | None = Field(default=None, description="Default of the parameter `alphabet`.")
-    pattern: str | None = Field(default=None, description="Default of the parameter `pattern`.")
-    min_confidence: float = Field(
-        default=0.0, ge=0, le=1, description="Default of the parameter `min_confidence`."
     )
     api_keys: str = Field(
         default="",

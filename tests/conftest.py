@@ -1,9 +1,13 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 import training  # noqa: F401  # it sets TensorFlow up, whichever test imports that first
+from service.api.app import create_app
 from service.ocr.recognizer import Recognizer
+from service.settings import Settings
 from tests import stripes
 
 
@@ -17,3 +21,16 @@ def stripe_model(tmp_path: Path) -> Path:
 def recognizer(stripe_model: Path) -> Recognizer:
     """A recognizer over the stripe model."""
     return Recognizer.load(stripe_model)
+
+
+@pytest.fixture
+def settings(stripe_model: Path) -> Settings:
+    """Settings that serve the stripe model, in two threads wherever the tests run."""
+    return Settings(model_path=stripe_model, threads=2)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """A client of the running application."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client

@@ -1,6 +1,9 @@
-"""Errors as `application/problem+json` (RFC 9457), and the one map from exceptions to HTTP."""
+"""Errors as `application/problem+json` (RFC 9457), and the one map from exceptions to HTTP.
 
-from collections.abc import Iterable, Mapping
+A new kind of error is an exception beside the code that raises it, and a line in `KINDS` here.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -15,12 +18,11 @@ from starlette.types import Receive, Scope, Send
 
 from service.ocr.exceptions import (
     LONGEST_ECHO,
-    OcrError,
     PictureTooLargeError,
     UndecodableError,
     UnsupportedFormatError,
-    echo,
 )
+from service.query_params import InvalidParameterError
 from service.runtime.batcher import ClientGoneError, OverloadedError
 
 
@@ -55,46 +57,40 @@ OVERLOADED = Kind(503, "overloaded", "Too many requests at the moment")
 NOT_READY = Kind(503, "not-ready", "No model is ready")
 INTERNAL_ERROR = Kind(500, "internal-error", "Internal error")
 
-DOMAIN_KINDS: Mapping[type[OcrError], Kind] = {
-    UnsupportedFormatError: Kind(415, "unsupported-format", "Not a supported picture"),
-    UndecodableError: Kind(422, "undecodable-picture", "Undecodable picture"),
-    PictureTooLargeError: Kind(413, "picture-too-large", "Picture too large"),
+UNSUPPORTED_FORMAT = Kind(415, "unsupported-format", "Not a supported picture")
+UNDECODABLE = Kind(422, "undecodable-picture", "Undecodable picture")
+PICTURE_TOO_LARGE = Kind(413, "picture-too-large", "Picture too large")
+
+KINDS: Mapping[type[Exception], Kind] = {
+    UnsupportedFormatError: UNSUPPORTED_FORMAT,
+    UndecodableError: UNDECODABLE,
+    PictureTooLargeError: PICTURE_TOO_LARGE,
+    InvalidParameterError: INVALID_PARAMETER,
+    OverloadedError: OVERLOADED,
+    # Nobody receives these two; but a client that hangs up is no failure of the service.
+    ClientDisconnect: INVALID_UPLOAD,
+    ClientGoneError: INVALID_UPLOAD,
 }
+"""The kinds of problem that domain exceptions are; their text is the detail."""
+
+_DETAILS: Mapping[type[Exception], str] = {
+    OverloadedError: "More pictures arrive than can be read in time; send this one again later.",
+    ClientDisconnect: "The connection was closed during the upload.",
+    ClientGoneError: "The connection was closed during the upload.",
+}
+"""The detail for exceptions whose text is not fit for a client."""
 
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""Of every answer."""
+"""Headers of every answer."""
 
 REQUEST_ID = "captcha_ocr.request_id"
-"""Where a request's scope holds the id that its answer and its line in the log bear."""
+"""The key under which a request's scope holds its id, for the answer and the log."""
 
 REASON = "captcha_ocr.reason"
-"""Where a request's scope holds the name of the kind of problem it was answered with."""
+"""The key under which a request's scope holds the name of its kind of problem, for the log."""
 
-_HUNG_UP = (ClientDisconnect, ClientGoneError)
-
-
-class ProblemResponse(JSONResponse):
-    """The answer for one occurrence of a kind of problem, which it leaves in the scope."""
-
-    media_type = "application/problem+json"
-
-    def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers = {"Retry-After": "1", **(headers or {})}
-        super().__init__(problem_of(kind, detail).model_dump(), kind.status, headers)
-        self.kind = kind
-
-    def written(self) -> bytes:
-        """The answer as it stands on the wire (RFC 9112), for where there is no scope."""
-        head = f"HTTP/1.1 {self.status_code} {HTTPStatus(self.status_code).phrase}\r\n".encode()
-        self.headers.update(SECURITY_HEADERS)
-        headers = b"".join(b"%b: %b\r\n" % header for header in self.raw_headers)
-        return head + headers + b"\r\n" + bytes(self.body)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Follows the ASGI specification, version 3."""
-        scope[REASON] = self.kind.name
-        await super().__call__(scope, receive, send)
+V2_PREFIX = "/v2"
+"""Below it errors have the shape of the Open Inference Protocol."""
 
 
 class ProblemError(Exception):
@@ -107,6 +103,28 @@ class ProblemError(Exception):
         self.headers = headers
 
 
+class ProblemResponse(JSONResponse):
+    """The answer for one occurrence of a kind of problem."""
+
+    media_type = "application/problem+json"
+
+    def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        if kind.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers = {"Retry-After": "1", **(headers or {})}
+        super().__init__(problem_of(kind, detail).model_dump(), kind.status, headers)
+        self.kind = kind
+        self.detail = detail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follows the ASGI specification, version 3."""
+        scope[REASON] = self.kind.name
+        if scope["path"] == V2_PREFIX or scope["path"].startswith(f"{V2_PREFIX}/"):
+            self.body = self.render({"error": self.detail})
+            self.headers["Content-Type"] = "application/json"
+            self.headers["Content-Length"] = str(len(self.body))
+        await super().__call__(scope, receive, send)
+
+
 def problem_of(kind: Kind, detail: str) -> Problem:
     """One occurrence of a kind of problem."""
     return Problem(
@@ -114,22 +132,22 @@ def problem_of(kind: Kind, detail: str) -> Problem:
     )
 
 
-def response_to(error: Exception) -> ProblemResponse | None:
-    """The answer to an exception that a request was refused with; None to any other."""
+def problem_error(error: Exception) -> ProblemError:
+    """The problem that an exception of `KINDS` is, or of a framework."""
     if isinstance(error, ProblemError):
-        return ProblemResponse(error.kind, error.detail, error.headers)
+        return error
+    if isinstance(error, HTTPException):
+        status = HTTPStatus(error.status_code)
+        kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
+        return ProblemError(kind, error.detail, error.headers)
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        return ProblemError(INVALID_PARAMETER, f"{first['loc'][-1]}: {first['msg']}.")
+    headers = None
     if isinstance(error, OverloadedError):
-        return ProblemResponse(
-            OVERLOADED,
-            "More pictures arrive than can be read in time; send this one again later.",
-            {"Retry-After": str(error.retry_seconds)},
-        )
-    if isinstance(error, _HUNG_UP):
-        # Nobody hears this; but hanging up is no failure of the service, to be logged as one.
-        return ProblemResponse(INVALID_UPLOAD, "The connection was closed during the upload.")
-    if isinstance(error, OcrError) and type(error) in DOMAIN_KINDS:
-        return ProblemResponse(DOMAIN_KINDS[type(error)], str(error))
-    return None
+        headers = {"Retry-After": str(error.retry_seconds)}
+    detail = _DETAILS.get(type(error)) or str(error)
+    return ProblemError(KINDS[type(error)], detail, headers)
 
 
 def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
@@ -144,51 +162,24 @@ def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def invalid_parameters(errors: Iterable[Mapping[str, Any]]) -> ProblemError:
-    """The refusal for what pydantic found wrong with parameters."""
-    return ProblemError(INVALID_PARAMETER, "; ".join(map(_described, list(errors)[:3])))
-
-
-def _described(error: Mapping[str, Any]) -> str:
-    """What is wrong with one parameter."""
-    name = str(error["loc"][-1])
-    if error["type"] == "extra_forbidden":
-        return f"{name[:LONGEST_ECHO]}: there is no such parameter; /docs lists those there are"
-    return f"{name}: {echo(error['input'])} was given; {error['msg']}"
-
-
 def install(app: FastAPI) -> None:
     """Answers every exception of the application with a problem."""
 
-    async def on_known(_: Request, error: Exception) -> ProblemResponse:
-        response = response_to(error)
-        assert response is not None
-        return response
-
-    async def on_invalid_parameter(_: Request, error: Exception) -> ProblemResponse:
-        assert isinstance(error, RequestValidationError)
-        refused = invalid_parameters(error.errors())
-        return ProblemResponse(refused.kind, refused.detail)
-
-    async def on_http_error(request: Request, error: Exception) -> ProblemResponse:
-        assert isinstance(error, HTTPException)
-        status = HTTPStatus(error.status_code)
-        kind = Kind(status, status.phrase.lower().replace(" ", "-"), status.phrase)
-        allowed = (error.headers or {}).get("Allow")
-        hint = f"use {allowed}" if allowed else "/docs lists what there is"
-        asked = f"{request.method} {request.url.path}"[:LONGEST_ECHO]
-        detail = f"{asked}: {error.detail}; {hint}."
-        return ProblemResponse(kind, detail, error.headers)
+    async def on_known(request: Request, error: Exception) -> ProblemResponse:
+        problem = problem_error(error)
+        detail = problem.detail
+        if isinstance(error, HTTPException):
+            allowed = (error.headers or {}).get("Allow")
+            hint = f"use {allowed}" if allowed else "/docs lists what there is"
+            detail = f"{request.method} {request.url.path}"[:LONGEST_ECHO] + f": {detail}; {hint}."
+        return ProblemResponse(problem.kind, detail, problem.headers)
 
     async def on_unforeseen(request: Request, _: Exception) -> ProblemResponse:
-        # The server logs the traceback; the answer holds nothing of it.
-        # Nothing further out adds it; a HEAD has it in another scope, that of the GET.
-        identity = request.scope.get(REQUEST_ID)
-        headers = {"X-Request-ID": identity} if identity else None
+        # The server logs the traceback; the answer holds nothing of it. It does not pass the
+        # middleware that adds the id.
+        headers = {"X-Request-ID": request.scope[REQUEST_ID]} if REQUEST_ID in request.scope else {}
         return ProblemResponse(INTERNAL_ERROR, "The service failed; its log says why.", headers)
 
-    for known in (ProblemError, OverloadedError, *_HUNG_UP, *DOMAIN_KINDS):
+    for known in (ProblemError, RequestValidationError, HTTPException, *KINDS):
         app.add_exception_handler(known, on_known)
-    app.add_exception_handler(RequestValidationError, on_invalid_parameter)
-    app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(Exception, on_unforeseen)

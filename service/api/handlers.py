@@ -1,201 +1,159 @@
-"""What the endpoints share while the application runs: model, threads, limits and keys."""
+"""Answers requests: admission, upload, question, reading, answer.
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import TypeVar
+`Engine` holds what requests share while the application runs.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
+from starlette.responses import Response
 
-from service.api import serializers as answers
+from service.api import serializers
 from service.api.auth import ApiKeys
-from service.api.errors import NOT_READY, ProblemError, response_to
+from service.api.errors import NOT_READY, ProblemError, problem_error, problem_of
 from service.api.uploads import read_picture, read_pictures
 from service.observability.metrics import Metrics
-from service.observability.request_timing import Timeline
-from service.ocr.decoding.decoder import Question
-from service.ocr.recognizer import Recognizer
-from service.runtime.batcher import OverloadedError, Pool
+from service.observability.request_timing import REQUEST_TIMING, Read, RequestTiming
+from service.ocr.decoding.decoder import Question, Reading
+from service.query_params import Questions
+from service.runtime.batcher import Batcher
 from service.runtime.cpu_budget import cpu_threads
-from service.runtime.deference import Deference
-from service.runtime.parts import in_parts
-from service.runtime.predictor import AT_ONCE, IN_A_ROW, Reader
-from service.runtime.quick import QuickReading, are_quick
-from service.server.pacing import Pacing, Resting
-from service.server.protocol import GONE
+from service.runtime.predictor import Outcome, Predictor, Times
 from service.settings import Settings
 
-A = TypeVar("A")
+CLIENT_GONE = "captcha_ocr.client_gone"
+"""The ASGI extension by which the server tells whether the client has closed the connection."""
+
+
+class Served(NamedTuple):
+    """A model, and what can be asked of it; a reload replaces both."""
+
+    predictor: Predictor
+    questions: Questions
 
 
 class Engine:
-    """Admits requests, reads their pictures in threads, and gives answers as JSON.
-
-    Args:
-        recognizer: checked.
-        metrics: told of what is read, and with which model.
+    """What requests share: model, threads, limits, keys and metrics.
 
     Raises:
-        ProblemError: the settings' defaults do not fit the model.
+        InvalidParameterError: the settings' defaults of query parameters do not fit the model.
     """
 
-    def __init__(self, recognizer: Recognizer, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.reader = self._reader_of(recognizer)
+        self.served = self._serve(predictor)
         self.reloads = 0
         self.reload_error: str | None = None
-        threads = settings.threads or cpu_threads(settings.workers)
-        self.pool = Pool(
-            threads,
+        self.batcher = Batcher(
+            settings.threads or cpu_threads(settings.workers),
             settings.queue_requests,
             settings.queue_ms / 1000,
-            AT_ONCE,
-            IN_A_ROW,
             metrics.worked,
         )
-        metrics.started(self.pool)
         self._keys = ApiKeys(settings.api_keys)
-        self._deference = Deference()
-        self._pacing = Pacing(self.pool)
-        self._refusal = lru_cache(maxsize=8)(_refusal)
+        metrics.started(self.batcher)
 
-    def switch(self, recognizer: Recognizer) -> None:
-        """Answers with another model from now on; what is being read ends with the old one.
+    def switch(self, predictor: Predictor) -> None:
+        """Answers with another model from now on; what has begun ends with the old one.
 
         Raises:
-            ProblemError: the settings' defaults do not fit the model.
+            InvalidParameterError: the settings' defaults do not fit the model.
         """
-        self.reader = self._reader_of(recognizer)
+        self.served = self._serve(predictor)
         self.reloads += 1
+        self.reload_error = None
 
-    def refusal(self) -> bytes | None:
-        """The answer to pictures that would wait too long, for the server to give at once."""
-        if seconds := self._retry_seconds():
-            self.metrics.refused()
-            return self._refusal(seconds)
-        self.pool.expect()
-        return None
+    def _serve(self, predictor: Predictor) -> Served:
+        served = Served(predictor, questions_of(predictor, self.settings))
+        self.metrics.serves(predictor.metadata.name, predictor.metadata.version)
+        return served
 
-    def refused(self, connection: Resting, weight: int = 1) -> None:
-        """See `Pacing.refused`."""
-        self._pacing.refused(connection, weight)
+    def reload_failed(self, reason: str) -> None:
+        """Shows why the newest model is not served."""
+        self.reload_error = reason
+        self.metrics.reload_failed()
 
-    def _reader_of(self, recognizer: Recognizer) -> Reader:
-        reader = Reader.of(recognizer, self.settings, self.metrics.read)
-        self.metrics.serves(recognizer.metadata.name, recognizer.metadata.version)
-        return reader
+    def admit(self, request: Request) -> str:
+        """Lets a request for pictures pass, or refuses it before its body is read.
 
-    def admit(self, request: Request) -> None:
-        """Refuses by the headers alone, before the body is read.
+        Returns:
+            The identity of the client; a limit for each of them has its place here.
 
         Raises:
-            ProblemError: no API key.
-            OverloadedError: its picture would wait too long.
+            ProblemError: an API key is missing or wrong.
+            OverloadedError: there is no room for the request.
         """
-        self._keys.check(request.headers)
-        self._admit()
+        identity = self._keys.authenticate(request.headers)
+        self.batcher.admit()
+        return identity
 
-    def _admit(self) -> None:
-        if seconds := self._retry_seconds():
-            raise OverloadedError(seconds)
-
-    def _retry_seconds(self) -> int:
-        seconds = self.pool.retry_seconds()
-        if seconds:
-            self._deference.ask()
-        return seconds
-
-    async def answer(self, request: Request) -> bytes:
-        """The JSON of `schemas.Prediction` for the one picture of a request.
+    async def ask(self, request: Request, questions: Questions) -> tuple[Question, float]:
+        """The question of a request's query, and the least confidence that is accepted.
 
         Raises:
-            ProblemError, PictureError, OverloadedError, ClientGoneError
-        """
-        self.admit(request)
-        timeline = Timeline.of(request.scope)
-        timeline.receiving()
-        picture = await read_picture(request, self.settings.max_upload_bytes)
-        timeline.received()
-        reader, query = self.reader, request.scope["query_string"]
-        if not query:
-            question, min_confidence = reader.questioner.ask(query)
-            if self._may_decode and are_quick([picture], question):
-                self._admit()
-                return await self._quick(request, reader).answer(picture, min_confidence)
-        item = (picture, query, timeline)
-        return await self.pool.run_together(reader.answer_each, item, _gone(request))
-
-    @property
-    def _may_decode(self) -> bool:
-        """Whether the event loop has time for pictures; who is to be refused would wait for it."""
-        return not self._deference.defers
-
-    def _quick(self, request: Request, reader: Reader) -> QuickReading:
-        return QuickReading(self.pool, reader, Timeline.of(request.scope), _gone(request))
-
-    async def answer_batch(self, request: Request) -> bytes:
-        """The JSON of `schemas.Batch` for the pictures of a request.
-
-        Raises:
-            ProblemError: the request as a whole is at fault.
-            OverloadedError, ClientGoneError
-        """
-        self.admit(request)
-        settings, reader = self.settings, self.reader
-        question, min_confidence = await self.ask(request, reader)
-        timeline = Timeline.of(request.scope)
-        timeline.receiving()
-        pictures = await read_pictures(
-            request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
-        )
-        timeline.received()
-
-        if self._may_decode and are_quick(pictures, question):
-            items = await self._quick(request, reader).items(pictures, min_confidence)
-        else:
-            items = await in_parts(
-                self.pool,
-                pictures,
-                lambda part: self.in_thread(
-                    request,
-                    reader.recognizer,
-                    lambda: reader.answer_batch(part, question, min_confidence),
-                    len(part),
-                ),
-            )
-        return answers.listed("answers", items)
-
-    async def ask(self, request: Request, reader: Reader) -> tuple[Question, float]:
-        """What a request's query asks; in a thread, for a pattern in it takes time.
-
-        Raises:
-            ProblemError: names the parameter, what was given and what is allowed.
+            InvalidParameterError: names the parameter, what was given and what is allowed.
         """
         query = request.scope["query_string"]
         if not query:
-            return reader.questioner.ask(query)
-        return await self.pool.run(lambda: reader.questioner.ask(query))
+            return questions.default
+        if questions.is_cached(query):
+            return questions.ask(query)
+        return await self.batcher.run(lambda: questions.ask(query), is_gone(request))
 
-    async def in_thread(
-        self,
-        request: Request,
-        recognizer: Recognizer,
-        work: Callable[[], A],
-        pictures: int,
-    ) -> A:
-        """The result of work that has a recognizer read so many pictures of a request.
+    async def read(
+        self, request: Request, predictor: Predictor, pictures: Sequence[bytes], question: Question
+    ) -> list[Outcome]:
+        """What became of each picture.
 
         Raises:
             OverloadedError, ClientGoneError
         """
-        timed = Timeline.of(request.scope).timed(recognizer, work)
-        return await self.pool.run(timed, _gone(request), pictures)
+        items = [(picture, question) for picture in pictures]
+        began = time.perf_counter()
+        gone = is_gone(request)
+        if len(items) == 1:
+            outcomes = [await self.batcher.submit(predictor.read, items[0], gone)]
+        else:
+            outcomes = await self.batcher.submit_all(predictor.read, items, gone)
+        note_times(request, predictor, began, (outcome.times for outcome in outcomes))
+        for picture, outcome in zip(pictures, outcomes, strict=True):
+            if isinstance(outcome.reading, Reading):
+                self.metrics.read(len(picture), outcome.reading)
+        return outcomes
+
+    async def respond(self, answer: Callable[[], dict[str, Any]], question: Question) -> Response:
+        """The response to a question; where it has a matrix, a thread makes the large document."""
+
+        def body() -> bytes:
+            return serializers.to_bytes(answer())
+
+        content = await self.batcher.run(body) if question.matrix else body()
+        return Response(content, media_type="application/json")
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self.metrics.sample(self.batcher)
+        self.batcher.close()
+
+    async def sample_forever(self, seconds: float = 1.0) -> None:
+        """Shows in the metrics how busy the threads are."""
+        while True:
+            self.metrics.sample(self.batcher)
+            await asyncio.sleep(seconds)
 
 
-def _refusal(seconds: int) -> bytes:
-    response = response_to(OverloadedError(seconds))
-    assert response is not None
-    return response.written()
+def questions_of(predictor: Predictor, settings: Settings) -> Questions:
+    """What can be asked of a model, by default as the settings say.
+
+    Raises:
+        InvalidParameterError: these defaults do not fit the model.
+    """
+    metadata = predictor.metadata
+    return Questions(metadata.alphabet, getattr(metadata, "min_confidence", 0.0), settings)
 
 
 def engine_of(request: Request) -> Engine:
@@ -210,7 +168,74 @@ def engine_of(request: Request) -> Engine:
     return engine
 
 
-def _gone(request: Request) -> Callable[[], bool]:
-    """Whether the client has hung up, as far as the server tells."""
-    gone: Callable[[], bool] = request.scope.get("extensions", {}).get(GONE, lambda: False)
+def is_gone(request: Request) -> Callable[[], bool]:
+    """Tells whether the client has closed the connection, as far as the server knows."""
+    gone: Callable[[], bool] = request.scope.get("extensions", {}).get(CLIENT_GONE, lambda: False)
     return gone
+
+
+def timing_of(request: Request) -> RequestTiming:
+    """The timing of a request; one that nobody looks at, if the request has none."""
+    return request.scope.get(REQUEST_TIMING) or RequestTiming()
+
+
+def note_times(
+    request: Request, predictor: Predictor, submitted: float, times: Iterable[Times | None]
+) -> None:
+    """Adds the times of pictures that were read to the timing of their request."""
+    timing = timing_of(request)
+    for read in sorted({read for read in times if read is not None}):
+        timing.reads.append(Read(min(submitted, read.began), *read))
+        timing.model_version = predictor.metadata.version
+
+
+async def predict(request: Request) -> Response:
+    """Reads one picture (PNG, JPEG, WebP, BMP or GIF): the body itself, the file of a form, or
+    base64 in JSON. A picture without text gives an empty text.
+    """
+    engine = engine_of(request)
+    engine.admit(request)
+    predictor, questions = engine.served
+    question, min_confidence = await engine.ask(request, questions)
+    timing = timing_of(request)
+    timing.receive_began = time.perf_counter()
+    picture = await read_picture(request, engine.settings.max_upload_bytes)
+    timing.receive_ended = time.perf_counter()
+    (outcome,) = await engine.read(request, predictor, [picture], question)
+    reading = outcome.reading
+    if not isinstance(reading, Reading):
+        raise problem_error(reading)
+    return await engine.respond(
+        lambda: serializers.prediction(reading, predictor.metadata, min_confidence), question
+    )
+
+
+async def predict_batch(request: Request) -> Response:
+    """Gives an answer for every picture, in their order; one that cannot be read has a problem in
+    place of a prediction.
+    """
+    engine = engine_of(request)
+    engine.admit(request)
+    settings = engine.settings
+    predictor, questions = engine.served
+    question, min_confidence = await engine.ask(request, questions)
+    timing = timing_of(request)
+    timing.receive_began = time.perf_counter()
+    uploads = await read_pictures(
+        request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
+    )
+    timing.receive_ended = time.perf_counter()
+    pictures = [upload for upload in uploads if isinstance(upload, bytes)]
+    outcomes = iter(await engine.read(request, predictor, pictures, question))
+
+    def answer(upload: bytes | ProblemError) -> dict[str, Any]:
+        result = next(outcomes).reading if isinstance(upload, bytes) else upload
+        if isinstance(result, Reading):
+            prediction = serializers.prediction(result, predictor.metadata, min_confidence)
+            return {"prediction": prediction, "problem": None}
+        error = problem_error(result)
+        return {"prediction": None, "problem": problem_of(error.kind, error.detail).model_dump()}
+
+    return await engine.respond(
+        lambda: {"answers": [answer(upload) for upload in uploads]}, question
+    )

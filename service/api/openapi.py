@@ -65,10 +65,10 @@ def install(app: FastAPI) -> None:
     def text() -> bytes:
         return to_json(app.openapi())
 
-    @app.get(_PATH, include_in_schema=False)
+    @app.api_route(_PATH, methods=["GET", "HEAD"], include_in_schema=False)
     async def document() -> Response:
         return Response(text(), media_type="application/json")
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> Response:
         return get_swagger_ui_html(openapi_url=_PATH.lstrip("/"), title=app.title)

@@ -84,15 +84,15 @@ class Prediction(BaseModel):
         "and calibrated: of many texts with confidence 0.9, nine in ten are right.",
     )
     accepted: bool = Field(
-        description="Whether the confidence is at least `min_confidence`, "
-        "and the constraints leave a text."
+        description="Whether there is a text, and its confidence is at least `min_confidence`."
     )
     characters: list[Character]
     alternatives: list[Alternative] = Field(
         description="The most probable other texts, the best first; as many as were asked for."
     )
     reason: str | None = Field(
-        description="Why there is no text, where the constraints leave none."
+        description="Why there is no text: `no-text` where the picture shows none, or a sentence "
+        "where the constraints leave none."
     )
     model: ModelReference
     matrix: Matrix | None = Field(default=None, description="There only where it was asked for.")
@@ -151,6 +151,10 @@ class ModelCard(BaseModel):
     height: int = Field(description="Picture height, likewise; other sizes are stretched to it.")
     training_run: str
     data_digest: str = Field(description="SHA-256 over the labelled pictures of that run.")
+    min_confidence: float = Field(
+        default=0.0,
+        description="The threshold of `accepted`, unless the service or a request has another.",
+    )
     figures: dict[str, Any] = Field(
         description="Measured at the export on pictures that the model was not trained on."
     )
@@ -158,7 +162,8 @@ class ModelCard(BaseModel):
     @classmethod
     def of(cls, model: ModelMetadata) -> Self:
         """What is shown of a model's metadata."""
-        return cls(**{name: getattr(model, name) for name in cls.model_fields})
+        names = [name for name in cls.model_fields if hasattr(model, name)]
+        return cls(**{name: getattr(model, name) for name in names})
 
 
 class Health(BaseModel):

@@ -1,10 +1,10 @@
-"""What is answered about a picture: the members of `schemas.Prediction`.
+"""Answers as JSON: the members of `schemas.Prediction` and `schemas.BatchItem`.
 
-Written out as plain data, since checking what is right by construction would cost as much as
-parsing the request.
+They are plain data, since a pydantic model of what is right by construction would cost as much time
+as parsing the request.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import to_json
@@ -16,15 +16,17 @@ from service.ocr.metadata import ModelMetadata
 _DECIMALS = 6
 _MATRIX_DECIMALS = 4
 _UNSATISFIED = "No text that satisfies the constraints fits this picture."
+_NO_TEXT = "no-text"
 
 
 def prediction(reading: Reading, model: ModelMetadata, min_confidence: float) -> dict[str, Any]:
     """The answer for a reading of that model."""
     confidence = round(reading.confidence, _DECIMALS)
+    reason = None if reading.text else _NO_TEXT if reading.satisfied else _UNSATISFIED
     answer = {
         "text": reading.text,
         "confidence": confidence,
-        "accepted": reading.satisfied and confidence >= min_confidence,
+        "accepted": reason is None and confidence >= min_confidence,
         "characters": [
             {
                 "character": c.character,
@@ -37,7 +39,7 @@ def prediction(reading: Reading, model: ModelMetadata, min_confidence: float) ->
             {"text": a.text, "confidence": round(a.confidence, _DECIMALS)}
             for a in reading.alternatives
         ],
-        "reason": None if reading.satisfied else _UNSATISFIED,
+        "reason": reason,
         "model": {"name": model.name, "version": model.version},
     }
     if reading.matrix is not None:
@@ -54,11 +56,6 @@ def _matrix(rows: list[list[float]], model: ModelMetadata) -> dict[str, Any]:
     }
 
 
-def encoded(document: Mapping[str, Any]) -> bytes:
+def to_bytes(document: Mapping[str, Any]) -> bytes:
     """The document as JSON."""
     return to_json(document)
-
-
-def listed(member: str, items: Iterable[bytes]) -> bytes:
-    """An object with one member, a list of what is JSON already."""
-    return b'{"%b":[%b]}' % (member.encode(), b",".join(items))

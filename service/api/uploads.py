@@ -3,8 +3,13 @@
 import base64
 import binascii
 import json
+import sys
+from collections.abc import AsyncGenerator
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from service.api.errors import (
@@ -14,31 +19,32 @@ from service.api.errors import (
     UPLOAD_TOO_LARGE,
     ProblemError,
 )
-from service.api.multipart import MalformedError, Part, parts_of
 
-FIELD = "file"
-"""The field of a form that holds the picture."""
+FIELD, BATCH_FIELD = "file", "files"
+"""The fields of a form that hold one picture, and those of a batch."""
 
-BATCH_FIELD = "files"
-MEMBER = "image"
-"""The member of a JSON body that holds the picture in base64."""
+MEMBER, BATCH_MEMBER = "image", "images"
+"""The members of a JSON body that hold a picture in base64, and those of a batch."""
 
-BATCH_MEMBER = "images"
-
-_ENVELOPE_BYTES = 4096
-"""What boundaries and part headers of an upload with one file may add to the file itself."""
-
-_MOST_DIGITS = 18
-"""Of a length that is worth comparing."""
-
-_SPARE_COMMAS = 16
-"""Of a JSON body; so that what is a little wrong is told more precisely."""
-
-_FORM = "multipart/form-data"
-_JSON = "application/json"
 RAW_TYPES = frozenset(
     f"image/{name}" for name in ("png", "jpeg", "jpg", "webp", "bmp", "x-ms-bmp", "gif")
 ) | {"application/octet-stream"}
+
+_FORM = "multipart/form-data"
+_JSON = "application/json"
+
+_ENVELOPE_BYTES = 4096
+"""Bytes that boundaries and part headers of an upload may add to the one file in it."""
+
+_MAX_DIGITS = 18
+"""Digits of the largest Content-Length that becomes an int; any longer one is too large."""
+
+_SPARE_COMMAS = 16
+"""Commas that a JSON body may have beyond those of its pictures, for a precise error."""
+
+_MAX_NAME_CHARACTERS = 200
+_STANDARD_LETTERS = bytes.maketrans(b"-_", b"+/")
+_INVALID = object()
 
 _HOW = (
     f"send the picture itself with a content type like image/png, or as a file in the {_FORM} "
@@ -51,16 +57,16 @@ _HOW_BATCH = (
 
 
 async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> bytes:
-    """The body of a request, if it is not too large and sent as it is.
+    """The body of a request, if it is not too large and not compressed.
 
-    A length that is declared is checked before anything is read, and one that is not is counted.
+    A declared length is checked before anything is read, and the bytes are counted as they arrive.
 
     Args:
-        max_bytes: of what is sent, as the refusal names it.
-        envelope: bytes that may stand around it.
+        max_bytes: the limit that a refusal names.
+        envelope: bytes that may come in addition.
 
     Raises:
-        ProblemError: it has more than both, or has a content encoding (RFC 9110, 8.4).
+        ProblemError: it is larger, or has a content encoding (RFC 9110, 8.4).
         ClientDisconnect: it did not arrive as a whole.
     """
     encoding = request.headers.get("content-encoding", "identity")
@@ -70,29 +76,27 @@ async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> byte
             f"The body is sent with the content encoding {encoding[:100]}; send it without.",
             {"Accept-Encoding": "identity"},
         )
-    declared = request.headers.get("content-length", "")
-    # Zeros at the beginning mean nothing; but no number of thousands of digits becomes an int.
-    digits = declared.lstrip("0") or "0"
-    if digits.isdecimal() and (len(digits) > _MOST_DIGITS or int(digits) > max_bytes + envelope):
+    limit = max_bytes + envelope
+    digits = request.headers.get("content-length", "").lstrip("0") or "0"
+    if digits.isdecimal() and (len(digits) > _MAX_DIGITS or int(digits) > limit):
         raise too_large(max_bytes)
     body: bytes | bytearray = b""
-    more = True
-    while more:
+    while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk = message.get("body", b"")
-        if len(body) + len(chunk) > max_bytes + envelope:
+        if len(body) + len(chunk) > limit:
             raise too_large(max_bytes)
         if not body:
             body = chunk
         else:
-            # Joined at once: a list of tiny chunks would take many times their bytes.
+            # Appended at once, since a list of tiny chunks would take many times their bytes.
             if isinstance(body, bytes):
                 body = bytearray(body)
             body += chunk
-        more = message.get("more_body", False)
-    return bytes(body)
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
 async def read_picture(request: Request, max_bytes: int) -> bytes:
@@ -105,31 +109,35 @@ async def read_picture(request: Request, max_bytes: int) -> bytes:
         ProblemError: of another content type, malformed, without a picture, or too large.
         ClientDisconnect: the upload broke off.
     """
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = _media_type(request)
     if kind in RAW_TYPES:
         picture = await read_body(request, max_bytes)
     elif kind == _FORM:
         body = await read_body(request, max_bytes, _ENVELOPE_BYTES)
-        picture = _only_file(content_type, body)
+        pictures = await _files(request.headers, body, FIELD, 1, _HOW)
+        if not pictures:
+            raise ProblemError(INVALID_UPLOAD, f"The upload has no fields; {_HOW}.")
+        picture = pictures[0]
     elif kind == _JSON:
         # Four characters of base64 stand for three bytes.
         body = await read_body(request, max_bytes, max_bytes // 3 + _ENVELOPE_BYTES)
-        picture = _decoded(_member(body, MEMBER, _HOW), _HOW)
+        decoded = _decoded(_member(body, MEMBER, _HOW), _HOW)
+        if isinstance(decoded, ProblemError):
+            raise ProblemError(decoded.kind, decoded.detail)
+        picture = decoded
     else:
-        raise _unsupported(content_type, _HOW)
+        raise _unsupported(request, _HOW)
     if len(picture) > max_bytes:
         raise too_large(max_bytes)
     return picture
 
 
 async def read_pictures(
-    request: Request, most: int, max_bytes: int, max_picture_bytes: int
+    request: Request, max_pictures: int, max_bytes: int, max_picture_bytes: int
 ) -> list[bytes | ProblemError]:
     """The pictures of a batch, in their order; in place of one that cannot be taken, the reason.
 
     Args:
-        most: pictures that there may be.
         max_bytes: of the whole body.
         max_picture_bytes: of each picture.
 
@@ -137,33 +145,31 @@ async def read_pictures(
         ProblemError: the request as a whole is at fault.
         ClientDisconnect: the upload broke off.
     """
-    content_type = request.headers.get("content-type", "")
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = _media_type(request)
+    if kind not in (_FORM, _JSON):
+        raise _unsupported(request, _HOW_BATCH)
+    body = await read_body(request, max_bytes)
     pictures: list[bytes | ProblemError]
     if kind == _FORM:
-        body = await read_body(request, max_bytes)
-        parts = _parts(content_type, body, most, _HOW_BATCH)
-        pictures = [_file(part, BATCH_FIELD, _HOW_BATCH) for part in parts]
-    elif kind == _JSON:
-        body = await read_body(request, max_bytes)
-        members = _member(body, BATCH_MEMBER, _HOW_BATCH, most)
+        pictures = [*await _files(request.headers, body, BATCH_FIELD, max_pictures, _HOW_BATCH)]
+    else:
+        members = _member(body, BATCH_MEMBER, _HOW_BATCH, max_pictures)
         if not isinstance(members, list):
             raise ProblemError(INVALID_UPLOAD, f"{BATCH_MEMBER!r} is no list; {_HOW_BATCH}.")
-        if len(members) > most:
+        if len(members) > max_pictures:
             raise ProblemError(
-                INVALID_UPLOAD, f"The batch has {len(members)} pictures; send at most {most}."
+                INVALID_UPLOAD,
+                f"The batch has {len(members)} pictures; send at most {max_pictures}.",
             )
-        pictures = [_decoded_or_reason(member) for member in members]
-    else:
-        raise _unsupported(content_type, _HOW_BATCH)
+        pictures = [_decoded(member, _HOW_BATCH) for member in members]
     if not pictures:
         raise ProblemError(INVALID_UPLOAD, f"The batch is empty; {_HOW_BATCH}.")
-    return [
-        _too_large_for_a_batch(max_picture_bytes)
-        if isinstance(picture, bytes) and len(picture) > max_picture_bytes
-        else picture
-        for picture in pictures
-    ]
+    for number, picture in enumerate(pictures):
+        if isinstance(picture, bytes) and len(picture) > max_picture_bytes:
+            pictures[number] = ProblemError(
+                UPLOAD_TOO_LARGE, f"The picture has more than {max_picture_bytes} bytes."
+            )
+    return pictures
 
 
 def too_large(max_bytes: int) -> ProblemError:
@@ -176,51 +182,96 @@ def too_large(max_bytes: int) -> ProblemError:
     )
 
 
-def _too_large_for_a_batch(max_bytes: int) -> ProblemError:
-    return ProblemError(UPLOAD_TOO_LARGE, f"The picture has more than {max_bytes} bytes.")
+def decode_base64(text: str) -> bytes | None:
+    """The bytes that base64 stands for (RFC 4648); None where it is none.
+
+    Taken as encoders write it: with line breaks, without padding, or with the url-safe letters.
+    """
+    try:
+        data = text.encode("ascii").translate(_STANDARD_LETTERS, b" \t\r\n").rstrip(b"=")
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return None
 
 
-def _unsupported(content_type: str, how: str) -> ProblemError:
-    given = content_type[:100] or "not given"
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which would write large files to the disk; the body is in memory here."""
+
+    spool_max_size = sys.maxsize
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _unsupported(request: Request, how: str) -> ProblemError:
+    given = request.headers.get("content-type", "")[:100] or "not given"
     return ProblemError(UNSUPPORTED_MEDIA_TYPE, f"The content type is {given}; {how}.")
 
 
-def _parts(content_type: str, body: bytes, most: int, how: str) -> list[Part]:
-    try:
-        return parts_of(content_type, body, most)
-    except MalformedError as error:
+async def _files(
+    headers: Headers, body: bytes, field: str, max_files: int, how: str
+) -> list[bytes]:
+    """The files of a form (RFC 7578), which has nothing else.
+
+    Raises:
+        ProblemError: no form, cut short, or with other or more fields.
+    """
+    boundary = parse_options_header(headers["content-type"])[1].get(b"boundary", b"")
+    reason = ""
+    if not boundary:
+        reason = "the content type has no boundary"
+    elif b"--" + boundary + b"--" not in body:
+        reason = "the last boundary is missing"
+    # The parser goes through false boundaries byte by byte. Each part has one before it.
+    elif body.count(b"--" + boundary) > max_files + 1:
+        reason = f"it has more than {max_files} part{'s' * (max_files != 1)}"
+    else:
+
+        async def stream() -> AsyncGenerator[bytes, None]:
+            yield body
+
+        try:
+            form = await _FormParser(headers, stream(), max_files=max_files, max_fields=1).parse()
+        except MultiPartException as error:
+            reason = error.message
+        except ValueError:  # a charset that decodes nothing, such as "undefined"
+            reason = "its charset is not supported"
+    if reason:
         raise ProblemError(
             INVALID_UPLOAD,
-            f"The upload cannot be read ({error}); {how}, and nothing else. "
+            f"The upload cannot be read ({reason}); {how}, and nothing else. "
             "Parameters belong in the address, as in ?length=5.",
-        ) from error
-
-
-def _only_file(content_type: str, body: bytes) -> bytes:
-    parts = _parts(content_type, body, 1, _HOW)
-    if not parts:
-        raise ProblemError(INVALID_UPLOAD, f"The upload has no fields; {_HOW}.")
-    return _file(parts[0], FIELD, _HOW)
-
-
-def _file(part: Part, field: str, how: str) -> bytes:
-    if part.name != field or part.filename is None:
-        what = "text, and no file," if part.filename is None else "file"
-        raise ProblemError(INVALID_UPLOAD, f"The upload has the {what} {part.name!r}; {how}.")
-    return bytes(part.data)
-
-
-def _member(body: bytes, name: str, how: str, most: int = 1) -> Any:
-    # A picture takes one in a list, and one in a data URL. A million empty lists in place of them
-    # would take many times their bytes, and the event loop's time.
-    if body.count(b",") > 2 * most + _SPARE_COMMAS:
-        raise ProblemError(
-            INVALID_UPLOAD, f"The JSON has more members than {most} pictures take; {how}."
         )
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ProblemError(INVALID_UPLOAD, f"The body is no JSON; {how}.") from error
+    files: list[bytes] = []
+    for name, value in form.multi_items():
+        is_text = isinstance(value, str)
+        if not isinstance(value, str):
+            with value.file as file:
+                files.append(file.read())
+        if (is_text or name != field) and not reason:
+            what = "text, and no file," if is_text else "file"
+            reason = f"The upload has the {what} {name[:_MAX_NAME_CHARACTERS]!r}; {how}."
+    if reason:
+        raise ProblemError(INVALID_UPLOAD, reason)
+    return files
+
+
+def _member(body: bytes, name: str, how: str, max_pictures: int = 1) -> Any:
+    """The one member of a JSON object.
+
+    Raises:
+        ProblemError: the body is another document.
+    """
+    # A picture takes one comma in a list, and one in a data URL. A million empty lists in place of
+    # pictures would take many times their bytes, and the event loop's time.
+    if body.count(b",") > 2 * max_pictures + _SPARE_COMMAS:
+        raise ProblemError(
+            INVALID_UPLOAD, f"The JSON has more members than {max_pictures} pictures take; {how}."
+        )
+    document = _parse_json(body)
+    if document is _INVALID:
+        raise ProblemError(INVALID_UPLOAD, f"The body is no JSON; {how}.")
     if not isinstance(document, dict) or set(document) != {name}:
         raise ProblemError(
             INVALID_UPLOAD, f"The JSON is no object with the one member {name!r}; {how}."
@@ -228,20 +279,21 @@ def _member(body: bytes, name: str, how: str, most: int = 1) -> Any:
     return document[name]
 
 
-def _decoded(text: object, how: str) -> bytes:
-    """Base64, bare or as a data URL (RFC 4648, RFC 2397)."""
+def _parse_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _INVALID  # the exception would keep the body in memory
+
+
+def _decoded(text: object, how: str) -> bytes | ProblemError:
+    """A picture in base64, bare or as a data URL (RFC 2397), or what is wrong with it.
+
+    The error is returned, since one that was raised would keep the text in memory.
+    """
     if not isinstance(text, str):
-        raise ProblemError(INVALID_UPLOAD, f"The picture is no string; {how}.")
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ProblemError(INVALID_UPLOAD, f"The picture is no base64; {how}.") from error
-
-
-def _decoded_or_reason(member: object) -> bytes | ProblemError:
-    try:
-        return _decoded(member, _HOW_BATCH)
-    except ProblemError as error:
-        return error
+        return ProblemError(INVALID_UPLOAD, f"The picture is no string; {how}.")
+    picture = decode_base64(text.partition(",")[2] if text.startswith("data:") else text)
+    if picture is None:
+        return ProblemError(INVALID_UPLOAD, f"The picture is no base64; {how}.")
+    return picture

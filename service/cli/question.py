@@ -24,15 +24,14 @@ def question_of(
         return Question(alternatives)
     from pydantic import ValidationError
 
-    from service.api.errors import ProblemError
-    from service.api.query_params import Questioner, QuestionParameters
+    from service.query_params import Defaults, InvalidParameterError, Questions
 
     try:
-        parameters = QuestionParameters(
+        parameters = Defaults(
             alternatives=alternatives, length=length, alphabet=alphabet, pattern=pattern
         )
-        question, _ = Questioner(model_alphabet, parameters).ask(b"")
-    except ProblemError as error:
+        question, _ = Questions(model_alphabet, 0.0, parameters).default
+    except InvalidParameterError as error:
         raise typer.BadParameter(str(error)) from error
     except ValidationError as error:
         wrong = error.errors()[0]

@@ -3,7 +3,6 @@
 Names follow https://prometheus.io/docs/practices/naming/; docs/operations.md says what each is for.
 """
 
-import asyncio
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -19,42 +18,35 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service.api.errors import OVERLOADED
-from service.observability.afterwards import Afterwards
-from service.observability.request_timing import Timeline
+from service.observability.request_timing import RequestTiming
 from service.ocr.decoding.decoder import Reading
-from service.runtime.batcher import Pool
+from service.runtime.batcher import BATCH_SIZE, Batcher
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable by which prometheus-client shares values between processes; it reads it
 when it is imported."""
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-SAMPLE_SECONDS = 1.0
 _MS = (1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1000, 2500, 10000)
 _SECONDS = tuple(ms / 1000 for ms in _MS)
 _BYTES = tuple(1 << exponent for exponent in range(10, 24))
 _PIXELS = tuple(1000 * 2**exponent for exponent in range(13))
 _CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
-_AT_ONCE = (1, 2, 3, 4, 8, 16)
+_AT_ONCE = tuple(range(1, BATCH_SIZE + 1))
 _LENGTHS = tuple(range(13))
-_UNROUTED = "any"
 _PARTS = ("receive", "wait", "read", "decode", "infer", "respond")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, and unused
 
 
 class Metrics:
-    """Counts and measures; every method costs a few microseconds, and all but `refused` and
-    `sample`, which are the event loop's, are safe in any thread.
+    """Counts and measures; every method takes a few microseconds, and is safe in any thread.
 
     With several workers, `FOLDER` names where they share their values.
     """
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self.afterwards = Afterwards()
-        """What is still to be counted, and logged."""
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(f"captcha_ocr_{name}", meaning, labels, registry=registry)
@@ -103,16 +95,16 @@ class Metrics:
         # Bound children: finding one by its labels costs several times what counting does.
         self._answered: dict[tuple[str, int, str], Counter] = {}
         self._took: dict[str, Histogram] = {}
-        self._refused = self._requests.labels(_UNROUTED, OVERLOADED.status, OVERLOADED.name)
-        self._uncounted_refusals = 0
 
-    def answered(self, route: str, status: int, reason: str, seconds: float) -> None:
-        """Counts an answer.
+    def answered(
+        self, route: str, status: int, reason: str, timing: RequestTiming, ended: float
+    ) -> None:
+        """Counts an answer, and the parts of its time.
 
         Args:
             route: one of few, never the path as the client sent it.
             reason: the name of the kind of problem; empty where there is none.
-            seconds: from the request's headers to the end of the answer.
+            ended: when it was answered, as the moments of the timing.
         """
         key = (route, status, reason)
         answers = self._answered.get(key)
@@ -122,14 +114,14 @@ class Metrics:
         took = self._took.get(route)
         if took is None:
             took = self._took[route] = self._request_seconds.labels(route)
-        took.observe(seconds)
-
-    def refused(self) -> None:
-        """Counts a request that was refused for want of capacity before its route was looked up.
-
-        With the next `sample`, for these come by the thousand; use it where that is called.
-        """
-        self._uncounted_refusals += 1
+        took.observe(ended - timing.began)
+        if timing.receive_ended:
+            self._receive.observe(timing.receive_ended - timing.receive_began)
+        for read in timing.reads:
+            self._decode.observe(read.infer_began - read.decode_began)
+            self._infer.observe(read.infer_ended - read.infer_began)
+        if timing.reads:
+            self._respond.observe(ended - timing.reads[-1].infer_ended)
 
     def worked(self, waits: Sequence[float], read: float, pictures: int) -> None:
         """Counts the seconds that pieces of work waited for a thread, and together had it.
@@ -142,20 +134,6 @@ class Metrics:
             self._read.observe(read)
         self._together.observe(pictures)
 
-    def went_by(self, timeline: Timeline, ended: float) -> None:
-        """Counts the parts of a request: what it took to receive, and to read its pictures.
-
-        Args:
-            ended: when it was answered, as the marks of the timeline.
-        """
-        if timeline.receive_ended:
-            self._receive.observe(timeline.receive_ended - timeline.receive_began)
-        for read in timeline.reads:
-            self._decode.observe(read.decode[1] - read.decode[0])
-            self._infer.observe(read.infer[1] - read.infer[0])
-        if timeline.reads:
-            self._respond.observe(ended - timeline.inferred)
-
     def read(self, size: int, reading: Reading) -> None:
         """Counts a picture of `size` bytes, and what was read in it."""
         self._bytes.observe(size)
@@ -163,11 +141,11 @@ class Metrics:
         self._confidence.observe(reading.confidence)
         self._length.observe(len(reading.text))
 
-    def started(self, pool: Pool) -> None:
+    def started(self, batcher: Batcher) -> None:
         """Counts a process that begins to serve."""
         self._starts.inc()
         self._workers.set(1)
-        self._threads.set(pool.threads)
+        self._threads.set(batcher.threads)
         self._stale.set(0)
 
     def serves(self, name: str, version: str) -> None:
@@ -184,22 +162,13 @@ class Metrics:
         self._failures.inc()
         self._stale.set(1)
 
-    async def follow(self, pool: Pool) -> None:
-        """Shows for ever how busy the pool is; read by the clock, so that requests pay nothing."""
-        while True:
-            self.sample(pool)
-            await asyncio.sleep(SAMPLE_SECONDS)
-
-    def sample(self, pool: Pool) -> None:
-        """Shows how busy the pool is now, and how many have been refused."""
-        refusals, self._uncounted_refusals = self._uncounted_refusals, 0
-        self._refused.inc(refusals)
-        self._in_flight.set(pool.in_flight)
-        self._waiting.set(pool.waiting)
+    def sample(self, batcher: Batcher) -> None:
+        """Shows how busy the threads are now."""
+        self._in_flight.set(batcher.in_flight)
+        self._waiting.set(batcher.waiting)
 
     def exposition(self) -> bytes:
         """All of it in Prometheus' text format, version 0.0.4."""
-        self.afterwards.run()
         registry = self._registry
         if folder := os.environ.get(FOLDER):
             registry = CollectorRegistry()

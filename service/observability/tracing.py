@@ -1,7 +1,7 @@
 """Traces of requests for OpenTelemetry, with the extra `traces` and where its variables ask for it.
 
 FastAPI could trace by itself, but knows neither the routes that go around it nor what happens in
-threads, and would tell the query. Spans are made here of a request's timeline, once it has been
+threads, and would tell the query. Spans are made here of a request's timing, once it has been
 answered; names and attributes follow
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span.
 """
@@ -10,14 +10,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from starlette.types import Scope
 
 from service import __version__
-from service.api.middleware.bodiless import asked_method
-from service.observability.request_timing import Timeline
+from service.observability.request_timing import RequestTiming
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -34,7 +32,7 @@ class TracesError(Exception):
 
 
 class Answered(NamedTuple):
-    """What a trace tells of a request beside its timeline; `route` is empty where there is none."""
+    """What a trace tells of a request beside its timing; `route` is empty where there is none."""
 
     route: str
     status: int
@@ -106,11 +104,11 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("service", __version__)
 
-    def answered(self, scope: Scope, timeline: Timeline, ended: float, answer: Answered) -> str:
+    def answered(self, scope: Scope, timing: RequestTiming, ended: float, answer: Answered) -> str:
         """Traces a request; gives the id of its trace, that of the client where it sent one.
 
         Args:
-            ended: when it was answered, as the marks of the timeline.
+            ended: when it was answered, as the marks of the timing.
         """
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
@@ -120,13 +118,13 @@ class Traces:
             for name, value in scope["headers"]
             if name in _OF_PARENT
         }
-        began_at = time.time_ns() - round((time.perf_counter() - timeline.began) * 1e9)
+        began_at = time.time_ns() - round((time.perf_counter() - timing.began) * 1e9)
 
         def at(mark: float) -> int:
-            return began_at + round((mark - timeline.began) * 1e9)
+            return began_at + round((mark - timing.began) * 1e9)
 
         span = self._tracer.start_span(
-            f"{asked_method(scope)} {answer.route}".rstrip(),
+            f"{scope['method']} {answer.route}".rstrip(),
             extract(headers),
             SpanKind.SERVER,
             _attributes(scope, answer),
@@ -136,7 +134,7 @@ class Traces:
             if answer.status >= 500:
                 span.set_status(StatusCode.ERROR)
             within = set_span_in_context(span)
-            for name, start, end in _parts(timeline, ended):
+            for name, start, end in _parts(timing, ended):
                 part = self._tracer.start_span(name, within, start_time=at(start))
                 part.end(at(end))
             span.end(at(ended))
@@ -152,7 +150,7 @@ class Traces:
 
 def _attributes(scope: Scope, answer: Answered) -> dict[str, Any]:
     attributes: dict[str, Any] = {
-        "http.request.method": asked_method(scope),
+        "http.request.method": scope["method"],
         "url.scheme": scope["scheme"],
         "http.response.status_code": answer.status,
     }
@@ -165,12 +163,13 @@ def _attributes(scope: Scope, answer: Answered) -> dict[str, Any]:
     return attributes | {name: value for name, value in optional.items() if value}
 
 
-def _parts(timeline: Timeline, ended: float) -> Iterator[tuple[str, float, float]]:
+def _parts(timing: RequestTiming, ended: float) -> Iterator[tuple[str, float, float]]:
     """Name, beginning and end of each."""
-    if timeline.receive_ended:
-        yield "receive", timeline.receive_began, timeline.receive_ended
-    for read in timeline.reads:
-        for name, (start, end) in sorted(read._asdict().items(), key=itemgetter(1)):
-            yield name, start, end
-    if timeline.reads:
-        yield "respond", timeline.inferred, ended
+    if timing.receive_ended:
+        yield "receive", timing.receive_began, timing.receive_ended
+    for read in timing.reads:
+        yield "wait", read.wait_began, read.decode_began
+        yield "decode", read.decode_began, read.infer_began
+        yield "infer", read.infer_began, read.infer_ended
+    if timing.reads:
+        yield "respond", timing.reads[-1].infer_ended, ended

@@ -1,251 +1,324 @@
-"""Threads that read pictures, and a queue before them that is never long.
+"""Runs work on pictures in a few threads, behind a queue that is never long.
 
-What would wait too long is refused at once instead: past its capacity a service that queues
-everything answers nobody in time. The event loop hands over what takes long, the model above all,
-and goes on, so that health checks never wait for it.
+What would wait too long is refused at once: past its capacity, a service that queues everything
+answers nobody in time. Items that wait are done together, up to four of them, since the model needs
+less time for each of four pictures than for a single one. A thread that is free takes what is there
+and waits for no company, so that a lone request is as fast as possible.
 
-What waits and can be done together is: a model needs less time for each of four pictures than for a
-single one, and a thread that hands over four answers wakes the event loop once. What comes in one
-turn of the event loop is handed over together for that. A free thread takes what is there and waits
-for no company, so that a lone request is as fast as ever. Of a long queue it takes more at once.
+All bookkeeping is done on the event loop, so that no locks are needed.
 """
 
 import asyncio
+import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from threading import Thread
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from service.runtime.handover import Handover, Task, Work
-from service.runtime.placement import Place
-
-T = TypeVar("T")
 I = TypeVar("I")  # noqa: E741
+T = TypeVar("T")
 
-_QUARTERS = 4
-"""Of a long queue, one is for one thread at the most: nobody is to wait for nearly all others."""
+Work = Callable[[Sequence[I]], Sequence[T]]
+"""Gives an outcome for each item, in their order."""
+
+BATCH_SIZE = 4
+"""Items that a thread takes together at most. More of them cost the model no less time each (`make
+bench`), and the last of them would wait for the first."""
 
 _SMOOTHING = 0.05
-"""Weight of the newest duration in the mean that waiting times are foretold from."""
+"""Weight of the newest measurement in the mean time of a picture."""
+
+_ADMITTED_SHARE = 0.5
+"""Share of the queue time that an admitted request is expected to wait at most. The rest is for the
+error of that estimate: who has waited for the whole queue time is refused all the same."""
 
 
 class OverloadedError(Exception):
-    """The queue is full; `retry_seconds` tells when to come back."""
+    """There is no room for the request; `retry_seconds` tells when to send it again."""
 
     def __init__(self, retry_seconds: int) -> None:
-        super().__init__(f"come back in {retry_seconds} s")
+        super().__init__(f"try again in {retry_seconds} s")
         self.retry_seconds = retry_seconds
 
 
 class ClientGoneError(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has closed the connection, so nobody waits for the answer."""
 
 
-class Pool:
-    """Runs work in threads, the first come first; use it from one event loop only.
+@dataclass(slots=True, eq=False)
+class _Item:
+    """Work that waits for a thread, or is being done: as a whole, by one thread.
 
     Args:
-        threads: pieces of work that run at the same time.
-        most_waiting: pictures that wait for a thread at most.
-        most_seconds: that one of them may have to wait.
-        at_once: pictures that a thread does together at most.
-        in_a_row: the same of a long queue, in which nobody waits much longer for that.
-        observe: is given the seconds that each of several pieces of work done together waited for a
-            thread, those that they had it, and their pictures.
+        values: that `work` is given; at most BATCH_SIZE.
+        pictures: how many of them are pictures: all or none.
+        future: of the outcomes, or of a `_Failure`.
+    """
+
+    work: Work[Any, Any]
+    values: Sequence[Any]
+    pictures: int
+    is_gone: Callable[[], bool]
+    future: asyncio.Future[Any]
+    submitted: float
+    deadline: asyncio.TimerHandle | None = None
+
+
+class Batcher:
+    """Admits, queues and runs work; use it from one event loop only.
+
+    Args:
+        threads: pieces of work that are done at the same time.
+        queue_requests: pictures that may wait for a thread.
+        queue_seconds: that each of them may wait.
+        observe: is given, of items that were done together, the seconds that each waited, those
+            that they were done in, and the number of pictures.
     """
 
     def __init__(
         self,
         threads: int,
-        most_waiting: int,
-        most_seconds: float,
-        at_once: int = 1,
-        in_a_row: int = 0,
-        observe: Callable[[Sequence[float], float, int], None] = lambda waits, work, pictures: None,
+        queue_requests: int,
+        queue_seconds: float,
+        observe: Callable[[Sequence[float], float, int], None] = lambda waits, seconds, n: None,
     ) -> None:
         self.threads = threads
-        self._most_waiting = most_waiting
-        self.most_seconds = most_seconds
-        self._observe = observe
-        self.in_flight = 0
-        """Pictures that wait or are being read."""
+        self._queue_seconds = queue_seconds
         self.mean_seconds = 0.0
         """A recent picture's time in its thread."""
-        self._expected = 0
-        self._submitted: list[Task] = []
-        """To be handed over in the loop's next turn."""
+        self._queue_requests = queue_requests
+        self._observe = observe
         self._loop = asyncio.get_running_loop()
-        self._at_once = at_once
-        self._in_a_row = in_a_row
-        self._tasks = Handover(threads, self._most_together)
-        for number in range(threads):
-            Thread(target=self._work, args=[number], name=f"reader-{number}", daemon=True).start()
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="batcher")
+        self._free = threads
+        self._queue: deque[_Item] = deque()
+        self._running = 0
 
     @property
     def waiting(self) -> int:
         """Pictures that wait for a thread."""
-        return max(0, self._backlog)
+        return sum(item.pictures for item in self._queue)
 
     @property
-    def _backlog(self) -> int:
-        return self._tasks.backlog + sum(task.weight for task in self._submitted)
-
-    def soon_done(self, pictures: int) -> bool:
-        """Whether so many are known to be read within the time that a picture may wait."""
-        return 0 < pictures * self.mean_seconds <= self.most_seconds
-
-    def _most_together(self, waiting: int) -> int:
-        """Of so many that wait, for one thread."""
-        row = min(self._in_a_row, waiting // _QUARTERS)
-        row -= row % self._at_once  # the rest would be read on its own
-        return row if row and self.soon_done(row) else self._at_once
-
-    def retry_seconds(self) -> int:
-        """When to come back, if a picture more would wait too long, or be one too many; else 0."""
-        waiting = self._backlog + self._expected
-        # Whoever finds an idle thread is served, however long the work.
-        if waiting < 0:
-            return 0
-        # Of what is being done together, half is still to be done, on the average.
-        begun = max(0, self._tasks.begun - self.threads)
-        seconds = (waiting + 1 + begun / 2) * self.mean_seconds / self.threads
-        full = waiting >= self._most_waiting or seconds > self.most_seconds
-        return max(1, math.ceil(seconds)) if full else 0
+    def in_flight(self) -> int:
+        """Pictures that wait or are being read."""
+        return self.waiting + self._running
 
     def admit(self) -> None:
-        """Does nothing, unless a picture more is to be refused.
+        """Lets a request pass for which there is room; ask once, however many pictures it has.
+
+        A request that finds nothing waiting is always admitted.
 
         Raises:
-            OverloadedError: it is.
+            OverloadedError: it would have to wait for too long, or the queue is full.
         """
-        if seconds := self.retry_seconds():
-            raise OverloadedError(seconds)
+        waiting = len(self._queue)
+        if not waiting:
+            return
+        # Of what the threads are doing, half is still to be done, on the average.
+        expected = (waiting + self._running / 2) * self.mean_seconds / self.threads
+        if waiting >= self._queue_requests or expected > _ADMITTED_SHARE * self._queue_seconds:
+            raise OverloadedError(max(1, math.ceil(expected)))
 
-    def expect(self) -> None:
-        """Counts a picture that has been admitted as waiting, until the loop's next turn.
-
-        Of the many requests that may arrive in one turn, none is handed over before the next.
-        """
-        if not self._expected:
-            self._loop.call_soon(self._expect_nothing)
-        self._expected += 1
-
-    def _expect_nothing(self) -> None:
-        self._expected = 0
-
-    async def run(
-        self,
-        work: Callable[[], T],
-        gone: Callable[[], bool] = lambda: False,
-        pictures: int = 0,
-    ) -> T:
-        """The result of `work`, from a thread, for a request that has been admitted.
-
-        Args:
-            gone: tells, from any thread, that nobody waits for the result any more; work that
-                still waits is then not done.
-            pictures: how many the work reads; of work that reads none, nothing is counted.
+    async def run(self, work: Callable[[], T], is_gone: Callable[[], bool] = lambda: False) -> T:
+        """The result of work other than reading pictures.
 
         Raises:
             OverloadedError: it waited too long.
             ClientGoneError: it was not done.
             Exception: whatever `work` raises.
         """
-        return await self._submit(lambda _: [work()], None, gone, pictures)
+        result: T = await self._outcome(lambda _: [work()], None, is_gone, pictures=0)
+        return result
 
-    async def run_together(
-        self,
-        work: Callable[[Sequence[I]], Sequence[T | Exception]],
-        item: I,
-        gone: Callable[[], bool] = lambda: False,
+    async def submit(
+        self, work: Work[I, T], item: I, is_gone: Callable[[], bool] = lambda: False
     ) -> T:
-        """The result of `work` for one picture, perhaps done with others that wait.
+        """The outcome of `work` for one picture, perhaps done together with others that wait.
 
         Args:
-            work: gives for each item its result or its exception. If it raises, each item is tried
+            work: items of equal `work` may be done together. If it raises, each of them is tried
                 alone, so that what is wrong with one harms no other.
-            gone: as for `run`.
+            is_gone: whether the client has gone; work that still waits is then not done.
 
         Raises:
-            OverloadedError: it would wait too long, or did.
-            ClientGoneError, Exception: as `run` does.
+            OverloadedError: it waited too long.
+            ClientGoneError: it was not done.
+            Exception: whatever `work` raises.
         """
-        self.admit()
-        return await self._submit(work, item, gone, 1)
+        outcome: T = await self._outcome(work, item, is_gone, pictures=1)
+        return outcome
 
-    async def _submit(self, work: Work, item: Any, gone: Callable[[], bool], pictures: int) -> Any:
-        future = self._loop.create_future()
-        self.in_flight += pictures
+    async def submit_all(
+        self, work: Work[I, T], items: Sequence[I], is_gone: Callable[[], bool] = lambda: False
+    ) -> list[T]:
+        """The outcomes for the pictures of one request, in their order.
+
+        They are submitted a few at a time, so that those of other requests have their turn between
+        them. Where they take long, one thread is left to others, if there are several.
+
+        Raises:
+            OverloadedError, ClientGoneError, Exception: as `submit`; the rest is then given up.
+        """
+        outcomes: list[T] = []
+        futures: list[asyncio.Future[Any]] = []
+        done: set[asyncio.Future[Any]] = set()
+        running: set[asyncio.Future[Any]] = set()
         try:
-            if not self._submitted:
-                self._loop.call_soon(self._hand_over)
-            self._submitted.append(Task(work, item, future, gone, pictures))
-            return await future
+            for part in self._parts(items):
+                while len(running) >= self._max_parts():
+                    self._dispatch()
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for future in done:
+                        _values(future)
+                future = self._enqueue(work, part, is_gone, len(part))
+                futures.append(future)
+                running.add(future)
+            self._dispatch()
+            for future in futures:
+                await future
+                outcomes += _values(future)
+            return outcomes
         finally:
-            self.in_flight -= pictures
-            # A refusal that it holds has this frame in its traceback: a circle, and only the
-            # garbage collector, which may not come round for hours, would find the picture in it.
-            del future
-
-    def _hand_over(self) -> None:
-        tasks, self._submitted = self._submitted, []
-        self._tasks.put(tasks)
+            for future in futures:
+                future.cancel()
+            # An exception refers to this frame by its traceback. Without references back to it, the
+            # memory of a refused request is freed at once, not when the garbage collector runs.
+            futures, done, running, future = [], set(), set(), None  # type: ignore[assignment]
 
     def close(self) -> None:
-        """Ends the threads when they have done what they were given."""
-        self._hand_over()
-        self._tasks.close()
+        """Ends the threads when they have done what they have begun."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _work(self, number: int) -> None:
-        place = Place(number, self.threads)
-        while tasks := self._tasks.get():
-            place.keep(own=self._tasks.all_busy)
-            self._do(tasks)
-            del tasks  # who waits for the next ones holds on to nothing
+    def _max_parts(self) -> int:
+        """Parts of one request that may wait or be done at a time."""
+        slow = BATCH_SIZE * self.mean_seconds > self._queue_seconds
+        return self.threads - 1 if slow and self.threads > 1 else self.threads
 
-    def _do(self, tasks: Sequence[Task]) -> None:
-        started = time.monotonic()
-        refusals = [self._refusal(task, started) for task in tasks]
-        due = [task for task, refusal in zip(tasks, refusals, strict=True) if not refusal]
-        results = iter(_outcomes(due))
-        outcomes = [refusal or next(results) for refusal in refusals]
-        took = time.monotonic() - started
-        self._tasks.done(tasks)
-        with suppress(RuntimeError):  # the event loop has ended, and whoever waited with it
-            self._loop.call_soon_threadsafe(self._finish, tasks, outcomes, took)
-        if pictures := sum(task.weight for task in due):  # and the answers are on their way
-            self._observe([started - task.submitted for task in due], took, pictures)
+    def _parts(self, items: Sequence[I]) -> Iterator[Sequence[I]]:
+        """As many for each thread, of nearly the same size, at most BATCH_SIZE items each."""
+        rounds = math.ceil(len(items) / (self.threads * BATCH_SIZE))
+        count = min(len(items), self.threads * rounds)
+        limits = [len(items) * number // count for number in range(count + 1)] if count else []
+        return (items[start:end] for start, end in itertools.pairwise(limits))
 
-    def _refusal(self, task: Task, now: float) -> Exception | None:
-        if task.gone() or task.future.cancelled():
-            return ClientGoneError()
-        if now - task.submitted > 2 * self.most_seconds:
-            return OverloadedError(1)
-        return None
+    async def _outcome(
+        self, work: Work[Any, Any], value: Any, is_gone: Callable[[], bool], pictures: int
+    ) -> Any:
+        """The outcome of work on one value."""
+        future = self._enqueue(work, [value], is_gone, pictures)
+        self._dispatch()
+        try:
+            await future
+            return _values(future)[0]
+        finally:
+            del future  # as in `submit_all`
 
-    def _finish(self, tasks: Sequence[Task], outcomes: Sequence[Any], seconds: float) -> None:
-        pictures = 0
-        for task, outcome in zip(tasks, outcomes, strict=True):
-            failed = isinstance(outcome, Exception)
-            pictures += 0 if failed else task.weight
-            if task.future.done():
-                continue
-            if failed:
-                task.future.set_exception(outcome)
+    def _enqueue(
+        self,
+        work: Work[Any, Any],
+        values: Sequence[Any],
+        is_gone: Callable[[], bool],
+        pictures: int,
+    ) -> "asyncio.Future[Any]":
+        future = self._loop.create_future()
+        self._queue.append(_Item(work, values, pictures, is_gone, future, time.perf_counter()))
+        return future
+
+    def _dispatch(self) -> None:
+        """Gives free threads what waits; what waits on has a deadline afterwards."""
+        while self._free > 0 and self._queue:
+            if batch := self._next_batch():
+                self._start(batch)
+        for item in reversed(self._queue):
+            if item.deadline is not None:
+                break
+            item.deadline = self._loop.call_later(self._queue_seconds, self._expire, item)
+
+    def _next_batch(self) -> list[_Item]:
+        """A free thread's fair share of what waits: items of the same work."""
+        share = min(BATCH_SIZE, math.ceil(len(self._queue) / self._free))
+        batch: list[_Item] = []
+        size = 0
+        while self._queue:
+            item = self._queue[0]
+            size += len(item.values)
+            if batch and (size > share or item.work != batch[0].work):
+                break
+            self._queue.popleft()
+            if item.deadline is not None:
+                item.deadline.cancel()
+            if item.future.done():
+                size -= len(item.values)
+            elif item.is_gone():
+                size -= len(item.values)
+                item.future.set_result(_Failure(ClientGoneError()))
             else:
-                task.future.set_result(outcome)
-        if pictures:
-            new = _SMOOTHING if self.mean_seconds else 1.0
-            self.mean_seconds += new * (seconds / pictures - self.mean_seconds)
+                batch.append(item)
+        return batch
+
+    def _start(self, batch: list[_Item]) -> None:
+        self._free -= 1
+        self._running += sum(item.pictures for item in batch)
+        started = time.perf_counter()
+        values = [value for item in batch for value in item.values]
+        job = self._executor.submit(batch[0].work, values)
+
+        def finish(job: Future[Sequence[Any]]) -> None:
+            seconds = time.perf_counter() - started
+            with suppress(RuntimeError):  # the event loop has ended, and whoever waited with it
+                self._loop.call_soon_threadsafe(self._finish, batch, job, started, seconds)
+
+        job.add_done_callback(finish)
+
+    def _finish(
+        self, batch: list[_Item], job: Future[Sequence[Any]], started: float, seconds: float
+    ) -> None:
+        pictures = sum(item.pictures for item in batch)
+        self._free += 1
+        self._running -= pictures
+        self._dispatch()  # first, since the thread has nothing to do meanwhile
+        if job.cancelled():
+            return
+        error = job.exception()
+        if error is not None and len(batch) > 1:
+            for item in batch:
+                self._start([item])
+            return
+        outcomes = iter(job.result() if error is None else [])
+        for item in batch:
+            own = list(itertools.islice(outcomes, len(item.values)))
+            if not item.future.done():
+                item.future.set_result(own if error is None else _Failure(error))
+        if pictures and error is None:
+            weight = _SMOOTHING if self.mean_seconds else 1.0
+            self.mean_seconds += weight * (seconds / pictures - self.mean_seconds)
+            self._observe([started - item.submitted for item in batch], seconds, pictures)
+
+    def _expire(self, item: _Item) -> None:
+        self._queue.remove(item)
+        item.deadline = None  # it refers to the item
+        if not item.future.done():
+            item.future.set_result(_Failure(OverloadedError(1)))
 
 
-def _outcomes(tasks: Sequence[Task]) -> Sequence[Any]:
-    """The outcomes of tasks of the same work."""
-    if not tasks:
-        return []
+@dataclass(slots=True)
+class _Failure:
+    """An exception in place of an outcome."""
+
+    error: BaseException
+
+
+def _values(future: "asyncio.Future[Any]") -> list[Any]:
+    """The outcomes of a future that is done; or else raises its failure."""
+    result = future.result()
     try:
-        return tasks[0].work([task.item for task in tasks])
-    except Exception as error:
-        return [error] if len(tasks) == 1 else [_outcomes([task])[0] for task in tasks]
+        if isinstance(result, _Failure):
+            raise result.error
+        return result
+    finally:
+        del future, result  # as in `Batcher.submit_all`

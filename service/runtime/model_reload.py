@@ -2,49 +2,64 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-from service.api.handlers import Engine
-from service.ocr.recognizer import Recognizer
+from service.ocr.exceptions import ModelCheckError, ModelMetadataError
+from service.runtime.predictor import FileState, Predictor, file_state
+
+_MAX_RETRY_SECONDS = 60.0
 
 logger = logging.getLogger("service")
 
-Stamp = tuple[int, int, int] | None
-"""What tells two states of a file apart; None: there is no file."""
+
+class Server(Protocol):
+    """What serves the model."""
+
+    def switch(self, predictor: Predictor) -> None:
+        """Answers with another model from now on."""
+
+    def reload_failed(self, reason: str) -> None:
+        """Shows why the newest model is not served."""
 
 
 async def watch(
-    engine: Engine, path: Path, seconds: float, load: Callable[[], Recognizer], served: Stamp
+    server: Server,
+    path: Path,
+    seconds: float,
+    load: Callable[[], Predictor],
+    served: FileState,
 ) -> None:
-    """Looks at the model file for ever, and switches to what is exported there; 0 s: never.
+    """Looks at the model file for ever, and switches to what is exported there.
 
-    A new file is loaded and checked aside, in a thread, while the old model answers; one that
-    fails leaves the old one in place, with the reason in the log and in `engine.reload_error`.
+    A new file is loaded and checked in a thread, while the old model answers. One that fails leaves
+    the old one in place. A file that could not be read, for which there may be a passing reason, is
+    tried again, less and less often; one whose content is wrong only when it changes.
 
     Args:
+        seconds: between two looks; 0: never.
         load: gives the checked model of the file.
-        served: of the file before the model was read that is served now.
+        served: the state of the file when the model that is served now was read.
     """
+    tried, retry_at, pause = served, float("inf"), seconds
     while seconds:
         await asyncio.sleep(seconds)
-        found = stamp_of(path)
-        if found == served or found is None:
+        found = file_state(path)
+        is_new = found != tried
+        if found is None or not (is_new or time.monotonic() >= retry_at):
             continue
-        served = found
+        if is_new:
+            pause = seconds
+        tried, retry_at = found, float("inf")
         try:
-            engine.switch(await asyncio.to_thread(load))
-            engine.reload_error = None
+            server.switch(await asyncio.to_thread(load))
         except Exception as error:  # whatever it is, the next file may be a good one
-            engine.reload_error = str(error) or type(error).__name__
-            engine.metrics.reload_failed()
-            logger.error("the new model is not served, the old one still is: %s", error)
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Changes whenever the file is replaced or written to."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+            if not isinstance(error, ModelCheckError | ModelMetadataError):
+                retry_at = time.monotonic() + pause
+                pause = min(2 * pause, _MAX_RETRY_SECONDS)
+            if is_new:
+                reason = str(error) or type(error).__name__
+                server.reload_failed(reason)
+                logger.error("the new model is not served, the old one still is: %s", reason)

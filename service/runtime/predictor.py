@@ -1,205 +1,121 @@
-"""A checked model and the questions that can be put to it; what a reload exchanges as a whole."""
+"""A loaded model that answers questions about pictures; what a reload replaces as a whole."""
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Self
+from pathlib import Path
+from typing import NamedTuple
 
-from service.api import serializers as answers
-from service.api.errors import DOMAIN_KINDS, ProblemError, problem_of
-from service.api.query_params import Questioner, QuestionParameters
-from service.observability.request_timing import Interval, Timeline
+import numpy as np
+
 from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.exceptions import PictureError
 from service.ocr.gray import FloatArray
-from service.ocr.preprocessing import ModelInput as Fitted
+from service.ocr.metadata import ModelMetadata
+from service.ocr.preprocessing import Fitted
 from service.ocr.recognizer import Recognizer
+from service.runtime.batcher import BATCH_SIZE
 from service.settings import Settings
-
-AT_ONCE = 4
-"""Pictures that one thread reads together: of a batch, before others have their turn, or of
-requests that wait. Of more than four at once, each costs the model as much (`make bench`)."""
-
-IN_A_ROW = 16
-"""Pictures that are decoded, and answered, one after the other where very many wait. What it takes
-to do that, each call of the model drives out of a processor's caches."""
 
 logger = logging.getLogger("service")
 
+FileState = tuple[int, int, int] | None
+"""Differs between two states of a file; None: there is no file."""
+
+
+class Times(NamedTuple):
+    """When pictures that were read together began to be decoded, went into the model and came out
+    of it, in seconds of `time.perf_counter`.
+    """
+
+    began: float
+    decoded: float
+    inferred: float
+
+
+class Outcome(NamedTuple):
+    """What became of a picture; `times` is None where it was not given to the model."""
+
+    reading: Reading | PictureError
+    times: Times | None
+
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """A model that answers."""
+class Predictor:
+    """A model that has been checked.
+
+    Args:
+        recognizer: the model.
+        file_state: of its file, before it was read.
+    """
 
     recognizer: Recognizer
-    questioner: Questioner
-    observe: Callable[[int, Reading], None]
+    file_state: FileState = None
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    @classmethod
-    def of(
-        cls,
-        recognizer: Recognizer,
-        settings: Settings,
-        observe: Callable[[int, Reading], None] = lambda size, reading: None,
-    ) -> Self:
-        """A reader with the defaults of the settings.
+    @property
+    def metadata(self) -> ModelMetadata:
+        """What the model says about itself."""
+        return self.recognizer.metadata
 
-        Args:
-            observe: is given the bytes of every picture that is read, and the reading.
-
-        Raises:
-            ProblemError: the defaults do not fit the model.
-        """
-        defaults = QuestionParameters(
-            alternatives=settings.alternatives,
-            length=settings.length,
-            alphabet=settings.alphabet,
-            pattern=settings.pattern,
-            min_confidence=settings.min_confidence,
-        )
-        return cls(recognizer, Questioner(recognizer.metadata.alphabet, defaults), observe)
-
-    def answer_each(
-        self, requests: Sequence[tuple[bytes, bytes, Timeline]]
-    ) -> list[bytes | Exception]:
-        """The JSON of the answers to requests of one picture each, read together.
-
-        Args:
-            requests: picture and query of each, and the timeline to mark.
-
-        Returns:
-            For each its answer, or the ProblemError or PictureError that stands in its place.
-        """
+    def read(self, items: Sequence[tuple[bytes, Question]]) -> list[Outcome]:
+        """Reads encoded pictures with one call of the model, each with its own question."""
         began = time.perf_counter()
-        asked = [self.questioner.asked(query) for _, query, _ in requests]
-        together = [
-            (picture, question[0], timeline)
-            for (picture, _, timeline), question in zip(requests, asked, strict=True)
-            if not isinstance(question, ProblemError)
-        ]
-        fitted = self.recognizer.fit_each([picture for picture, _, _ in together])
-        decode = (began, time.perf_counter())
-
-        def note(number: int, turn: float) -> None:
-            timeline = together[number][2]
-            timeline.note((timeline.receive_ended, began), self.recognizer, decode)
-
-        probabilities = self._infer(fitted, note)
-        questions = [question for _, question, _ in together]
-        readings = iter(self.recognizer.readings(fitted, probabilities, questions))
-        given: list[bytes | Exception] = []
-        for (picture, _, _), question in zip(requests, asked, strict=True):
-            if isinstance(question, ProblemError):
-                given.append(question)
-                continue
-            reading = next(readings)
-            if isinstance(reading, PictureError):
-                given.append(reading)
-            else:
-                given.append(self.answer(len(picture), reading, question[1]))
-        return given
-
-    def infer_each(
-        self, requests: Sequence[tuple[Fitted, Interval, Timeline]]
-    ) -> Sequence[FloatArray]:
-        """The recognizer's second step for requests of one quick picture each, read together.
-
-        Args:
-            requests: the picture and when it was decoded, and the timeline to mark.
-        """
-
-        def note(number: int, turn: float) -> None:
-            _, decode, timeline = requests[number]
-            timeline.note((decode[1], turn), self.recognizer, decode)
-
-        return self._infer([fitted for fitted, _, _ in requests], note)
-
-    def _infer(
-        self, fitted: Sequence[Fitted | PictureError], note: Callable[[int, float], None]
-    ) -> list[FloatArray]:
-        """The recognizer's second step, a few pictures at a time.
-
-        Args:
-            note: is told of each that went through the model its number, and when its turn came.
-        """
-        probabilities: list[FloatArray] = []
-        for start in range(0, len(fitted), AT_ONCE):
-            some = fitted[start : start + AT_ONCE]
-            turn = time.perf_counter()
-            probabilities += self.recognizer.infer_each(some)
-            for number, one in enumerate(some, start):
-                if isinstance(one, Fitted):
-                    note(number, turn)
-        return probabilities
-
-    def answer(self, size: int, reading: Reading, min_confidence: float) -> bytes:
-        """The JSON of `schemas.Prediction` for the reading of a picture of `size` bytes."""
-        self.observe(size, reading)
-        return answers.encoded(
-            answers.prediction(reading, self.recognizer.metadata, min_confidence)
-        )
-
-    def answer_batch(
-        self, pictures: Sequence[bytes | ProblemError], question: Question, min_confidence: float
-    ) -> list[bytes]:
-        """The JSON of `schemas.BatchItem` for every picture, in their order.
-
-        Args:
-            pictures: or why there is none.
-        """
-        given = [picture for picture in pictures if isinstance(picture, bytes)]
-        return self.items(pictures, self.recognizer.read_all(given, question), min_confidence)
-
-    def items(
-        self,
-        pictures: Sequence[bytes | ProblemError],
-        outcomes: Sequence[Reading | PictureError],
-        min_confidence: float,
-    ) -> list[bytes]:
-        """The same for what was made of the pictures that there are."""
-        given = [picture for picture in pictures if isinstance(picture, bytes)]
-        for picture, outcome in zip(given, outcomes, strict=True):
-            if isinstance(outcome, Reading):
-                self.observe(len(picture), outcome)
-        readings = iter(outcomes)
+        fitted = [self._fit(picture) for picture, _ in items]
+        tensors = [one.tensor for one in fitted if isinstance(one, Fitted)]
+        if not tensors:
+            return [Outcome(one, None) for one in fitted if isinstance(one, PictureError)]
+        decoded = time.perf_counter()
+        probabilities = iter(self.recognizer.infer(np.stack(tensors)))
+        times = Times(began, decoded, time.perf_counter())
         return [
-            answers.encoded(
-                self._item(
-                    next(readings) if isinstance(picture, bytes) else picture, min_confidence
-                )
-            )
-            for picture in pictures
+            Outcome(one, None)
+            if isinstance(one, PictureError)
+            else Outcome(self.recognizer.reading(one, next(probabilities), question), times)
+            for one, (_, question) in zip(fitted, items, strict=True)
         ]
 
-    def _item(
-        self, outcome: Reading | PictureError | ProblemError, min_confidence: float
-    ) -> dict[str, Any]:
-        if isinstance(outcome, Reading):
-            prediction = answers.prediction(outcome, self.recognizer.metadata, min_confidence)
-            return {"prediction": prediction, "problem": None}
-        if isinstance(outcome, ProblemError):
-            problem = problem_of(outcome.kind, outcome.detail)
-        else:
-            problem = problem_of(DOMAIN_KINDS[type(outcome)], str(outcome))
-        return {"prediction": None, "problem": problem.model_dump()}
+    def infer(self, tensors: Sequence[FloatArray]) -> list[tuple[FloatArray, Times]]:
+        """Class probabilities `(time steps, classes)` for each tensor `(width, height, 1)`."""
+        began = time.perf_counter()
+        rows = self.recognizer.infer(np.stack(tensors))
+        times = Times(began, began, time.perf_counter())
+        return [(row, times) for row in rows]
+
+    def _fit(self, picture: bytes) -> Fitted | PictureError:
+        try:
+            return self.recognizer.fit(picture)
+        except PictureError as error:
+            # What it was raised from, and in, would keep the picture in memory.
+            error.__cause__ = error.__context__ = error.__traceback__ = None
+            return error
 
 
-def load_recognizer(settings: Settings) -> Recognizer:
+def load_predictor(settings: Settings) -> Predictor:
     """Loads the model of the settings, warms it up and has it read its golden pictures.
 
     Raises:
         ModelError: one of these failed.
     """
     started = time.perf_counter()
+    state = file_state(settings.model_path)
     recognizer = Recognizer.load(settings.model_path, max_pixels=settings.max_pixels)
-    recognizer.verify(AT_ONCE)
+    recognizer.verify(BATCH_SIZE)
     logger.info(
         "model %s version %s loaded and checked in %.0f ms",
         recognizer.metadata.name,
         recognizer.metadata.version,
         1000 * (time.perf_counter() - started),
     )
-    return recognizer
+    return Predictor(recognizer, state)
+
+
+def file_state(path: Path) -> FileState:
+    """The state of a file, which changes whenever it is replaced or written to."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

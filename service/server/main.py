@@ -18,18 +18,18 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.server import HANDLED_SIGNALS
 
 from service.api.app import create_app
-from service.api.errors import SECURITY_HEADERS, ProblemError
+from service.api.errors import SECURITY_HEADERS
+from service.api.handlers import questions_of
 from service.observability import tracing as traces
 from service.observability.logs import log_config
 from service.observability.metrics import FOLDER
 from service.observability.tracing import TracesError
 from service.ocr.exceptions import ModelError
-from service.runtime.model_reload import stamp_of
-from service.runtime.predictor import Reader, load_recognizer
+from service.query_params import InvalidParameterError
+from service.runtime.predictor import load_predictor
+from service.server import malloc
 from service.server.connections import Connections
-from service.server.familiar import FamiliarHeads
-from service.server.protocol import Bounds
-from service.server.refusing import RefusingProtocol
+from service.server.protocol import BoundedProtocol, Bounds
 from service.server.supervisor import Supervisor
 from service.settings import Settings
 
@@ -50,9 +50,9 @@ def main() -> int:
         if traces.asked_for(os.environ):
             traces.Traces().close()
         _warn_of_misspelt(os.environ)
-        stamp = stamp_of(settings.model_path)
-        recognizer = load_recognizer(settings)
-        Reader.of(recognizer, settings)
+        malloc.give_back()
+        predictor = load_predictor(settings)
+        questions_of(predictor, settings)
     except ValidationError as error:
         for problem in error.errors():
             name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
@@ -62,14 +62,14 @@ def main() -> int:
     except (ModelError, TracesError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except ProblemError as error:
+    except InvalidParameterError as error:
         names, _, message = str(error).partition(": ")
         variables = " and ".join(f"OCR_{name.upper()}" for name in names.split(" and "))
         print(f"error: {variables}: {message}", file=sys.stderr)
         return 1
     if settings.workers > 1:
         return _supervise(settings)
-    return _serve(settings, create_app(settings, lambda: recognizer, stamp))
+    return _serve(settings, create_app(settings, predictor))
 
 
 def _warn_of_misspelt(environment: Mapping[str, str]) -> None:
@@ -118,10 +118,9 @@ def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
         app,
         factory=isinstance(app, str),
         http=partial(  # type: ignore[arg-type]  # called like one
-            RefusingProtocol,
+            BoundedProtocol,
             bounds=bounds,
             others=Connections(settings.max_connections),
-            heads=FamiliarHeads(),
         ),
         host=settings.host,
         port=settings.port,

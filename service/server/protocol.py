@@ -7,6 +7,7 @@ headers of any size. Here requests have to arrive, and answers to be taken, with
 import asyncio
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 
 from typing_extensions import override
@@ -15,16 +16,17 @@ from service.api.errors import (
     BAD_REQUEST,
     HEADERS_TOO_LARGE,
     OVERLOADED,
+    SECURITY_HEADERS,
     TIMEOUT,
     Kind,
     ProblemResponse,
 )
+from service.api.handlers import CLIENT_GONE
 from service.server.connections import Connections
 from service.server.deadline import Deadline
 from service.server.head import CHUNK_BYTES, MOST_FIELDS, Head
 from service.server.joined import Joined
 from service.server.lingering import Lingering
-from service.server.shutdown import STATE, Drain
 from service.server.succession import SuccessiveProtocol
 
 _LINGER_SECONDS = 0.25
@@ -32,9 +34,6 @@ _LINGER_SECONDS = 0.25
 
 MOST_PIPELINED = 16
 """Requests of one connection that wait for the answers to those before them."""
-
-GONE = "captcha_ocr.gone"
-"""The ASGI extension that tells whether the client has hung up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ class BoundedProtocol(SuccessiveProtocol):
         self._head.begin()
         if not self._due.runs:  # where it came together with the end of the one before
             self._expect_request()
-        self.scope["extensions"] = {GONE: self.transport.is_closing}  # type: ignore[dict-item]
+        self.scope["extensions"] = {CLIENT_GONE: self.transport.is_closing}  # type: ignore[dict-item]
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -200,8 +199,8 @@ class BoundedProtocol(SuccessiveProtocol):
     @property
     def ends(self) -> bool:
         """Whether the connection is to end with the request that is arriving."""
-        drain: Drain | None = self.app_state.get(STATE)
-        return self._last or (drain is not None and drain.begun)
+        draining = self.app_state.get("draining")
+        return self._last or (draining is not None and draining.is_set())
 
     def _sends_on(self) -> bool:
         """Whether the request that has just been answered has not arrived as a whole."""
@@ -265,4 +264,7 @@ class BoundedProtocol(SuccessiveProtocol):
 @lru_cache(maxsize=8)
 def _last_answer(kind: Kind, detail: str) -> bytes:
     """Of a connection; written once, for those who hold connections do so by the thousand."""
-    return ProblemResponse(kind, detail, {"Connection": "close"}).written()
+    response = ProblemResponse(kind, detail, {"Connection": "close"} | SECURITY_HEADERS)
+    head = f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n".encode()
+    headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    return head + headers + b"\r\n" + bytes(response.body)

@@ -19,10 +19,10 @@ class LeakyEngine(Engine):
         super().__init__(*args)
         self._kept: list[bytes] = []
 
-    async def answer(self, request: Request) -> bytes:
+    def admit(self, request: Request) -> str:
         """As it should be, but for the memory."""
         self._kept.append(b"x" * (LEAK - sys.getsizeof(b"")) + b"")
-        return await super().answer(request)
+        return super().admit(request)
 
 
 if __name__ == "__main__":

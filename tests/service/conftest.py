@@ -1,28 +1,11 @@
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from fastapi.testclient import TestClient
 
-from service.api.app import create_app
-from service.settings import Settings
 from tests import stripes
 from tests.service.server import serving
 from tests.service.wire import SECONDS
-
-
-@pytest.fixture
-def settings(stripe_model: Path) -> Settings:
-    """Settings that serve the stripe model, in two threads wherever the tests run."""
-    return Settings(model_path=stripe_model, threads=2)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
-    """A client of the running application."""
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

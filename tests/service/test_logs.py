@@ -23,7 +23,7 @@ from service.settings import Settings
 from tests import stripes
 from tests.service.server import ROOT, address_of, start, wait
 from tests.service.test_lifecycle import until, workers_of
-from tests.service.test_predict import post
+from tests.api.test_predict import post
 
 
 def records(log: pytest.LogCaptureFixture, count: int) -> list[logging.LogRecord]:

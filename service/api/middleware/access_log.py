@@ -1,52 +1,41 @@
-"""Counts and logs every request, outside of everything that may answer it."""
+"""Gives every request an id, counts it, and logs it, outside of everything that may answer it."""
 
 import logging
 import random
 import re
 import time
-from collections.abc import Container
 from http import HTTPStatus
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import INTERNAL_ERROR, REASON, REQUEST_ID
-from service.api.middleware.bodiless import asked_method
 from service.observability.metrics import Metrics
-from service.observability.request_timing import TIMELINE, Timeline
+from service.observability.request_timing import REQUEST_TIMING, RequestTiming
 from service.observability.tracing import Answered, Traces
 
-HEADER = b"x-request-id"
-_SOUND = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-_ELSEWHERE = "other"
-"""The route of what no route answers; the path itself is the client's to make up."""
+_HEADER = b"x-request-id"
+_VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_NO_ROUTE = "other"
+"""The route of what no route answers; the path itself is whatever the client likes."""
 
 logger = logging.getLogger("service.access")
 
 
-class Observed:
-    """ASGI middleware: an id, a line in the log and a count for every request.
+class AccessLog:
+    """ASGI middleware: an id, a line in the log, metrics and a trace for every request.
 
-    A request's `X-Request-ID` is kept if it is sound (at most 128 letters, digits and `._:/+=@-`);
-    another one gets an id made up. The line never holds the query, a name of a file or a key.
+    A request's `X-Request-ID` is kept if it is valid (at most 128 letters, digits and
+    `._:/+=@-`); any other request gets a new one. The line never holds a query, file name or key.
 
     Args:
-        hot: paths that are routes, without a search for it.
         logs: whether there is a line.
-        traces: where there are any; the line then has the trace's id.
+        traces: exports traces; the line then has the trace's id.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        metrics: Metrics,
-        hot: Container[str],
-        logs: bool,
-        traces: Traces | None,
-    ) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, logs: bool, traces: Traces | None) -> None:
         self._app = app
         self._metrics = metrics
-        self._hot = hot
         self._logs = logs
         self._traces = traces
 
@@ -55,74 +44,57 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        timeline = scope[TIMELINE] = Timeline()
-        given = next((value for name, value in scope["headers"] if name == HEADER), b"")
-        request_id = given if _SOUND.fullmatch(given) else b"%016x" % random.getrandbits(64)
+        timing = scope[REQUEST_TIMING] = RequestTiming()
+        given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
+        request_id = given if _VALID_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
         scope[REQUEST_ID] = request_id.decode()
         status = 0
 
-        async def answer(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (HEADER, request_id)]
+                message["headers"] = [*message.get("headers", ()), (_HEADER, request_id)]
             await send(message)
 
         try:
-            await self._app(scope, receive, answer)
+            await self._app(scope, receive, send_with_id)
         except Exception:
-            # Answered further outside.
+            # The answer is given further outside.
             status = INTERNAL_ERROR.status
             scope[REASON] = INTERNAL_ERROR.name
             raise
         finally:
-            ended = time.perf_counter()
-            self._metrics.afterwards.add(lambda: self._observe(scope, status, timeline, ended))
+            self._record(scope, status, timing)
 
-    def _observe(self, scope: Scope, status: int, timeline: Timeline, ended: float) -> None:
-        path = scope["path"]
-        if path not in self._hot:
-            path = getattr(scope.get("route"), "path", _ELSEWHERE)
+    def _record(self, scope: Scope, status: int, timing: RequestTiming) -> None:
+        ended = time.perf_counter()
+        route = getattr(scope.get("route"), "path", _NO_ROUTE)
         reason = scope.get(REASON, "")
         if not reason and status >= HTTPStatus.BAD_REQUEST:
             reason = HTTPStatus(status).phrase.lower().replace(" ", "-")
-        seconds = ended - timeline.began
-        self._metrics.answered(path, status, reason, seconds)
-        self._metrics.went_by(timeline, ended)
-        version = timeline.model_version or _served_version(scope)
-        traced = {}
+        self._metrics.answered(route, status, reason, timing, ended)
+        version = timing.model_version or _served_version(scope)
+        trace = {}
         if self._traces is not None:
-            route = "" if path == _ELSEWHERE else path
-            answer = Answered(route, status, reason, version)
-            traced["trace_id"] = self._traces.answered(scope, timeline, ended, answer)
+            answer = Answered("" if route == _NO_ROUTE else route, status, reason, version)
+            trace["trace_id"] = self._traces.answered(scope, timing, ended, answer)
         if self._logs and logger.isEnabledFor(logging.INFO):
-            method = asked_method(scope)
+            ms = 1000 * (ended - timing.began)
+            method = scope["method"]
             fields = {
                 "request_id": scope[REQUEST_ID],
-                **traced,
+                **trace,
                 "method": method,
-                "route": path,
+                "route": route,
                 "status": status,
                 "reason": reason,
-                "ms": round(1000 * seconds, 1),
+                "ms": round(ms, 1),
                 "model_version": version,
             }
-            line = (method, path, status, 1000 * seconds)
-            record = logger.makeRecord(
-                logger.name,
-                logging.INFO,
-                "",
-                0,
-                "%s %s %d %.1f ms",
-                line,
-                None,
-                None,
-                {"fields": fields},
-            )
-            record.created -= time.perf_counter() - ended
-            logger.handle(record)
+            logger.info("%s %s %d %.1f ms", method, route, status, ms, extra={"fields": fields})
 
 
 def _served_version(scope: Scope) -> str | None:
-    engine: Any = getattr(scope["app"].state, "engine", None)
-    return engine.reader.recognizer.metadata.version if engine else None
+    engine: Any = getattr(scope["app"].state, "engine", None) if "app" in scope else None
+    return engine.served.predictor.metadata.version if engine else None

@@ -5,27 +5,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from service import __version__
-from service.api import errors as problems
-from service.api import routes
-from service.api.errors import Kind, ProblemError
-from service.api.handlers import engine_of
+from service.api import errors, routes
+from service.api.errors import V2_PREFIX, Kind, ProblemError
+from service.api.handlers import Served, engine_of
 from service.api.openapi import reference
-from service.api.routes import RunningEngine
 from service.api.v2 import offer
-from service.api.v2.errors import PREFIX, documented_errors
-from service.api.v2.infer import MALFORMED, inferred
+from service.api.v2.infer import MALFORMED
+from service.api.v2.infer import infer as answer
 from service.api.v2.schemas import (
     Inference,
     InferenceBody,
+    InferenceError,
     ModelReady,
     ServedModel,
     ServerLive,
     ServerMetadata,
     ServerReady,
 )
-from service.runtime.predictor import Reader
 
-router = APIRouter(prefix=PREFIX, tags=["Open Inference Protocol"])
+router = APIRouter(prefix=V2_PREFIX, tags=["Open Inference Protocol"])
 
 _NO_SUCH_MODEL = Kind(404, "no-such-model", "No such model, or version of it")
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
@@ -40,23 +38,32 @@ _NAME = {
 }
 
 
-def served(request: Request, engine: RunningEngine) -> Reader:
-    """The reader of the model that the path names.
+def _documented(**titles: str) -> dict[int | str, dict[str, Any]]:
+    """The entries of a route's `responses`, by the status after an underscore."""
+    return {
+        int(status[1:]): {"model": InferenceError, "description": title}
+        for status, title in titles.items()
+    }
+
+
+def served(request: Request) -> Served:
+    """The model that the path names, if it is the one that is served.
 
     Raises:
         ProblemError: it names another.
     """
-    model = engine.reader.recognizer.metadata
+    found = engine_of(request).served
+    model = found.predictor.metadata
     name, version = request.path_params["name"], request.path_params.get("version", model.version)
     if (name, version) != (model.name, model.version):
         raise ProblemError(
             _NO_SUCH_MODEL,
             f"the model served is {model.name}, version {model.version}; others are not.",
         )
-    return engine.reader
+    return found
 
 
-Served = Annotated[Reader, Depends(served)]
+ServedByPath = Annotated[Served, Depends(served)]
 
 
 @router.get("", operation_id="v2_server", summary="The server")
@@ -77,7 +84,7 @@ async def live() -> ServerLive:
     "/health/ready",
     operation_id="v2_ready",
     summary="Whether the model can infer",
-    responses=documented_errors(**_NOT_READY),
+    responses=_documented(**_NOT_READY),
 )
 async def ready(request: Request) -> ServerReady:
     """As `/health/ready`."""
@@ -90,14 +97,14 @@ async def ready(request: Request) -> ServerReady:
     _MODEL,
     operation_id="v2_model",
     summary="What a model takes and gives",
-    responses=documented_errors(**_OF_A_MODEL),
+    responses=_documented(**_OF_A_MODEL),
     openapi_extra={"parameters": [_NAME]},
 )
-async def model(reader: Served) -> ServedModel:
+async def model(found: ServedByPath) -> ServedModel:
     """The inputs are alternatives: from the image tensor come the class probabilities, and from
     encoded pictures their texts and confidences.
     """
-    return ServedModel(**offer.described(reader.recognizer.metadata))
+    return ServedModel(**offer.described(found.predictor.metadata))
 
 
 @router.get(f"{_VERSION}/ready", include_in_schema=False)
@@ -105,13 +112,13 @@ async def model(reader: Served) -> ServedModel:
     f"{_MODEL}/ready",
     operation_id="v2_model_ready",
     summary="Whether a model can infer",
-    responses=documented_errors(**_OF_A_MODEL),
+    responses=_documented(**_OF_A_MODEL),
     openapi_extra={"parameters": [_NAME]},
 )
-async def model_ready(request: Request, reader: Served) -> ModelReady:
+async def model_ready(request: Request, found: ServedByPath) -> ModelReady:
     """As `/health/ready`, for the model that is served; 404 for every other."""
     await routes.ready(request)
-    return ModelReady(name=reader.recognizer.metadata.name, ready=True)
+    return ModelReady(name=found.predictor.metadata.name, ready=True)
 
 
 _INFER: dict[str, Any] = {
@@ -141,14 +148,14 @@ _INFER: dict[str, Any] = {
     operation_id="v2_infer",
     summary="Infer",
     response_model=Inference,
-    responses=documented_errors(
+    responses=_documented(
         _400=MALFORMED.title,
-        _401=problems.UNAUTHORIZED.title,
+        _401=errors.UNAUTHORIZED.title,
         _404=_NO_SUCH_MODEL.title,
-        _413=problems.UPLOAD_TOO_LARGE.title,
-        _415=problems.ENCODED.title,
-        _422=problems.INVALID_PARAMETER.title,
-        _500=problems.INTERNAL_ERROR.title,
+        _413=errors.UPLOAD_TOO_LARGE.title,
+        _415=errors.ENCODED.title,
+        _422=errors.INVALID_PARAMETER.title,
+        _500=errors.INTERNAL_ERROR.title,
         _503="Too many requests at the moment, or no model is ready",
     ),
     openapi_extra=_INFER,
@@ -160,6 +167,6 @@ async def infer(request: Request) -> Response:
     base64 in JSON. What `/predict` takes as `length`, `alphabet` and `pattern` can be asked of
     them in the query, too.
     """
-    engine = engine_of(request)
-    engine.admit(request)
-    return await inferred(request, engine, served(request, engine))
+    found = served(request)
+    engine_of(request).admit(request)
+    return await answer(request, engine_of(request), found)

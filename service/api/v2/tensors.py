@@ -4,8 +4,6 @@ Source: Open Inference Protocol, version 2, "Tensor Data", and its extension for
 (https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol).
 """
 
-import base64
-import binascii
 import math
 import reprlib
 import struct
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from service.api.uploads import decode_base64
 from service.ocr.exceptions import LONGEST_ECHO
 
 FP32, BYTES = "FP32", "BYTES"
@@ -171,11 +170,9 @@ def _floats(name: str, shape: list[int], flat: Any) -> Tensor:
 
 
 def _decoded(name: str, index: int, text: object) -> bytes:
-    try:
-        if isinstance(text, str):
-            return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        pass
+    data = decode_base64(text) if isinstance(text, str) else None
+    if data is not None:
+        return data
     raise MalformedTensorError(
         f"{name}: element {index} is no base64, which bytes are sent as in JSON; without base64 "
         "they go as binary data."

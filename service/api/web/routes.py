@@ -1,14 +1,13 @@
-"""Serves the page's files, and pictures to try the served model with."""
+"""Serves the page, and pictures to try the served model with."""
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files
-from typing import Self
+from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from starlette.staticfiles import StaticFiles
 
-from service.api.routes import RunningEngine
+from service.api.errors import SECURITY_HEADERS
+from service.api.handlers import engine_of
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -18,78 +17,45 @@ POLICY = (
 
 _HEADERS = {
     "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    # Kept by the browser, but asked about each time: the tag says whether it is still the same.
+    # The browser keeps a file, but asks each time whether it is still the same.
     "Cache-Control": "no-cache",
+    **SECURITY_HEADERS,
 }
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-_INDEX = "index.html"
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """What is served, and the entity tag (RFC 9110) by which a browser knows it again."""
+class _Page(StaticFiles):
+    """The files of the page."""
 
-    content: bytes
-    media_type: str
-    tag: str
-
-    @classmethod
-    def of(cls, content: bytes, media_type: str) -> Self:
-        return cls(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
-
-    def answer(self, request: Request) -> Response:
-        """The file, or 304 where the browser has it."""
-        headers = {**_HEADERS, "ETag": self.tag}
-        known = request.headers.get("if-none-match", "").replace("W/", "").split(",")
-        if self.tag in map(str.strip, known):
-            return Response(status_code=304, headers=headers)
-        return Response(self.content, headers=headers, media_type=self.media_type)
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """A file, or 304 where the browser has it."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_HEADERS)
+        return response
 
 
-def page_router() -> APIRouter:
-    """The routes of the page; its files are read here, once."""
+def router() -> APIRouter:
+    """The routes of the page."""
     router = APIRouter(include_in_schema=False)
-    found = _read_files()
+    page = _Page(directory=Path(__file__).with_name("static"))
+    router.mount("/page", page)
 
     @router.get("/")
     async def index(request: Request) -> Response:
         """The page."""
-        return found[_INDEX].answer(request)
-
-    @router.get("/page/{name}")
-    async def part(name: str, request: Request) -> Response:
-        """A file that the page needs."""
-        if name not in found:
-            raise HTTPException(404, f"the page consists of {', '.join(sorted(found))}")
-        return found[name].answer(request)
+        return await page.get_response("index.html", request.scope)
 
     @router.get("/examples")
-    async def examples(engine: RunningEngine) -> list[str]:
-        """The addresses of the pictures that the model's file carries, relative to this page."""
-        return [f"examples/{i}" for i in range(len(engine.reader.recognizer.metadata.golden))]
+    async def examples(request: Request) -> list[str]:
+        """The addresses of the pictures in the model's file, relative to this page."""
+        golden = engine_of(request).served.predictor.metadata.golden
+        return [f"examples/{number}" for number in range(len(golden))]
 
     @router.get("/examples/{number}")
-    async def example(number: int, request: Request, engine: RunningEngine) -> Response:
-        """A picture of the kind that the model reads: those that it is checked with."""
-        golden = engine.reader.recognizer.metadata.golden
+    async def example(number: int, request: Request) -> Response:
+        """A picture of the kind that the model reads: one of those that it is checked with."""
+        golden = engine_of(request).served.predictor.metadata.golden
         if not 0 <= number < len(golden):
             raise HTTPException(404, f"the model's examples are 0 to {len(golden) - 1}")
-        return _File.of(golden[number].data, "image/png").answer(request)
+        return Response(golden[number].data, headers=_HEADERS, media_type="image/png")
 
     return router
-
-
-def _read_files() -> Mapping[str, _File]:
-    folder = files("service.api.web")
-    return {
-        entry.name: _File.of(entry.read_bytes(), _TYPES[suffix])
-        for entry in folder.iterdir()
-        if (suffix := "." + entry.name.rpartition(".")[2]) in _TYPES
-    }

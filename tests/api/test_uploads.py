@@ -12,7 +12,7 @@ from service.ocr.gray import FloatArray
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
 from tests import stripes
-from tests.service.test_predict import assert_problem
+from tests.api.test_predict import assert_problem
 
 PNG = {"content-type": "image/png"}
 

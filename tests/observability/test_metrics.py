@@ -16,12 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import create_app
 from service.observability.metrics import Metrics
-from service.runtime.batcher import Pool
+from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
 from tests import stripes
 from tests.service.server import serving
 from tests.service.test_lifecycle import replace, until
-from tests.service.test_predict import post
+from tests.api.test_predict import post
 
 ROOT = Path(__file__).parents[2]
 PNG = {"content-type": "image/png"}
@@ -52,7 +52,7 @@ def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> N
     post(client, stripes.picture("ab"), params={"alternatives": 99})
     client.get("/nothing?secret")
     client.post("/v2/models/nothing/infer")
-    with patch.object(Pool, "retry_seconds", return_value=1):
+    with patch.object(Batcher, "admit", side_effect=OverloadedError(1)):
         client.post("/v2/models/stripes/infer")
     client.get("/predict")
     client.get("/model")
@@ -72,28 +72,6 @@ def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> N
     assert value(text, "requests_total") == 8
     assert value(text, "request_seconds_count", route="/predict") == 4
     assert "secret" not in text
-
-
-def test_early_refusals_are_counted(client: TestClient) -> None:
-    """Also those that the server gives before the application sees the request."""
-    engine = client.app.state.engine  # type: ignore[attr-defined]
-
-    def refusal() -> bytes | None:
-        assert client.portal
-        answer: bytes | None = client.portal.call(engine.refusal)
-        return answer
-
-    assert refusal() is None
-    assert value(scrape(client), "requests_total", reason="overloaded") == 0
-    with patch.object(Pool, "retry_seconds", return_value=1):
-        assert refusal() is not None
-        for times in (1, 2):
-            text, labels = scrape(client), {"route": "any", "status": "503"}
-            assert value(text, "requests_total", reason="overloaded", **labels) == times
-            refusal()
-    client.__exit__()  # what has not been asked for yet is not lost at the end
-    text = engine.metrics.exposition().decode()
-    assert value(text, "requests_total", reason="overloaded") == 3
 
 
 def test_readings_are_measured(client: TestClient) -> None:

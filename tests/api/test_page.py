@@ -51,7 +51,7 @@ def test_nothing_but_the_service_is_trusted(client: TestClient) -> None:
 
 def test_a_browser_asks_whether_it_is_still_the_same(client: TestClient) -> None:
     """What has not changed is not sent again, also where a proxy has weakened the tag."""
-    for path in ["/", *parts(client), "/examples/0"]:
+    for path in ["/", *parts(client)]:
         first = client.get(path)
         assert first.headers["cache-control"] == "no-cache"
         tag = first.headers["etag"]
@@ -70,7 +70,7 @@ def test_the_examples_are_of_the_served_model(client: TestClient) -> None:
     assert example.content == stripes.metadata().golden[0].data
 
 
-@pytest.mark.parametrize("path", ["/page/routes.py", "/page/..%2fapp.py", "/examples/1"])
+@pytest.mark.parametrize("path", ["/page/routes.py", "/page/..%2froutes.py", "/examples/1"])
 def test_there_is_no_more(client: TestClient, path: str) -> None:
     """Any other name is a problem that says which there are."""
     answer = client.get(path)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.service import openapi
+from tests.api import openapi
 from tests.service.server import serving
 
 # What a schema cannot say: that bytes are a picture, or that a pattern fits the model's alphabet.

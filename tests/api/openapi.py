@@ -1,4 +1,4 @@
-"""Writes the committed OpenAPI document, or gives its text: `python -m tests.service.openapi`."""
+"""Writes the committed OpenAPI document, or gives its text: `python -m tests.api.openapi`."""
 
 import json
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.errors import ProblemError
-from service.api.middleware.body_limit import Bodies
+from service.api.middleware.body_limit import BodyLimit
 from service.api.uploads import read_body
 from service.settings import Settings
 from tests.service.server import serving
@@ -47,14 +47,14 @@ def test_bodies_take_no_more_together_until_they_are_answered() -> None:
 
     async def check() -> None:
         app = Reading()
-        bodies = Bodies(app, most_bytes=100)
-        first = asyncio.create_task(bodies({"type": "http"}, body, unheard))
+        limit = BodyLimit(app, max_bytes=100)
+        first = asyncio.create_task(limit({"type": "http"}, body, unheard))
         await asyncio.sleep(0)
         with pytest.raises(ProblemError, match="Too many bytes"):
-            await bodies({"type": "http"}, body, unheard)
+            await limit({"type": "http"}, body, unheard)
         app.end.set()
         await first
-        await bodies({"type": "http"}, body, unheard)
+        await limit({"type": "http"}, body, unheard)
 
     asyncio.run(check())
 

@@ -1,6 +1,8 @@
 import re
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -8,11 +10,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.api.app import create_app
-from service.api.errors import ProblemError
-from service.api.query_params import Questioner, QuestionParameters
+from service.query_params import Defaults, InvalidParameterError, QueryParams, Questions
+from service.runtime.predictor import load_predictor
 from service.settings import Settings
 from tests import stripes
-from tests.service.test_predict import assert_problem, post
+from tests.api.test_predict import assert_problem, post
 
 
 def gray(*levels: float) -> bytes:
@@ -143,29 +145,66 @@ def test_a_refused_pattern_is_refused_again(client: TestClient) -> None:
     assert answers[0]["status"] == 422
 
 
-def test_a_refusal_that_is_repeated_holds_on_to_nothing() -> None:
+def test_a_refusal_that_is_repeated_keeps_nothing() -> None:
     """However often it is asked for, it does not gather the frames that it was raised in."""
-    questioner = Questioner(stripes.ALPHABET, QuestionParameters())
+    questions = Questions(stripes.ALPHABET, 0, Defaults())
     frames = []
     for _ in range(5):
-        with pytest.raises(ProblemError) as refused:
-            questioner.ask(b"length=0")
+        with pytest.raises(InvalidParameterError) as refused:
+            questions.ask(b"length=0")
         frames.append(len(refused.traceback))
     assert len(set(frames)) == 1
 
 
-def test_a_refusal_that_is_remembered_holds_on_to_nothing() -> None:
-    """What was worked out until it was clear that a pattern takes too much is not kept."""
-    questioner = Questioner("ab", QuestionParameters())
+def test_a_refusal_that_is_remembered_keeps_nothing() -> None:
+    """What was computed until it was clear that a pattern takes too much is freed."""
+    questions = Questions("ab", 0, Defaults())
     tracemalloc.start()
     try:
         for longest in range(900, 904):
             query = f"length=1-{longest}&pattern=.*b.{{8}}".encode()
-            assert isinstance(questioner.asked(query), ProblemError)
+            with pytest.raises(InvalidParameterError):
+                questions.ask(query)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert kept < 100_000
+
+
+def test_raw_characters_beyond_ascii_get_a_hint() -> None:
+    """In an address they are percent-encoded (RFC 3986)."""
+    questions = Questions("é", 0, Defaults())
+    with pytest.raises(InvalidParameterError, match="percent-encode"):
+        questions.ask("alphabet=é".encode())
+    assert questions.ask(b"alphabet=%C3%A9")[0].constraint is not None
+
+
+def test_one_definition_gives_setting_and_parameter() -> None:
+    """Each parameter with a default has a setting of its name, type and description."""
+    for name, field in Defaults.model_fields.items():
+        assert Settings.model_fields[name].description == field.description
+        assert QueryParams.model_fields[name].annotation == field.annotation
+
+
+@pytest.mark.parametrize(
+    ("setting", "query", "accepted"),
+    [(None, {}, False), (0.2, {}, True), (None, {"min_confidence": 0.2}, True)],
+)
+def test_the_threshold_of_the_model(
+    setting: float | None,
+    query: dict[str, float],
+    accepted: bool,
+    stripe_model: Path,
+) -> None:
+    """It is the default, which a setting replaces, and a parameter in turn."""
+    settings = Settings(model_path=stripe_model, min_confidence=setting)
+    predictor = load_predictor(settings)
+    metadata = replace(predictor.metadata, min_confidence=0.99)
+    monkey = patch.object(predictor.recognizer, "metadata", metadata)
+    with monkey, TestClient(create_app(settings, predictor)) as client:
+        assert client.get("/model").json()["min_confidence"] == 0.99
+        answer = post(client, BETWEEN_A_AND_B, params=query).json()
+    assert answer["accepted"] is accepted
 
 
 def test_accepted_agrees_with_what_is_shown(client: TestClient) -> None:

@@ -1,0 +1,210 @@
+"""The query parameters of `/predict`: their definition, and what they ask of a picture.
+
+A parameter is added here, and only here. From its field in `Defaults` or `QueryParams` follow the
+setting `OCR_<NAME>`, the OpenAPI document, the check of requests and the option of the command
+line; `Questions` gives it its effect.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.ocr.decoding.automaton import Automaton, of_length, of_symbols
+from service.ocr.decoding.decoder import PLAIN, Question
+from service.ocr.decoding.pattern import of_pattern
+from service.ocr.exceptions import LONGEST_ECHO, ConstraintError, echo
+
+CONSTRAINTS = ("length", "alphabet", "pattern")
+"""The parameters that restrict the text."""
+
+_LENGTH = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
+_MAX_PARAMETERS = 20
+_CACHED_QUERIES = 64
+
+
+class Defaults(BaseModel):
+    """The parameters whose defaults are settings of the service."""
+
+    alternatives: int | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="How many of the most probable other texts to give.",
+    )
+    length: str | None = Field(
+        default=None,
+        min_length=1,
+        description="How many characters the text has: `5`, or `4-7`.",
+        examples=["5", "4-7"],
+    )
+    alphabet: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The only characters that the text may have.",
+        examples=["2345678"],
+    )
+    pattern: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A regular expression that the whole text matches: literals, `.`, classes, "
+        "groups, `|` and the quantifiers `* + ? {m,n}`.",
+        examples=["[2-8]{3}[a-z]{2}"],
+    )
+    min_confidence: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Below this confidence the answer has `accepted: false`, and still the text. "
+        "Default: the model's own threshold.",
+    )
+
+
+class QueryParams(Defaults):
+    """The parameters of one request; what is absent is as the service's settings say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    matrix: bool = Field(
+        default=False,
+        description="Whether to give the probability of every symbol at every time step, too.",
+    )
+
+
+class InvalidParameterError(Exception):
+    """A parameter cannot be used.
+
+    Args:
+        detail: what was given, and what is allowed.
+        parameter: its name, or several joined by "and"; empty where it is none in particular.
+    """
+
+    def __init__(self, detail: str, parameter: str = "") -> None:
+        super().__init__(f"{parameter}: {detail}." if parameter else detail)
+        self.parameter = parameter
+        self.detail = detail
+
+
+class Questions:
+    """Turns query strings into questions to a model.
+
+    Args:
+        alphabet: the symbols that the model reads.
+        min_confidence: the model's own threshold.
+        defaults: for parameters that a request leaves out.
+
+    Raises:
+        InvalidParameterError: the defaults do not fit the model.
+    """
+
+    def __init__(self, alphabet: str, min_confidence: float, defaults: Defaults) -> None:
+        self._alphabet = alphabet
+        self._min_confidence = min_confidence
+        self._defaults = {name: getattr(defaults, name) for name in Defaults.model_fields}
+        self._cache: dict[bytes, tuple[Question, float] | str] = {}
+        self.default = self.ask(b"")
+
+    def is_cached(self, query: bytes) -> bool:
+        """Whether `ask` answers at once; a pattern may take longer to compile than a picture."""
+        return query in self._cache
+
+    def ask(self, query: bytes) -> tuple[Question, float]:
+        """The question, and the least confidence that is accepted.
+
+        Args:
+            query: the part of the address behind its question mark.
+
+        Raises:
+            InvalidParameterError: names the parameter, what was given and what is allowed.
+        """
+        asked = self._cache.get(query)
+        if asked is None:
+            try:
+                asked = self._question(_parse(query, self._defaults))
+            except InvalidParameterError as error:
+                asked = str(error)  # an exception would keep all that was computed until then
+            if len(self._cache) >= _CACHED_QUERIES:
+                self._cache.clear()
+            self._cache[query] = asked
+        if isinstance(asked, str):
+            raise InvalidParameterError(asked)
+        return asked
+
+    def _question(self, params: QueryParams) -> tuple[Question, float]:
+        threshold = params.min_confidence
+        if threshold is None:
+            threshold = self._min_confidence
+        constraint = self._constraint(params)
+        if not (params.alternatives or constraint or params.matrix):
+            return PLAIN, threshold
+        return Question(params.alternatives or 0, constraint, params.matrix), threshold
+
+    def _constraint(self, params: QueryParams) -> Automaton | None:
+        """The texts that the parameters allow; None: all."""
+        compilers: dict[str, Callable[[str], Automaton]] = {
+            "length": self._of_length,
+            "alphabet": lambda symbols: of_symbols(symbols, self._alphabet),
+            "pattern": lambda pattern: of_pattern(pattern, self._alphabet),
+        }
+        given = {n: value for n in CONSTRAINTS if (value := getattr(params, n)) is not None}
+        if not given:
+            return None
+        automata = []
+        for name, value in given.items():
+            try:
+                automata.append(compilers[name](value))
+            except ConstraintError as error:
+                raise InvalidParameterError(str(error), name) from error
+        names = " and ".join(given)
+        try:
+            constraint = reduce(Automaton.intersect, automata).trimmed()
+        except ConstraintError as error:
+            raise InvalidParameterError(str(error), names) from error
+        if constraint.is_empty:
+            were = " and ".join(map(echo, given.values())) + (
+                " was" if len(given) == 1 else " were"
+            )
+            raise InvalidParameterError(
+                f"{were} given; no text over the model's alphabet {self._alphabet!r} fits", names
+            )
+        return constraint
+
+    def _of_length(self, length: str) -> Automaton:
+        match = _LENGTH.fullmatch(length)
+        shortest, longest = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= shortest <= longest:
+            raise ConstraintError(
+                f"{echo(length)} was given; give a number from 1 to 999, like 5, or a range, "
+                "like 4-7"
+            )
+        return of_length(shortest, longest, self._alphabet)
+
+
+def _parse(query: bytes, defaults: dict[str, Any]) -> QueryParams:
+    if not query.isascii():
+        raise InvalidParameterError(
+            "The query has characters beyond ASCII; percent-encode them: é is %C3%A9."
+        )
+    try:
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError as error:
+        raise InvalidParameterError(f"There are more than {_MAX_PARAMETERS} parameters.") from error
+    for name, times in Counter(name for name, _ in pairs).items():
+        if times > 1 and name in QueryParams.model_fields:
+            raise InvalidParameterError(f"it was given {times} times; give it once", name)
+    try:
+        return QueryParams.model_validate(defaults | dict(pairs))
+    except ValidationError as error:
+        raise InvalidParameterError("; ".join(map(_describe, error.errors()[:3]))) from error
+
+
+def _describe(error: Any) -> str:
+    """What is wrong with one parameter, from pydantic's words."""
+    name = str(error["loc"][-1])
+    if error["type"] == "extra_forbidden":
+        return f"{name[:LONGEST_ECHO]}: there is no such parameter; /docs lists those there are"
+    return f"{name}: {echo(error['input'])} was given; {error['msg']}"

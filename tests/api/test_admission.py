@@ -1,0 +1,200 @@
+"""What becomes of pictures that would wait too long, over real sockets."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.app import create_app
+from service.ocr.recognizer import Recognizer
+from service.runtime.batcher import Batcher, OverloadedError
+from service.settings import Settings
+from tests import stripes
+from tests.api.test_predict import assert_problem, post
+from tests.service.server import address_of, start
+
+PNG = {"content-type": "image/png"}
+READY = b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n"
+
+_ALWAYS_FULL = """
+import sys
+from service.runtime import batcher
+from service.server.main import main
+
+def refuse(self):
+    raise batcher.OverloadedError(3)
+
+batcher.Batcher.admit = refuse
+sys.exit(main())
+"""
+
+_STUCK = """
+import sys, time
+from service.ocr.recognizer import Recognizer
+from service.server.main import main
+
+infer = Recognizer.infer
+
+def stuck(self, tensors):
+    if tensors.mean() < 0.01:  # a black picture
+        time.sleep(20)
+    return infer(self, tensors)
+
+Recognizer.infer = stuck
+sys.exit(main())
+"""
+
+
+@contextmanager
+def changed(code: str, model: Path, **settings: object) -> Iterator[str]:
+    """The address of a service with some of its code replaced."""
+    process = start(code, port=0, model_path=model, **settings)
+    try:
+        yield address_of(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def connected(address: str, timeout: float) -> socket.socket:
+    url = urlsplit(address)
+    return socket.create_connection((url.hostname or "", url.port or 0), timeout=timeout)
+
+
+def picture() -> bytes:
+    body = stripes.picture("ab")
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def until_closed(client: socket.socket) -> bytes:
+    received = b""
+    while chunk := client.recv(65536):
+        received += chunk
+    return received
+
+
+def test_refusals_under_overload(stripe_model: Path) -> None:
+    """They come in order, before bodies are read, and the connection goes on."""
+    with changed(_ALWAYS_FULL, stripe_model) as address, connected(address, 20) as client:
+        last = READY[:-2] + b"Connection: close\r\n\r\n"
+        client.sendall(picture() + READY + picture() + last)
+        received = until_closed(client)
+    heads = [part.split(b"\r\n")[0] for part in received.split(b"HTTP/1.1 ")[1:]]
+    assert heads == [b"503 Service Unavailable", b"200 OK"] * 2
+    assert received.lower().count(b"retry-after: 3\r\n") == 2
+    assert received.count(b'"type":"/problems/overloaded"') == 2
+
+
+def test_pages_see_that_they_are_refused(stripe_model: Path) -> None:
+    """A browser hides an answer from a page of another origin unless it names that origin."""
+    settings = Settings(model_path=stripe_model, cors_origins="https://a.example")
+    with (
+        patch.object(Batcher, "admit", side_effect=OverloadedError(3)),
+        TestClient(create_app(settings)) as client,
+    ):
+        answer = client.post("/predict", content=b"", headers={"Origin": "https://a.example"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+
+
+def test_route_and_key_come_before_the_load(stripe_model: Path) -> None:
+    """Under overload, an unknown path is still 404, another method 405, and a missing key 401."""
+    settings = Settings(model_path=stripe_model, api_keys="secret")
+    with (
+        patch.object(Batcher, "admit", side_effect=OverloadedError(3)),
+        TestClient(create_app(settings)) as client,
+    ):
+        assert client.post("/no-such-page").status_code == 404
+        assert client.post("/v2/models/other/infer").status_code == 404
+        assert client.get("/predict").status_code == 405
+        assert_problem(post(client, b""), 401, "unauthorized", "X-API-Key")
+        answer = post(client, b"", headers={"X-API-Key": "secret"})
+        assert_problem(answer, 503, "overloaded", "later")
+
+
+def test_no_answer_waits_for_stuck_threads(stripe_model: Path) -> None:
+    """While every thread is stuck for 20 s, others are refused within the queue time and 1 s."""
+    black = stripes.picture("a" * stripes.TIME_STEPS)
+    with (
+        changed(_STUCK, stripe_model, threads=2, queue_ms=100) as address,
+        ThreadPoolExecutor(20) as pool,
+        httpx2.Client(base_url=address, timeout=30) as client,
+    ):
+        for _ in range(2):
+            pool.submit(client.post, "/predict", content=black, headers=PNG)
+        while client.get("/info").json()["in_flight"] < 2:
+            time.sleep(0.01)
+        sound = stripes.picture("ab")
+
+        def asked(way: int) -> tuple[int, float]:
+            began = time.monotonic()
+            if way % 3 == 0:
+                answer = client.post("/predict", content=sound, headers=PNG)
+            elif way % 3 == 1:
+                answer = client.post("/predict/batch", files=[("files", sound)] * 20)
+            else:
+                answer = client.post(f"/predict?pattern={'a' * (1 + way)}", content=sound)
+            return answer.status_code, time.monotonic() - began
+
+        answers = list(pool.map(asked, range(12)))
+        assert client.get("/health/ready").status_code == 200
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < 10  # long before a thread is free
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_lone_client_is_never_refused(threads: int, stripe_model: Path) -> None:
+    """However long its pictures take, one after the other and in batches larger than the queue."""
+    infer = Recognizer.infer
+
+    def slow(self: Recognizer, tensors: object) -> object:
+        time.sleep(0.02)
+        return infer(self, tensors)  # type: ignore[arg-type]
+
+    settings = Settings(model_path=stripe_model, threads=threads, queue_ms=1, queue_requests=0)
+    with patch.object(Recognizer, "infer", slow), TestClient(create_app(settings)) as client:
+        for _ in range(5):
+            assert post(client, stripes.picture("ab")).status_code == 200
+        batch = [("files", stripes.picture("ab"))] * 30
+        answers = client.post("/predict/batch", files=batch).json()["answers"]
+        assert [answer["problem"] for answer in answers] == [None] * 30
+
+
+def test_who_has_gone_is_not_read(stripe_model: Path) -> None:
+    """A picture whose client hangs up while it waits costs the model nothing."""
+    release, seen = threading.Event(), []
+    infer = Recognizer.infer
+
+    def held(self: Recognizer, tensors: object) -> object:
+        seen.append(len(tensors))  # type: ignore[arg-type]
+        release.wait(20)
+        return infer(self, tensors)  # type: ignore[arg-type]
+
+    settings = Settings(model_path=stripe_model, threads=1, queue_ms=60_000)
+    with (
+        patch.object(Recognizer, "infer", held),
+        patch("service.api.handlers.is_gone", lambda request: lambda: "gone" in request.headers),
+        TestClient(create_app(settings), raise_server_exceptions=False) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        seen.clear()
+        first = pool.submit(post, client, stripes.picture("ab"))
+        while not seen:
+            time.sleep(0.001)
+        second = pool.submit(post, client, stripes.picture("ab"), headers={"gone": "yes"})
+        while client.get("/info").json()["in_flight"] < 2:
+            time.sleep(0.001)
+        release.set()
+        assert first.result().status_code == 200
+        assert second.result().status_code == 422
+    assert seen == [1]

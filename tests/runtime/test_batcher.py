@@ -1,0 +1,411 @@
+"""What waits for a thread, in which order it is done, and what is refused."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from service.runtime.batcher import BATCH_SIZE, Batcher, ClientGoneError, OverloadedError
+
+LONG = 60.0
+"""A queue time that no test waits for."""
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def doubled(items: Sequence[int]) -> list[int]:
+    return [2 * item for item in items]
+
+
+@asynccontextmanager
+async def stuck(batcher: Batcher, threads: int = 1) -> AsyncIterator[None]:
+    """So many threads are busy meanwhile."""
+    begun, release = threading.Semaphore(0), threading.Event()
+
+    def work(items: Sequence[None]) -> Sequence[bool]:
+        begun.release()
+        return [release.wait(20) for _ in items]
+
+    tasks = []
+    for _ in range(threads):
+        tasks.append(asyncio.ensure_future(batcher.submit(work, None)))
+        await asyncio.to_thread(begun.acquire)
+    try:
+        yield
+    finally:
+        release.set()
+    await asyncio.gather(*tasks)
+
+
+async def begin(coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    """A task that has begun to wait."""
+    task = asyncio.ensure_future(coroutine)
+    await asyncio.sleep(0)
+    return task
+
+
+def test_results_and_errors_come_back() -> None:
+    """Work runs in a thread, and ends as it would have ended here."""
+
+    async def test() -> None:
+        batcher = Batcher(2, 4, LONG)
+        assert await batcher.run(threading.get_ident) != threading.get_ident()
+        assert await batcher.submit(doubled, 4) == 8
+        with pytest.raises(ZeroDivisionError):
+            await batcher.run(lambda: 1 // 0)
+        assert batcher.in_flight == 0
+
+    run(test)
+
+
+def test_threads_run_side_by_side() -> None:
+    """So many pieces of work as there are threads run at once."""
+
+    async def test() -> None:
+        batcher = Batcher(3, 4, LONG)
+        barrier = threading.Barrier(3, timeout=20)
+        await asyncio.gather(*(batcher.run(barrier.wait) for _ in range(3)))
+
+    run(test)
+
+
+def test_what_waits_is_done_together() -> None:
+    """A thread that becomes free takes up to four items, in the order they came."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 10, LONG)
+        calls: list[list[int]] = []
+
+        def work(items: Sequence[int]) -> list[int]:
+            calls.append(list(items))
+            return doubled(items)
+
+        async with stuck(batcher):
+            tasks = [await begin(batcher.submit(work, i)) for i in range(6)]
+            assert (batcher.waiting, batcher.in_flight) == (6, 7)
+        assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
+        assert calls == [[0, 1, 2, 3], [4, 5]]
+
+    run(test)
+
+
+def test_only_the_same_work_is_done_together() -> None:
+    """Other work has its turn in the order in which it came."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 10, LONG)
+        calls: list[tuple[str, int]] = []
+
+        def one(items: Sequence[int]) -> list[int]:
+            calls.append(("one", len(items)))
+            return doubled(items)
+
+        def other(items: Sequence[int]) -> list[int]:
+            calls.append(("other", len(items)))
+            return doubled(items)
+
+        async with stuck(batcher):
+            tasks = [await begin(batcher.submit(work, 1)) for work in (one, one, other, one)]
+        assert await asyncio.gather(*tasks) == [2] * 4
+        assert calls == [("one", 2), ("other", 1), ("one", 1)]
+
+    run(test)
+
+
+def test_one_that_fails_harms_no_other() -> None:
+    """Where work raises for several items, each of them is tried alone."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 10, LONG)
+
+        def work(items: Sequence[int]) -> list[float]:
+            return [1 / item for item in items]
+
+        async with stuck(batcher):
+            tasks = [await begin(batcher.submit(work, i)) for i in (1, 0, 2)]
+        first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
+        assert (first, third) == (1, 0.5)
+        assert isinstance(second, ZeroDivisionError)
+
+    run(test)
+
+
+def test_a_full_queue_refuses() -> None:
+    """A request that finds the queue full is refused, and what waits is done."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 2, LONG)
+        async with stuck(batcher):
+            tasks = []
+            for _ in range(2):
+                batcher.admit()
+                tasks.append(await begin(batcher.submit(doubled, 1)))
+            with pytest.raises(OverloadedError) as refused:
+                batcher.admit()
+            assert refused.value.retry_seconds >= 1
+        assert await asyncio.gather(*tasks) == [2, 2]
+        batcher.admit()
+
+    run(test)
+
+
+def test_a_slow_queue_refuses() -> None:
+    """A request is refused whose wait would be too long, though the queue has room for it."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 1000, LONG)
+        async with stuck(batcher):
+            task = await begin(batcher.submit(doubled, 1))
+            batcher.admit()
+            batcher.mean_seconds = LONG
+            with pytest.raises(OverloadedError) as refused:
+                batcher.admit()
+            assert refused.value.retry_seconds >= LONG
+        assert await task == 2
+
+    run(test)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_who_finds_nothing_waiting_is_admitted(threads: int) -> None:
+    """However slow the machine is, and whatever a picture took before."""
+
+    async def test() -> None:
+        batcher = Batcher(threads, 0, 0.001)
+        batcher.mean_seconds = 1000.0
+        for _ in range(3):
+            batcher.admit()
+            assert await batcher.submit(doubled, 1) == 2
+            assert await batcher.submit_all(doubled, range(50)) == [*range(0, 100, 2)]
+        async with stuck(batcher):
+            batcher.admit()
+
+    run(test)
+
+
+def test_the_queue_time_is_kept_while_threads_are_stuck() -> None:
+    """What has waited for so long is refused, although no thread becomes free."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 10, 0.01)
+        async with stuck(batcher):
+            for work in (
+                batcher.submit(doubled, 1),
+                batcher.run(lambda: None),
+                batcher.submit_all(doubled, [1, 2]),
+            ):
+                with pytest.raises(OverloadedError):
+                    await work
+            assert batcher.waiting == 0
+        assert await batcher.submit(doubled, 1) == 2
+
+    run(test)
+
+
+def test_who_has_gone_is_not_served() -> None:
+    """Work whose client has gone while it waited is not done; nor is what was cancelled."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 10, LONG)
+        done: list[str] = []
+        async with stuck(batcher):
+            gone = await begin(batcher.run(lambda: done.append("gone"), is_gone=lambda: True))
+            cancelled = await begin(batcher.run(lambda: done.append("cancelled")))
+            cancelled.cancel()
+        with pytest.raises(ClientGoneError):
+            await gone
+        assert await batcher.run(lambda: done) == []
+        assert batcher.in_flight == 0
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "threads", "sizes"),
+    [(0, 2, []), (1, 2, [1]), (3, 2, [1, 2]), (8, 2, [4, 4]), (12, 2, [3] * 4), (9, 1, [3] * 3),
+     (9, 2, [2, 2, 2, 3]), (64, 2, [4] * 16), (20, 3, [3, 3, 4] * 2), (5, 8, [1] * 5)],
+)  # fmt: skip
+def test_a_batch_is_shared_by_the_threads(pictures: int, threads: int, sizes: list[int]) -> None:
+    """In parts of nearly the same size, and answered in order."""
+
+    async def test() -> None:
+        found: list[int] = []
+
+        def work(items: Sequence[int]) -> list[int]:
+            found.append(len(items))
+            return doubled(items)
+
+        batcher = Batcher(threads, 64, LONG)
+        assert await batcher.submit_all(work, range(pictures)) == [*range(0, 2 * pictures, 2)]
+        assert sorted(found) == sorted(sizes)
+
+    run(test)
+
+
+def test_others_have_their_turn_between_the_parts_of_a_batch() -> None:
+    """A picture that comes after a large batch is not read after all of it."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        read: list[int] = []
+
+        def work(items: Sequence[int]) -> list[int]:
+            read.extend(items)
+            return doubled(items)
+
+        async with stuck(batcher):
+            batch = await begin(batcher.submit_all(work, range(64)))
+            single = await begin(batcher.submit(work, 99))
+            assert batcher.waiting == BATCH_SIZE + 1
+        assert await single == 198
+        assert len(await batch) == 64
+        assert read.index(99) == BATCH_SIZE
+
+    run(test)
+
+
+def test_a_slow_batch_leaves_a_thread_to_others() -> None:
+    """A picture of somebody else is read while all that the batch may use is stuck."""
+
+    async def test() -> None:
+        batcher = Batcher(2, 64, 10.0)
+        batcher.mean_seconds = 10.0
+        release = threading.Event()
+
+        def slow(items: Sequence[int]) -> list[int]:
+            release.wait(20)
+            return doubled(items)
+
+        batch = await begin(batcher.submit_all(slow, range(16)))
+        assert await batcher.submit(doubled, 1) == 2
+        release.set()
+        assert len(await batch) == 16
+
+    run(test)
+
+
+def test_a_slow_part_holds_nothing_up() -> None:
+    """The other thread reads all that is left."""
+
+    async def test() -> None:
+        batcher = Batcher(2, 64, LONG)
+        rest = threading.Event()
+        parts = 0
+
+        def work(items: Sequence[int]) -> list[int]:
+            nonlocal parts
+            parts += 1
+            if 0 in items:
+                assert rest.wait(20)
+            elif parts == 16:
+                rest.set()
+            return doubled(items)
+
+        assert len(await batcher.submit_all(work, range(64))) == 64
+
+    run(test)
+
+
+def test_the_first_failure_ends_a_batch() -> None:
+    """Nothing more of it is begun."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        begun: list[int] = []
+
+        def work(items: Sequence[int]) -> list[int]:
+            begun.extend(items)
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await batcher.submit_all(work, range(64))
+        assert set(begun) == {*range(BATCH_SIZE)}
+        assert batcher.in_flight == 0
+
+    run(test)
+
+
+def test_what_was_done_is_observed() -> None:
+    """The wait of each item, and the pictures that were read together; other work is not counted."""
+
+    async def test() -> None:
+        seen: list[tuple[int, int]] = []
+        batcher = Batcher(
+            1,
+            10,
+            LONG,
+            observe=lambda waits, seconds, pictures: seen.append((len(waits), pictures)),
+        )
+        async with stuck(batcher):
+            tasks = [await begin(batcher.submit(doubled, i)) for i in range(3)]
+        await asyncio.gather(*tasks)
+        mean = batcher.mean_seconds
+        await batcher.run(lambda: None)
+        assert seen == [(1, 1), (3, 3)]
+        assert batcher.mean_seconds == mean > 0
+
+    run(test)
+
+
+class Document:
+    """Something large, that somebody might still hold."""
+
+
+@pytest.mark.parametrize("way", ["gone", "fails", "expires", "batch"])
+def test_what_was_refused_is_forgotten(way: str) -> None:
+    """Without the help of the garbage collector, which may not come round for hours."""
+    seen: list[weakref.ref[Document]] = []
+
+    def fail(items: Sequence[Document]) -> list[None]:
+        raise ZeroDivisionError
+
+    def ignore(items: Sequence[Document]) -> list[None]:
+        return [None for _ in items]
+
+    async def refused(batcher: Batcher) -> None:
+        document = Document()
+        seen.append(weakref.ref(document))
+        with suppress(ClientGoneError, ZeroDivisionError, OverloadedError):
+            if way == "gone":
+                await batcher.submit(ignore, document, is_gone=lambda: True)
+            elif way == "batch":
+                await batcher.submit_all(fail, [document, document])
+            else:
+                await batcher.submit(fail, document)
+
+    async def test() -> None:
+        batcher = Batcher(1, 4, 0.01 if way == "expires" else LONG)
+        if way == "expires":
+            async with stuck(batcher):
+                await refused(batcher)
+        else:
+            await refused(batcher)
+        await batcher.run(lambda: None)  # by when its thread has done with the one before
+        await asyncio.sleep(0)
+        assert [reference() for reference in seen] == [None]
+
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
+
+
+def test_many_callers_and_few_threads() -> None:
+    """Nothing is lost or done twice."""
+
+    async def test() -> None:
+        batcher = Batcher(4, 10_000, LONG)
+        for size in (1, 2, 7, 100, 3, 500):
+            results = await asyncio.gather(*(batcher.submit(doubled, i) for i in range(size)))
+            assert results == [*range(0, 2 * size, 2)]
+        batcher.close()
+
+    run(test)

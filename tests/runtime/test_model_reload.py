@@ -1,0 +1,128 @@
+"""What becomes of model files that replace the one that is served."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.api.app import create_app
+from service.ocr.exceptions import ModelCheckError, ModelFileError
+from service.ocr.recognizer import Recognizer
+from service.runtime.model_reload import watch
+from service.runtime.predictor import Predictor, file_state, load_predictor
+from service.settings import Settings
+from tests import stripes
+
+
+class Server:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.served: list[Predictor] = []
+        self.reasons: list[str] = []
+
+    def switch(self, predictor: Predictor) -> None:
+        """Notes the model."""
+        self.served.append(predictor)
+
+    def reload_failed(self, reason: str) -> None:
+        """Notes the reason."""
+        self.reasons.append(reason)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    "error", [ModelFileError("not readable"), OSError("too many open files"), RuntimeError()]
+)
+def test_a_passing_failure_is_tried_again(
+    error: Exception, recognizer: Recognizer, tmp_path: Path
+) -> None:
+    """The same file is served once it can be read; the failure is told once."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"new")
+    server, left = Server(), [error] * 3
+
+    def load() -> Predictor:
+        if left:
+            raise left.pop()
+        return Predictor(recognizer)
+
+    async def test() -> None:
+        task = asyncio.create_task(watch(server, path, 0.001, load, None))
+        await until(lambda: bool(server.served))
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+    assert len(server.reasons) == 1
+    assert left == []
+
+
+def test_a_wrong_model_is_tried_once(recognizer: Recognizer, tmp_path: Path) -> None:
+    """Until the file changes."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"new")
+    server, tries = Server(), 0
+
+    def load() -> Predictor:
+        nonlocal tries
+        tries += 1
+        if path.stat().st_size == 3:
+            raise ModelCheckError("reads wrongly")
+        return Predictor(recognizer)
+
+    async def test() -> None:
+        task = asyncio.create_task(watch(server, path, 0.001, load, None))
+        await until(lambda: bool(server.reasons))
+        await asyncio.sleep(0.05)
+        assert tries == 1
+        path.write_bytes(b"newer")
+        await until(lambda: bool(server.served))
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+    assert (server.reasons, tries) == (["reads wrongly"], 2)
+
+
+def test_a_file_that_may_not_be_read_yet(tmp_path: Path) -> None:
+    """It is served as soon as it may be, without being touched."""
+    path = stripes.write_model(tmp_path / "model.onnx", version="first")
+    settings = Settings(model_path=path, reload_seconds=0.02)
+    with TestClient(create_app(settings)) as client:
+        model = stripes.write_model(tmp_path / "next.onnx", version="second")
+        state = file_state(model)
+        opens = 0
+        load = Recognizer.load
+
+        def refused_at_first(*arguments: object, **options: object) -> Recognizer:
+            nonlocal opens
+            opens += 1
+            if opens < 3:
+                raise ModelFileError("permission denied")
+            return load(*arguments, **options)  # type: ignore[arg-type]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Recognizer, "load", refused_at_first)
+            os.replace(model, path)  # noqa: PTH105
+            while client.get("/model").json()["version"] != "second":
+                pass
+        assert opens == 3
+        assert file_state(path) == state
+        assert client.get("/info").json()["reload_error"] is None
+
+
+def test_a_file_that_comes_while_the_first_is_loaded(tmp_path: Path) -> None:
+    """It is served, too: what was there before the first was read is what counts as served."""
+    path = stripes.write_model(tmp_path / "model.onnx", version="first")
+    settings = Settings(model_path=path, reload_seconds=0.02)
+    predictor = load_predictor(settings)
+    stripes.write_model(path, version="second")
+    with TestClient(create_app(settings, predictor)) as client:
+        while client.get("/model").json()["version"] != "second":
+            pass

@@ -1,0 +1,114 @@
+"""Pictures that are read together, each with its own question."""
+
+import gc
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.ocr.decoding.automaton import of_symbols
+from service.ocr.decoding.decoder import PLAIN, Question, Reading
+from service.ocr.exceptions import PictureError, UndecodableError
+from service.ocr.recognizer import Recognizer
+from service.runtime.batcher import BATCH_SIZE
+from service.runtime.predictor import Predictor, load_predictor
+from service.settings import Settings
+from tests import stripes
+from tests.api.test_query_params import BETWEEN_A_AND_B
+
+
+@pytest.fixture
+def predictor(recognizer: Recognizer) -> Predictor:
+    """A predictor with the stripe model."""
+    return Predictor(recognizer)
+
+
+@pytest.fixture
+def sizes(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each call of the model was given."""
+    infer, sizes = recognizer.infer, []
+
+    def counted(tensors: Any) -> Any:
+        sizes.append(len(tensors))
+        return infer(tensors)
+
+    monkeypatch.setattr(recognizer, "infer", counted)
+    return sizes
+
+
+def texts(predictor: Predictor, *items: tuple[bytes, Question]) -> list[str | None]:
+    readings = [outcome.reading for outcome in predictor.read(items)]
+    return [reading.text if isinstance(reading, Reading) else None for reading in readings]
+
+
+def test_each_has_its_own_question(predictor: Predictor, sizes: list[int]) -> None:
+    """Pictures that are read by one call of the model are answered as each would be alone."""
+    items = [
+        (BETWEEN_A_AND_B, PLAIN),
+        (BETWEEN_A_AND_B, Question(constraint=of_symbols("ac", stripes.ALPHABET))),
+        (stripes.picture("abcd"), Question(matrix=True)),
+    ]
+    together = predictor.read(items)
+    assert sizes == [3]
+    alone = [predictor.read([item])[0] for item in items]
+    assert [o.reading for o in together] == [o.reading for o in alone]
+    assert texts(predictor, *items) == ["b", "a", "abcd"]
+
+
+def test_one_that_is_broken_harms_no_other(predictor: Predictor, sizes: list[int]) -> None:
+    """It has its error, and is not given to the model."""
+    good, broken = (stripes.picture("ab"), PLAIN), (stripes.picture("ab")[:60], PLAIN)
+    assert texts(predictor, broken, good, broken, good) == [None, "ab", None, "ab"]
+    assert sizes == [2]
+    outcomes = predictor.read([broken, broken])
+    assert sizes == [2]
+    assert [type(outcome.reading) for outcome in outcomes] == [UndecodableError] * 2
+    assert [outcome.times for outcome in outcomes] == [None, None]
+
+
+def test_an_error_keeps_nothing(predictor: Predictor) -> None:
+    """The picture that is refused is not held by its error."""
+    picture = bytes(bytearray(stripes.picture("ab")[:60]))
+    references = sys.getrefcount(picture)
+    gc.disable()
+    try:
+        (outcome,) = predictor.read([(picture, PLAIN)])
+        assert isinstance(outcome.reading, PictureError)
+        assert sys.getrefcount(picture) == references
+    finally:
+        gc.enable()
+
+
+def test_times_are_those_of_the_steps(predictor: Predictor) -> None:
+    """They are the same for all pictures of a call, and in order."""
+    first, second = predictor.read([(stripes.picture("ab"), PLAIN)] * 2)
+    assert first.times is not None
+    assert first.times == second.times
+    assert list(first.times) == sorted(first.times)
+
+
+def test_tensors_are_inferred(predictor: Predictor) -> None:
+    """Each gets its own rows of class probabilities."""
+    tensor = np.ones((stripes.WIDTH, stripes.HEIGHT, 1), np.float32)
+    (rows, _), (others, _) = predictor.infer([tensor, 0 * tensor])
+    assert rows.shape == (stripes.TIME_STEPS, len(stripes.ALPHABET) + 1)
+    assert {*rows.argmax(axis=1)} == {len(stripes.ALPHABET)}
+    assert {*others.argmax(axis=1)} == {0}
+
+
+def test_the_check_before_serving_covers_every_batch(
+    recognizer: Recognizer, sizes: list[int]
+) -> None:
+    """The session's memory does not grow later, and each size reads what it should."""
+    recognizer.verify(BATCH_SIZE)
+    assert set(sizes) == set(range(1, BATCH_SIZE + 1))
+
+
+def test_loading_notes_the_state_of_the_file(settings: Settings) -> None:
+    """By which a reload tells that it has been replaced."""
+    before = load_predictor(settings).file_state
+    stripes.write_model(settings.model_path, version="2")
+    after = load_predictor(settings)
+    assert after.metadata.version == "2"
+    assert before != after.file_state
