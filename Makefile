@@ -111,6 +111,9 @@ bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with Keras, and with LitSer
 	$(PY) -m benchmarks.serving --model "$(MODEL)" --peers $(ARGS)
 	$(PY) -m benchmarks.report
 
+bench-path: $(VENV)/.dev ## the modules, calls and changes of module that one request passes
+	$(PY) -m benchmarks.request_path --model $(MODEL)
+
 bench-overload: $(TRAINING) ## what becomes of up to ten times the requests that can be served
 	$(PY) -m benchmarks.overload --model "$(MODEL)" $(ARGS)
 	$(PY) -m benchmarks.report

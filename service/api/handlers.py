@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -112,17 +112,19 @@ class Engine:
         Raises:
             OverloadedError, ClientGoneError
         """
-        items = [(picture, question) for picture in pictures]
-        began = time.perf_counter()
-        gone = is_gone(request)
-        if len(items) == 1:
-            outcomes = [await self.batcher.submit(predictor.read, items[0], gone)]
+        gone, submitted = is_gone(request), time.perf_counter()
+        if len(pictures) == 1:
+            item = (pictures[0], question)
+            outcomes = [await self.batcher.submit(predictor.read, item, gone)]
         else:
+            items = [(picture, question) for picture in pictures]
             outcomes = await self.batcher.submit_all(predictor.read, items, gone)
-        note_times(request, predictor, began, (outcome.times for outcome in outcomes))
+        times = set()
         for picture, outcome in zip(pictures, outcomes, strict=True):
             if isinstance(outcome.reading, Reading):
                 self.metrics.read(len(picture), outcome.reading)
+                times.add(outcome.times)
+        note_times(request, predictor, submitted, times)
         return outcomes
 
     async def respond(self, answer: Callable[[], dict[str, Any]], question: Question) -> Response:
@@ -179,12 +181,10 @@ def timing_of(request: Request) -> RequestTiming:
     return request.scope.get(REQUEST_TIMING) or RequestTiming()
 
 
-def note_times(
-    request: Request, predictor: Predictor, submitted: float, times: Iterable[Times | None]
-) -> None:
+def note_times(request: Request, predictor: Predictor, submitted: float, times: set[Times]) -> None:
     """Adds the times of pictures that were read to the timing of their request."""
     timing = timing_of(request)
-    for read in sorted({read for read in times if read is not None}):
+    for read in sorted(times):
         timing.reads.append(Read(min(submitted, read.began), *read))
         timing.model_version = predictor.metadata.version
 

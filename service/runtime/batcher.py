@@ -55,13 +55,13 @@ class _Item:
 
     Args:
         values: that `work` is given; at most BATCH_SIZE.
-        pictures: how many of them are pictures: all or none.
+        reads: whether they are pictures; the time of other work tells nothing about those.
         future: of the outcomes, or of a `_Failure`.
     """
 
     work: Work[Any, Any]
     values: Sequence[Any]
-    pictures: int
+    reads: bool
     is_gone: Callable[[], bool]
     future: asyncio.Future[Any]
     submitted: float
@@ -101,7 +101,7 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Pictures that wait for a thread."""
-        return sum(item.pictures for item in self._queue)
+        return sum(len(item.values) for item in self._queue if item.reads)
 
     @property
     def in_flight(self) -> int:
@@ -132,7 +132,7 @@ class Batcher:
             ClientGoneError: it was not done.
             Exception: whatever `work` raises.
         """
-        result: T = await self._outcome(lambda _: [work()], None, is_gone, pictures=0)
+        result: T = await self._outcome(lambda _: [work()], None, is_gone, reads=False)
         return result
 
     async def submit(
@@ -150,7 +150,7 @@ class Batcher:
             ClientGoneError: it was not done.
             Exception: whatever `work` raises.
         """
-        outcome: T = await self._outcome(work, item, is_gone, pictures=1)
+        outcome: T = await self._outcome(work, item, is_gone, reads=True)
         return outcome
 
     async def submit_all(
@@ -175,7 +175,7 @@ class Batcher:
                     done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     for future in done:
                         _values(future)
-                future = self._enqueue(work, part, is_gone, len(part))
+                future = self._enqueue(work, part, is_gone, reads=True)
                 futures.append(future)
                 running.add(future)
             self._dispatch()
@@ -207,10 +207,10 @@ class Batcher:
         return (items[start:end] for start, end in itertools.pairwise(limits))
 
     async def _outcome(
-        self, work: Work[Any, Any], value: Any, is_gone: Callable[[], bool], pictures: int
+        self, work: Work[Any, Any], value: Any, is_gone: Callable[[], bool], reads: bool
     ) -> Any:
         """The outcome of work on one value."""
-        future = self._enqueue(work, [value], is_gone, pictures)
+        future = self._enqueue(work, [value], is_gone, reads)
         self._dispatch()
         try:
             await future
@@ -223,10 +223,10 @@ class Batcher:
         work: Work[Any, Any],
         values: Sequence[Any],
         is_gone: Callable[[], bool],
-        pictures: int,
+        reads: bool,
     ) -> "asyncio.Future[Any]":
         future = self._loop.create_future()
-        self._queue.append(_Item(work, values, pictures, is_gone, future, time.perf_counter()))
+        self._queue.append(_Item(work, values, reads, is_gone, future, time.perf_counter()))
         return future
 
     def _dispatch(self) -> None:
@@ -262,23 +262,32 @@ class Batcher:
         return batch
 
     def _start(self, batch: list[_Item]) -> None:
+        values: list[Any] = []
+        for item in batch:
+            values += item.values
+        pictures = len(values) if batch[0].reads else 0
         self._free -= 1
-        self._running += sum(item.pictures for item in batch)
+        self._running += pictures
         started = time.perf_counter()
-        values = [value for item in batch for value in item.values]
         job = self._executor.submit(batch[0].work, values)
 
         def finish(job: Future[Sequence[Any]]) -> None:
             seconds = time.perf_counter() - started
             with suppress(RuntimeError):  # the event loop has ended, and whoever waited with it
-                self._loop.call_soon_threadsafe(self._finish, batch, job, started, seconds)
+                self._loop.call_soon_threadsafe(
+                    self._finish, batch, job, pictures, started, seconds
+                )
 
         job.add_done_callback(finish)
 
     def _finish(
-        self, batch: list[_Item], job: Future[Sequence[Any]], started: float, seconds: float
+        self,
+        batch: list[_Item],
+        job: Future[Sequence[Any]],
+        pictures: int,
+        started: float,
+        seconds: float,
     ) -> None:
-        pictures = sum(item.pictures for item in batch)
         self._free += 1
         self._running -= pictures
         self._dispatch()  # first, since the thread has nothing to do meanwhile

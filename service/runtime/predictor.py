@@ -36,10 +36,10 @@ class Times(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a picture; `times` is None where it was not given to the model."""
+    """What became of a picture, and when those that were read together were read."""
 
     reading: Reading | PictureError
-    times: Times | None
+    times: Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,18 @@ class Predictor:
         began = time.perf_counter()
         fitted = [self._fit(picture) for picture, _ in items]
         tensors = [one.tensor for one in fitted if isinstance(one, Fitted)]
-        if not tensors:
-            return [Outcome(one, None) for one in fitted if isinstance(one, PictureError)]
         decoded = time.perf_counter()
-        probabilities = iter(self.recognizer.infer(np.stack(tensors)))
+        probabilities = iter(self.recognizer.infer(np.stack(tensors)) if tensors else ())
         times = Times(began, decoded, time.perf_counter())
-        return [
-            Outcome(one, None)
-            if isinstance(one, PictureError)
-            else Outcome(self.recognizer.reading(one, next(probabilities), question), times)
-            for one, (_, question) in zip(fitted, items, strict=True)
-        ]
+        outcomes = []
+        for one, (_, question) in zip(fitted, items, strict=True):
+            reading: Reading | PictureError
+            if isinstance(one, PictureError):
+                reading = one
+            else:
+                reading = self.recognizer.reading(one, next(probabilities), question)
+            outcomes.append(Outcome(reading, times))
+        return outcomes
 
     def infer(self, tensors: Sequence[FloatArray]) -> list[tuple[FloatArray, Times]]:
         """Class probabilities `(time steps, classes)` for each tensor `(width, height, 1)`."""

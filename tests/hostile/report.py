@@ -32,6 +32,14 @@ def _bodies(f: dict[str, Any]) -> str:
     )
 
 
+def _memory(f: dict[str, Any]) -> str:
+    worst = max(f["growth_bytes"], key=f["growth_bytes"].get)
+    return (
+        f"{f['each']} of each of {len(f['growth_bytes'])} kinds of 8 MB; the most that stayed: "
+        f"{f['growth_bytes'][worst] / 1e6:+.1f} MB (*{worst}*)"
+    )
+
+
 def _pictures(f: dict[str, Any]) -> str:
     dearest = max(f["refused_cpu_ms"], key=f["refused_cpu_ms"].get)
     return (
@@ -108,6 +116,7 @@ def _container(f: dict[str, Any]) -> str:
 
 _PROOFS = (
     ("1", "bodies of 5 MB, and of tiny chunks", "+1 MiB", "bodies", _bodies),
+    ("1", "large requests that are refused", "+10 MB", "memory", _memory),
     ("2", "pictures that claim much", "5 CPU-ms, +20 MB", "pictures", _pictures),
     ("3", "a corpus of pictures", "no 5xx", "corpus", _corpus),
     ("4", "mutants of PNGs", "no 5xx, p99.9 100 ms", "mutants", _mutants),

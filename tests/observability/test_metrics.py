@@ -19,9 +19,9 @@ from service.observability.metrics import Metrics
 from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
 from tests import stripes
+from tests.api.test_predict import post
 from tests.service.server import serving
 from tests.service.test_lifecycle import replace, until
-from tests.api.test_predict import post
 
 ROOT = Path(__file__).parents[2]
 PNG = {"content-type": "image/png"}

@@ -333,7 +333,7 @@ def test_the_first_failure_ends_a_batch() -> None:
 
 
 def test_what_was_done_is_observed() -> None:
-    """The wait of each item, and the pictures that were read together; other work is not counted."""
+    """The wait of each item, and the pictures that were read together; other work is none."""
 
     async def test() -> None:
         seen: list[tuple[int, int]] = []

@@ -21,9 +21,9 @@ from service.ocr.gray import FloatArray
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
 from tests import stripes
+from tests.api.test_predict import post
 from tests.service.server import ROOT, address_of, start, wait
 from tests.service.test_lifecycle import until, workers_of
-from tests.api.test_predict import post
 
 
 def records(log: pytest.LogCaptureFixture, count: int) -> list[logging.LogRecord]:

@@ -5,12 +5,12 @@ import time
 from unittest.mock import Mock
 
 import uvicorn
+from service.server.familiar import FamiliarHeads
+from service.server.refusing import OVERLOAD, RefusingProtocol
 from uvicorn.server import ServerState
 
 from service.server.connections import Connections
-from service.server.familiar import FamiliarHeads
 from service.server.protocol import Bounds
-from service.server.refusing import OVERLOAD, RefusingProtocol
 from tests import stripes
 
 SECONDS = 1.0

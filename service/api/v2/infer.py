@@ -74,7 +74,7 @@ async def _outputs(
             )
     began = time.perf_counter()
     rows = await engine.batcher.submit_all(predictor.infer, list(tensor.values), is_gone(request))
-    note_times(request, predictor, began, (times for _, times in rows))
+    note_times(request, predictor, began, {times for _, times in rows})
     return offer.from_probabilities([row for row, _ in rows], predictor.metadata)
 
 
