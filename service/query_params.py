@@ -1,8 +1,8 @@
 """The query parameters of `/predict`: their definition, and what they ask of a picture.
 
 A parameter is added here, and only here. From its field in `Defaults` or `QueryParams` follow the
-setting `OCR_<NAME>`, the OpenAPI document, the check of requests and the option of the command
-line; `Questions` gives it its effect.
+setting `OCR_<NAME>`, the OpenAPI document, the check of requests, the field of the page and the
+option of the command line; `Questions` gives it its effect.
 """
 
 import re
@@ -30,35 +30,40 @@ _CACHED_QUERIES = 64
 class Defaults(BaseModel):
     """The parameters whose defaults are settings of the service."""
 
-    alternatives: int | None = Field(
-        default=None,
-        ge=0,
-        le=10,
-        description="How many of the most probable other texts to give.",
-    )
     length: str | None = Field(
         default=None,
         min_length=1,
+        title="Length",
         description="How many characters the text has: `5`, or `4-7`.",
         examples=["5", "4-7"],
     )
     alphabet: str | None = Field(
         default=None,
         min_length=1,
+        title="Only these characters",
         description="The only characters that the text may have.",
         examples=["2345678"],
     )
     pattern: str | None = Field(
         default=None,
         min_length=1,
+        title="Pattern",
         description="A regular expression that the whole text matches: literals, `.`, classes, "
         "groups, `|` and the quantifiers `* + ? {m,n}`.",
         examples=["[2-8]{3}[a-z]{2}"],
+    )
+    alternatives: int | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        title="Alternatives",
+        description="How many of the most probable other texts to give.",
     )
     min_confidence: float | None = Field(
         default=None,
         ge=0,
         le=1,
+        title="Least confidence",
         description="Below this confidence the answer has `accepted: false`, and still the text. "
         "Default: the model's own threshold.",
     )

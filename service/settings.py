@@ -32,18 +32,19 @@ class Settings(Defaults, BaseSettings):
         default=0,
         ge=0,
         le=64,
-        description="Pictures that one process reads at the same time; 0: as many as its share "
-        "of the CPU budget.",
+        description="Threads of a process that read pictures; 0: as many as its share of the CPU "
+        "budget.",
     )
     queue_requests: int = Field(
         default=64,
         ge=0,
-        description="Pictures that may wait for a thread; further ones are refused with 503.",
+        description="Pictures that may wait for a thread; further requests are refused with 503.",
     )
     queue_ms: int = Field(
         default=100,
         ge=1,
-        description="Milliseconds that a picture may wait; what would wait longer is refused.",
+        description="Milliseconds that a picture may wait for a thread; a request that would "
+        "probably wait for more than half of them is refused at once.",
     )
     request_seconds: float = Field(
         default=10,

@@ -127,6 +127,7 @@ async def info(engine: RunningEngine) -> Info:
         reload_error=engine.reload_error,
         cpu_budget=cpu_budget(),
         threads=engine.batcher.threads,
+        min_confidence=engine.served.questions.default[1],
         in_flight=engine.batcher.in_flight,
         **{name: getattr(settings, name) for name in Info.SETTINGS},
     )

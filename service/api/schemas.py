@@ -132,6 +132,7 @@ class Info(BaseModel):
     )
     cpu_budget: float = Field(description="Cores that affinity and control groups leave.")
     threads: int = Field(description="Pictures that are read at the same time.")
+    min_confidence: float = Field(description="The least confidence that is accepted by default.")
     in_flight: int = Field(description="Pictures that wait or are being read.")
     queue_requests: int
     queue_ms: int

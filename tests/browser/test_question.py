@@ -34,7 +34,7 @@ def test_what_is_known_holds_for_the_next_pictures(page: Page) -> None:
     page.get_by_label("Only these characters").fill("bdy+")
     page.get_by_label("Alternatives").fill("5")
     summary(page).click()
-    expect(summary(page)).to_have_text(f"{SUMMARY} length 2-3, only bdy+")
+    expect(summary(page)).to_have_text(f"{SUMMARY} length 2-3, only these characters bdy+")
     with page.expect_request("**/predict?*") as request:
         choose(page, example("bndyp"))
     assert asked(request.value) == {

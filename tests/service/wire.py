@@ -5,12 +5,10 @@ import time
 from unittest.mock import Mock
 
 import uvicorn
-from service.server.familiar import FamiliarHeads
-from service.server.refusing import OVERLOAD, RefusingProtocol
 from uvicorn.server import ServerState
 
 from service.server.connections import Connections
-from service.server.protocol import Bounds
+from service.server.protocol import BoundedProtocol, Bounds
 from tests import stripes
 
 SECONDS = 1.0
@@ -37,26 +35,16 @@ def answers(connection: socket.socket) -> list[tuple[int, bytes]]:
     return found
 
 
-def connection(answer: bytes | None = None) -> RefusingProtocol:
-    """A connection without a socket, to an application that has no answers.
-
-    Args:
-        answer: that pictures are refused with.
-    """
+def connection() -> BoundedProtocol:
+    """A connection without a socket, to an application that has no answers."""
 
     async def application(scope: object, receive: object, send: object) -> None:
         """Answers nothing."""
 
     config = uvicorn.Config(application, lifespan="off")
     config.load()
-    state = {OVERLOAD: Mock(refusal=lambda: answer)}
-    protocol = RefusingProtocol(
-        config,
-        ServerState(),
-        state,
-        bounds=Bounds(9, 2048),
-        others=Connections(9),
-        heads=FamiliarHeads(),
+    protocol = BoundedProtocol(
+        config, ServerState(), {}, bounds=Bounds(9, 2048), others=Connections(9)
     )
     protocol.connection_made(Mock())
     return protocol

@@ -1,6 +1,6 @@
 // The page: takes pictures in, and keeps list, progress and messages as the queue tells of them.
 
-import { knownOf, queryOf } from "./question.js";
+import { knownOf, makeFields, queryOf } from "./question.js";
 import { Queue } from "./queue.js";
 import { refusalOf, resultOf, percent } from "./result.js";
 import { asCsv, asJson, asText, copied, download, recordOf } from "./save.js";
@@ -150,6 +150,13 @@ async function offerExamples() {
   $("examples").hidden = buttons.length === 0;
 }
 
+/** Says from which confidence on a text is accepted, unless that is every one. */
+async function showThreshold(place) {
+  const response = await fetch("info").catch(() => null);
+  const least = response?.ok ? (await response.json()).min_confidence : 0;
+  place.textContent = least ? `Texts are accepted from ${percent(least)} on.` : "";
+}
+
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 
 $("files").addEventListener("change", ({ target }) => {
@@ -192,4 +199,6 @@ question.addEventListener("submit", (event) => {
   readAgain();
 });
 $("here").textContent = new URL(".", location.href).href;
+makeFields(question);
 offerExamples();
+showThreshold($("threshold"));

@@ -1,16 +1,50 @@
-// What is known of the texts, as the form has it: the parameters of /predict.
+// What is known of the texts: a form with the query parameters of /predict.
 
-const WORDS = { length: "length", alphabet: "only", pattern: "pattern" };
+const SHOWN_ALTERNATIVES = 3;
 
 /** What the form has, without what it leaves to the service. */
-const given = (form) => [...new FormData(form)].filter(([, value]) => value);
+const given = (form) =>
+  [...form.elements].filter(({ name, value }) => name && value);
 
-/** The query for pictures that are handed over now. */
-export const queryOf = (form) => new URLSearchParams([...given(form), ["matrix", true]]);
+/** Makes a field for every parameter that the API document describes. */
+export async function makeFields(form) {
+  const response = await fetch("openapi.json").catch(() => null);
+  if (!response?.ok) return;
+  const { parameters } = (await response.json()).paths["/predict"].post;
+  const fields = parameters.filter(({ schema }) => schema.type !== "boolean").map(fieldOf);
+  form.prepend(...fields);
+}
 
-/** The constraints in words, for when the form is folded. */
+function fieldOf({ name, schema }) {
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  const type = schema.anyOf[0];
+  input.name = name;
+  input.title = schema.description;
+  input.autocapitalize = "none";
+  if (type.type !== "string") {
+    input.type = "number";
+    input.min = type.minimum;
+    input.max = type.maximum;
+    input.step = type.type === "integer" ? 1 : "any";
+  }
+  input.placeholder = (schema.examples ?? []).join(", or ");
+  if (name === "alternatives") input.value = SHOWN_ALTERNATIVES;
+  label.append(`${schema.title} `, input);
+  return label;
+}
+
+/** The query for pictures that are handed over now; before there are fields, the page's own. */
+export function queryOf(form) {
+  const fields = given(form).map(({ name, value }) => [name, value]);
+  const query = new URLSearchParams([...fields, ["matrix", true]]);
+  if (!form.elements.alternatives) query.set("alternatives", SHOWN_ALTERNATIVES);
+  return query;
+}
+
+/** The parameters in words, for when the form is folded. */
 export const knownOf = (form) =>
   given(form)
-    .filter(([name]) => name in WORDS)
-    .map(([name, value]) => `${WORDS[name]} ${value}`)
+    .filter(({ name }) => name !== "alternatives")
+    .map(({ labels, value }) => `${labels[0].textContent.trim().toLowerCase()} ${value}`)
     .join(", ");

@@ -3,6 +3,7 @@
 import { drawHeatmap } from "./heatmap.js";
 
 const DOUBTFUL = 0.9;
+const NO_TEXT = "no-text";
 
 /** A share as a percentage that never claims more than it knows. */
 export function percent(share) {
@@ -16,7 +17,7 @@ export async function resultOf({ file, prediction, milliseconds }, copy) {
   const part = (selector) => item.querySelector(selector);
   const { matrix, ...rest } = prediction;
   part(".file").textContent = file.name;
-  part(".text").textContent = prediction.text || prediction.reason || "No text";
+  part(".text").textContent = prediction.text || whyNone(prediction);
   part(".text").classList.toggle("none", !prediction.text);
   part(".sure").append(...sure(prediction));
   showOthers(part(".others"), prediction.alternatives);
@@ -74,10 +75,12 @@ async function show(image, file) {
   }
 }
 
-function sure({ confidence, accepted }) {
+const whyNone = ({ reason }) => (!reason || reason === NO_TEXT ? "No text" : reason);
+
+function sure({ confidence, accepted, reason }) {
   const share = element("strong", percent(confidence));
   share.classList.toggle("doubtful", confidence < DOUBTFUL);
-  return [share, accepted ? " sure" : " sure: less than this service accepts"];
+  return [share, accepted || reason === NO_TEXT ? " sure" : " sure: less than this service accepts"];
 }
 
 function showOthers(others, alternatives) {
