@@ -1,5 +1,6 @@
 import base64
 import json
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
@@ -8,8 +9,6 @@ from pydantic import ValidationError
 from service.api.app import create_app
 from service.api.schemas import Batch, Prediction
 from service.api.v2.messages import LENGTH_HEADER
-from service.ocr.gray import FloatArray
-from service.ocr.recognizer import Recognizer
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import assert_problem
@@ -35,6 +34,34 @@ def test_base64(prefix: str, client: TestClient) -> None:
     """JSON holds a picture in base64, or as a data URL."""
     response = client.post("/predict", json={"image": prefix + text_of(stripes.picture("ab"))})
     assert response.json()["text"] == "ab"
+
+
+def as_mime(text: str) -> str:
+    """With line breaks, as RFC 2045 has it."""
+    return "\r\n".join(text[start : start + 76] for start in range(0, len(text), 76)) + "\r\n"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [as_mime, lambda text: text + "\n", lambda text: text.rstrip("="),
+     lambda text: text.replace("+", "-").replace("/", "_"),
+     lambda text: as_mime(text.replace("+", "-").replace("/", "_").rstrip("="))],
+    ids=["line breaks", "final newline", "no padding", "url-safe", "all of these"],
+)  # fmt: skip
+def test_base64_as_encoders_write_it(written: Callable[[str], str], client: TestClient) -> None:
+    """For a picture, those of a batch, a data URL, and in the Open Inference Protocol."""
+    picture = stripes.picture("ab") + bytes(range(256))
+    picture += bytes(1 + -len(picture) % 3)
+    standard = text_of(picture)
+    assert {"+", "/", "="} < {*standard}
+    text = written(standard)
+    assert client.post("/predict", json={"image": text}).json()["text"] == "ab"
+    url = f"data:image/png;base64,{text}"
+    answers = client.post("/predict/batch", json={"images": [text, url]}).json()["answers"]
+    assert [answer["prediction"]["text"] for answer in answers] == ["ab", "ab"]
+    tensor = {"name": "picture", "datatype": "BYTES", "shape": [1], "data": [text]}
+    answer = client.post("/v2/models/stripes/infer", json={"inputs": [tensor]})
+    assert answer.json()["outputs"][0]["data"] == ["ab"]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
@@ -71,6 +98,8 @@ def test_every_way_gives_the_same_answer(client: TestClient) -> None:
         (b'{"image": 1}', "no string"),
         (b'{"image": "\xc3\xa4"}', "no base64"),
         (b'{"image": "a"}', "no base64"),
+        (b'{"image": "aa=a"}', "no base64"),
+        (b'{"image": "aa\\u00a0a"}', "no base64"),
     ],
 )
 def test_bad_json(body: bytes, detail: str, client: TestClient) -> None:
@@ -111,27 +140,6 @@ def test_a_batch_is_answered_in_order(client: TestClient) -> None:
     assert broken["problem"]["type"] == "/problems/unsupported-format"
     alone = client.post("/predict", content=pictures[1], headers=PNG).json()
     assert answers[1] == {"prediction": alone, "problem": None}
-
-
-@pytest.mark.parametrize(
-    ("pictures", "parts"), [(1, [1]), (3, [2, 1]), (6, [3, 3]), (8, [4, 4]), (11, [3, 3, 3, 2])]
-)
-def test_a_batch_is_shared_by_the_threads(
-    pictures: int, parts: list[int], client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By both of them, as far as it has pictures enough, and never many at a time in one."""
-    together: list[int] = []
-    infer = Recognizer.infer
-
-    def counted(recognizer: Recognizer, tensors: FloatArray) -> FloatArray:
-        together.append(len(tensors))
-        return infer(recognizer, tensors)
-
-    monkeypatch.setattr(Recognizer, "infer", counted)
-    texts = [stripes.ALPHABET[number % 4] for number in range(pictures)]
-    response = batch_of(client, *map(stripes.picture, texts))
-    assert [a["prediction"]["text"] for a in response.json()["answers"]] == texts
-    assert sorted(together) == sorted(parts)
 
 
 def test_a_batch_in_base64(client: TestClient) -> None:

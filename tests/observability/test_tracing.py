@@ -26,9 +26,6 @@ from tests.service.server import ROOT, address_of, fails_to_start, serving, star
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 PARTS = ["receive", "wait", "decode", "infer", "respond"]
-QUICK_PARTS = ["receive", "decode", "wait", "infer", "respond"]
-"""Of a picture that is decoded in the event loop, and waits with that behind it."""
-
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
@@ -87,16 +84,6 @@ def test_a_request_to_a_real_service_is_traced(collector: Collector, stripe_mode
     lines = [json.loads(line) for line in output.splitlines()]
     (line,) = [line for line in lines if line.get("route") == "/predict"]
     assert line["trace_id"] == TRACE
-
-
-def test_parts_of_a_quick_picture(client: TestClient, collector: Collector) -> None:
-    """They come one behind the other, too."""
-    post(client, stripes.picture("ab"))
-    (root,) = collector.roots(1)
-    parts = collector.parts(root)
-    assert [part.name for part in parts] == QUICK_PARTS
-    moments = [moment for p in parts for moment in (p.start_time_unix_nano, p.end_time_unix_nano)]
-    assert moments == sorted(moments)
 
 
 def test_the_command_of_the_documents(collector: Collector) -> None:
