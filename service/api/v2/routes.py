@@ -9,8 +9,7 @@ from service.api import errors, routes
 from service.api.errors import V2_PREFIX, Kind, ProblemError
 from service.api.handlers import Served, engine_of
 from service.api.openapi import reference
-from service.api.v2 import offer
-from service.api.v2.infer import MALFORMED
+from service.api.v2.infer import MALFORMED, described
 from service.api.v2.infer import infer as answer
 from service.api.v2.schemas import (
     Inference,
@@ -104,7 +103,7 @@ async def model(found: ServedByPath) -> ServedModel:
     """The inputs are alternatives: from the image tensor come the class probabilities, and from
     encoded pictures their texts and confidences.
     """
-    return ServedModel(**offer.described(found.predictor.metadata))
+    return ServedModel(**described(found.predictor.metadata))
 
 
 @router.get(f"{_VERSION}/ready", include_in_schema=False)
