@@ -14,9 +14,8 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.ocr.decoding.automaton import Automaton, of_length, of_symbols
+from service.ocr.decoding.constraints import Automaton, of_length, of_pattern, of_symbols
 from service.ocr.decoding.decoder import PLAIN, Question
-from service.ocr.decoding.pattern import of_pattern
 from service.ocr.exceptions import LONGEST_ECHO, ConstraintError, echo
 
 CONSTRAINTS = ("length", "alphabet", "pattern")

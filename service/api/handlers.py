@@ -155,7 +155,7 @@ def questions_of(predictor: Predictor, settings: Settings) -> Questions:
         InvalidParameterError: these defaults do not fit the model.
     """
     metadata = predictor.metadata
-    return Questions(metadata.alphabet, getattr(metadata, "min_confidence", 0.0), settings)
+    return Questions(metadata.alphabet, metadata.min_confidence, settings)
 
 
 def engine_of(request: Request) -> Engine:

@@ -150,10 +150,10 @@ class ModelCard(BaseModel):
     blank_index: int = Field(description="The class of CTC's blank.")
     width: int = Field(description="Picture width that the model takes, in pixels.")
     height: int = Field(description="Picture height, likewise; other sizes are stretched to it.")
+    channels: int = Field(description="1 where it takes gray, 3 where it takes colour.")
     training_run: str
     data_digest: str = Field(description="SHA-256 over the labelled pictures of that run.")
     min_confidence: float = Field(
-        default=0.0,
         description="The threshold of `accepted`, unless the service or a request has another.",
     )
     figures: dict[str, Any] = Field(
@@ -163,8 +163,7 @@ class ModelCard(BaseModel):
     @classmethod
     def of(cls, model: ModelMetadata) -> Self:
         """What is shown of a model's metadata."""
-        names = [name for name in cls.model_fields if hasattr(model, name)]
-        return cls(**{name: getattr(model, name) for name in names})
+        return cls(**{name: getattr(model, name) for name in cls.model_fields})
 
 
 class Health(BaseModel):

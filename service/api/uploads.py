@@ -19,6 +19,7 @@ from service.api.errors import (
     UPLOAD_TOO_LARGE,
     ProblemError,
 )
+from service.ocr.formats import MEDIA_TYPES
 
 FIELD, BATCH_FIELD = "file", "files"
 """The fields of a form that hold one picture, and those of a batch."""
@@ -26,9 +27,7 @@ FIELD, BATCH_FIELD = "file", "files"
 MEMBER, BATCH_MEMBER = "image", "images"
 """The members of a JSON body that hold a picture in base64, and those of a batch."""
 
-RAW_TYPES = frozenset(
-    f"image/{name}" for name in ("png", "jpeg", "jpg", "webp", "bmp", "x-ms-bmp", "gif")
-) | {"application/octet-stream"}
+RAW_TYPES = frozenset({*MEDIA_TYPES, "application/octet-stream"})
 
 _FORM = "multipart/form-data"
 _JSON = "application/json"

@@ -20,7 +20,7 @@ def question_of(
 
     given = {"length": length, "alphabet": alphabet, "pattern": pattern}
     if all(value is None for value in given.values()):
-        # Importing what compiles constraints imports FastAPI.
+        # Importing what compiles constraints imports pydantic.
         return Question(alternatives)
     from pydantic import ValidationError
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.exceptions import PictureError
-from service.ocr.gray import FloatArray
 from service.ocr.metadata import ModelMetadata
-from service.ocr.preprocessing import Fitted
+from service.ocr.preprocessing import FloatArray, ModelInput
 from service.ocr.recognizer import Recognizer
 from service.runtime.batcher import BATCH_SIZE
 from service.settings import Settings
@@ -63,18 +62,18 @@ class Predictor:
     def read(self, items: Sequence[tuple[bytes, Question]]) -> list[Outcome]:
         """Reads encoded pictures with one call of the model, each with its own question."""
         began = time.perf_counter()
-        fitted = [self._fit(picture) for picture, _ in items]
-        tensors = [one.tensor for one in fitted if isinstance(one, Fitted)]
+        inputs = [self._preprocess(picture) for picture, _ in items]
+        tensors = [one.tensor for one in inputs if isinstance(one, ModelInput)]
         decoded = time.perf_counter()
         probabilities = iter(self.recognizer.infer(np.stack(tensors)) if tensors else ())
         times = Times(began, decoded, time.perf_counter())
         outcomes = []
-        for one, (_, question) in zip(fitted, items, strict=True):
+        for one, (_, question) in zip(inputs, items, strict=True):
             reading: Reading | PictureError
             if isinstance(one, PictureError):
                 reading = one
             else:
-                reading = self.recognizer.reading(one, next(probabilities), question)
+                reading = self.recognizer.decode(one, next(probabilities), question)
             outcomes.append(Outcome(reading, times))
         return outcomes
 
@@ -85,9 +84,9 @@ class Predictor:
         times = Times(began, began, time.perf_counter())
         return [(row, times) for row in rows]
 
-    def _fit(self, picture: bytes) -> Fitted | PictureError:
+    def _preprocess(self, picture: bytes) -> ModelInput | PictureError:
         try:
-            return self.recognizer.fit(picture)
+            return self.recognizer.preprocess(picture)
         except PictureError as error:
             # What it was raised from, and in, would keep the picture in memory.
             error.__cause__ = error.__context__ = error.__traceback__ = None

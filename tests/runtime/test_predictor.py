@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.ocr.decoding.automaton import of_symbols
+from service.ocr.decoding.constraints import of_symbols
 from service.ocr.decoding.decoder import PLAIN, Question, Reading
 from service.ocr.exceptions import PictureError, UndecodableError
 from service.ocr.recognizer import Recognizer

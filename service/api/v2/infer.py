@@ -201,4 +201,4 @@ async def _answer(
 
 
 def _size(model: ModelMetadata) -> list[int]:
-    return [model.width, model.height, getattr(model, "channels", 1)]
+    return [model.width, model.height, model.channels]

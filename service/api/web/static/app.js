@@ -199,6 +199,6 @@ question.addEventListener("submit", (event) => {
   readAgain();
 });
 $("here").textContent = new URL(".", location.href).href;
-makeFields(question);
+makeFields(question, $("files"));
 offerExamples();
 showThreshold($("threshold"));

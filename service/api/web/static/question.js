@@ -6,11 +6,12 @@ const SHOWN_ALTERNATIVES = 3;
 const given = (form) =>
   [...form.elements].filter(({ name, value }) => name && value);
 
-/** Makes a field for every parameter that the API document describes. */
-export async function makeFields(form) {
+/** Takes fields and types of pictures from the API document. */
+export async function makeFields(form, files) {
   const response = await fetch("openapi.json").catch(() => null);
   if (!response?.ok) return;
-  const { parameters } = (await response.json()).paths["/predict"].post;
+  const { parameters, requestBody } = (await response.json()).paths["/predict"].post;
+  files.accept = Object.keys(requestBody.content).filter((type) => type.startsWith("image/"));
   const fields = parameters.filter(({ schema }) => schema.type !== "boolean").map(fieldOf);
   form.prepend(...fields);
 }
