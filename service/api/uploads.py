@@ -29,11 +29,9 @@ MEMBER, BATCH_MEMBER = "image", "images"
 
 RAW_TYPES = frozenset({*MEDIA_TYPES, "application/octet-stream"})
 
-_FORM = "multipart/form-data"
-_JSON = "application/json"
-
+_FORM, _JSON = "multipart/form-data", "application/json"
 _ENVELOPE_BYTES = 4096
-"""Bytes that boundaries and part headers of an upload may add to the one file in it."""
+"""Bytes that may stand around a picture in an upload."""
 
 _MAX_DIGITS = 18
 """Digits of the largest Content-Length that becomes an int; any longer one is too large."""
@@ -110,22 +108,19 @@ async def read_picture(request: Request, max_bytes: int) -> bytes:
     """
     kind = _media_type(request)
     if kind in RAW_TYPES:
-        picture = await read_body(request, max_bytes)
-    elif kind == _FORM:
-        body = await read_body(request, max_bytes, _ENVELOPE_BYTES)
+        return await read_body(request, max_bytes)
+    _check_type(request, kind, _HOW)
+    # Four characters of base64 stand for three bytes.
+    body = await read_body(request, max_bytes, max_bytes // 3 + _ENVELOPE_BYTES)
+    if kind == _FORM:
         pictures = await _files(request.headers, body, FIELD, 1, _HOW)
-        if not pictures:
-            raise ProblemError(INVALID_UPLOAD, f"The upload has no fields; {_HOW}.")
-        picture = pictures[0]
-    elif kind == _JSON:
-        # Four characters of base64 stand for three bytes.
-        body = await read_body(request, max_bytes, max_bytes // 3 + _ENVELOPE_BYTES)
-        decoded = _decoded(_member(body, MEMBER, _HOW), _HOW)
-        if isinstance(decoded, ProblemError):
-            raise ProblemError(decoded.kind, decoded.detail)
-        picture = decoded
     else:
-        raise _unsupported(request, _HOW)
+        pictures = [_decoded(_member(body, MEMBER, 1, _HOW), _HOW)]
+    if not pictures:
+        raise ProblemError(INVALID_UPLOAD, f"The upload has no fields; {_HOW}.")
+    picture = pictures[0]
+    if isinstance(picture, ProblemError):
+        raise ProblemError(picture.kind, picture.detail)
     if len(picture) > max_bytes:
         raise too_large(max_bytes)
     return picture
@@ -145,30 +140,27 @@ async def read_pictures(
         ClientDisconnect: the upload broke off.
     """
     kind = _media_type(request)
-    if kind not in (_FORM, _JSON):
-        raise _unsupported(request, _HOW_BATCH)
+    _check_type(request, kind, _HOW_BATCH)
     body = await read_body(request, max_bytes)
-    pictures: list[bytes | ProblemError]
     if kind == _FORM:
-        pictures = [*await _files(request.headers, body, BATCH_FIELD, max_pictures, _HOW_BATCH)]
+        pictures = await _files(request.headers, body, BATCH_FIELD, max_pictures, _HOW_BATCH)
     else:
-        members = _member(body, BATCH_MEMBER, _HOW_BATCH, max_pictures)
+        members = _member(body, BATCH_MEMBER, max_pictures, _HOW_BATCH)
         if not isinstance(members, list):
             raise ProblemError(INVALID_UPLOAD, f"{BATCH_MEMBER!r} is no list; {_HOW_BATCH}.")
-        if len(members) > max_pictures:
-            raise ProblemError(
-                INVALID_UPLOAD,
-                f"The batch has {len(members)} pictures; send at most {max_pictures}.",
-            )
         pictures = [_decoded(member, _HOW_BATCH) for member in members]
-    if not pictures:
-        raise ProblemError(INVALID_UPLOAD, f"The batch is empty; {_HOW_BATCH}.")
-    for number, picture in enumerate(pictures):
-        if isinstance(picture, bytes) and len(picture) > max_picture_bytes:
-            pictures[number] = ProblemError(
-                UPLOAD_TOO_LARGE, f"The picture has more than {max_picture_bytes} bytes."
-            )
-    return pictures
+    if not 1 <= len(pictures) <= max_pictures:
+        raise ProblemError(
+            INVALID_UPLOAD,
+            f"The batch has {len(pictures)} pictures; send at most {max_pictures}."
+            if pictures
+            else f"The batch is empty; {_HOW_BATCH}.",
+        )
+    large = ProblemError(UPLOAD_TOO_LARGE, f"The picture has more than {max_picture_bytes} bytes.")
+    return [
+        large if isinstance(picture, bytes) and len(picture) > max_picture_bytes else picture
+        for picture in pictures
+    ]
 
 
 def too_large(max_bytes: int) -> ProblemError:
@@ -203,19 +195,24 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _unsupported(request: Request, how: str) -> ProblemError:
-    given = request.headers.get("content-type", "")[:100] or "not given"
-    return ProblemError(UNSUPPORTED_MEDIA_TYPE, f"The content type is {given}; {how}.")
+def _check_type(request: Request, kind: str, how: str) -> None:
+    if kind not in (_FORM, _JSON):
+        given = request.headers.get("content-type", "")[:100] or "not given"
+        raise ProblemError(UNSUPPORTED_MEDIA_TYPE, f"The content type is {given}; {how}.")
 
 
 async def _files(
     headers: Headers, body: bytes, field: str, max_files: int, how: str
-) -> list[bytes]:
+) -> list[bytes | ProblemError]:
     """The files of a form (RFC 7578), which has nothing else.
 
     Raises:
         ProblemError: no form, cut short, or with other or more fields.
     """
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
     boundary = parse_options_header(headers["content-type"])[1].get(b"boundary", b"")
     reason = ""
     if not boundary:
@@ -226,10 +223,6 @@ async def _files(
     elif body.count(b"--" + boundary) > max_files + 1:
         reason = f"it has more than {max_files} part{'s' * (max_files != 1)}"
     else:
-
-        async def stream() -> AsyncGenerator[bytes, None]:
-            yield body
-
         try:
             form = await _FormParser(headers, stream(), max_files=max_files, max_fields=1).parse()
         except MultiPartException as error:
@@ -242,21 +235,20 @@ async def _files(
             f"The upload cannot be read ({reason}); {how}, and nothing else. "
             "Parameters belong in the address, as in ?length=5.",
         )
-    files: list[bytes] = []
+    files: list[bytes | ProblemError] = []
     for name, value in form.multi_items():
-        is_text = isinstance(value, str)
+        what = "text, and no file," if isinstance(value, str) else "file"
         if not isinstance(value, str):
             with value.file as file:
                 files.append(file.read())
-        if (is_text or name != field) and not reason:
-            what = "text, and no file," if is_text else "file"
+        if name != field or isinstance(value, str):
             reason = f"The upload has the {what} {name[:_MAX_NAME_CHARACTERS]!r}; {how}."
     if reason:
         raise ProblemError(INVALID_UPLOAD, reason)
     return files
 
 
-def _member(body: bytes, name: str, how: str, max_pictures: int = 1) -> Any:
+def _member(body: bytes, name: str, max_pictures: int, how: str) -> Any:
     """The one member of a JSON object.
 
     Raises:

@@ -88,6 +88,8 @@ class Batcher:
     ) -> None:
         self.threads = threads
         self._queue_seconds = queue_seconds
+        self.waiting = 0
+        """Pictures that wait for a thread."""
         self.mean_seconds = 0.0
         """A recent picture's time in its thread."""
         self._queue_requests = queue_requests
@@ -97,11 +99,6 @@ class Batcher:
         self._free = threads
         self._queue: deque[_Item] = deque()
         self._running = 0
-
-    @property
-    def waiting(self) -> int:
-        """Pictures that wait for a thread."""
-        return sum(len(item.values) for item in self._queue if item.reads)
 
     @property
     def in_flight(self) -> int:
@@ -116,12 +113,11 @@ class Batcher:
         Raises:
             OverloadedError: it would have to wait for too long, or the queue is full.
         """
-        waiting = len(self._queue)
-        if not waiting:
+        if not self.waiting:
             return
         # Of what the threads are doing, half is still to be done, on the average.
-        expected = (waiting + self._running / 2) * self.mean_seconds / self.threads
-        if waiting >= self._queue_requests or expected > _ADMITTED_SHARE * self._queue_seconds:
+        expected = (self.waiting + self._running / 2) * self.mean_seconds / self.threads
+        if self.waiting >= self._queue_requests or expected > _ADMITTED_SHARE * self._queue_seconds:
             raise OverloadedError(max(1, math.ceil(expected)))
 
     async def run(self, work: Callable[[], T], is_gone: Callable[[], bool] = lambda: False) -> T:
@@ -227,6 +223,7 @@ class Batcher:
     ) -> "asyncio.Future[Any]":
         future = self._loop.create_future()
         self._queue.append(_Item(work, values, reads, is_gone, future, time.perf_counter()))
+        self.waiting += len(values) if reads else 0
         return future
 
     def _dispatch(self) -> None:
@@ -246,20 +243,26 @@ class Batcher:
         size = 0
         while self._queue:
             item = self._queue[0]
-            size += len(item.values)
-            if batch and (size > share or item.work != batch[0].work):
+            together = batch and item.work == batch[0].work and size + len(item.values) <= share
+            if batch and not together:
                 break
             self._queue.popleft()
-            if item.deadline is not None:
-                item.deadline.cancel()
+            self._left(item)
             if item.future.done():
-                size -= len(item.values)
-            elif item.is_gone():
-                size -= len(item.values)
+                continue
+            if item.is_gone():
                 item.future.set_result(_Failure(ClientGoneError()))
             else:
                 batch.append(item)
+                size += len(item.values)
         return batch
+
+    def _left(self, item: _Item) -> None:
+        """Notes that an item waits no more."""
+        self.waiting -= len(item.values) if item.reads else 0
+        if item.deadline is not None:
+            item.deadline.cancel()
+            item.deadline = None  # it refers to the item
 
     def _start(self, batch: list[_Item]) -> None:
         values: list[Any] = []
@@ -310,7 +313,7 @@ class Batcher:
 
     def _expire(self, item: _Item) -> None:
         self._queue.remove(item)
-        item.deadline = None  # it refers to the item
+        self._left(item)
         if not item.future.done():
             item.future.set_result(_Failure(OverloadedError(1)))
 
