@@ -33,14 +33,14 @@ class Defaults(BaseModel):
         default=None,
         min_length=1,
         title="Length",
-        description="How many characters the text has: `5`, or `4-7`.",
+        description="The number of characters in the text: `5`, or `4-7`.",
         examples=["5", "4-7"],
     )
     alphabet: str | None = Field(
         default=None,
         min_length=1,
         title="Only these characters",
-        description="The only characters that the text may have.",
+        description="The only characters that may be in the text.",
         examples=["2345678"],
     )
     pattern: str | None = Field(
@@ -56,15 +56,15 @@ class Defaults(BaseModel):
         ge=0,
         le=10,
         title="Alternatives",
-        description="How many of the most probable other texts to give.",
+        description="How many other texts to give, the most probable first.",
     )
     min_confidence: float | None = Field(
         default=None,
         ge=0,
         le=1,
         title="Least confidence",
-        description="Below this confidence the answer has `accepted: false`, and still the text. "
-        "Default: the model's own threshold.",
+        description="Below this confidence the answer has `accepted: false`. Default: the "
+        "threshold in the model.",
     )
 
 
@@ -75,7 +75,7 @@ class QueryParams(Defaults):
 
     matrix: bool = Field(
         default=False,
-        description="Whether to give the probability of every symbol at every time step, too.",
+        description="Whether to give the probability of every symbol at every time step.",
     )
 
 

@@ -63,19 +63,19 @@ class Settings(Defaults, BaseSettings):
         description="Bytes of a request's headers, those behind its body included.",
     )
     max_upload_bytes: int = Field(
-        default=1 << 20, ge=1, description="Bytes of a picture file above which it is refused."
+        default=1 << 20, ge=1, description="Largest file size of a picture, in bytes."
     )
     max_batch: int = Field(
         default=64, ge=1, le=1024, description="Pictures in one request to `/predict/batch`."
     )
     max_batch_bytes: int = Field(
-        default=8 << 20, ge=1, description="Bytes of a request to `/predict/batch`."
+        default=8 << 20, ge=1, description="Largest request to `/predict/batch`, in bytes."
     )
     max_bodies_bytes: int = Field(
         default=12 << 20,
         validate_default=True,
-        description="Bytes of all requests of a process that are not answered yet; at least "
-        "`OCR_MAX_BATCH_BYTES`, and 1.5 × `OCR_MAX_UPLOAD_BYTES`.",
+        description="Memory for the bodies of all requests that a process has not answered yet, in "
+        "bytes; at least `OCR_MAX_BATCH_BYTES`, and 1.5 × `OCR_MAX_UPLOAD_BYTES`.",
     )
     max_pixels: int = Field(
         default=DEFAULT_MAX_PIXELS,
@@ -85,16 +85,17 @@ class Settings(Defaults, BaseSettings):
     api_keys: str = Field(
         default="",
         repr=False,
-        description="Keys, separated by commas, one of which a POST must have; empty: none needed.",
+        description="Keys, separated by commas, one of which a POST must have; empty: no key is "
+        "needed.",
     )
     cors_origins: str = Field(
         default="",
-        description="Origins, separated by commas, whose pages may use the service.",
+        description="Origins, separated by commas, whose pages may call the service.",
     )
     reload_seconds: float = Field(
         default=2,
         ge=0,
-        description="How often the model file is looked at, to serve a new one; 0: never.",
+        description="Seconds between two checks for a new model file; 0: no checks.",
     )
     drain_seconds: float = Field(
         default=0.5,
@@ -106,11 +107,11 @@ class Settings(Defaults, BaseSettings):
         default=10, ge=0, description="Time that running requests have to finish at a shutdown."
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
-        default="info", description="The least severity that is logged."
+        default="info", description="Lowest severity that is logged."
     )
     log_format: Literal["auto", "json", "text"] = Field(
         default="auto",
-        description="How lines are written; auto: text on a terminal, JSON anywhere else.",
+        description="Format of the log; auto: text on a terminal, JSON elsewhere.",
     )
     access_log: bool = Field(default=True, description="Whether every request is logged.")
 

@@ -190,8 +190,8 @@ def note_times(request: Request, predictor: Predictor, submitted: float, times: 
 
 
 async def predict(request: Request) -> Response:
-    """Reads one picture (PNG, JPEG, WebP, BMP or GIF): the body itself, the file of a form, or
-    base64 in JSON. A picture without text gives an empty text.
+    """Reads one picture (PNG, JPEG, WebP, BMP or GIF), sent as the body itself, as the file of a
+    form, or as base64 in JSON. A picture without text gives an empty text.
     """
     engine = engine_of(request)
     engine.admit(request)
@@ -211,8 +211,8 @@ async def predict(request: Request) -> Response:
 
 
 async def predict_batch(request: Request) -> Response:
-    """Gives an answer for every picture, in their order; one that cannot be read has a problem in
-    place of a prediction.
+    """Reads several pictures, and answers in their order. One that cannot be read has a problem
+    instead of a prediction.
     """
     engine = engine_of(request)
     engine.admit(request)

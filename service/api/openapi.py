@@ -1,4 +1,4 @@
-"""The OpenAPI document with what FastAPI cannot know of it, and the page that shows it."""
+"""Completes the OpenAPI document, and serves it with the page that shows it."""
 
 from functools import cache
 from typing import Any
@@ -15,45 +15,43 @@ _PATH = "/openapi.json"
 
 _REFERENCES = "#/components/schemas/{model}"
 
-_READ_BY_HAND = (Problem, InferenceBody)
-"""FastAPI describes what it reads and writes itself, as application/json; these are neither."""
+_ADDED_MODELS = (Problem, InferenceBody)
+"""Models that FastAPI does not read or write itself, and so does not describe."""
 
-
-_BEFORE_ANY_ROUTE = documented(TIMEOUT, HEADERS_TOO_LARGE)
-"""What the server itself answers."""
+_SERVER_ERRORS = documented(TIMEOUT, HEADERS_TOO_LARGE)
+"""What the server answers before any route."""
 
 _KEY = "ApiKey"
 _KEY_SCHEME = {
     "type": "apiKey",
     "in": "header",
     "name": "X-API-Key",
-    "description": "Needed where the service has been given keys; a bearer token will do, too.",
+    "description": "Needed if the service has keys; a bearer token works, too.",
 }
 
 
 def reference(model: type[BaseModel]) -> dict[str, str]:
-    """The schema of one of the models that this module adds to the document."""
+    """The schema of a model that this module adds to the document."""
     return {"$ref": _REFERENCES.format(model=model.__name__)}
 
 
 def install(app: FastAPI) -> None:
-    """Adds what holds for all routes, and serves the document, as text made once, with its page.
+    """Adds what holds for all routes, and serves the document and its page.
 
-    FastAPI would write it anew for every request, for the cost of reading a picture, and without a
-    limit to how many may ask.
+    The text is made once. FastAPI makes it for every request, which costs as much as a picture.
     """
 
     def openapi() -> dict[str, Any]:
         document = describe()
         document["components"]["securitySchemes"] = {_KEY: _KEY_SCHEME}
         schemas = document["components"]["schemas"]
-        for model in _READ_BY_HAND:
+        for model in _ADDED_MODELS:
             schema = model.model_json_schema(ref_template=_REFERENCES)
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
         for methods in document["paths"].values():
             for method, operation in methods.items():
-                for status, answer in _BEFORE_ANY_ROUTE.items():
+                for status, answer in _SERVER_ERRORS.items():
                     operation["responses"].setdefault(str(status), answer)
                 if method == "post":
                     operation["security"] = [{}, {_KEY: []}]

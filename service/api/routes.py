@@ -104,18 +104,18 @@ RunningEngine = Annotated[Engine, Depends(engine_of)]
     responses=documented(errors.NOT_READY),
 )
 async def model(engine: RunningEngine) -> ModelCard:
-    """The metadata of the model, its held-out figures among them."""
+    """The metadata of the model, with its figures on held-out pictures."""
     return ModelCard.of(engine.served.predictor.metadata)
 
 
 @router.get(
     "/info",
     operation_id="info",
-    summary="How this process is set up, and how it fares",
+    summary="The setup and state of this process",
     responses=documented(errors.NOT_READY),
 )
 async def info(engine: RunningEngine) -> Info:
-    """Threads and limits, and whether the newest model file is the one that is served."""
+    """Threads and limits, and whether the newest model file is served."""
     predictor, settings = engine.served.predictor, engine.settings
     metadata = predictor.metadata
     return Info(
@@ -141,7 +141,7 @@ async def info(engine: RunningEngine) -> Info:
     responses={200: {"content": {"text/plain": {}}}, **documented(errors.NOT_READY)},
 )
 async def metrics(engine: RunningEngine) -> Response:
-    """Those of all workers together, in Prometheus' text format."""
+    """The sums over all workers, in Prometheus' text format."""
     engine.metrics.sample(engine.batcher)
     text = await asyncio.to_thread(engine.metrics.exposition)
     return Response(text, media_type=CONTENT_TYPE)
@@ -160,8 +160,8 @@ async def live() -> Health:
     responses=documented(errors.NOT_READY),
 )
 async def ready(request: Request) -> Health:
-    """503 until the model has been warmed up and has read its golden pictures, and again when the
-    process is about to end.
+    """503 until the model has been warmed up and has read its golden pictures, and when the process
+    is about to end.
     """
     engine_of(request)
     draining: asyncio.Event | None = request.scope.get("state", {}).get(DRAINING)

@@ -1,4 +1,4 @@
-"""The bodies of the answers, as the OpenAPI document describes them."""
+"""The bodies of answers, for the OpenAPI document."""
 
 from datetime import datetime
 from typing import Any, ClassVar, Self
@@ -10,36 +10,36 @@ from service.ocr.metadata import ModelMetadata
 
 
 class Character(BaseModel):
-    """One character that was read."""
+    """One character of the text."""
 
     character: str = Field(description="The character.")
     confidence: float = Field(
         ge=0,
         le=1,
         description="The calibrated probability that this position holds this character, given "
-        "that one stands there: its probability in the surest time step that emits it.",
+        "that it holds one: its probability in the surest time step that emits it.",
     )
     span: tuple[float, float] = Field(
-        description="Where it begins and ends, in pixels from the left of the uploaded picture."
+        description="Its left and right edge, in pixels from the left of the uploaded picture."
     )
 
 
 class Alternative(BaseModel):
-    """Another text that the picture may say."""
+    """Another text that the picture may show."""
 
     text: str
     confidence: float = Field(ge=0, le=1, description="As that of the prediction.")
 
 
 class ModelReference(BaseModel):
-    """The model that gave an answer."""
+    """The model that read the picture."""
 
     name: str
     version: str
 
 
 class Matrix(BaseModel):
-    """What a text was read from: the output of the model, with the calibration's temperature."""
+    """The output of the model that a text was read from, with the calibration's temperature."""
 
     symbols: list[str] = Field(description="The symbol of every class; the blank's is empty.")
     blank_index: int = Field(description="The class of CTC's blank.")
@@ -50,7 +50,7 @@ class Matrix(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What one picture says."""
+    """The text in a picture, and how sure the model is of it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -73,9 +73,9 @@ class Prediction(BaseModel):
     )
 
     text: str = Field(
-        description="The text of the best path; empty where the picture shows none. Of a doubtful "
-        "picture, an alternative may be more probable. With constraints, the most probable text "
-        "that satisfies them."
+        description="The text of the best path; empty if the picture shows none. If the picture "
+        "is hard to read, an alternative may be more probable. With constraints, the most probable "
+        "text that satisfies them."
     )
     confidence: float = Field(
         ge=0,
@@ -88,18 +88,18 @@ class Prediction(BaseModel):
     )
     characters: list[Character]
     alternatives: list[Alternative] = Field(
-        description="The most probable other texts, the best first; as many as were asked for."
+        description="The most probable other texts, the best first, up to the number asked for."
     )
     reason: str | None = Field(
         description="Why there is no text: `no-text` where the picture shows none, or a sentence "
         "where the constraints leave none."
     )
     model: ModelReference
-    matrix: Matrix | None = Field(default=None, description="There only where it was asked for.")
+    matrix: Matrix | None = Field(default=None, description="Present if it was asked for.")
 
 
 class BatchItem(BaseModel):
-    """What became of one picture of a batch: either member is null."""
+    """The answer to one picture of a batch: one of the members is null."""
 
     prediction: Prediction | None
     problem: Problem | None
@@ -112,7 +112,7 @@ class Batch(BaseModel):
 
 
 class Info(BaseModel):
-    """How the process that answers is set up, and how it fares."""
+    """The setup and state of the process that answers."""
 
     SETTINGS: ClassVar = (
         "queue_requests",
@@ -123,15 +123,19 @@ class Info(BaseModel):
     )
 
     service_version: str
-    process: int = Field(description="Its id; with several workers, that of the one that answers.")
+    process: int = Field(
+        description="The id of the process; with several workers, of the one that answers."
+    )
     model: ModelReference
     loaded_at: datetime
-    reloads: int = Field(description="Models that were switched to since the start.")
-    reload_error: str | None = Field(
-        description="Why the newest model file is not served, where it is not."
+    reloads: int = Field(
+        description="How often a newer model replaced the served one since the start."
     )
-    cpu_budget: float = Field(description="Cores that affinity and control groups leave.")
-    threads: int = Field(description="Pictures that are read at the same time.")
+    reload_error: str | None = Field(
+        description="Why the newest model file is not served; null if it is."
+    )
+    cpu_budget: float = Field(description="Cores that affinity and control groups allow.")
+    threads: int = Field(description="Threads that read pictures.")
     min_confidence: float = Field(description="The least confidence that is accepted by default.")
     in_flight: int = Field(description="Pictures that wait or are being read.")
     queue_requests: int
@@ -148,9 +152,11 @@ class ModelCard(BaseModel):
     version: str = Field(description="Different for every export of other weights.")
     alphabet: str = Field(description="The symbols that can be read, in the order of classes.")
     blank_index: int = Field(description="The class of CTC's blank.")
-    width: int = Field(description="Picture width that the model takes, in pixels.")
-    height: int = Field(description="Picture height, likewise; other sizes are stretched to it.")
-    channels: int = Field(description="1 where it takes gray, 3 where it takes colour.")
+    width: int = Field(description="Width of the model's input, in pixels.")
+    height: int = Field(
+        description="Height of the model's input; pictures of other sizes are stretched."
+    )
+    channels: int = Field(description="1 if the model takes gray, 3 if it takes colour.")
     training_run: str
     data_digest: str = Field(description="SHA-256 over the labelled pictures of that run.")
     min_confidence: float = Field(
@@ -162,11 +168,11 @@ class ModelCard(BaseModel):
 
     @classmethod
     def of(cls, model: ModelMetadata) -> Self:
-        """What is shown of a model's metadata."""
+        """The card of a model with these metadata."""
         return cls(**{name: getattr(model, name) for name in cls.model_fields})
 
 
 class Health(BaseModel):
-    """Whether the process lives, or is ready to read pictures."""
+    """Whether the process is alive, or ready to read pictures."""
 
     status: str

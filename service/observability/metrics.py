@@ -1,4 +1,4 @@
-"""What a Prometheus server is told: the metrics of the service, over all of its workers.
+"""The metrics of the service for Prometheus, over all of its workers.
 
 Names follow https://prometheus.io/docs/practices/naming/; docs/operations.md says what each is for.
 """

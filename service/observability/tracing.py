@@ -1,8 +1,7 @@
-"""Traces of requests for OpenTelemetry, with the extra `traces` and where its variables ask for it.
+"""Traces of requests for OpenTelemetry, with the extra `traces` and if its variables ask for it.
 
-FastAPI could trace by itself, but knows neither the routes that go around it nor what happens in
-threads, and would tell the query. Spans are made here of a request's timing, once it has been
-answered; names and attributes follow
+FastAPI's own tracing does not know what happens in threads, and would show the query. Spans are
+made here from a request's timing when it has been answered; names and attributes follow
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span.
 """
 
@@ -23,16 +22,15 @@ _EXPORTER = "OTEL_TRACES_EXPORTER"
 _HTTP = "http/protobuf"
 _PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 _CLOSE_SECONDS = 2.0
-_OF_PARENT = (b"traceparent", b"tracestate")
-"""Headers; of others, such as `baggage`, nothing here makes use."""
+_PARENT_HEADERS = (b"traceparent", b"tracestate")
 
 
 class TracesError(Exception):
-    """The environment asks for traces that cannot be had; the text says what would be right."""
+    """The environment asks for traces that cannot be exported; the text says what to change."""
 
 
 class Answered(NamedTuple):
-    """What a trace tells of a request beside its timing; `route` is empty where there is none."""
+    """What a trace shows of a request besides its timing; `route` is empty if no route matched."""
 
     route: str
     status: int
@@ -44,7 +42,7 @@ def asked_for(environment: Mapping[str, str]) -> bool:
     """Whether these variables ask for traces; imports nothing of OpenTelemetry.
 
     Raises:
-        TracesError: by another protocol, or to another place, or the extra is not installed.
+        TracesError: the exporter or protocol is another, or the extra is not installed.
     """
 
     def first(*names: str) -> tuple[str, str]:
@@ -57,25 +55,22 @@ def asked_for(environment: Mapping[str, str]) -> bool:
     for (name, value), allowed in ((first(_EXPORTER), "otlp"), (first(*_PROTOCOLS), _HTTP)):
         if value not in ("", allowed):
             raise TracesError(f"{name} is {value!r}; traces are exported by {allowed} only.")
-    if not _installed():
+    try:
+        installed = find_spec(_PACKAGE) is not None
+    except ModuleNotFoundError:  # of a package around it
+        installed = False
+    if not installed:
         raise TracesError(
-            f"{endpoint} is set, but what exports traces is not installed: it takes "
-            "pip install .[traces], or that variable unset."
+            f"{endpoint} is set, but what exports traces is not installed: run "
+            "pip install .[traces], or unset that variable."
         )
     return True
 
 
-def _installed() -> bool:
-    try:
-        return find_spec(_PACKAGE) is not None
-    except ModuleNotFoundError:  # of a package around it
-        return False
-
-
 class Traces:
-    """Exports a span for every request, and one for each of its parts, by a thread of its own.
+    """Exports a span for every request, and one for each of its parts, in a thread of its own.
 
-    The variables of OpenTelemetry say where to, how many, and what the service is called.
+    The variables of OpenTelemetry define the target, the sampling and the name of the service.
 
     Raises:
         TracesError: one of them has a value that OpenTelemetry refuses.
@@ -93,7 +88,7 @@ class Traces:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        # What is given here would have precedence over the variables.
+        # Attributes that are given here have precedence over the variables.
         own = {"service.name": "captcha-ocr", "service.version": __version__}
         given = OTELResourceDetector().detect().attributes
         self._provider = TracerProvider(
@@ -105,10 +100,10 @@ class Traces:
         self._tracer = self._provider.get_tracer("service", __version__)
 
     def answered(self, scope: Scope, timing: RequestTiming, ended: float, answer: Answered) -> str:
-        """Traces a request; gives the id of its trace, that of the client where it sent one.
+        """Traces a request, below the client's span if it sent one; gives the id of the trace.
 
         Args:
-            ended: when it was answered, as the marks of the timing.
+            ended: when it was answered, in seconds of `time.perf_counter`.
         """
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
@@ -116,12 +111,12 @@ class Traces:
         headers = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in scope["headers"]
-            if name in _OF_PARENT
+            if name in _PARENT_HEADERS
         }
         began_at = time.time_ns() - round((time.perf_counter() - timing.began) * 1e9)
 
-        def at(mark: float) -> int:
-            return began_at + round((mark - timing.began) * 1e9)
+        def at(moment: float) -> int:
+            return began_at + round((moment - timing.began) * 1e9)
 
         span = self._tracer.start_span(
             f"{scope['method']} {answer.route}".rstrip(),
@@ -141,11 +136,11 @@ class Traces:
         return format_trace_id(span.get_span_context().trace_id)
 
     def close(self) -> None:
-        """Exports what has not been yet, if that is taken soon."""
-        impatience = threading.Timer(_CLOSE_SECONDS, self._exporter.shutdown)
-        impatience.start()
+        """Exports the remaining spans, and gives up after a moment."""
+        timeout = threading.Timer(_CLOSE_SECONDS, self._exporter.shutdown)
+        timeout.start()
         self._provider.shutdown()
-        impatience.cancel()
+        timeout.cancel()
 
 
 def _attributes(scope: Scope, answer: Answered) -> dict[str, Any]:
@@ -164,7 +159,7 @@ def _attributes(scope: Scope, answer: Answered) -> dict[str, Any]:
 
 
 def _parts(timing: RequestTiming, ended: float) -> Iterator[tuple[str, float, float]]:
-    """Name, beginning and end of each."""
+    """Name, beginning and end of each part."""
     if timing.receive_ended:
         yield "receive", timing.receive_began, timing.receive_ended
     for read in timing.reads:

@@ -7,12 +7,12 @@ from pathlib import Path
 def cpu_budget(root: Path = Path("/")) -> float:
     """Cores that this process can keep busy, above 0.
 
-    The least of the affinity mask and the quotas of the process's control group and of those
-    around it: `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1 (kernel documentation,
+    The smallest of the affinity mask and the quotas of the process's control group and its parents:
+    `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1 (kernel documentation,
     admin-guide/cgroup-v2 and scheduler/sched-bwc).
 
     Args:
-        root: where `proc` and `sys` are.
+        root: the folder that has `proc` and `sys`.
     """
     return min([_affinity(), *_quotas(root)])
 
@@ -29,7 +29,7 @@ def _affinity() -> float:
 
 
 def _quotas(root: Path) -> list[float]:
-    """The quotas that bind this process, in cores; none where there are no control groups."""
+    """The quotas of this process's control groups, in cores."""
     mounts = root / "sys/fs/cgroup"
     quotas = []
     for line in _text(root / "proc/self/cgroup").splitlines():
@@ -44,16 +44,16 @@ def _quotas(root: Path) -> list[float]:
 
 
 def _upwards(mount: Path, path: str) -> list[Path]:
-    """The folder of a control group and those around it.
+    """The folder of a control group and its parents.
 
-    In a container the path may be the host's, of which only the mount itself is there.
+    In a container the path may be the host's, of which only the mount itself exists.
     """
     group = Path(path.lstrip("/"))
     return [mount / part for part in (group, *group.parents)]
 
 
 def _quota(numbers: list[str]) -> float | None:
-    """Microseconds of CPU time in a period of microseconds, as cores; `max` and -1 are none."""
+    """Cores for a quota and a period in microseconds; None for `max` and -1."""
     if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
         return None
     quota, period = map(int, numbers)

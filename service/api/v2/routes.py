@@ -1,4 +1,4 @@
-"""The endpoints of the Open Inference Protocol."""
+"""The routes of the Open Inference Protocol."""
 
 from typing import Annotated, Any
 
@@ -67,7 +67,7 @@ ServedByPath = Annotated[Served, Depends(served)]
 
 @router.get("", operation_id="v2_server", summary="The server")
 async def server() -> ServerMetadata:
-    """Its name and version, and the extension that it has."""
+    """Name, version and extensions of the server."""
     return ServerMetadata(
         name="captcha-ocr", version=__version__, extensions=["binary_tensor_data"]
     )
@@ -95,13 +95,13 @@ async def ready(request: Request) -> ServerReady:
 @router.get(
     _MODEL,
     operation_id="v2_model",
-    summary="What a model takes and gives",
+    summary="The inputs and outputs of a model",
     responses=_documented(**_OF_A_MODEL),
     openapi_extra={"parameters": [_NAME]},
 )
 async def model(found: ServedByPath) -> ServedModel:
-    """The inputs are alternatives: from the image tensor come the class probabilities, and from
-    encoded pictures their texts and confidences.
+    """A request has one of the inputs: an image tensor gives class probabilities, encoded pictures
+    give texts and confidences.
     """
     return ServedModel(**described(found.predictor.metadata))
 
@@ -115,7 +115,7 @@ async def model(found: ServedByPath) -> ServedModel:
     openapi_extra={"parameters": [_NAME]},
 )
 async def model_ready(request: Request, found: ServedByPath) -> ModelReady:
-    """As `/health/ready`, for the model that is served; 404 for every other."""
+    """As `/health/ready`, for the model that is served; 404 for any other."""
     await routes.ready(request)
     return ModelReady(name=found.predictor.metadata.name, ready=True)
 
@@ -162,9 +162,9 @@ _INFER: dict[str, Any] = {
 async def infer(request: Request) -> Response:
     """Gives class probabilities for image tensors, or texts and confidences for pictures.
 
-    Pictures (PNG, JPEG, WebP, BMP or GIF) are elements of BYTES: as they are in binary data, in
-    base64 in JSON. What `/predict` takes as `length`, `alphabet` and `pattern` can be asked of
-    them in the query, too.
+    Pictures (PNG, JPEG, WebP, BMP or GIF) are elements of BYTES: as they are in binary data, as
+    base64 in JSON. For pictures, the query parameters `length`, `alphabet` and `pattern` work as
+    for `/predict`.
     """
     found = served(request)
     engine_of(request).admit(request)

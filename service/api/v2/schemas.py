@@ -1,4 +1,4 @@
-"""The bodies of the protocol, as the OpenAPI document describes them."""
+"""The bodies of the Open Inference Protocol."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _VALUES = "In row-major order, flat or nested as the shape says; elements of BYT
 
 
 class InferenceError(BaseModel):
-    """What went wrong, as the protocol says it."""
+    """What was wrong."""
 
     error: str
 
@@ -46,11 +46,11 @@ class TensorMetadata(BaseModel):
 
     name: str
     datatype: str
-    shape: list[int] = Field(description="-1 is a length that varies.")
+    shape: list[int] = Field(description="-1: any length.")
 
 
 class ServedModel(BaseModel):
-    """What a model takes and gives."""
+    """The inputs and outputs of a model."""
 
     name: str
     versions: list[str]
@@ -60,7 +60,7 @@ class ServedModel(BaseModel):
 
 
 class RequestInput(BaseModel):
-    """A tensor that is sent."""
+    """A tensor of a request."""
 
     name: str
     datatype: str
@@ -72,7 +72,7 @@ class RequestInput(BaseModel):
 
 
 class RequestedOutput(BaseModel):
-    """A tensor that is wanted."""
+    """An output that is wanted."""
 
     name: str
     parameters: dict[str, Any] | None = Field(
@@ -81,7 +81,7 @@ class RequestedOutput(BaseModel):
 
 
 class InferenceBody(BaseModel):
-    """What is to be inferred."""
+    """A request."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -108,7 +108,7 @@ class InferenceBody(BaseModel):
 
 
 class ResponseOutput(BaseModel):
-    """A tensor that was inferred."""
+    """A tensor of an answer."""
 
     name: str
     datatype: str
@@ -120,7 +120,7 @@ class ResponseOutput(BaseModel):
 
 
 class Inference(BaseModel):
-    """What was inferred."""
+    """An answer."""
 
     model_config = _NO_NAMESPACE
 
