@@ -9,13 +9,21 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from service.api.errors import HEADERS_TOO_LARGE, TIMEOUT, Problem, documented
+from service.api.schemas import PictureForm, PictureJson, PicturesForm, PicturesJson
 from service.api.v2.schemas import InferenceBody
 
 _PATH = "/openapi.json"
 
 _REFERENCES = "#/components/schemas/{model}"
 
-_ADDED_MODELS = (Problem, InferenceBody)
+_ADDED_MODELS = (
+    Problem,
+    InferenceBody,
+    PictureForm,
+    PictureJson,
+    PicturesForm,
+    PicturesJson,
+)
 """Models that FastAPI does not read or write itself, and so does not describe."""
 
 _SERVER_ERRORS = documented(TIMEOUT, HEADERS_TOO_LARGE)

@@ -5,13 +5,25 @@ import os
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
 
 from service import __version__
 from service.api import errors, handlers
 from service.api.errors import ProblemError, documented
 from service.api.handlers import Engine, engine_of
-from service.api.schemas import Batch, Health, Info, ModelCard, ModelReference, Prediction
-from service.api.uploads import BATCH_FIELD, BATCH_MEMBER, FIELD, MEMBER, RAW_TYPES
+from service.api.openapi import reference
+from service.api.schemas import (
+    Batch,
+    Health,
+    Info,
+    ModelCard,
+    ModelReference,
+    PictureForm,
+    PictureJson,
+    PicturesForm,
+    PicturesJson,
+    Prediction,
+)
 from service.observability.metrics import CONTENT_TYPE
 from service.query_params import QueryParams
 from service.runtime.cpu_budget import cpu_budget
@@ -22,22 +34,18 @@ process is about to end: readiness turns to 503, while requests are answered as 
 
 router = APIRouter()
 
-_BINARY = {"type": "string", "format": "binary"}
-_BASE64 = {"type": "string", "format": "byte", "description": "Base64, or a data URL."}
 
+def _described(form: type[BaseModel], json: type[BaseModel], **raw: Any) -> dict[str, Any]:
+    """The OpenAPI of a route that takes pictures and query parameters.
 
-def _object(**properties: Any) -> dict[str, Any]:
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
+    The form comes first, because openapi-generator makes clients of the first kind of body. Other
+    kinds of raw body, such as image/png, are taken as well; some generators cannot describe them.
+    """
+    content = {
+        "multipart/form-data": {"schema": reference(form)},
+        **raw,
+        "application/json": {"schema": reference(json)},
     }
-    return {"schema": schema}
-
-
-def _described(content: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of a route that takes pictures and query parameters."""
     parameters = [
         {"name": name, "in": "query", "required": False, "schema": schema}
         for name, schema in QueryParams.model_json_schema()["properties"].items()
@@ -71,11 +79,9 @@ router.post(
     response_model=Prediction,
     responses=_ERRORS,
     openapi_extra=_described(
-        {
-            **{kind: {"schema": _BINARY} for kind in sorted(RAW_TYPES)},
-            "multipart/form-data": _object(**{FIELD: _BINARY}),
-            "application/json": _object(**{MEMBER: _BASE64}),
-        }
+        PictureForm,
+        PictureJson,
+        **{"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     ),
 )(handlers.predict)
 
@@ -85,12 +91,7 @@ router.post(
     summary="Read the texts in several pictures",
     response_model=Batch,
     responses=_ERRORS,
-    openapi_extra=_described(
-        {
-            "multipart/form-data": _object(**{BATCH_FIELD: {"type": "array", "items": _BINARY}}),
-            "application/json": _object(**{BATCH_MEMBER: {"type": "array", "items": _BASE64}}),
-        }
-    ),
+    openapi_extra=_described(PicturesForm, PicturesJson),
 )(handlers.predict_batch)
 
 

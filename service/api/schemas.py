@@ -1,12 +1,41 @@
-"""The bodies of answers, for the OpenAPI document."""
+"""The bodies of requests and answers, as the OpenAPI document describes them."""
 
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.errors import Problem
 from service.ocr.metadata import ModelMetadata
+
+Base64 = Annotated[
+    str, Field(description="Base64, or a data URL.", json_schema_extra={"format": "byte"})
+]
+
+
+# Generators of clients make types only of bodies that have a name.
+class PictureForm(BaseModel, extra="forbid"):
+    """A form with one picture."""
+
+    file: bytes
+
+
+class PictureJson(BaseModel, extra="forbid"):
+    """A picture as base64."""
+
+    image: Base64
+
+
+class PicturesForm(BaseModel, extra="forbid"):
+    """A form with several pictures."""
+
+    files: list[bytes]
+
+
+class PicturesJson(BaseModel, extra="forbid"):
+    """Several pictures as base64."""
+
+    images: list[Base64]
 
 
 class Character(BaseModel):

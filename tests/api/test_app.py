@@ -89,9 +89,10 @@ def test_openapi(client: TestClient) -> None:
     """The document names the upload, an example, the meaning of confidence and every error."""
     document = client.get("/openapi.json").json()
     predict = document["paths"]["/predict"]["post"]
-    upload = predict["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert upload["required"] == ["file"]
-    assert "image/png" in predict["requestBody"]["content"]
+    bodies = predict["requestBody"]["content"]
+    assert bodies["multipart/form-data"]["schema"] == {"$ref": "#/components/schemas/PictureForm"}
+    assert document["components"]["schemas"]["PictureForm"]["required"] == ["file"]
+    assert "application/octet-stream" in bodies
     statuses = {"200", "401", "408", "413", "415", "422", "431", "500", "503"}
     assert set(predict["responses"]) == statuses
     for status in statuses - {"200"}:
