@@ -24,6 +24,9 @@ def main() -> None:
         default=",".join(exam.READERS),
         help="recipes, and ddddocr without labels; default: %(default)s",
     )
+    parser.add_argument(
+        "--minutes", type=float, help="for each training; default: what the bar allows"
+    )
     parser.add_argument("--again", action="store_true", help="measure anew what is measured")
     parser.add_argument("--results", type=Path, default=report.RESULTS, help="default: %(default)s")
     parser.add_argument(
@@ -53,7 +56,9 @@ def main() -> None:
             outcome = exam.run_ddddocr(pictures / family, arguments.python)
         else:
             work = arguments.work / f"{family}-{count}-{reader}"
-            outcome = exam.run(pictures / family, count, reader, work.resolve())
+            outcome = exam.run(
+                pictures / family, count, reader, work.resolve(), minutes=arguments.minutes
+            )
         exam.append(arguments.results, outcome)
         print(f"  {outcome.failed or report.line_of(outcome)}", flush=True)
         report.write(exam.load(arguments.results))

@@ -22,7 +22,6 @@ READERS = (OURS, SEED, DDDDOCR)
 MINUTES = {800: 30, 200: 15, 50: 10}
 """What the four commands together may take, by the number of labels."""
 
-_DEFAULT_MINUTES = 30
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PROJECT = ("Makefile", "requirements", "service", "training")
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
@@ -53,6 +52,7 @@ class Outcome:
         cpu_seconds: CPU time, user and system, of each command and its children.
         load_average: of the machine as the cell began.
         failed: the command that failed, with the end of what it said; such a cell reads nothing.
+        given_minutes: what `make train` was told; None: nothing.
     """
 
     family: str
@@ -66,11 +66,17 @@ class Outcome:
     load_average: float = 0.0
     commit: str = ""
     failed: str = ""
+    given_minutes: float | None = None
 
     @property
     def exact_match(self) -> float:
         """Share of the unseen pictures whose text is right, 0 to 1."""
         return self.exact / self.pictures
+
+    @property
+    def refused(self) -> bool:
+        """Whether training ended, but its model was not taken."""
+        return self.failed.startswith("make export-onnx:")
 
     @property
     def minutes(self) -> float:
@@ -101,9 +107,13 @@ def append(path: Path, outcome: Outcome) -> None:
 def pending(
     cells: Iterable[Key], measured: Mapping[Key, Outcome], again: bool = False
 ) -> Iterator[Key]:
-    """Give the cells that are still to be measured: all `again`, else new and failed ones."""
+    """Give the cells that are still to be measured: all `again`, else new and failed ones.
+
+    A refused export is a result, since the training gave no model that reads.
+    """
     for cell in cells:
-        if again or cell not in measured or measured[cell].failed:
+        outcome = measured.get(cell)
+        if again or outcome is None or (outcome.failed and not outcome.refused):
             yield cell
 
 
@@ -114,13 +124,13 @@ def pictures_of(folder: Path) -> tuple[list[Picture], list[Picture]]:
     return pictures[:-UNSEEN], pictures[-UNSEEN:]
 
 
-def commands(labels: int, reader: str) -> dict[str, list[str]]:
+def commands(reader: str, minutes: float | None) -> dict[str, list[str]]:
     """Give the targets of make, with what a user would say to each, in order."""
     train = ["train"]
     if reader != OURS:
         train.append(f"RECIPE={reader}")
-    elif MINUTES[labels] != _DEFAULT_MINUTES:
-        train.append(f"ARGS=--minutes {MINUTES[labels]}")
+    if minutes is not None:
+        train.append(f"ARGS=--minutes {minutes:g}")
     return {
         "data": ["data", "DATA=pictures"],
         "train": train,
@@ -130,7 +140,12 @@ def commands(labels: int, reader: str) -> dict[str, list[str]]:
 
 
 def run(
-    family: Path, labels: int, reader: str, work: Path, repository: Path = REPOSITORY
+    family: Path,
+    labels: int,
+    reader: str,
+    work: Path,
+    repository: Path = REPOSITORY,
+    minutes: float | None = None,
 ) -> Outcome:
     """Train on the first `labels` pictures of a family in a clean folder, then read the unseen.
 
@@ -138,7 +153,10 @@ def run(
         family: folder with `labels.csv` and the pictures.
         work: folder to work in; what is there is removed.
         repository: whose Makefile, packages and models are used.
+        minutes: for the training; default: the bar's for the default recipe, any for others.
     """
+    if minutes is None and reader == OURS:
+        minutes = MINUTES[labels]
     learned, unseen = pictures_of(family)
     load_average = round(os.getloadavg()[0], 2)
     _prepare(work, learned[:labels], repository)
@@ -146,7 +164,7 @@ def run(
     cpu_seconds: dict[str, float] = {}
     exact, ece, failed = 0, None, ""
     try:
-        for name, command in commands(labels, reader).items():
+        for name, command in commands(reader, minutes).items():
             started, spent = time.monotonic(), _children_cpu_seconds()
             try:
                 _make(work, name, command)
@@ -158,7 +176,7 @@ def run(
         failed = str(error)
     return Outcome(
         family.name, labels, reader, exact, len(unseen), ece, seconds, cpu_seconds, load_average,
-        _commit(), failed,
+        _commit(), failed, minutes,
     )  # fmt: skip
 
 

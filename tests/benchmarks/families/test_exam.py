@@ -76,12 +76,14 @@ def test_training_gets_the_first_pictures_and_none_of_the_unseen(
 
 
 @pytest.mark.parametrize(
-    ("labels", "reader", "said"),
+    ("labels", "reader", "minutes", "said"),
     [
-        (50, exam.OURS, "--minutes 10|"),
-        (200, exam.OURS, "--minutes 15|"),
-        (800, exam.OURS, "|"),
-        (50, exam.SEED, "|seed"),
+        (50, exam.OURS, None, "--minutes 10|"),
+        (200, exam.OURS, None, "--minutes 15|"),
+        (800, exam.OURS, None, "--minutes 30|"),
+        (50, exam.SEED, None, "|seed"),
+        (800, exam.OURS, 2.5, "--minutes 2.5|"),
+        (50, exam.SEED, 2.5, "--minutes 2.5|seed"),
     ],
 )
 def test_training_is_told_its_minutes_and_nothing_that_the_outer_make_was_told(
@@ -91,15 +93,19 @@ def test_training_is_told_its_minutes_and_nothing_that_the_outer_make_was_told(
     monkeypatch: pytest.MonkeyPatch,
     labels: int,
     reader: str,
+    minutes: float | None,
     said: str,
 ) -> None:
     for name, value in (("ARGS", "--families x"), ("MAKEFLAGS", " -- ARGS=--families"),
                         ("RECIPE", "few")):  # fmt: skip
         monkeypatch.setenv(name, value)
 
-    outcome = exam.run(family, labels, reader, tmp_path / "work", repository)
+    outcome = exam.run(family, labels, reader, tmp_path / "work", repository, minutes)
 
     assert outcome.failed == ""
+    assert said.startswith(
+        f"--minutes {outcome.given_minutes:g}|" if outcome.given_minutes else "|"
+    )
     assert (tmp_path / "work/trained.txt").read_text() == said + "\n"
 
 
@@ -142,3 +148,11 @@ def test_finished_cells_are_not_measured_again_but_failed_ones_are(tmp_path: Pat
     assert measured[done].minutes == 1
     assert list(exam.pending((done, broken, new), measured)) == [broken, new]
     assert list(exam.pending((done, new), measured, again=True)) == [done, new]
+
+
+def test_a_refused_export_is_a_result_and_not_measured_again(tmp_path: Path) -> None:
+    refused = exam.Outcome(
+        "a", 50, exam.SEED, 0, 200, failed="make export-onnx: exit 2: reads none"
+    )
+
+    assert not list(exam.pending([("a", 50, exam.SEED)], {("a", 50, exam.SEED): refused}))

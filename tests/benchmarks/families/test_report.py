@@ -58,6 +58,16 @@ def test_a_failed_family_counts_as_read_not_at_all() -> None:
     assert judged["50 labels: exact match, least"] == (0, 2, False)
 
 
+def test_the_page_says_which_minutes_the_training_was_given(tmp_path: Path) -> None:
+    page = tmp_path / "families.md"
+    seconds = {"train": 120.0, "evaluate": 60.0}
+    measured = outcomes(outcome("gvcode", 50, 171, seconds=seconds, given_minutes=2.5))
+
+    report.write(measured, page, tmp_path / "families.png")
+
+    assert "| gvcode | 50 | – | 2.5 | 3.0 |" in page.read_text()
+
+
 def test_the_page_shows_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
     page, chart = tmp_path / "families.md", tmp_path / "families.png"
     measured = outcomes(
