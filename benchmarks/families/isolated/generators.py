@@ -90,7 +90,7 @@ def captcha_80x30() -> Drawn:
 
 
 def multicolorcaptcha() -> Drawn:
-    """320×80 (drawn twice as large), four hexadecimal digits, each on its paper, in 28 fonts."""
+    """320×80 (drawn twice as large), four hexadecimal digits, each on its paper, in 22 fonts."""
     drawn = _multicolor().gen_captcha_image(
         difficult_level=0, chars_mode="hex", multicolor=True, margin=False
     )
@@ -103,8 +103,11 @@ def _multicolor() -> CaptchaGenerator:
     # Hairlines, contours and ornaments, which nobody reads under its strokes.
     unreadable = ("WindSong", "Outline", "Shadow", "Sketch", "Rampart", "Bonbon", "Monofett",
                   "Dawning", "Kontur", "Thin", "Combo", "Handjet", "Clayborn")  # fmt: skip
+    in_base = ("Aldrich", "Graduate", "KaushanScript", "LondrinaSolid")
     generator.l_fonts = sorted(
-        path for path in generator.l_fonts if not any(part in path for part in unreadable)
+        path
+        for path in generator.l_fonts
+        if not any(part in path for part in (*unreadable, *in_base))
     )
     return generator
 
@@ -112,7 +115,7 @@ def _multicolor() -> CaptchaGenerator:
 def claptcha() -> Drawn:
     """200×80 gray, six capital letters, each warped, a stroke and noise."""
     text = text_of(string.ascii_uppercase, 6, 6)
-    typeface = font("@fontsource/courier-prime", "files/courier-prime-latin-700-normal.woff2")
+    typeface = font("@fontsource/roboto-slab", "files/roboto-slab-latin-700-normal.woff2")
     _, image = MilderClaptcha(text, typeface, (200, 80), (10, 10), noise=0.4).image
     return text, png(image.convert("L"))
 

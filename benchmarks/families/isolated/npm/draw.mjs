@@ -41,7 +41,7 @@ const FAMILIES = {
   "captcha-canvas": () => {
     const { FontLibrary } = require("skia-canvas");
     FontLibrary.use("Exam", [
-      require.resolve("@fontsource/archivo-narrow/files/archivo-narrow-latin-600-normal.woff2"),
+      require.resolve("@fontsource/ubuntu-condensed/files/ubuntu-condensed-latin-400-normal.woff2"),
     ]);
     // The generator takes its decoys from here, which no seed reaches otherwise.
     require("crypto").randomBytes = (count) =>
