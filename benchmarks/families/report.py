@@ -25,7 +25,7 @@ Written by `make bench-families` from `benchmarks/results/families.jsonl`.
 
 How well kinds of pictures are read that training has not been made for. Generators of other
 projects draw ten of these families, with fixed seeds; two are readouts, drawn with a font and
-photographed. None of their code or drawing rules are part of training; [below](#fonts) is said which
+photographed. None of their code or drawing rules are part of training; [Fonts](#fonts) says which
 fonts are. For each number of labels, the README's commands run in a clean folder with no option but
 the minutes that the bar allows: `make data`, `make train`, `make export-onnx`, `make evaluate`.
 Then the exported model reads {unseen} pictures of the family that training has not seen, as the
