@@ -39,7 +39,7 @@ FAMILIES = {
             51,
             "5–6",
             "colour, dots, an arc",
-            "Droid Sans Mono",
+            "Ubuntu Condensed",
         ),
         Family(
             "captcha-80x30",
@@ -48,7 +48,7 @@ FAMILIES = {
             10,
             "4",
             "colour, few dots, an arc",
-            "Droid Sans Mono",
+            "Roboto Slab",
         ),
         Family(
             "multicolorcaptcha",

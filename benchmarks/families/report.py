@@ -57,7 +57,7 @@ A person must be able to read the pictures, so some generators do not run with t
 `models/base.npz`, which the default recipe starts from, was trained on pictures in 925 fonts of
 npm's @fontsource packages. None of the font files that the table names is among them, but some
 have relatives there. Noto Mono is Droid Sans Mono but for details, so the base has seen the font
-of the three `captcha` families. Others are near: Noto Sans to Droid Sans and Open Sans, Carlito to
+of `captcha-160x60`. Others are near: Noto Sans to Droid Sans and Open Sans, Carlito to
 Lato, Arimo to Arial and FreeSans. Roboto Slab, Ubuntu Condensed, Bitstream Vera Sans, Comicbook
 Smash, DSEG7 and Doto have no such relative. The base knows Aldrich, Graduate, Kaushan Script and
 Londrina Solid, so `multicolorcaptcha` is drawn without these. It has seen displays of segments and

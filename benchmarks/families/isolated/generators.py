@@ -60,6 +60,14 @@ def font(package: str, name: str) -> str:
     return str(NPM / "node_modules" / package / name)
 
 
+def _slab() -> str:
+    return font("@fontsource/roboto-slab", "files/roboto-slab-latin-700-normal.woff2")
+
+
+def _condensed() -> str:
+    return font("@fontsource/ubuntu-condensed", "files/ubuntu-condensed-latin-400-normal.woff2")
+
+
 def captcha_160x60() -> Drawn:
     """PyPI `captcha` as it comes: 160×60, four of 36 symbols."""
     text = text_of(ALPHANUMERIC, 4, 4)
@@ -75,14 +83,15 @@ def captcha_240x80() -> Drawn:
     alike = dict.fromkeys(map(ord, "0ckopsuvwxz"))
     symbols = (string.digits + string.ascii_letters).translate(alike)
     text = text_of(symbols, 5, 6)
-    return text, png(ImageCaptcha(240, 80, font_sizes=(50,)).generate_image(text))
+    drawing = ImageCaptcha(240, 80, [_condensed()], font_sizes=(50,))
+    return text, png(drawing.generate_image(text))
 
 
 def captcha_80x30() -> Drawn:
     """PyPI `captcha`, 80×30, four digits, fewer and smaller dots than it draws on larger ones."""
     text = text_of(string.digits, 4, 4)
     color = captcha_image.random_color(10, 160)
-    drawing = ImageCaptcha(80, 30, font_sizes=(24, 26, 28))
+    drawing = ImageCaptcha(80, 30, [_slab()], font_sizes=(24, 26, 28))
     image = drawing.create_captcha_image(text, color, captcha_image.random_color(238, 255))
     drawing.create_noise_dots(image, color, width=1, number=12)
     drawing.create_noise_curve(image, color)
@@ -115,8 +124,7 @@ def _multicolor() -> CaptchaGenerator:
 def claptcha() -> Drawn:
     """200×80 gray, six capital letters, each warped, a stroke and noise."""
     text = text_of(string.ascii_uppercase, 6, 6)
-    typeface = font("@fontsource/roboto-slab", "files/roboto-slab-latin-700-normal.woff2")
-    _, image = MilderClaptcha(text, typeface, (200, 80), (10, 10), noise=0.4).image
+    _, image = MilderClaptcha(text, _slab(), (200, 80), (10, 10), noise=0.4).image
     return text, png(image.convert("L"))
 
 
