@@ -44,7 +44,7 @@ class Settings(Defaults, BaseSettings):
         default=100,
         ge=1,
         description="Milliseconds that a picture may wait for a thread; a request that would "
-        "probably wait for more than half of them is refused at once.",
+        "probably wait longer is refused at once.",
     )
     request_seconds: float = Field(
         default=10,

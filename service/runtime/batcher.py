@@ -32,9 +32,9 @@ bench`), and the last of them would wait for the first."""
 _SMOOTHING = 0.05
 """Weight of the newest measurement in the mean time of a picture."""
 
-_ADMITTED_SHARE = 0.5
-"""Share of the queue time that an admitted request is expected to wait at most. The rest is for the
-error of that estimate: who has waited for the whole queue time is refused all the same."""
+_MAX_GRACE_SECONDS = 0.5
+"""Who has been admitted may wait for twice the queue time, since its wait was only estimated; but
+not for longer than this beyond it."""
 
 
 class OverloadedError(Exception):
@@ -74,7 +74,7 @@ class Batcher:
     Args:
         threads: pieces of work that are done at the same time.
         queue_requests: pictures that may wait for a thread.
-        queue_seconds: that each of them may wait.
+        queue_seconds: that a request may probably have to wait.
         observe: is given, of items that were done together, the seconds that each waited, those
             that they were done in, and the number of pictures.
     """
@@ -88,6 +88,7 @@ class Batcher:
     ) -> None:
         self.threads = threads
         self._queue_seconds = queue_seconds
+        self._deadline_seconds = queue_seconds + min(queue_seconds, _MAX_GRACE_SECONDS)
         self.waiting = 0
         """Pictures that wait for a thread."""
         self.mean_seconds = 0.0
@@ -117,7 +118,7 @@ class Batcher:
             return
         # Of what the threads are doing, half is still to be done, on the average.
         expected = (self.waiting + self._running / 2) * self.mean_seconds / self.threads
-        if self.waiting >= self._queue_requests or expected > _ADMITTED_SHARE * self._queue_seconds:
+        if self.waiting >= self._queue_requests or expected > self._queue_seconds:
             raise OverloadedError(max(1, math.ceil(expected)))
 
     async def run(self, work: Callable[[], T], is_gone: Callable[[], bool] = lambda: False) -> T:
@@ -234,7 +235,7 @@ class Batcher:
         for item in reversed(self._queue):
             if item.deadline is not None:
                 break
-            item.deadline = self._loop.call_later(self._queue_seconds, self._expire, item)
+            item.deadline = self._loop.call_later(self._deadline_seconds, self._expire, item)
 
     def _next_batch(self) -> list[_Item]:
         """A free thread's fair share of what waits: items of the same work."""

@@ -126,8 +126,8 @@ def test_no_answer_waits_for_stuck_threads(stripe_model: Path) -> None:
     """While every thread is stuck for 20 s, others are refused within the queue time and 1 s."""
     black = stripes.picture("a" * stripes.TIME_STEPS)
     with (
-        changed(_STUCK, stripe_model, threads=2, queue_ms=100) as address,
         ThreadPoolExecutor(20) as pool,
+        changed(_STUCK, stripe_model, threads=2, queue_ms=100) as address,
         httpx2.Client(base_url=address, timeout=30) as client,
     ):
         for _ in range(2):
@@ -173,6 +173,7 @@ def test_a_lone_client_is_never_refused(threads: int, stripe_model: Path) -> Non
 def test_who_has_gone_is_not_read(stripe_model: Path) -> None:
     """A picture whose client hangs up while it waits costs the model nothing."""
     release, seen = threading.Event(), []
+    release.set()  # for the check of the model at the start
     infer = Recognizer.infer
 
     def held(self: Recognizer, tensors: object) -> object:
@@ -188,6 +189,7 @@ def test_who_has_gone_is_not_read(stripe_model: Path) -> None:
         ThreadPoolExecutor(2) as pool,
     ):
         seen.clear()
+        release.clear()
         first = pool.submit(post, client, stripes.picture("ab"))
         while not seen:
             time.sleep(0.001)

@@ -19,6 +19,7 @@ from service.api.app import create_app
 from service.observability.logs import JsonFormatter, log_config
 from service.ocr.gray import FloatArray
 from service.ocr.recognizer import Recognizer
+from service.runtime.predictor import Predictor
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import post
@@ -88,7 +89,7 @@ def test_the_model_that_answered_is_logged(
     infer = Recognizer.infer
 
     def switching(recognizer: Recognizer, tensors: FloatArray) -> FloatArray:
-        client.app.state.engine.switch(newer)  # type: ignore[attr-defined]
+        client.app.state.engine.switch(Predictor(newer))  # type: ignore[attr-defined]
         return infer(recognizer, tensors)
 
     with patch.object(Recognizer, "infer", switching):
@@ -183,10 +184,11 @@ def test_malformed_uploads_add_no_lines_of_another_form() -> None:
     show = (
         "import contextlib, logging.config as c; "
         "from service.observability.logs import log_config; "
-        "from service.api.multipart import MalformedError, parts_of; "
+        "from python_multipart.exceptions import MultipartParseError; "
+        "from python_multipart.multipart import MultipartParser; "
         "from service.settings import Settings; c.dictConfig(log_config(Settings()))\n"
-        "with contextlib.suppress(MalformedError):\n"
-        "    parts_of('multipart/form-data; boundary=B', b'--BX\\r\\n', 1)\n"
+        "with contextlib.suppress(MultipartParseError):\n"
+        "    MultipartParser(b'B').write(b'--BX\\r\\n')\n"
         "    raise SystemExit('nothing was malformed')"
     )
     done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, check=False)
