@@ -55,26 +55,25 @@ class Settings(Defaults, BaseSettings):
     request_seconds: float = Field(
         default=10,
         gt=0,
-        description="Time after which a connection is closed on which too little has happened, "
-        "while a request arrives or an answer is taken; for the whole of either there is no limit.",
+        description="Seconds after which a connection is closed that makes too little progress "
+        "while a request arrives or an answer is taken. The whole may take longer.",
     )
     min_bytes_per_second: float = Field(
         default=4096,
         gt=0,
-        description="What is too little: fewer bytes than so many for each second of "
-        "`OCR_REQUEST_SECONDS`.",
+        description="Least rate of requests and answers, on average over `OCR_REQUEST_SECONDS`.",
     )
     keep_alive_seconds: float = Field(
         default=75,
         gt=0,
-        description="Time after which a connection without a request is closed; set a proxy's "
-        "to less.",
+        description="Seconds after which an idle connection is closed. A proxy should close its "
+        "own earlier.",
     )
     max_connections: int = Field(
         default=512,
         ge=1,
-        description="Connections of a process, if it may open so many files; for one too many, "
-        "one that is not being answered is closed.",
+        description="Connections of a process; fewer where it may not open so many files. For one "
+        "too many, an idle one is closed.",
     )
     max_header_bytes: int = Field(
         default=16 << 10,
@@ -128,13 +127,12 @@ class Settings(Defaults, BaseSettings):
     worker_start_seconds: float = Field(
         default=120,
         gt=0,
-        description="Time after which one of several workers is replaced that is not ready, the "
-        "loading of its model included.",
+        description="Seconds that one of several workers has to load its model and get ready.",
     )
     worker_timeout_seconds: float = Field(
         default=20,
         gt=0,
-        description="Time after which one of several workers is replaced that no longer responds.",
+        description="Seconds after which one of several workers is replaced that hangs.",
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="Lowest severity that is logged."

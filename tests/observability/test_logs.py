@@ -22,8 +22,7 @@ from service.ocr.recognizer import Recognizer
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import post
-from tests.service.server import ROOT, address_of, start, wait
-from tests.service.test_lifecycle import until, workers_of
+from tests.server.process import ROOT, address_of, start, until, wait, workers_of
 
 
 def records(log: pytest.LogCaptureFixture, count: int) -> list[logging.LogRecord]:
