@@ -486,7 +486,7 @@ class Protocol(HttpToolsProtocol):
             cycle.message_event.set()
         self._arriving = False
         refusal = RequestResponseCycle(
-            scope={"type": "http", "method": "GET", "headers": []},  # type: ignore[typeddict-item]
+            scope={"type": "http", "method": "GET", "path": ""},  # type: ignore[typeddict-item]
             transport=_AnswerTransport(self),  # type: ignore[arg-type]
             flow=self.flow,
             logger=self.logger,

@@ -19,6 +19,7 @@ from service.api.app import create_app
 from service.observability.logs import JsonFormatter, log_config
 from service.ocr.gray import FloatArray
 from service.ocr.recognizer import Recognizer
+from service.runtime.predictor import load_predictor
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import post
@@ -83,7 +84,8 @@ def test_the_model_that_answered_is_logged(
 ) -> None:
     """Also when another one has taken its place before the request ends."""
     caplog.set_level(logging.INFO, "service.access")
-    newer = Recognizer.load(stripes.write_model(tmp_path / "newer.onnx", version="2"))
+    model = stripes.write_model(tmp_path / "newer.onnx", version="2")
+    newer = load_predictor(Settings(model_path=model))
     infer = Recognizer.infer
 
     def switching(recognizer: Recognizer, tensors: FloatArray) -> FloatArray:

@@ -173,15 +173,14 @@ def has_ipv6() -> bool:
         return False
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
-    ("host", "clients"),
+    ("host", "clients", "workers"),
     [
-        ("0.0.0.0", ["127.0.0.1"]),
-        ("127.0.0.2", ["127.0.0.2"]),
-        ("::", ["[::1]", "127.0.0.1"]),
-        ("::1", ["[::1]"]),
-        ("localhost", ["localhost"]),
+        ("0.0.0.0", ["127.0.0.1"], 1),
+        ("127.0.0.2", ["127.0.0.2"], 1),
+        ("::", ["[::1]", "127.0.0.1"], 2),
+        ("::1", ["[::1]"], 1),
+        ("localhost", ["localhost"], 1),
     ],
 )
 def test_addresses(host: str, clients: list[str], workers: int, stripe_model: Path) -> None:
@@ -239,8 +238,7 @@ def test_no_file_is_needed(workers: int, stripe_model: Path, tmp_path: Path) -> 
     assert list(other.iterdir()) == []
 
 
-@pytest.mark.parametrize("closed", [(2,), (1,), (0, 1, 2)])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("closed", "workers"), [((2,), 1), ((1,), 1), ((0, 1, 2), 2)])
 def test_standard_streams_may_be_closed(
     closed: tuple[int, ...], workers: int, stripe_model: Path
 ) -> None:
