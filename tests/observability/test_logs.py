@@ -179,19 +179,24 @@ def test_an_exception_is_one_line_of_json() -> None:
     assert json.loads(line)["exception"].endswith("ValueError: why")
 
 
-def test_malformed_uploads_add_no_lines_of_another_form() -> None:
+def test_malformed_uploads_add_no_lines_of_another_form(stripe_model: Path) -> None:
     """A parser's complaints are in the answer, and a request is one line."""
-    show = (
-        "import contextlib, logging.config as c; "
-        "from service.observability.logs import log_config; "
-        "from service.api.multipart import MalformedError, parts_of; "
-        "from service.settings import Settings; c.dictConfig(log_config(Settings()))\n"
-        "with contextlib.suppress(MalformedError):\n"
-        "    parts_of('multipart/form-data; boundary=B', b'--BX\\r\\n', 1)\n"
-        "    raise SystemExit('nothing was malformed')"
-    )
-    done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    process = start(port=0, model_path=stripe_model, access_log=True)
+    try:
+        address = address_of(process)
+        answer = httpx2.post(
+            f"{address}/predict",
+            content=b"--BX\r\n",
+            headers={"Content-Type": "multipart/form-data; boundary=B"},
+        )
+        assert 400 <= answer.status_code < 500
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    loggers = {json.loads(line)["logger"] for line in output.splitlines()}
+    assert "service.access" in loggers
+    assert all(name.startswith(("service", "uvicorn")) for name in loggers)
 
 
 def test_a_terminal_gets_text() -> None:
