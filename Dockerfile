@@ -24,6 +24,6 @@ RUN python3 -m compileall -q service
 # A number, so that an orchestrator can tell that it is not root.
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=3s --start-period=120s --retries=3 \
   CMD ["python3", "-m", "service.server.healthcheck"]
 CMD ["python3", "-m", "service"]

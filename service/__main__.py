@@ -2,7 +2,7 @@
 
 import sys
 
-if __name__ == "__main__":
-    from service.server.main import main
+from service.server.main import main
 
+if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,7 @@
 """The settings of the service, read from environment variables that begin with OCR_."""
 
 import math
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.default_model import default_model_path
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 from service.query_params import Defaults
+
+
+def is_service_link(port: object) -> bool:
+    """Whether this is the `OCR_PORT` that Kubernetes sets for a Service of the name `ocr`."""
+    return isinstance(port, str) and re.match("(tcp|udp|sctp)://", port) is not None
 
 
 class Settings(Defaults, BaseSettings):
@@ -49,13 +55,25 @@ class Settings(Defaults, BaseSettings):
     request_seconds: float = Field(
         default=10,
         gt=0,
-        description="Time in which a request must have arrived, and an answer been taken.",
+        description="Seconds after which a connection is closed that makes too little progress "
+        "while a request arrives or an answer is taken. The whole may take longer.",
+    )
+    min_bytes_per_second: float = Field(
+        default=4096,
+        gt=0,
+        description="Least rate of requests and answers, on average over `OCR_REQUEST_SECONDS`.",
+    )
+    keep_alive_seconds: float = Field(
+        default=75,
+        gt=0,
+        description="Seconds after which an idle connection is closed. A proxy should close its "
+        "own earlier.",
     )
     max_connections: int = Field(
         default=512,
         ge=1,
-        description="Connections of a process; for one too many, one that is not being answered "
-        "is closed.",
+        description="Connections of a process; fewer where it may not open so many files. For one "
+        "too many, an idle one is closed.",
     )
     max_header_bytes: int = Field(
         default=16 << 10,
@@ -106,6 +124,16 @@ class Settings(Defaults, BaseSettings):
     shutdown_seconds: int = Field(
         default=10, ge=0, description="Time that running requests have to finish at a shutdown."
     )
+    worker_start_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="Seconds that one of several workers has to load its model and get ready.",
+    )
+    worker_timeout_seconds: float = Field(
+        default=20,
+        gt=0,
+        description="Seconds after which one of several workers is replaced that hangs.",
+    )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="Lowest severity that is logged."
     )
@@ -114,6 +142,12 @@ class Settings(Defaults, BaseSettings):
         description="Format of the log; auto: text on a terminal, JSON elsewhere.",
     )
     access_log: bool = Field(default=True, description="Whether every request is logged.")
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _is_no_service_link(cls, value: object) -> object:
+        """The default in place of what Kubernetes sets for a Service of the name `ocr`."""
+        return 8000 if is_service_link(value) else value
 
     @field_validator("max_bodies_bytes")
     @classmethod

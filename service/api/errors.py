@@ -54,6 +54,7 @@ INVALID_UPLOAD = Kind(422, "invalid-upload", "Not an upload of the expected form
 UPLOAD_TOO_LARGE = Kind(413, "upload-too-large", "Upload too large")
 INVALID_PARAMETER = Kind(422, "invalid-parameter", "Invalid parameter")
 OVERLOADED = Kind(503, "overloaded", "Too many requests at the moment")
+UNSUPPORTED_CODING = Kind(501, "unsupported-coding", "Transfer coding not supported")
 NOT_READY = Kind(503, "not-ready", "No model is ready")
 INTERNAL_ERROR = Kind(500, "internal-error", "Internal error")
 

@@ -4,27 +4,33 @@ Names follow https://prometheus.io/docs/practices/naming/; docs/operations.md sa
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
+
+# Set for another application, it would have this one share its files.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from service.observability.logs import dropped_lines
 from service.observability.request_timing import RequestTiming
 from service.ocr.decoding.decoder import Reading
 from service.runtime.batcher import BATCH_SIZE, Batcher
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable by which prometheus-client shares values between processes; it reads it
-when it is imported."""
+Snapshot = list[Metric]
+"""The metrics of a process at one moment."""
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _MS = (1, 2, 3, 5, 7.5, 10, 15, 25, 50, 100, 250, 500, 1000, 2500, 10000)
@@ -34,6 +40,8 @@ _PIXELS = tuple(1000 * 2**exponent for exponent in range(13))
 _CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 _AT_ONCE = tuple(range(1, BATCH_SIZE + 1))
 _LENGTHS = tuple(range(13))
+_MAXIMA = frozenset({"captcha_ocr_reload_failed"})
+"""Gauges whose greatest value is that of all processes; of the others it is the sum."""
 _PARTS = ("receive", "wait", "read", "decode", "infer", "respond")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, and unused
@@ -42,19 +50,20 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series fo
 class Metrics:
     """Counts and measures; every method takes a few microseconds, and is safe in any thread.
 
-    With several workers, `FOLDER` names where they share their values.
+    Args:
+        others: gives the metrics of the other workers. It may wait for them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, others: Callable[[], Snapshot] = list) -> None:
         self._registry = registry = CollectorRegistry()
+        self._others = others
+        registry.register(_DroppedLines())
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(f"captcha_ocr_{name}", meaning, labels, registry=registry)
 
-        def gauge(name: str, meaning: str, mode: Any, *labels: str) -> Gauge:
-            return Gauge(
-                f"captcha_ocr_{name}", meaning, labels, registry=registry, multiprocess_mode=mode
-            )
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(f"captcha_ocr_{name}", meaning, labels, registry=registry)
 
         def histogram(name: str, meaning: str, buckets: Any, *labels: str) -> Histogram:
             return Histogram(
@@ -78,19 +87,15 @@ class Metrics:
         self._pixels = histogram("picture_pixels", "Width × height of the pictures.", _PIXELS)
         self._confidence = histogram("confidence", "Confidences of the texts.", _CONFIDENCES)
         self._length = histogram("text_length", "Characters of the texts.", _LENGTHS)
-        self._in_flight = gauge("in_flight", "Pictures that wait or are being read.", "livesum")
-        self._waiting = gauge("queue_depth", "Pictures that wait for a thread.", "livesum")
-        self._threads = gauge("threads", "Pictures that can be read at once.", "livesum")
-        self._workers = gauge("workers", "Processes that serve.", "livesum")
+        self._in_flight = gauge("in_flight", "Pictures that wait or are being read.")
+        self._waiting = gauge("queue_depth", "Pictures that wait for a thread.")
+        self._threads = gauge("threads", "Pictures that can be read at once.")
+        self._workers = gauge("workers", "Processes that serve.")
         self._starts = counter("worker_starts", "Processes that began to serve.")
-        self._models = gauge(
-            "model_info", "Processes that serve this model.", "livesum", "name", "version"
-        )
+        self._models = gauge("model_info", "Processes that serve this model.", "name", "version")
         self._reloads = counter("reloads", "Switches to a newly exported model.")
         self._failures = counter("reload_failures", "New model files that were not switched to.")
-        self._stale = gauge(
-            "reload_failed", "1 while the newest model file is not the one served.", "livemax"
-        )
+        self._stale = gauge("reload_failed", "1 while the newest model file is not the one served.")
         self._served: Gauge | None = None
         # Bound children: finding one by its labels costs several times what counting does.
         self._answered: dict[tuple[str, int, str], Counter] = {}
@@ -167,10 +172,62 @@ class Metrics:
         self._in_flight.set(batcher.in_flight)
         self._waiting.set(batcher.waiting)
 
+    def snapshot(self) -> Snapshot:
+        """The metrics of this process."""
+        return list(self._registry.collect())
+
     def exposition(self) -> bytes:
-        """All of it in Prometheus' text format, version 0.0.4."""
-        registry = self._registry
-        if folder := os.environ.get(FOLDER):
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        """The metrics of all workers in Prometheus' text format, version 0.0.4.
+
+        It may wait for the other workers' metrics: call it in a thread.
+        """
+        return generate_latest(_Collected(merge([self.snapshot(), self._others()])))
+
+
+def merge(snapshots: Iterable[Snapshot], ended: bool = False) -> Snapshot:
+    """The metrics of several processes together.
+
+    Args:
+        ended: whether they have ended: what they counted goes on to count, their gauges do not.
+    """
+    merged: dict[str, Metric] = {}
+    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    for metric in chain.from_iterable(snapshots):
+        if ended and metric.type == "gauge":
+            continue
+        if metric.name not in merged:
+            merged[metric.name] = Metric(metric.name, metric.documentation, metric.type)
+            values[metric.name] = {}
+        samples = values[metric.name]
+        for sample in metric.samples:
+            key = sample.name, tuple(sample.labels.items())
+            before = samples.get(key, 0)
+            greatest = metric.name in _MAXIMA
+            samples[key] = max(before, sample.value) if greatest else before + sample.value
+    for name, metric in merged.items():
+        for (sample_name, labels), value in values[name].items():
+            metric.add_sample(sample_name, dict(labels), value)
+    return list(merged.values())
+
+
+class _DroppedLines(Collector):
+    """Counts the lines that the log has lost."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The count so far."""
+        yield CounterMetricFamily(
+            "captcha_ocr_log_lines_dropped",
+            "Lines of the log that were dropped, because nobody reads it fast enough.",
+            value=dropped_lines(),
+        )
+
+
+class _Collected(Collector):
+    """Metrics that have been collected already, as `generate_latest` takes them."""
+
+    def __init__(self, metrics: Snapshot) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics."""
+        return self._metrics

@@ -5,26 +5,38 @@ import socket
 import sys
 
 _TIMEOUT_SECONDS = 2
+_LOOPBACK = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}
 
 
 def main() -> int:
-    """Asks `/health/ready` on the port of `OCR_PORT`."""
-    # Not through the settings, nor Python's HTTP clients: a check every few seconds, in the memory
+    """Asks `/health/ready` at the address that `OCR_HOST` and `OCR_PORT` name."""
+    # Without the settings and Python's HTTP clients: a check every few seconds, in the memory
     # that the service has been given, should import next to nothing.
+    host = os.environ.get("OCR_HOST") or "127.0.0.1"
     port = os.environ.get("OCR_PORT") or "8000"
-    url = f"http://127.0.0.1:{port}/health/ready"
+    if "://" in port:  # the variable that Kubernetes sets for a Service named ocr
+        port = "8000"
+    problem = ""
+    for address in _LOOPBACK.get(host, (host,)):
+        problem = _problem(address, port)
+        if not problem:
+            return 0
+        print(f"{address} port {port}: {problem}", file=sys.stderr)
+    return 1
+
+
+def _problem(host: str, port: str) -> str:
+    """What keeps the service there from being ready; empty if nothing does."""
     try:
-        with socket.create_connection(("127.0.0.1", int(port)), _TIMEOUT_SECONDS) as connection:
+        with socket.create_connection((host, int(port)), _TIMEOUT_SECONDS) as connection:
             connection.sendall(b"GET /health/ready HTTP/1.0\r\nHost: localhost\r\n\r\n")
             with connection.makefile("rb") as answer:
                 status = answer.readline()
     except (OSError, ValueError, OverflowError) as error:
-        print(f"{url}: {error}", file=sys.stderr)
-        return 1
+        return str(error)
     if status.split()[1:2] != [b"200"]:
-        print(f"{url}: {status.decode(errors='replace').strip() or 'no answer'}", file=sys.stderr)
-        return 1
-    return 0
+        return status.decode(errors="replace").strip() or "no answer"
+    return ""
 
 
 if __name__ == "__main__":

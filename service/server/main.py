@@ -1,37 +1,31 @@
-"""Starts the server, or one with several workers, as the settings say."""
+"""Starts the service: in this process, or in several workers, as the settings say."""
 
 import difflib
-import logging.config
+import logging
 import os
-import signal
+import re
+import socket
 import sys
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import FrameType
 
-import uvicorn
-from fastapi import FastAPI
 from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.server import HANDLED_SIGNALS
 
 from service.api.app import create_app
-from service.api.errors import SECURITY_HEADERS
 from service.api.handlers import questions_of
-from service.observability import tracing as traces
-from service.observability.logs import log_config
-from service.observability.metrics import FOLDER
+from service.observability import tracing
+from service.observability.logs import configure_logging
 from service.observability.tracing import TracesError
 from service.ocr.exceptions import ModelError
 from service.query_params import InvalidParameterError
 from service.runtime.predictor import load_predictor
-from service.server import malloc
-from service.server.connections import Connections
-from service.server.protocol import BoundedProtocol, Bounds
+from service.server.malloc import return_freed_memory
 from service.server.supervisor import Supervisor
-from service.settings import Settings
+from service.server.worker import make_server, serve
+from service.settings import Settings, is_service_link
+
+_SERVICE_LINKS = re.compile("OCR_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_(TCP|UDP|SCTP).*)")
+"""What Kubernetes sets, beside `OCR_PORT`, for a Service of the name `ocr`."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,23 +37,25 @@ def main() -> int:
         The exit status: other than 0 where it could not start. After its orderly end a single
         worker does not come back from here: it exits with 0.
     """
+    open_standard_streams()
     try:
         # All before any socket is bound or worker started, so that what is wrong is one sentence.
         settings = Settings()
-        logging.config.dictConfig(log_config(settings))
-        if traces.asked_for(os.environ):
-            traces.Traces().close()
-        _warn_of_misspelt(os.environ)
-        malloc.give_back()
+        configure_logging(settings)
+        if tracing.asked_for(os.environ):
+            tracing.Traces().close()
+        _warn_of_settings(os.environ)
+        return_freed_memory()
         predictor = load_predictor(settings)
         questions_of(predictor, settings)
+        sockets = listen(settings.host, settings.port)
     except ValidationError as error:
         for problem in error.errors():
             name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
             message = problem["msg"].removeprefix("Value error, ")
             print(f"error: {name} is {problem['input']!r}: {message}", file=sys.stderr)
         return 1
-    except (ModelError, TracesError) as error:
+    except (ModelError, TracesError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except InvalidParameterError as error:
@@ -67,69 +63,77 @@ def main() -> int:
         variables = " and ".join(f"OCR_{name.upper()}" for name in names.split(" and "))
         print(f"error: {variables}: {message}", file=sys.stderr)
         return 1
+
+    def on_started() -> None:
+        for one in sockets:
+            host, port = one.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            logger.info("the service is running on http://%s:%d (Ctrl-C ends it)", host, port)
+
     if settings.workers > 1:
-        return _supervise(settings)
-    return _serve(settings, create_app(settings, predictor))
-
-
-def _warn_of_misspelt(environment: Mapping[str, str]) -> None:
-    """Logs what looks like a setting and is none; a template may set more than this version has."""
-    known = [f"OCR_{name.upper()}" for name in Settings.model_fields]
-    for name in sorted(name for name in environment if name.upper().startswith("OCR_")):
-        if name.upper() not in known:
-            nearest = difflib.get_close_matches(name.upper(), known, 1)
-            hint = f"; {nearest[0]} is one" if nearest else ""
-            logger.warning("%s is no setting and changes nothing%s", name, hint)
-
-
-def _serve(settings: Settings, app: FastAPI) -> int:
-    server = uvicorn.Server(_config(settings, app))
-    # uvicorn raises the signal that it has ended for once more, which would be an accident then.
-    for number in HANDLED_SIGNALS:
-        signal.signal(number, _end)
-    server.run()
+        return Supervisor(settings, sockets, on_started).run()
+    app = create_app(settings, predictor)
+    server = make_server(settings, app, on_started)
+    serve(server, sockets)
     return 0 if server.started else STARTUP_FAILURE
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    """Ends the process there and then, with status 0.
+def open_standard_streams() -> None:
+    """Opens the null device in place of standard streams that are closed.
 
-    At an end by `sys.exit`, a thread in the midst of the model would crash it.
+    Otherwise the next file or connection would get the descriptor, and the output of libraries.
     """
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(0)
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
+            os.set_inheritable(null, True)
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
-def _supervise(settings: Settings) -> int:
-    config = _config(settings, "service.api.app:create_app")
-    with TemporaryDirectory(prefix="captcha-ocr-metrics-") as folder:
-        os.environ[FOLDER] = folder  # before the workers start, whose metrics are shared there
-        supervisor = Supervisor(config, [config.bind_socket()], Path(folder))
-        supervisor.run()
-    # uvicorn itself would exit with 0 where its workers could not start.
-    failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
-    return STARTUP_FAILURE if failed else 0
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to all addresses of a host; `::` takes IPv4, too.
+
+    Args:
+        port: 0: any one, the same for all addresses.
+
+    Raises:
+        OSError: in its text, the address and why it cannot be had.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in dict.fromkeys((one[0], one[4][0]) for one in found):
+            if sockets and not port:
+                port = sockets[0].getsockname()[1]
+            both = address == "::" and socket.has_dualstack_ipv6()
+            one = socket.create_server((str(address), port), family=family, dualstack_ipv6=both)
+            # Bounds what the system holds for clients that do not take their answers, and shows
+            # early how much the others take.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+            sockets.append(one)
+    except OSError as error:
+        for one in sockets:
+            one.close()
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(f"OCR_HOST={host}, OCR_PORT={port}: {reason}") from error
+    return sockets
 
 
-def _config(settings: Settings, app: FastAPI | str) -> uvicorn.Config:
-    bounds = Bounds(settings.request_seconds, settings.max_header_bytes)
-    return uvicorn.Config(
-        app,
-        factory=isinstance(app, str),
-        http=partial(  # type: ignore[arg-type]  # called like one
-            BoundedProtocol,
-            bounds=bounds,
-            others=Connections(settings.max_connections),
-        ),
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        log_level=settings.log_level,
-        log_config=log_config(settings),
-        access_log=False,  # `observed` writes it
-        server_header=False,
-        headers=list(SECURITY_HEADERS.items()),
-        ws="none",
-        timeout_graceful_shutdown=settings.shutdown_seconds,
-    )
+def _warn_of_settings(environment: Mapping[str, str]) -> None:
+    """Logs what looks like a setting and is none; a template may set more than this version has."""
+    if is_service_link(environment.get("OCR_PORT")):
+        logger.warning(
+            "OCR_PORT=%s is ignored: Kubernetes sets it for a Service named ocr; "
+            "the pod's enableServiceLinks: false ends that",
+            environment["OCR_PORT"],
+        )
+    known = [f"OCR_{name.upper()}" for name in Settings.model_fields]
+    for name in sorted(name for name in environment if name.upper().startswith("OCR_")):
+        if name.upper() not in known and not _SERVICE_LINKS.fullmatch(name):
+            nearest = difflib.get_close_matches(name.upper(), known, 1)
+            hint = f"; {nearest[0]} is one" if nearest else ""
+            logger.warning("%s is no setting and changes nothing%s", name, hint)

@@ -1,4 +1,4 @@
-"""Has the C library give memory back to the system when it is freed."""
+"""Configures the C library's allocator to return freed memory to the system."""
 
 import ctypes
 
@@ -7,8 +7,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _BYTES = 1 << 16
 
 
-def give_back() -> None:
-    """Keeps little memory for later; call it before threads are started.
+def return_freed_memory() -> None:
+    """Has freed memory returned to the system at once; call it before threads are started.
 
     By default each thread has heaps of its own, and keeps in them what its largest pictures took,
     as long as anything behind it is used: memory rises for hours, by steps.

@@ -1,270 +1,510 @@
-"""HTTP/1.1 with an end to waiting: uvicorn's protocol, and the bounds that it lacks.
+"""HTTP/1.1 on one connection: uvicorn's protocol with timeouts, and with limits on headers.
 
-uvicorn waits for ever for the rest of a request, and for a client to take its answer, and reads
-headers of any size. Here requests have to arrive, and answers to be taken, within a time.
+uvicorn waits for ever for the rest of a request and for a client to take its answer, reads headers
+of any size, and loses answers where a request behind them is malformed. Here, every wait for a
+client ends, a malformed request is answered after those before it, and the rules of RFC 9112 on
+`Host`, versions and transfer codings hold.
 """
 
 import asyncio
-from dataclasses import dataclass
-from functools import lru_cache
-from http import HTTPStatus
-from typing import Any
+import re
+from itertools import chain
+from typing import Any, NamedTuple
 
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserInvalidURLError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
 from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.api.errors import (
     BAD_REQUEST,
     HEADERS_TOO_LARGE,
     OVERLOADED,
-    SECURITY_HEADERS,
     TIMEOUT,
+    UNSUPPORTED_CODING,
     Kind,
     ProblemResponse,
 )
 from service.api.handlers import CLIENT_GONE
-from service.server.connections import Connections
-from service.server.deadline import Deadline
-from service.server.head import CHUNK_BYTES, MOST_FIELDS, Head
-from service.server.joined import Joined
-from service.server.lingering import Lingering
-from service.server.succession import SuccessiveProtocol
+from service.api.routes import DRAINING
+from service.settings import Settings
 
-_LINGER_SECONDS = 0.25
-"""How long a connection without a request stays open at the end: one may be on its way."""
+MAX_FIELDS = 100
+"""Header fields of a request. Each takes memory, however short it is; browsers send about 20."""
 
-MOST_PIPELINED = 16
+MIN_CHUNK_BYTES = 64
+"""Average size of the chunks of a body. Each chunk takes the event loop's time."""
+
+_SPARE_CHUNKS = 4096
+"""Chunks beyond that average, so that a small picture may arrive byte by byte."""
+
+_MAX_PIPELINED = 16
 """Requests of one connection that wait for the answers to those before them."""
 
+_MAX_DISCARDED = 16 << 20
+"""Bytes that are read and dropped behind the last answer; a client that sends more is cut off."""
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a connection may take.
+_SHUTDOWN_SECONDS = 0.25
+"""How long an idle connection stays open at a shutdown: a request may be on its way."""
+
+_LINE_BYTES = len(b": \r\n")
+_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)
+
+
+class Connections:
+    """The connections of a process: bounds their number, and ends those that take too long.
+
+    For one too many, another is closed: the oldest of those that have not sent a whole request yet,
+    or else the one whose last request is the longest ago. Where the requests of all are being
+    answered, the new one is closed.
 
     Args:
-        request_seconds: for a request to arrive, counted from its first byte, or, of the first
-            one, from the beginning of the connection; and for an answer to be taken.
-        max_header_bytes: lines of one request's headers, and its address.
+        settings: of which `request_seconds` and the like count.
+        most: open at the same time.
     """
 
-    request_seconds: float
-    max_header_bytes: int
+    def __init__(self, settings: Settings, most: int) -> None:
+        self.settings = settings
+        self._most = most
+        self._open: set[Protocol] = set()
+        self._new: dict[Protocol, None] = {}
+        self._used: dict[Protocol, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def opened(self, connection: "Protocol") -> None:
+        """A client has connected."""
+        self._open.add(connection)
+        if self._timer is None:
+            self._check_later(connection.loop)
+        full = len(self._new) + len(self._used) >= self._most
+        if full and not self._make_room():
+            connection.make_room()
+        else:
+            self._new[connection] = None
+
+    def used(self, connection: "Protocol") -> None:
+        """A whole request has arrived."""
+        self._forget(connection)
+        self._used[connection] = None
+
+    def closed(self, connection: "Protocol") -> None:
+        """The connection is lost."""
+        self._open.discard(connection)
+        self._forget(connection)
+
+    def _make_room(self) -> bool:
+        for one in chain(self._new, self._used):
+            if one.make_room():
+                self._forget(one)
+                return True
+        return False
+
+    def _forget(self, connection: "Protocol") -> None:
+        self._new.pop(connection, None)
+        self._used.pop(connection, None)
+
+    def _check_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        seconds = min(1.0, self.settings.request_seconds / 8, self.settings.keep_alive_seconds / 8)
+        self._timer = loop.call_later(seconds, self._check, loop)
+
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        # One timer for all: several for each connection would be set and cancelled with a request.
+        self._timer = None
+        if self._open:
+            self._check_later(loop)
+        now = loop.time()
+        for connection in [*self._open]:
+            connection.check(now)
 
 
-class BoundedProtocol(SuccessiveProtocol):
-    """One connection."""
+class _RefusedError(Exception):
+    """Raised in a callback of the parser, where a request is to be refused."""
 
-    transport: Joined
+    def __init__(self, kind: Kind, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
 
-    def __init__(self, *args: Any, bounds: Bounds, others: Connections, **kwargs: Any) -> None:
+
+def _refusal(error: BaseException | None) -> tuple[Kind, str]:
+    """What a request is refused with that the parser, or a callback of it, does not take."""
+    if isinstance(error, HttpParserCallbackError):
+        error = error.__context__
+    if isinstance(error, _RefusedError):
+        return error.kind, error.detail
+    if isinstance(error, HttpParserInvalidURLError):
+        return BAD_REQUEST, "The address is invalid; percent-encode characters beyond ASCII in it."
+    return BAD_REQUEST, "This is no valid HTTP/1.1 request; see RFC 9112."
+
+
+class _AnswerTransport:
+    """What an answer is written to; its `close` waits for a client that still sends.
+
+    To close with unread bytes resets the connection, and the client may then lose the answer
+    (RFC 9112, 9.6).
+    """
+
+    def __init__(self, protocol: "Protocol") -> None:
+        self._protocol = protocol
+        self._write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Writes, unless the connection is lost."""
+        if not self.is_closing():
+            self._write(data)
+
+    def close(self) -> None:
+        """Closes the connection, now or when the client has stopped sending."""
+        self._protocol.close()
+
+
+class _Wait(NamedTuple):
+    """What a connection waits for.
+
+    Args:
+        what: changes when another wait begins.
+        seconds: it may last; None: for ever.
+        progress: bytes so far; with enough of them the time begins anew.
+    """
+
+    what: tuple[str, int]
+    seconds: float | None
+    progress: int
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    Args:
+        connections: all of the process.
+    """
+
+    def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._bounds = bounds
-        self._others = others
-        self._head = Head(bounds.max_header_bytes)
-        self._last = False
-        """Whether the request that arrives next is to be the last."""
-        self._due = Deadline()
-        """When the request that is arriving must have arrived."""
-        self._unread = Deadline()
-        """When the answers that are waiting must have been taken."""
-        self._abort = Deadline()
-        """When a connection that is being closed must be."""
+        self._settings = connections.settings
+        self._connections = connections
+        self._requests = 0  # that have begun
+        self._arriving = False  # whether a request has begun and is not complete
+        self._in_head = False  # whether its header fields are not complete
+        self._field_bytes = self._fields = 0  # header and trailer fields
+        self._line_bytes = 0  # of the last line, which is in no field yet
+        self._in_data = False  # whether what has arrived last is data of the body, and no line
+        self._body_bytes = 0  # of bodies, in what is being parsed
+        self._missing_bytes = 0  # by which the body is too short for the number of its chunks
+        self._received_bytes = self._discarded_bytes = 0
+        self._discards = False  # whether what arrives is dropped: the last answer is given or due
+        self._may_linger = True  # whether the client may finish sending before the end
+        self._lingers = False  # whether only the client's end is waited for
+        self._half_closed = False  # whether the client sends nothing more
+        self._last = False  # whether the next request is to be the last one
+        self._wait: _Wait | None = None  # since when, see `check`
+        self._since = 0.0
+
+    # What the transport calls.
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Joined(transport, self.loop))
-        self._answers_to = Lingering(self.transport, self._sends_on)
-        self._expect_request()
-        self._others.add(self)
+        super().connection_made(transport)
+        self._connections.opened(self)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._others.remove(self)
-        self._due.stop()
-        self._unread.stop()
+        self._connections.closed(self)
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()
-        self._abort.stop()
-        # What refers to itself waits for the garbage collector, which seldom looks among so many
-        # lasting objects: the memory of a thousand connections would stay.
+        # Without these references the memory is free now, and not at the next garbage collection.
         self.pipeline.clear()
         self.cycle = None  # type: ignore[assignment]
-        del self._answers_to
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self._answers_to.begun:
-            self._answers_to.discard(data)
+        self._received_bytes += len(data)
+        if self._discards:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > _MAX_DISCARDED:
+                self.transport.abort()
             return
-        if not self._due.runs:
-            self._expect_request()
-        self._head.received(len(data))
-        behind_head = not (self.between or self.in_head)
-        super().data_received(data)
-        if self.in_head or (behind_head and not self.between and not self.in_body):
-            self._head.parsed()
-            if self._head.too_large and not self.transport.is_closing():
-                self._refuse_headers()
+        self._body_bytes = 0
+        try:
+            self._feed(data)
+            self._bound_line(data)
+        except (_RefusedError, HttpParserError) as error:
+            self._refuse(*_refusal(error))
 
     @override
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head.begin()
-        if not self._due.runs:  # where it came together with the end of the one before
-            self._expect_request()
-        self.scope["extensions"] = {CLIENT_GONE: self.transport.is_closing}  # type: ignore[dict-item]
-
-    @override
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._head.header(name, value)
-        super().on_header(name, value.rstrip(b" \t"))  # RFC 9110, 5.5: no part of the value
-
-    @override
-    def head_complete(self) -> None:
-        self._head.bound(len(self.url))
-        if len(self.pipeline) >= MOST_PIPELINED:
-            # uvicorn reads on after each answer, however many requests wait.
-            raise ValueError("too many requests at once")
-        super().head_complete()
-        self.cycle.transport = self._answers_to  # type: ignore[assignment]  # as far as it uses it
-        if self.ends:
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays open for the answers that are due."""
+        self._half_closed = True
+        if self._arriving and not self._discards:
+            self._refuse(BAD_REQUEST, "The request ended before it was complete.")
+        elif self._answering:
             self.cycle.keep_alive = False
-
-    def on_chunk_header(self) -> None:
-        """The size of a chunk has arrived."""
-        self._head.chunk()
-
-    @override
-    def body_arrived(self, body: bytes) -> None:
-        self._head.body_arrived(len(body))
-        super().body_arrived(body)
-
-    @override
-    def message_complete(self) -> None:
-        self.arrived()
-        super().message_complete()
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        if self._head.too_large:
-            self._refuse_headers()
-        elif self._head.too_many_chunks:
-            detail = f"The body comes in tiny chunks; send at least {CHUNK_BYTES} bytes in each."
-            self._refuse(BAD_REQUEST, detail, sends=True)
-        else:
-            self._refuse(BAD_REQUEST, f"{msg} RFC 9112 says what HTTP/1.1 looks like.")
-
-    @override
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unread.start(self.loop, self._bounds.request_seconds, self.transport.abort)
-
-    @override
-    def resume_writing(self) -> None:
-        self._unread.stop()
-        super().resume_writing()
-
-    @override
-    def timeout_keep_alive_handler(self) -> None:
-        super().timeout_keep_alive_handler()
-        if self.transport.is_closing():
-            self._abort_later()
+        return self._answering
 
     @override
     def shutdown(self) -> None:
         """Ends the connection after its request; without one, after a moment for one to come."""
         self._last = True
-        if self.is_idle:
-            self.loop.call_later(_LINGER_SECONDS, self._close_if_idle)
-        else:
+        if self._answering:
+            self.cycle.keep_alive = False
+        elif not self._arriving:
+            self.loop.call_later(_SHUTDOWN_SECONDS, self._close_if_idle)
+
+    # What the parser calls.
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._requests += 1
+        self._arriving = self._in_head = True
+        self._in_data = False
+        self._field_bytes = self._fields = self._line_bytes = self._missing_bytes = 0
+        self.scope["extensions"] = {CLIENT_GONE: self.transport.is_closing}  # type: ignore[dict-item]
+
+    @override
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        self._field_bytes += len(name) + len(value) + _LINE_BYTES
+        self._line_bytes = 0
+        self._bound_head()
+        if self._in_head:  # a trailer field is no header field (RFC 9110, 6.5.1)
+            super().on_header(name, value.rstrip(b" \t"))
+
+    @override
+    def on_headers_complete(self) -> None:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if self.parser.should_upgrade() and method != b"CONNECT":
+            return  # the request is parsed again, without the offer
+        self._field_bytes += len(self.url)
+        self._line_bytes = 0
+        self._bound_head()
+        self._check_head(method, version)
+        if version == "1.0":
+            self.expect_100_continue = False
+        self._in_head = False
+        super().on_headers_complete()
+        self.cycle.transport = _AnswerTransport(self)  # type: ignore[assignment]
+        if self._last or self.app_state[DRAINING].is_set():
             self.cycle.keep_alive = False
 
-    def arrived(self) -> None:
-        """A request has arrived as a whole."""
-        self._due.stop()
-        self._others.used(self)
-        self._head.end_of_request()
+    def on_chunk_header(self) -> None:
+        """A chunk of the body begins, or the trailer."""
+        self._in_data = False
+        self._missing_bytes += MIN_CHUNK_BYTES
+        if self._missing_bytes > _SPARE_CHUNKS * MIN_CHUNK_BYTES:
+            detail = f"The body has tiny chunks; send at least {MIN_CHUNK_BYTES} bytes in each."
+            raise _RefusedError(BAD_REQUEST, detail)
 
-    def give_way(self) -> bool:
-        """Closes for want of room, unless a request that has arrived is being answered."""
+    def on_chunk_complete(self) -> None:
+        """A chunk of the body ends."""
+        self._in_data = False
+
+    @override
+    def on_body(self, body: bytes) -> None:
+        self._in_data = True
+        self._body_bytes += len(body)
+        self._missing_bytes -= len(body)
+        super().on_body(body)
+
+    @override
+    def on_message_complete(self) -> None:
+        if self._in_head:
+            return  # it is an offer of another protocol
+        self._arriving = self._in_data = False
+        self._connections.used(self)
         cycle = self.cycle
-        arriving = cycle is not None and cycle.more_body and not cycle.response_started
-        if self.pipeline or self.flow.write_paused or not (arriving or self.is_idle):
+        if not self.parser.should_keep_alive():  # a trailer may have said so, too
+            cycle.keep_alive = False
+        if not cycle.response_complete:
+            super().on_message_complete()
+            if not self.pipeline:
+                # uvicorn reads on when the application asks for more of the body; there is no more.
+                self.flow.resume_reading()
+            return
+        cycle.more_body = False
+        if not cycle.keep_alive:
+            self.close()
+
+    # What uvicorn calls.
+
+    @override
+    def on_response_complete(self) -> None:
+        if self.transport.is_closing() or self._lingers:
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    # What `Connections` calls.
+
+    def make_room(self) -> bool:
+        """Closes, unless a request that has arrived is being answered; tells whether it does."""
+        if self.flow.write_paused or (self._answering and not self._answers_arriving):
             return False
-        if (self.in_head or arriving) and not self._answers_to.begun:
-            self._refuse(OVERLOADED, "There are too many connections; send this again later.")
+        if self._arriving and not self._discards:
+            detail = "There are too many connections; send this again later."
+            self._refuse(OVERLOADED, detail, linger=False)
         else:
-            self._end()
+            self.transport.close()
         return True
 
-    @property
-    def ends(self) -> bool:
-        """Whether the connection is to end with the request that is arriving."""
-        draining = self.app_state.get("draining")
-        return self._last or (draining is not None and draining.is_set())
-
-    def _sends_on(self) -> bool:
-        """Whether the request that has just been answered has not arrived as a whole."""
-        cycle = self.cycle
-        return bool(cycle is not None and cycle.response_complete and cycle.more_body)
-
-    def _close_if_idle(self) -> None:
-        if self.is_idle:
-            self._end()
-
-    def _expect_request(self) -> None:
-        self._due.start(self.loop, self._bounds.request_seconds, self._too_late)
-
-    def _too_late(self) -> None:
-        arriving = self.cycle is not None and not self.cycle.response_complete
-        if arriving and self.cycle.response_started:
+    def check(self, now: float) -> None:
+        """Ends the connection if it has waited for its client too long."""
+        before, wait = self._wait, self._waits_for()
+        if before is None or wait.what != before.what:
+            self._wait, self._since = wait, now
+            return
+        if wait.seconds is None or now - self._since < wait.seconds:
+            return
+        if wait.progress - before.progress >= self._settings.min_bytes_per_second * wait.seconds:
+            self._wait, self._since = wait, now
+            return
+        self._wait = None
+        if self._arriving and not self._discards and not self.flow.write_paused:
+            detail = (
+                f"Too little of the request arrived within {wait.seconds:g} s; "
+                f"send at least {self._settings.min_bytes_per_second:g} bytes a second."
+            )
+            self._refuse(TIMEOUT, detail)
+        elif self.transport.is_closing() or self._discards or self.flow.write_paused:
             self.transport.abort()
-        elif self.in_head or arriving:
-            self._refuse(TIMEOUT, f"It did not arrive within {self._bounds.request_seconds:g} s.")
         else:
-            self._end()
+            self.transport.close()
 
-    def _refuse_headers(self) -> None:
-        limit = self._bounds.max_header_bytes
-        self._refuse(
-            HEADERS_TOO_LARGE,
-            f"The headers are too large; at most {limit} bytes in {MOST_FIELDS} fields are read.",
-            sends=True,
-        )
+    def _waits_for(self) -> _Wait:
+        seconds, number = self._settings.request_seconds, self._requests
+        if self.transport.is_closing() or self._lingers:
+            return _Wait(("close", 0), seconds, -self.transport.get_write_buffer_size())
+        if self.flow.write_paused:
+            return _Wait(("take", number), seconds, -self.transport.get_write_buffer_size())
+        if self._discards or self.flow.read_paused:
+            return _Wait(("answer", number), None, 0)
+        if self._arriving or not number:
+            return _Wait(("request", number), seconds, self._received_bytes)
+        if self._answering:
+            return _Wait(("answer", number), None, 0)
+        return _Wait(("idle", number), self._settings.keep_alive_seconds, 0)
 
-    def _refuse(self, kind: Kind, detail: str, sends: bool = False) -> None:
-        """Answers in place of the application, and closes.
+    # What an answer's transport calls.
+
+    def close(self) -> None:
+        """Closes the connection behind its last answer."""
+        sends = (self._arriving or self._discards) and not self._half_closed
+        if not (sends and self._may_linger):
+            self.transport.close()
+        elif not self._lingers and not self.transport.is_closing():
+            self._lingers = self._discards = True
+            self.flow.resume_reading()
+            self.transport.write_eof()
+
+    @property
+    def _answering(self) -> bool:
+        """Whether a request waits for its answer, or for the rest of it."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _answers_arriving(self) -> bool:
+        """Whether the only answer that is due is that to the request that is still arriving."""
+        return self._arriving and not self._in_head and not self.pipeline
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except HttpParserUpgrade as offer:
+                # An offer to go on by another protocol need not be taken (RFC 9110, 7.8). The
+                # parser does not read the body behind one, so it gets the request without it.
+                data = self._head_without_offer() + data[offer.args[0] :]
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def _head_without_offer(self) -> bytes:
+        line = (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [header for header in self.headers if header[0] != b"upgrade"]
+        fields = b"".join(b"%b: %b\r\n" % header for header in kept)
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (*line, fields)
+
+    def _check_head(self, method: bytes, version: str) -> None:
+        """Raises a refusal of what RFC 9112 does not allow, and the parser does."""
+        if method == b"CONNECT":
+            raise _RefusedError(BAD_REQUEST, "This is no proxy.")
+        if version not in ("1.0", "1.1"):
+            raise _RefusedError(BAD_REQUEST, "The version must be HTTP/1.1 or HTTP/1.0.")
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (version == "1.1" and not hosts):
+            raise _RefusedError(BAD_REQUEST, "There must be one Host field (RFC 9112, 3.2).")
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise _RefusedError(BAD_REQUEST, "The value of Host is no valid one (RFC 9112, 3.2).")
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and version == "1.0":
+            raise _RefusedError(BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1).")
+        if codings and codings != [b"chunked"]:
+            raise _RefusedError(UNSUPPORTED_CODING, "No transfer coding but chunked is supported.")
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            raise _RefusedError(BAD_REQUEST, "Too many requests wait on this connection.")
+
+    def _bound_head(self) -> None:
+        limit = self._settings.max_header_bytes
+        if self._field_bytes + self._line_bytes > limit or self._fields > MAX_FIELDS:
+            detail = f"At most {limit} bytes in {MAX_FIELDS} header fields are read."
+            raise _RefusedError(HEADERS_TOO_LARGE, detail)
+
+    def _bound_line(self, data: bytes) -> None:
+        """Bounds the last line of the data, which no callback has got yet, complete or not."""
+        end = 0 if self._in_data else len(data) - data.rfind(b"\n", 0, max(0, len(data) - 2)) - 1
+        end = min(end, len(data) - self._body_bytes)  # a chunk that has just ended is no line
+        self._line_bytes = end if end < len(data) else self._line_bytes + end
+        if self._line_bytes and self._arriving:
+            self._bound_head()
+
+    def _refuse(self, kind: Kind, detail: str, linger: bool = True) -> None:
+        """Answers a problem behind the answers that are due, as the last one.
 
         Args:
-            sends: whether the client is likely to be still sending.
+            linger: whether a client that still sends is waited for.
         """
-        self._due.stop()
-        if self.cycle is not None:
-            # The application, if it waits for the rest of the request, learns that there is none.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        if self.may_answer():
-            self.transport.write(_last_answer(kind, detail))
-            if sends:
-                self.flow.resume_reading()
-                self._answers_to.linger()
-                self._abort_later()
+        self._discards, self._may_linger = True, linger
+        answers_before = self._answering
+        if self._arriving and not self._in_head:
+            cycle = self.cycle
+            if cycle.response_started:  # a request has one answer
+                cycle.keep_alive = False
+                if cycle.response_complete:
+                    self.close()
                 return
-        self._end()
+            answers_before = bool(self.pipeline)
+            if self.pipeline:
+                self.pipeline.popleft()
+            # The application, if it waits for the rest of the request, learns that there is none.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._arriving = False
+        refusal = RequestResponseCycle(
+            scope={"type": "http", "method": "GET", "path": ""},  # type: ignore[typeddict-item]
+            transport=_AnswerTransport(self),  # type: ignore[arg-type]
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=self.on_response_complete,
+        )
+        self.cycle = refusal
+        answer: Any = ProblemResponse(kind, detail)
+        if answers_before:
+            self.pipeline.appendleft((refusal, answer))
+        else:
+            self._start_asgi_task(refusal, answer)
 
-    def _end(self) -> None:
-        self.transport.close()
-        self._abort_later()
-
-    def _abort_later(self) -> None:
-        """Closing waits until what was written has been taken, which may be never."""
-        if not self._abort.runs:
-            self._abort.start(self.loop, self._bounds.request_seconds, self.transport.abort)
-
-
-@lru_cache(maxsize=8)
-def _last_answer(kind: Kind, detail: str) -> bytes:
-    """Of a connection; written once, for those who hold connections do so by the thousand."""
-    response = ProblemResponse(kind, detail, {"Connection": "close"} | SECURITY_HEADERS)
-    head = f"HTTP/1.1 {kind.status} {HTTPStatus(kind.status).phrase}\r\n".encode()
-    headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
-    return head + headers + b"\r\n" + bytes(response.body)
+    def _close_if_idle(self) -> None:
+        if not (self._answering or self._arriving or self.transport.is_closing()):
+            self.transport.close()

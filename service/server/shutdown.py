@@ -1,41 +1,94 @@
-"""The beginning of an orderly end: a SIGTERM first turns readiness off, and only then stops."""
+"""Graceful shutdown: a SIGTERM first turns readiness off, and only then stops the server."""
 
 import asyncio
+import logging
+import os
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Callable
+from socket import socket
 from types import FrameType
 
-STATE = "drain"
-"""The key of the lifespan state that holds the `Drain`."""
+import uvicorn
+from typing_extensions import override
+from uvicorn.server import HANDLED_SIGNALS
+
+from service.api.routes import DRAINING
+
+_IGNORED = ("SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
-class Drain:
-    """Whether the process is about to end.
+class Server(uvicorn.Server):
+    """uvicorn's server, which goes on for a while after a SIGTERM.
 
-    From then on, requests are answered as before and connections closed after them, so that
-    balancers and clients turn away before anything is refused.
+    In that time `/health/ready` answers 503, requests are answered as before, and connections are
+    closed behind their answers, so that load balancers turn away before anything is refused.
+
+    Args:
+        drain_seconds: that time.
+        on_started: called when connections are accepted.
     """
 
-    def __init__(self) -> None:
-        self.begun = False
+    def __init__(
+        self, config: uvicorn.Config, drain_seconds: float, on_started: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
+        self._on_started = on_started
+        self._exit_at: float | None = None
+        self.ticks = 0
+        """Rises while the event loop runs."""
 
-    @contextmanager
-    def before_stopping(self, seconds: float) -> Iterator[None]:
-        """Puts so much time before what the server does at a SIGTERM."""
-        stop = signal.getsignal(signal.SIGTERM)
-        if not callable(stop) or threading.current_thread() is not threading.main_thread():
-            yield  # no server is there to be stopped: a test runs the application by itself
-            return
-        loop = asyncio.get_running_loop()
+    @override
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_started()
 
-        def begin(number: int, frame: FrameType | None) -> None:
-            self.begun = True
-            loop.call_soon_threadsafe(loop.call_later, seconds, stop, number, frame)
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGTERM and self.started and self._exit_at is None:
+            draining: asyncio.Event = self.lifespan.state[DRAINING]
+            draining.set()
+            self._exit_at = time.monotonic() + self._drain_seconds
+        else:
+            super().handle_exit(sig, frame)
 
-        signal.signal(signal.SIGTERM, begin)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, stop)
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        self.ticks += 1
+        if self._exit_at is not None and time.monotonic() >= self._exit_at:
+            super().handle_exit(signal.SIGTERM, None)
+        return await super().on_tick(counter)
+
+
+def ignore_signals() -> None:
+    """Ignores the signals that would end the process with its requests, and mean nothing to it.
+
+    Where it runs on a terminal, SIGHUP says that the terminal has been closed, and ends the service
+    as SIGTERM does.
+    """
+    for name in _IGNORED:
+        number = getattr(signal, name, None)  # Windows has none of them
+        if number is None:
+            continue
+        if name == "SIGHUP" and sys.stderr.isatty():
+            signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        else:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def exit_after_signals() -> None:
+    """Has the process exit with status 0 when uvicorn, after its shutdown, repeats the signal.
+
+    At an end by `sys.exit`, a thread in the midst of the model would crash the process.
+    """
+    for number in HANDLED_SIGNALS:
+        signal.signal(number, _exit)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)

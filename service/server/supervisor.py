@@ -1,29 +1,182 @@
-"""Keeps the workers alive, and the metrics free of those that are not."""
+"""Starts workers and keeps them alive: one that dies or hangs is replaced."""
 
-from pathlib import Path
+import logging
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
 from socket import socket
+from types import FrameType
 
-from prometheus_client.multiprocess import mark_process_dead
-from uvicorn import Config
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
+
+from service.observability.metrics import Snapshot, merge
+from service.server.shutdown import ignore_signals
+from service.server.worker import REPORT_SECONDS, Report, run_worker
+from service.settings import Settings
+
+_MAX_DELAY_SECONDS = 30
+"""Between the starts of workers that die before they are ready."""
+
+_EXIT_SECONDS = 5
+"""That a worker has to exit beyond the times of the settings."""
+
+logger = logging.getLogger(__name__)
 
 
-class Supervisor(Multiprocess):
-    """uvicorn's, which also forgets what a lost worker was busy with.
+class _Worker:
+    """A process, and what it has reported."""
+
+    def __init__(self, settings: Settings, sockets: list[socket]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process: SpawnProcess = context.Process(
+            target=run_worker, args=(settings, sockets, theirs)
+        )
+        self.process.start()
+        theirs.close()
+        self.report = Report(False, 0, [])
+        self.looks = 0
+        """Times that the supervisor has looked since it last saw progress. Not seconds: a machine
+        that sleeps stops both of them."""
+
+    def receive(self) -> bool:
+        """Takes a message; tells whether it asks for the metrics of the others."""
+        message: Report | None = self.connection.recv()
+        if message is None:
+            return True
+        if message.ticks > self.report.ticks or message.started > self.report.started:
+            self.looks = 0
+        self.report = message
+        return False
+
+
+class Supervisor:
+    """Runs `OCR_WORKERS` processes that share listening sockets.
 
     Args:
-        folder: where the workers share their metrics.
+        on_started: called when the first worker accepts connections.
     """
 
-    def __init__(self, config: Config, sockets: list[socket], folder: Path) -> None:
-        super().__init__(config, sockets)
-        self._folder = str(folder)
-        self._seen: set[int] = set()
+    def __init__(
+        self, settings: Settings, sockets: list[socket], on_started: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._on_started = on_started
+        self._workers: list[_Worker] = []
+        self._ended: Snapshot = []
+        """What workers have counted that are no longer there."""
+        self._signals = 0
+        self._ready = False
+        self._failures = 0
+        """Workers in a row that died before they were ready."""
+        self._start_at = self._look_at = 0.0
 
-    def keep_subprocess_alive(self) -> None:
-        """Replaces workers that have died or hang."""
-        super().keep_subprocess_alive()
-        alive = {process.pid for process in self.processes if process.pid is not None}
-        for lost in self._seen - alive:
-            mark_process_dead(lost, self._folder)  # type: ignore[no-untyped-call]
-        self._seen = alive
+    def run(self) -> int:
+        """Serves until a signal ends it.
+
+        Returns:
+            The exit status: other than 0 where no worker could start.
+        """
+        ignore_signals()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        status = 0
+        while not self._signals and not status:
+            if time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + REPORT_SECONDS
+                status = self._look()
+            self._receive(0.2)
+        self._end_workers()
+        return status
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _receive(self, seconds: float) -> None:
+        by_connection = {worker.connection: worker for worker in self._workers}
+        for connection in wait(list(by_connection), seconds):
+            worker = by_connection[connection]  # type: ignore[index]
+            try:
+                if worker.receive():
+                    worker.connection.send(self._others(worker))
+            except (OSError, EOFError):
+                worker.process.join(_EXIT_SECONDS)  # it has closed its end: it exits
+                self._look_at = 0.0
+            if worker.report.started and not self._ready:
+                self._ready = True
+                self._on_started()
+
+    def _others(self, worker: _Worker) -> Snapshot:
+        others = (one.report.metrics for one in self._workers if one is not worker)
+        return merge([self._ended, *others])
+
+    def _look(self) -> int:
+        """Replaces workers; tells the exit status where that makes no sense."""
+        for worker in [*self._workers]:
+            worker.looks += 1
+            reason = self._reason_to_replace(worker)
+            if reason is None:
+                continue
+            worker.process.kill()
+            worker.process.join()
+            self._workers.remove(worker)
+            self._ended = merge([self._ended, worker.report.metrics], ended=True)
+            logger.error("worker [%d] %s", worker.process.pid, reason)
+            if worker.process.exitcode == STARTUP_FAILURE and not self._ready:
+                return STARTUP_FAILURE
+            self._failures = 0 if worker.report.started else self._failures + 1
+            delay = min(_MAX_DELAY_SECONDS, 2**self._failures - 1)
+            self._start_at = time.monotonic() + delay
+            logger.info("another worker starts in %d s", delay)
+        while len(self._workers) < self._settings.workers and time.monotonic() >= self._start_at:
+            self._workers.append(_Worker(self._settings, self._sockets))
+        return 0
+
+    def _reason_to_replace(self, worker: _Worker) -> str | None:
+        code = worker.process.exitcode
+        if code is not None:
+            if code >= 0:
+                return f"has exited with status {code}"
+            return f"was killed by {signal.Signals(-code).name}"
+        looks = worker.looks * REPORT_SECONDS
+        if not worker.report.started and looks > self._settings.worker_start_seconds:
+            return (
+                f"was not ready within OCR_WORKER_START_SECONDS="
+                f"{self._settings.worker_start_seconds:g}"
+            )
+        if worker.report.started and looks > self._settings.worker_timeout_seconds:
+            return (
+                f"did not respond for OCR_WORKER_TIMEOUT_SECONDS="
+                f"{self._settings.worker_timeout_seconds:g}"
+            )
+        return None
+
+    def _end_workers(self) -> None:
+        """Ends all in good order; at a second signal, at once."""
+        for one in self._sockets:
+            one.close()  # else clients would wait in its queue, which nobody serves any more
+        for worker in self._workers:
+            worker.process.terminate()
+        signals = self._signals
+        settings = self._settings
+        end = time.monotonic() + settings.drain_seconds + settings.shutdown_seconds + _EXIT_SECONDS
+        while any(worker.process.is_alive() for worker in self._workers):
+            if time.monotonic() > end or self._signals > signals:
+                logger.error("workers are killed that have not ended")
+                for worker in self._workers:
+                    worker.process.kill()
+            self._drop_reports()
+            wait([worker.process.sentinel for worker in self._workers], 0.1)
+
+    def _drop_reports(self) -> None:
+        """Keeps workers from waiting for room in their pipes."""
+        for worker in self._workers:
+            try:
+                while worker.connection.poll():
+                    worker.connection.recv()
+            except (OSError, EOFError):
+                continue

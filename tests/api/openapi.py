@@ -4,7 +4,7 @@ import json
 
 from service.api.app import create_app
 from service.settings import Settings
-from tests.service.server import ROOT
+from tests.server.process import ROOT
 
 PATH = ROOT / "docs" / "openapi.json"
 

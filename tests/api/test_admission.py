@@ -20,7 +20,7 @@ from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import assert_problem, post
-from tests.service.server import address_of, start
+from tests.server.process import address_of, start
 
 PNG = {"content-type": "image/png"}
 READY = b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n"

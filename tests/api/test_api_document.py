@@ -7,7 +7,7 @@ import subprocess
 from service.api import errors
 from service.api.errors import Kind
 from service.api.schemas import Prediction
-from tests.service.server import ROOT, serving
+from tests.server.process import ROOT, serving
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 

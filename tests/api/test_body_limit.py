@@ -15,7 +15,7 @@ from service.api.errors import ProblemError
 from service.api.middleware.body_limit import BodyLimit
 from service.api.uploads import read_body
 from service.settings import Settings
-from tests.service.server import serving
+from tests.server.process import serving
 
 _UPLOAD = (
     b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 16000\r\n\r\n"

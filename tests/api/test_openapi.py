@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.api import openapi
-from tests.service.server import serving
+from tests.server.process import serving
 
 # What a schema cannot say: that bytes are a picture, or that a pattern fits the model's alphabet.
 CONFIGURATION = """

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from service.ocr.recognizer import Recognizer
-from tests.service.server import ROOT, serving
+from tests.server.process import ROOT, serving
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = (

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS, CHROMIUM
 from tests.browser.hand import choose, example, sees
-from tests.service.server import serving
+from tests.server.process import serving
 
 SHOWN = {"light": "bndyp", "dark": "fnex2"}
 WIDTH = 1080

@@ -13,7 +13,7 @@ from service import __version__
 from service.cli.commands import create_cli
 from tests import stripes
 from tests.cli.command import COMMAND, ROOT, environment, run
-from tests.service.server import address_of
+from tests.server.process import address_of
 
 DOCUMENT = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 NAMES = [command.callback.__name__ for command in create_cli().registered_commands]  # type: ignore[union-attr]

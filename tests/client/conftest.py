@@ -6,7 +6,7 @@ import pytest
 
 from tests import stripes
 from tests.client.scripted import Scripted
-from tests.service.server import serving
+from tests.server.process import serving
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from captcha_ocr_client import (
 )
 from tests import stripes
 from tests.client.scripted import PREDICTION, Call, both
-from tests.service.server import ROOT
+from tests.server.process import ROOT
 
 
 @both

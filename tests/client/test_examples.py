@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.server import ROOT, serving
+from tests.server.process import ROOT, serving
 
 DOCUMENT = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 EXAMPLES = ROOT / "examples"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.server import ROOT, serving
+from tests.server.process import ROOT, serving
 
 DOCUMENT = ROOT / "docs" / "openapi.json"
 PICTURE = ROOT / "examples" / "bndyp.png"

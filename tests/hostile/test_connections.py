@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from benchmarks.connection import Address
-from service.server.head import CHUNK_BYTES
+from service.server.protocol import MIN_CHUNK_BYTES
 from tests.hostile import slow
 from tests.hostile.bodies import CHUNKED, DECLARED, IN_CHUNKS, in_chunks, until_answered
 from tests.hostile.process import Usage, Watched, connected, post, watched
@@ -48,7 +48,7 @@ def test_tiny_chunks(service: Watched, normal: bytes, some: Callable[[int, int],
     """A megabyte in as many as are allowed is read like any other, in a million it is refused
     early, and neither leaves memory behind.
     """
-    kinds = [(in_chunks(normal, CHUNK_BYTES), b"200"), (in_chunks(normal, 1), b"400")]
+    kinds = [(in_chunks(normal, MIN_CHUNK_BYTES), b"200"), (in_chunks(normal, 1), b"400")]
 
     def send() -> None:
         for request, status in kinds:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.connection import Address
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, MAX_SIDE
-from service.server.head import CHUNK_BYTES
+from service.server.protocol import MIN_CHUNK_BYTES
 from tests.hostile import slow
 from tests.hostile.bodies import DECLARED, IN_CHUNKS, in_chunks, until_answered
 from tests.hostile.mutation import Mutator
@@ -87,7 +87,7 @@ def bodies(address: Address, picture: bytes, rounds: int) -> Seen:
     kinds = (
         ("5 MB declared", DECLARED, {413}),
         ("5 MB in chunks", IN_CHUNKS, {413, LATE}),
-        ("tiny chunks", [in_chunks(picture, CHUNK_BYTES)], {200, LATE}),
+        ("tiny chunks", [in_chunks(picture, MIN_CHUNK_BYTES)], {200, LATE}),
         ("one-byte chunks", [in_chunks(picture, 1)], {400}),
     )
 

@@ -1,14 +1,11 @@
 """What Prometheus is told, by one process and by several."""
 
-import os
 import pkgutil
 import re
-import signal
 import time
 from pathlib import Path
 from unittest.mock import patch
 
-import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import Metric
@@ -20,8 +17,7 @@ from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import post
-from tests.service.server import serving
-from tests.service.test_lifecycle import replace, until
+from tests.server.process import replace, until
 
 ROOT = Path(__file__).parents[2]
 PNG = {"content-type": "image/png"}
@@ -164,41 +160,6 @@ def test_applications_count_for_themselves(settings: Settings) -> None:
         post(one, stripes.picture("ab"))
         assert value(scrape(one), "confidence_count") == 1
         assert value(scrape(other), "confidence_count") == 0
-
-
-def test_workers_are_counted_together(stripe_model: Path) -> None:
-    """Whichever of two workers is asked, it tells of both; one that is killed leaves its counts
-    and takes with it what it was busy with.
-    """
-    with serving(model_path=stripe_model, workers=2) as address:
-
-        def told() -> str:
-            try:
-                return httpx2.get(f"{address}/metrics").text
-            except httpx2.TransportError:
-                return ""  # in the hands of the worker that is killed
-
-        until(lambda: value(told(), "workers") == 2, "two workers")
-        assert value(told(), "model_info", version="1") == 2
-        for _ in range(20):
-            httpx2.post(f"{address}/predict", content=stripes.picture("ab"), headers=PNG)
-        assert {value(told(), "confidence_count") for _ in range(10)} == {20}
-        os.kill(int(httpx2.get(f"{address}/info").json()["process"]), signal.SIGKILL)
-        until(lambda: value(told(), "worker_starts_total") == 3, "a third")
-        until(lambda: value(told(), "workers") == 2, "two again")
-        assert value(told(), "confidence_count") == 20
-
-
-def test_nothing_is_left_behind(
-    stripe_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The folder that workers share goes when the service does."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    with serving(model_path=stripe_model, workers=2):
-        assert any(path.suffix == ".db" for path in folder.rglob("*"))
-    assert list(folder.iterdir()) == []
 
 
 def test_every_metric_is_in_the_table() -> None:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests import stripes
-from tests.service.server import ROOT, serving
+from tests.server.process import ROOT, serving
 
 FOLDER = ROOT / "observability"
 DASHBOARD = json.loads(

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from service.api.app import create_app
 from service.settings import Settings
 from tests.observability.collector import Collector, collecting
-from tests.service.server import address_of, start, wait
+from tests.server.process import address_of, start, wait
 
 PARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 BAGGAGE = [{"baggage": "s3cret=" + "x" * 8500}, {"baggage": ",".join(["s3cret"] * 200)}]

@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import post
 from tests.observability.collector import Collector, attributes, collecting
-from tests.service.server import ROOT, address_of, fails_to_start, serving, start, wait
+from tests.server.process import ROOT, address_of, fails_to_start, serving, start, wait
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = {"traceparent": f"00-{TRACE}-{PARENT}-01"}

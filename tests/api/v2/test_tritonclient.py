@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests import stripes
-from tests.service.server import ROOT, serving
+from tests.server.process import ROOT, serving
 
 CLIENT = """
 import base64, sys

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.server import ROOT
+from tests.server.process import ROOT
 
 _GROWTH = """
 import resource, sys, threading
 from pathlib import Path
-from service.server import malloc as allocator
+from service.server import malloc
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -23,7 +23,7 @@ def work():
         kept.append(b"x" * 1000)  # between them, so that no end of a heap is free
 
 if sys.argv[1] == "give back":
-    allocator.give_back()
+    malloc.return_freed_memory()
 before = resident()
 thread = threading.Thread(target=work)
 thread.start()

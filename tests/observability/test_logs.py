@@ -19,12 +19,11 @@ from service.api.app import create_app
 from service.observability.logs import JsonFormatter, log_config
 from service.ocr.gray import FloatArray
 from service.ocr.recognizer import Recognizer
-from service.runtime.predictor import Predictor
+from service.runtime.predictor import load_predictor
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import post
-from tests.service.server import ROOT, address_of, start, wait
-from tests.service.test_lifecycle import until, workers_of
+from tests.server.process import ROOT, address_of, start, until, wait, workers_of
 
 
 def records(log: pytest.LogCaptureFixture, count: int) -> list[logging.LogRecord]:
@@ -85,11 +84,12 @@ def test_the_model_that_answered_is_logged(
 ) -> None:
     """Also when another one has taken its place before the request ends."""
     caplog.set_level(logging.INFO, "service.access")
-    newer = Recognizer.load(stripes.write_model(tmp_path / "newer.onnx", version="2"))
+    model = stripes.write_model(tmp_path / "newer.onnx", version="2")
+    newer = load_predictor(Settings(model_path=model))
     infer = Recognizer.infer
 
     def switching(recognizer: Recognizer, tensors: FloatArray) -> FloatArray:
-        client.app.state.engine.switch(Predictor(newer))  # type: ignore[attr-defined]
+        client.app.state.engine.switch(newer)  # type: ignore[attr-defined]
         return infer(recognizer, tensors)
 
     with patch.object(Recognizer, "infer", switching):
@@ -179,20 +179,24 @@ def test_an_exception_is_one_line_of_json() -> None:
     assert json.loads(line)["exception"].endswith("ValueError: why")
 
 
-def test_malformed_uploads_add_no_lines_of_another_form() -> None:
+def test_malformed_uploads_add_no_lines_of_another_form(stripe_model: Path) -> None:
     """A parser's complaints are in the answer, and a request is one line."""
-    show = (
-        "import contextlib, logging.config as c; "
-        "from service.observability.logs import log_config; "
-        "from python_multipart.exceptions import MultipartParseError; "
-        "from python_multipart.multipart import MultipartParser; "
-        "from service.settings import Settings; c.dictConfig(log_config(Settings()))\n"
-        "with contextlib.suppress(MultipartParseError):\n"
-        "    MultipartParser(b'B').write(b'--BX\\r\\n')\n"
-        "    raise SystemExit('nothing was malformed')"
-    )
-    done = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    process = start(port=0, model_path=stripe_model, access_log=True)
+    try:
+        address = address_of(process)
+        answer = httpx2.post(
+            f"{address}/predict",
+            content=b"--BX\r\n",
+            headers={"Content-Type": "multipart/form-data; boundary=B"},
+        )
+        assert 400 <= answer.status_code < 500
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    loggers = {json.loads(line)["logger"] for line in output.splitlines()}
+    assert "service.access" in loggers
+    assert all(name.startswith(("service", "uvicorn")) for name in loggers)
 
 
 def test_a_terminal_gets_text() -> None:

@@ -1,0 +1,165 @@
+"""Serves in this process: as the only one, or as a worker of a supervisor."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from socket import socket
+from typing import NamedTuple
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.api.app import create_app
+from service.api.errors import SECURITY_HEADERS
+from service.observability.logs import configure_logging
+from service.observability.metrics import Metrics, Snapshot
+from service.server.malloc import return_freed_memory
+from service.server.protocol import Connections, Protocol
+from service.server.shutdown import Server, exit_after_signals, ignore_signals
+from service.settings import Settings
+
+REPORT_SECONDS = 1.0
+"""How often a worker reports to its supervisor."""
+
+_OTHERS_SECONDS = 1.0
+"""How long a scrape waits for the supervisor."""
+
+_RESERVED_DESCRIPTORS = 64
+"""For the log, pipes, model files and libraries."""
+
+_MAX_BACKLOG = 2048
+
+logger = logging.getLogger(__name__)
+
+
+class Report(NamedTuple):
+    """What a worker tells its supervisor.
+
+    Args:
+        started: whether it accepts connections.
+        ticks: rise while its event loop runs.
+        metrics: its own.
+    """
+
+    started: bool
+    ticks: int
+    metrics: Snapshot
+
+
+class Link:
+    """A worker's connection to its supervisor."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._asking = threading.Lock()
+        self._others: Snapshot = []
+
+    def report(self, server: Server, metrics: Metrics) -> None:
+        """Reports for ever; ends the process when the supervisor is no longer there."""
+        while True:
+            try:
+                report = Report(server.started, server.ticks, metrics.snapshot())
+                with self._sending:
+                    self._connection.send(report)
+            except OSError:
+                logger.error("the supervisor has ended, and so does this worker")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            except Exception:
+                logger.exception("no report to the supervisor")
+            time.sleep(REPORT_SECONDS)
+
+    def others(self) -> Snapshot:
+        """The metrics of the other workers, those that have ended included.
+
+        As they were the last time, where the supervisor does not answer in time.
+        """
+        with self._asking:
+            try:
+                while self._connection.poll():  # answers that came too late
+                    self._others = self._connection.recv()
+                if self._sending.acquire(timeout=_OTHERS_SECONDS):
+                    try:
+                        self._connection.send(None)
+                    finally:
+                        self._sending.release()
+                    if self._connection.poll(_OTHERS_SECONDS):
+                        self._others = self._connection.recv()
+            except (OSError, EOFError):
+                logger.warning("the supervisor does not answer; metrics of others are old")
+            return self._others
+
+
+def run_worker(settings: Settings, sockets: list[socket], connection: Connection) -> None:
+    """The main function of a worker's process; it exits with 0 after an orderly end."""
+    return_freed_memory()
+    configure_logging(settings)
+    link = Link(connection)
+    metrics = Metrics(link.others)
+    server = make_server(settings, create_app(settings, metrics=metrics))
+    threading.Thread(target=link.report, args=(server, metrics), daemon=True).start()
+    serve(server, sockets)
+
+
+def serve(server: Server, sockets: list[socket]) -> None:
+    """Serves until a signal ends the process."""
+    ignore_signals()
+    exit_after_signals()
+    server.run(sockets)
+
+
+def make_server(
+    settings: Settings, app: FastAPI, on_started: Callable[[], None] = lambda: None
+) -> Server:
+    """A server of the application, with the limits that the settings name."""
+    most, backlog = _connection_limit(settings.max_connections)
+    config = uvicorn.Config(
+        app,
+        http=partial(Protocol, connections=Connections(settings, most)),  # type: ignore[arg-type]
+        backlog=backlog,
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,  # the application writes it
+        proxy_headers=False,  # nothing depends on the client's address
+        server_header=False,
+        headers=list(SECURITY_HEADERS.items()),
+        ws="none",
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+    return Server(config, settings.drain_seconds, on_started)
+
+
+def _connection_limit(wanted: int) -> tuple[int, int]:
+    """How many connections may be open, and how many may wait to be accepted.
+
+    Every connection needs a descriptor, and all that wait are accepted at once, before those that
+    are too many are closed. Raises the soft limit of descriptors if need be.
+    """
+    if sys.platform == "win32":
+        return wanted, _MAX_BACKLOG
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _MAX_BACKLOG + _RESERVED_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    free = needed if soft == resource.RLIM_INFINITY else max(soft - _RESERVED_DESCRIPTORS, 8)
+    backlog = max(2, min(_MAX_BACKLOG, free // 4))
+    limit = min(wanted, free - backlog)
+    if limit < wanted:
+        logger.warning(
+            "at most %d connections instead of OCR_MAX_CONNECTIONS=%d: "
+            "the process may open %d files (ulimit -n)",
+            limit,
+            wanted,
+            soft,
+        )
+    return limit, backlog

@@ -1,0 +1,93 @@
+"""Lines of the log wait in a queue; who logs never waits."""
+
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from service.observability.logs import QueuedHandler
+
+LINES = 100
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """The ends of a pipe, to read from and to write to."""
+    ours, theirs = os.pipe()
+    yield ours, theirs
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.fixture
+def handler(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> QueuedHandler:
+    """A handler that writes to the pipe."""
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(fileno=lambda: pipe[1]))
+    return QueuedHandler(LINES)
+
+
+@pytest.fixture
+def logger(handler: QueuedHandler) -> logging.Logger:
+    """A logger with the handler."""
+    logger = logging.Logger("a")
+    logger.addHandler(handler)
+    return logger
+
+
+def test_lines_are_written_in_their_order(
+    logger: logging.Logger, handler: QueuedHandler, pipe: tuple[int, int]
+) -> None:
+    """All of them, once they are flushed."""
+    for number in range(LINES // 2):
+        logger.info("line %d", number)
+    handler.flush()
+    expected = "".join(f"line {number}\n" for number in range(LINES // 2))
+    assert os.read(pipe[0], 65536).decode() == expected
+    assert handler.dropped == 0
+
+
+def test_what_nobody_reads_is_dropped_and_counted(
+    logger: logging.Logger, handler: QueuedHandler, pipe: tuple[int, int]
+) -> None:
+    """Who logs goes on, and so does the log when it is read again."""
+    for _ in range(LINES):
+        logger.info("x" * 1000)
+    logged = LINES
+    while not handler.dropped:
+        logger.info("x" * 1000)
+        logged += 1
+        assert logged < 10 * LINES
+    dropped = handler.dropped
+    reader = threading.Thread(
+        target=lambda: [os.read(pipe[0], 1001) for _ in range(logged - dropped)]
+    )
+    reader.start()
+    handler.flush()
+    reader.join(30)
+    assert not reader.is_alive()
+    logger.info("again")
+    handler.flush()
+    assert os.read(pipe[0], 65536) == b"again\n"
+    assert handler.dropped == dropped
+
+
+def test_an_exception_is_not_kept(logger: logging.Logger, handler: QueuedHandler) -> None:
+    """Only its text waits in the queue, and nothing that it refers to."""
+
+    class Large:
+        """What a request has received, for example."""
+
+    gone = threading.Event()
+    large = Large()
+    try:
+        weakref.finalize(large, gone.set)
+        raise ValueError(large)
+    except ValueError:
+        logger.exception("failed")
+    del large
+    assert gone.is_set()

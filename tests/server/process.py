@@ -1,0 +1,149 @@
+"""Runs the service as a user does: a process of its own, and requests over a socket."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests import stripes
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 60
+
+
+def start(
+    code: str | None = None,
+    environment: dict[str, str] | None = None,
+    options: dict[str, Any] | None = None,
+    **settings: object,
+) -> subprocess.Popen[str]:
+    """Starts `python -m service`, or other code, with these settings.
+
+    Args:
+        code: Python that is run in place of the service.
+        environment: further variables.
+        options: for `subprocess.Popen`.
+    """
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("OCR_")}
+    # Nobody reads it while the service runs.
+    variables["OCR_ACCESS_LOG"] = "false"
+    variables |= {f"OCR_{key.upper()}": str(value) for key, value in settings.items()}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen(
+        [sys.executable, *(["-m", "service"] if code is None else ["-c", code])],
+        cwd=ROOT,
+        env=variables | (environment or {}),
+        text=True,
+        **(pipes | (options or {})),
+    )
+
+
+def fails_to_start(**settings: Any) -> tuple[int, str]:
+    """The exit status and the output of a service that is expected to end by itself."""
+    process = start(**{"port": 0, **settings})
+    try:
+        output, _ = process.communicate(timeout=START_SECONDS)
+    finally:
+        process.kill()
+    return process.returncode, output
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[str]:
+    """The address of a running service; at the end it must stop in good order."""
+    process = start(**{"port": 0, **settings})
+    try:
+        address = address_of(process)
+        wait(address)
+        yield address
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=START_SECONDS)
+        assert process.returncode == 0, output
+        assert "Traceback" not in output, output
+    finally:
+        process.kill()
+        process.wait()
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    """The address that a starting service prints."""
+    return address_in(lines_until(process, "running on http://"))
+
+
+def address_in(output: str) -> str:
+    """The address in the last line."""
+    return "http://" + output.splitlines()[-1].split("http://")[1].split()[0]
+
+
+def lines_until(process: subprocess.Popen[str], text: str) -> str:
+    """The output of a process, down to the line with this text."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError("the service ended: " + "".join(lines))
+
+
+def wait(address: str) -> None:
+    """Until the service there is ready."""
+
+    def ready() -> bool:
+        try:
+            return httpx2.get(f"{address}/health/ready").status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    until(ready, "ready", START_SECONDS)
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Waits until something holds, which must be before so many seconds have passed."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.05)
+
+
+def version(address: str) -> str:
+    """Of the model that reads a picture."""
+    answer = httpx2.post(f"{address}/predict", files={"file": stripes.picture("ab")})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["text"] == "ab"
+    return answer.json()["model"]["version"]
+
+
+def replace(path: Path, **changes: Any) -> None:
+    """Puts another model in place as an export does, at once."""
+    stripes.write_model(path.with_suffix(".new"), **changes).replace(path)
+
+
+def workers_of(address: str) -> set[int]:
+    """Process ids of the workers that answer within a number of connections."""
+    found = set()
+    for _ in range(30):
+        try:
+            found.add(int(httpx2.get(f"{address}/info", timeout=1).json()["process"]))
+        except httpx2.TransportError:
+            continue
+    return found
+
+
+def metric(address: str, name: str) -> float:
+    """The sum of a metric's samples of this name; NaN where there is none."""
+    try:
+        lines = httpx2.get(f"{address}/metrics", timeout=5).text.splitlines()
+    except httpx2.TransportError:
+        return float("nan")
+    found = [
+        line for line in lines if line.startswith((f"captcha_ocr_{name} ", f"captcha_ocr_{name}{{"))
+    ]
+    return sum(float(line.split()[-1]) for line in found) if found else float("nan")

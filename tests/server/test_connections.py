@@ -1,0 +1,110 @@
+"""How many connections are held, and which are closed for others."""
+
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import stripes
+from tests.server.process import address_in, lines_until, serving, start, wait
+from tests.server.wire import HEAD, READY, answers, picture
+
+MOST = 8
+FILES = 256
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Where a service listens that holds few connections."""
+    model = stripes.write_model(tmp_path_factory.mktemp("model") / "stripes.onnx")
+    with serving(model_path=model, max_connections=MOST) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        yield host, int(port)
+
+
+@contextmanager
+def holding(address: tuple[str, int], count: int, sent: bytes) -> Iterator[list[socket.socket]]:
+    """Connections on each of which that was sent."""
+    with ExitStack() as stack:
+        held = []
+        for _ in range(count):
+            one = stack.enter_context(socket.create_connection(address, timeout=20))
+            one.sendall(sent)
+            held.append(one)
+        yield held
+
+
+def ask(connection: socket.socket, request: bytes) -> bytes:
+    """The first line of the answer."""
+    connection.sendall(request)
+    answer = b""
+    while not answer.endswith(b"}"):
+        more = connection.recv(65536)
+        assert more, answer
+        answer += more
+    return answer.partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"", []),
+        (b"GET /health/ready HTT", [503]),
+        (HEAD + b"Content-Length: 9\r\n\r\nx", [503]),
+    ],
+    ids=["silent", "half a head", "half a body"],
+)
+def test_who_holds_connections_cannot_keep_others_out(
+    sent: bytes, told: list[int], address: tuple[str, int]
+) -> None:
+    """The oldest of theirs are closed, with a word if a request had begun; a good client stays."""
+    with socket.create_connection(address, timeout=20) as good:
+        assert ask(good, READY).endswith(b"200 OK")
+        with holding(address, 3 * MOST, sent) as held:
+            assert ask(good, picture(b"")).endswith(b"200 OK")
+            with socket.create_connection(address, timeout=20) as another:
+                assert ask(another, READY).endswith(b"200 OK")
+            assert [status for status, _ in answers(held[0])] == told
+            assert told == [] or b"retry-after: 1\r\n" in held[1].recv(65536).lower()
+        assert ask(good, READY).endswith(b"200 OK")
+
+
+def test_the_longest_idle_is_closed(address: tuple[str, int]) -> None:
+    """Where all connections have been used, a new client takes the place of one."""
+    with holding(address, MOST, b"") as held:
+        for one in held:
+            assert ask(one, READY).endswith(b"200 OK")
+        assert ask(held[0], READY).endswith(b"200 OK")
+        with socket.create_connection(address, timeout=20) as another:
+            assert ask(another, READY).endswith(b"200 OK")
+        assert answers(held[1]) == []
+        for one in (held[0], *held[2:]):
+            assert ask(one, READY).endswith(b"200 OK")
+
+
+def test_the_limit_follows_the_descriptors(stripe_model: Path) -> None:
+    """Where few files may be open, connections are closed in time, and the log says how many."""
+
+    def few_files() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+
+    process = start(port=0, model_path=stripe_model, options={"preexec_fn": few_files})
+    try:
+        output = lines_until(process, "running on http://")
+        assert f"the process may open {FILES} files" in output
+        url = address_in(output)
+        wait(url)
+        host, _, port = url.removeprefix("http://").partition(":")
+        with holding((host, int(port)), FILES + 100, b"") as held:
+            with socket.create_connection((host, int(port)), timeout=20) as good:
+                assert ask(good, READY).endswith(b"200 OK")
+            assert answers(held[0]) == []
+        process.terminate()
+        rest, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert "Too many open files" not in rest
+    finally:
+        process.kill()

@@ -1,0 +1,467 @@
+"""Over real sockets: what a client may do to a connection."""
+
+import asyncio
+import gc
+import json
+import socket
+import time
+import weakref
+from collections import deque
+from contextlib import suppress
+from itertools import repeat
+from unittest.mock import Mock
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from service.api.routes import DRAINING
+from service.server.protocol import Connections, Protocol
+from service.settings import Settings
+from tests import stripes
+from tests.server.wire import (
+    CHUNKED,
+    HEAD,
+    KEY,
+    LAST,
+    READY,
+    SECONDS,
+    answers,
+    parsed,
+    picture,
+    received,
+    statuses,
+    talk,
+)
+
+Address = tuple[str, int]
+OFFER = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+# Time
+
+
+def test_silence_is_not_waited_for(address: Address) -> None:
+    """A connection that says nothing is closed."""
+    assert talk(address) == []
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"POST /predi", HEAD, HEAD + KEY + b"Content-Length: 100\r\n\r\nabc"],
+    ids=["line", "headers", "body"],
+)
+def test_half_a_request_is_not_waited_for(begun: bytes, address: Address) -> None:
+    """Whatever part of a request is missing, the client is told that it came too late."""
+    ((status, body),) = talk(address, begun)
+    assert status == 408
+    assert json.loads(body)["type"] == "/problems/request-timeout"
+
+
+def test_a_byte_now_and_then_changes_nothing(address: Address) -> None:
+    """A client has to send some bytes a second."""
+    begun = HEAD + KEY + b"Content-Length: 1000\r\n\r\n"
+    assert statuses(address, begun, *[b"x"] * 40, pause=SECONDS / 5) == [408]
+
+
+def test_a_slow_upload_is_received(address: Address) -> None:
+    """However long the whole takes, as on a phone's uplink, if enough of it comes all the time."""
+    body = bytes(100_000)
+    head = HEAD + KEY + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    pieces = [body[start : start + 5000] for start in range(0, len(body), 5000)]
+    assert statuses(address, head, *pieces, pause=SECONDS / 5) == [415]
+
+
+def test_a_slow_download_is_sent(address: Address) -> None:
+    """The same for answers, which a client takes at its own pace."""
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(address)
+        connection.sendall(request * 12)
+        data = b""
+        for step in range(1, 26):
+            time.sleep(SECONDS / 10)
+            while len(data) < step * 12_000:
+                more = connection.recv(12_000)
+                assert more, "the connection was closed"
+                data += more
+        assert data.count(b"HTTP/1.1 200") < 12, "it was no slow client"
+        connection.sendall(LAST)
+        data += received(connection)
+    assert data.count(b"HTTP/1.1 200") == 13
+
+
+def test_a_byte_after_a_refusal_changes_nothing(address: Address) -> None:
+    """After an early refusal the rest of the body cannot hold the connection open."""
+    begun = HEAD + KEY + b"Content-Length: 99999999\r\n\r\n"
+    assert statuses(address, begun, *[b"x"] * 5, pause=SECONDS / 5) in ([413], [])
+
+
+def test_every_request_has_its_time(address: Address) -> None:
+    """Also one that begins together with the end of the one before."""
+    begun = HEAD + KEY + b"Content-Length: 100\r\n\r\nabc"
+    assert statuses(address, READY + begun) == [200, 408]
+
+
+def test_requests_that_are_fast_enough(address: Address) -> None:
+    """One after the other, in pieces, and several at once are answered in their order."""
+    with socket.create_connection(address, timeout=20) as connection:
+        for piece in (picture()[:50], picture()[50:], picture() + READY + picture()):
+            connection.sendall(piece)
+            time.sleep(SECONDS / 10)
+        time.sleep(SECONDS * 1.5)  # an idle connection is no late request
+        connection.sendall(LAST)
+        found = answers(connection)
+    assert [status for status, _ in found] == [200] * 5
+    assert [json.loads(body).get("text") for _, body in found] == ["ab", "ab", None, "ab", None]
+
+
+def test_an_idle_connection_is_closed(address: Address) -> None:
+    """After the keep-alive time, and not before."""
+    with socket.create_connection(address, timeout=20) as client:
+        client.sendall(READY)
+        began = time.monotonic()
+        assert [status for status, _ in answers(client)] == [200]
+        assert time.monotonic() - began > 2 * SECONDS
+
+
+@pytest.mark.parametrize("following", [b"", READY[:20]], ids=["nothing", "half a request"])
+def test_a_request_that_was_answered_early_leaves_no_connection(
+    following: bytes, address: Address
+) -> None:
+    """Its body comes later; what follows has its own time."""
+    begun = HEAD + b"Content-Length: 3\r\n\r\n"  # without a key
+    assert statuses(address, begun, b"abc" + following, pause=SECONDS / 4)[0] == 401
+
+
+def test_answers_that_nobody_takes(address: Address) -> None:
+    """A client that asks on and on and never reads is cut off, its answers not kept for it."""
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.settimeout(SECONDS / 4)
+        sent = 0
+        with suppress(OSError):
+            for _ in range(2000):
+                connection.sendall(request)
+                sent += 1
+        time.sleep(SECONDS * 4)
+        connection.settimeout(20)
+        data = received(connection)
+    # Being cut off may take with it what had been answered.
+    assert data.count(b"HTTP/1.1 200") < sent
+
+
+# Size
+
+
+def test_who_sends_too_much_hears_of_it(address: Address) -> None:
+    """The refusal reaches a client that first sends all it has, in chunks."""
+    chunks = b"10000\r\n" + bytes(65536) + b"\r\n"
+    for _ in range(5):
+        assert statuses(address, CHUNKED + 48 * chunks + b"0\r\n\r\n") == [413]
+
+
+@pytest.mark.parametrize("before", [b"", b"20000\r\n" + bytes(1 << 17) + b"\r\n"])
+def test_tiny_chunks_are_refused(before: bytes, address: Address) -> None:
+    """A body in a million of them is refused early, and the refusal reaches its client."""
+    found = talk(address, CHUNKED + before + b"1\r\nx\r\n" * 10**6 + b"0\r\n\r\n" + READY)
+    assert [status for status, _ in found] == [400]
+    assert b"at least 64 bytes" in found[0][1]
+
+
+def test_some_tiny_chunks_are_read(address: Address) -> None:
+    """A small picture may come byte by byte; each request has its own count."""
+    body = b"".join(b"1\r\n%c\r\n" % byte for byte in stripes.picture("ab"))
+    request = CHUNKED + body + b"1;a=b\r\nx\r\n" * 3000 + b"0\r\n\r\n"
+    assert statuses(address, request + request + LAST) == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"0\r\nX: ", b"0\r\nX", b"1;a=", b"0\r\n" + b"A: b\r\n" * 200],
+    ids=["trailer", "name", "extension", "trailers"],
+)
+def test_what_frames_a_body_is_bounded(rest: bytes, address: Address) -> None:
+    """Before it ends, as the header fields are."""
+    assert statuses(address, CHUNKED + rest, *[b"a" * 1000] * 5) == [431]
+
+
+@pytest.mark.parametrize("chunk", [5000, 100_000])
+def test_a_body_in_chunks_is_no_header(chunk: int, address: Address) -> None:
+    """However large a chunk is, and into how many pieces it is cut."""
+    request = CHUNKED + 2 * (b"%x\r\n" % chunk + b"a" * chunk + b"\r\n") + b"0\r\n\r\n" + LAST
+    pieces = [request[start : start + 3001] for start in range(0, len(request), 3001)]
+    assert statuses(address, *pieces, pause=0.001) == [415, 200]
+    lines = request.replace(b"a\r\n", b"a\r\n|").replace(b"0\r\na", b"0\r\n|a").split(b"|")
+    assert statuses(address, *lines, pause=0.05) == [415, 200]
+
+
+def test_too_much_is_not_listened_to_for_ever(address: Address) -> None:
+    """A client that sends on and on after its refusal is cut off."""
+    chunks = b"10000\r\n" + bytes(65536) + b"\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(CHUNKED)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            deque(map(connection.sendall, repeat(chunks, 10_000)), maxlen=0)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"A: b\r\n" * 150,
+        b"A: b\r\n" * 2000,
+        b"A: " + b"b" * 5000 + b"\r\n",
+        b"A: " + b"b" * 100_000 + b"\r\n",
+        b"A: b\r\n" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("end", [b"\r\n", b""], ids=["complete", "endless"])
+@pytest.mark.parametrize("before", [b"", READY], ids=["first", "second"])
+def test_headers_are_bounded(headers: bytes, end: bytes, before: bytes, address: Address) -> None:
+    """Too many or too long fields are refused; who sends on hears of it, and of what was before."""
+    found = statuses(address, before + READY[:-2] + headers + end)
+    assert found == [200] * bool(before) + [431]
+
+
+def test_headers_within_the_bound(address: Address) -> None:
+    """Just below the bound they are read, at once or in pieces."""
+    request = LAST[:-2] + b"A: " + b"b" * 1850 + b"\r\n\r\n"
+    assert statuses(address, request) == [200]
+    pieces = [request[start : start + 100] for start in range(0, len(request), 100)]
+    assert statuses(address, *pieces, pause=0.01) == [200]
+
+
+def test_requests_before_it_do_not_count_as_headers(address: Address) -> None:
+    """Requests that arrive together with the beginning of another one are not its headers."""
+    together = picture() * 15 + LAST[:20]
+    assert len(together) > 2048
+    assert statuses(address, together, LAST[20:], pause=SECONDS / 4) == [200] * 16
+
+
+def test_requests_that_wait_behind_others_are_bounded(address: Address) -> None:
+    """Who sends requests by the hundred without waiting for answers is cut off, not stored."""
+    found = statuses(address, READY * 1000)
+    assert found[0] == 200
+    assert found[-1] == 400
+    assert len(found) < 100
+
+
+# Rules of HTTP
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Content-Length: -1",
+        b"Content-Length: 1\r\nContent-Length: 2",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Content-Length: abc",
+        b"Content-Length: 99999999999999999999999",
+    ],
+)
+def test_contradictory_lengths(lines: bytes, address: Address) -> None:
+    """A request whose end is in doubt is refused and the connection closed (RFC 9112, 6.3)."""
+    ((status, body),) = talk(address, HEAD + KEY + lines + b"\r\n\r\n0\r\n\r\n")
+    assert (status, json.loads(body)["type"]) == (400, "/problems/bad-request")
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health/live HTTP/1.1\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: a\r\nHost: a\r\n", 400),
+        (b"GET /health/live HTTP/1.0\r\nHost: a\r\nHost: a\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: a b\r\n", 400),
+        (b"GET /health/live HTTP/2.0\r\nHost: a\r\n", 400),
+        (b"GET /health/live HTTP/1.2\r\nHost: a\r\n", 400),
+        (b"GET /health/live HTTP/0.9\r\nHost: a\r\n", 400),
+        (b"GET /health/live\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n", 400),
+        (b"CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n", 400),
+        (b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+        (b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n", 501),
+        (b"POST /predict HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n", 400),
+        (b"GET /health/live HTTP/1.0\r\n", 200),
+        (b"GET /health/live HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close\r\n", 200),
+        (b"GET /health/live HTTP/1.1\r\nHost:\r\nConnection: close\r\n", 200),
+    ],
+)
+def test_rfc_9112(head: bytes, status: int, address: Address) -> None:
+    """Each request has one Host, a version that is known, and no transfer coding but chunked."""
+    assert statuses(address, head + b"\r\n") == [status]
+
+
+def test_what_is_not_ascii_must_be_encoded(address: Address) -> None:
+    """The refusal of an address says so."""
+    ((status, body),) = talk(address, "GET /model?alphabet=é HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert status == 400
+    assert b"percent-encode" in body
+
+
+@pytest.mark.parametrize(("version", "told"), [(b"1.1", True), (b"1.0", False)])
+def test_continue_is_for_those_who_know_it(version: bytes, told: bool, address: Address) -> None:
+    """HTTP/1.0 has no interim answers (RFC 9110, 10.1.1)."""
+    request = picture(KEY + b"Expect: 100-continue\r\nConnection: close\r\n")
+    request = request.replace(b"HTTP/1.1", b"HTTP/" + version)
+    with socket.create_connection(address, timeout=20) as connection:
+        head, _, body = request.partition(b"\r\n\r\n")
+        connection.sendall(head + b"\r\n\r\n")
+        interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+        if told:
+            assert connection.recv(len(interim), socket.MSG_WAITALL) == interim
+        connection.sendall(body)
+        assert [status for status, _ in answers(connection)] == [200]
+
+
+def test_spaces_behind_a_value_are_none_of_it(address: Address) -> None:
+    """RFC 9110, 5.5; here, a key that is right."""
+    asked = b"GET /model HTTP/1.1\r\nHost: x\r\nX-Request-ID: abc \t\r\nX-API-Key: secret  \r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(asked)
+        head = connection.recv(65536).lower()
+    assert head.startswith(b"http/1.1 200")
+    assert b"x-request-id: abc\r\n" in head
+
+
+@pytest.mark.parametrize("request_", [READY, READY[:-9], READY[:-2] + 200 * b"A: b\r\n"])
+def test_security_headers(request_: bytes, address: Address) -> None:
+    """Every answer forbids guessing its type, and none names the server."""
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(request_)
+        head = connection.recv(65536).lower()
+    assert b"x-content-type-options: nosniff" in head
+    assert b"server:" not in head
+
+
+@pytest.mark.parametrize("pause", [0.0, SECONDS / 5], ids=["at once", "in two"])
+def test_an_offer_of_another_protocol(pause: float, address: Address) -> None:
+    """It is not taken, and the request read like any other, its body included (RFC 9110, 7.8)."""
+    head, _, body = picture(KEY + OFFER).partition(b"\r\n\r\n")
+    found = talk(address, head + b"\r\n\r\n", body + LAST, pause=pause)
+    assert [status for status, _ in found] == [200, 200]
+    assert json.loads(found[0][1])["text"] == "ab"
+
+
+def test_a_body_is_no_request(address: Address) -> None:
+    """Behind the offer of another protocol neither, whatever it looks like."""
+    length = b"Content-Length: %d\r\n\r\n" % len(READY)
+    assert statuses(address, HEAD + KEY + OFFER + length, READY, LAST, pause=0.2) == [415, 200]
+
+
+def test_a_key_behind_the_body_does_not_count(address: Address) -> None:
+    """Trailer fields are no headers (RFC 9110, 6.5.1)."""
+    body = stripes.picture("ab")
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    request = head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n" + KEY + b"\r\n"
+    assert statuses(address, request) == [401]
+
+
+# Requests that share a connection
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["at once", "in two"])
+def test_a_trailer_may_end_the_connection(together: bool, address: Address) -> None:
+    """The answer is then the last one, and the client hears so at once."""
+    body = stripes.picture("ab")
+    request = CHUNKED + b"%x\r\n" % len(body) + body + b"\r\n0\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(request + READY * together)
+        data = received(connection)
+    assert [status for status, _ in parsed(data)] == [200]
+    assert b"connection: close" in data.lower()
+
+
+@pytest.mark.parametrize(
+    ("late", "status"),
+    [
+        (b"!\r\n\r\n", 400),
+        (READY[:-2] + b"A: " + b"b" * 5000 + b"\r\n\r\n", 431),
+        (READY[:-2] + b"A: b\r\n" * 150 + b"\r\n", 431),
+        (HEAD + b"Content-Length: x\r\n\r\n", 400),
+        (CHUNKED + b"ZZ\r\n", 400),
+    ],
+    ids=["no HTTP", "long", "many", "length", "chunk"],
+)
+@pytest.mark.parametrize("pause", [0.0, SECONDS / 4], ids=["at once", "in two"])
+def test_junk_takes_no_answer_away(
+    late: bytes, status: int, pause: float, address: Address
+) -> None:
+    """The requests before it are answered, and then it is refused."""
+    found = statuses(address, picture() + READY, late, pause=pause)
+    assert found == [200, 200, status]
+    assert statuses(address, picture() + READY + late) == [200, 200, status]
+
+
+def test_a_request_has_one_answer(address: Address) -> None:
+    """Also where its body turns out to be wrong after it has been refused."""
+    begun = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"  # without a key
+    assert statuses(address, begun, b"ZZ\r\n", pause=SECONDS / 4) == [401]
+
+
+def test_keys_are_checked_before_the_body(address: Address) -> None:
+    """Who has no key is told so without having sent a byte of the body."""
+    assert statuses(address, HEAD + b"Content-Length: 100\r\n\r\n") == [401]
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (picture(), [200]),
+        (picture() + READY + picture(), [200, 200, 200]),
+        (picture() + READY[:-5], [200, 400]),
+        (picture()[:-5], [400]),
+        (b"", []),
+    ],
+    ids=["one", "several", "one and a half", "half", "none"],
+)
+def test_who_sends_no_more_gets_the_answers(
+    sent: bytes, expected: list[int], address: Address
+) -> None:
+    """A client may close its half of the connection behind its last request."""
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        assert [status for status, _ in answers(connection)] == expected
+
+
+# Memory
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        READY[:-2],
+        b"A" * 5000,
+        b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 1000,
+        READY * 5,
+        HEAD + b"\r\n",
+    ],
+)
+def test_a_lost_connection_leaves_nothing(sent: bytes) -> None:
+    """Its memory is free at once, and not when the garbage collector comes round."""
+
+    async def application(scope: object, receive: object, send: object) -> None:
+        """Answers nothing."""
+
+    async def left() -> object:
+        config = uvicorn.Config(application, lifespan="off", log_config=None)
+        config.load()
+        connections = Connections(Settings(max_header_bytes=2048), 9)
+        state = {DRAINING: asyncio.Event()}
+        protocol = Protocol(config, ServerState(), state, connections=connections)
+        protocol.connection_made(Mock())
+        protocol.data_received(sent)
+        protocol.connection_lost(ConnectionResetError())
+        await asyncio.sleep(0.01)  # the request ends, too
+        lost = weakref.ref(protocol)
+        del protocol
+        return lost()
+
+    gc.disable()
+    try:
+        assert asyncio.run(left()) is None
+    finally:
+        gc.enable()

@@ -1,0 +1,65 @@
+"""What tests send over a connection, and take from it."""
+
+import socket
+import time
+
+from tests import stripes
+
+SECONDS = 1.0
+"""`OCR_REQUEST_SECONDS` of the service of the fixture `address`."""
+
+KEY = b"X-API-Key: secret\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+READY = b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = READY[:-2] + b"Connection: close\r\n\r\n"
+CHUNKED = HEAD + KEY + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def picture(fields: bytes = KEY) -> bytes:
+    """A request with a picture that reads "ab"."""
+    body = stripes.picture("ab")
+    return HEAD + fields + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def received(connection: socket.socket) -> bytes:
+    """Everything until the server closes, or resets."""
+    data = b""
+    try:
+        while chunk := connection.recv(65536):
+            data += chunk
+    except ConnectionResetError:
+        pass
+    return data
+
+
+def parsed(data: bytes) -> list[tuple[int, bytes]]:
+    """Statuses and bodies of answers."""
+    found = []
+    while data:
+        head, _, rest = data.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        found.append((int(head.split()[1]), rest[:length]))
+        data = rest[length:]
+    return found
+
+
+def answers(connection: socket.socket) -> list[tuple[int, bytes]]:
+    """Statuses and bodies until the server closes."""
+    return parsed(received(connection))
+
+
+def talk(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[tuple[int, bytes]]:
+    """Sends the pieces and gives all answers until the server closes, which it must."""
+    with socket.create_connection(address, timeout=30) as connection:
+        for piece in pieces:
+            try:
+                connection.sendall(piece)
+            except OSError:
+                break
+            time.sleep(pause)
+        return answers(connection)
+
+
+def statuses(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[int]:
+    """As `talk`, without the bodies."""
+    return [status for status, _ in talk(address, *pieces, pause=pause)]
