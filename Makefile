@@ -9,7 +9,7 @@ TRAINING := $(VENV)/.training
 LOCK   := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PORT   ?= $(or $(OCR_PORT),8000)
 MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
-RECIPE ?= robust
+RECIPE ?= auto
 SPLIT  ?= test
 HOSTILE_SHARE ?= 1
 SOAK_MINUTES ?= 30
@@ -59,9 +59,9 @@ inspect: $(TRAINING) ## report on data/ in report/data: duplicates, odd labels; 
 	$(PY) -m training inspect $(if $(filter-out file,$(origin MODEL)),--model "$(MODEL)") $(if $(READINGS),--readings "$(READINGS)") $(ARGS)
 
 preview: $(TRAINING) ## draw every distortion of training in report/: DATA=pictures; default: examples/
-	$(PY) -m training preview --recipe $(RECIPE) $(if $(DATA),--pictures "$(DATA)") $(ARGS)
+	$(PY) -m training preview $(if $(DATA),--pictures "$(DATA)") $(ARGS)
 
-train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=robust, refine, seed, pretrain or few; FINETUNE=run or model; ARGS="--epochs 50"
+train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=seed, say; FINETUNE=run or model; ARGS="--minutes 30"
 	$(PY) -m training train --recipe $(RECIPE) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx; FORCE=1 replaces a better model

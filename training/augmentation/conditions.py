@@ -34,7 +34,7 @@ def _drawn(function: Callable[..., FloatArray], *amounts: Any) -> Distortion:
 
 
 def _pad_pixels(picture: FloatArray, pixels: int, fill: float) -> FloatArray:
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     across, down = pixels / width, pixels / height
     return d.pad(picture, across, down, across, down, fill)
 

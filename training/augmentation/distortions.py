@@ -1,9 +1,8 @@
-"""What happens to pictures on their way: each distortion by a stated amount.
+"""Distortions of pictures, each by a stated amount.
 
-Every function takes and gives a grayscale picture, float32 `(height, width)`, 0 black to
-1 white, of the same size. None of them draws random amounts; those that need chance take a
-generator. `augmentation` draws amounts for training, `conditions` fixes
-them for evaluation.
+Every function takes and gives a picture of the same size, float32 `(height, width)`, 0 black to
+1 white, or `(height, width, 3)` in RGB. None of them draws random amounts; those that need chance
+take a generator. `operations` draws amounts for training, `conditions` fixes them for evaluation.
 """
 
 import io
@@ -12,6 +11,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from service.ocr.preprocessing import FloatArray
+
+Level = float | FloatArray
+"""A gray level, 0 black to 1 white, or the three levels of a colour."""
 
 _BILINEAR = Image.Resampling.BILINEAR
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
@@ -25,6 +27,17 @@ def _picture(image: Image.Image) -> FloatArray:
     return np.asarray(image, np.float32) / np.float32(255)
 
 
+def _colour(image: Image.Image, level: Level) -> int | tuple[int, ...]:
+    """The level as Pillow takes it for an image of one band or three."""
+    bands = (np.broadcast_to(level, (len(image.getbands()),)) * 255).round().astype(int).tolist()
+    return bands[0] if len(bands) == 1 else tuple(bands)
+
+
+def _like(picture: FloatArray, values: FloatArray) -> FloatArray:
+    """Values of every pixel, or of every column, such that they broadcast over the channels."""
+    return values if picture.ndim == 2 else values[..., np.newaxis]
+
+
 def affine(
     picture: FloatArray,
     rotation: float = 0.0,
@@ -33,7 +46,7 @@ def affine(
     scale_y: float = 1.0,
     shift_x: float = 0.0,
     shift_y: float = 0.0,
-    fill: float = 1.0,
+    fill: Level = 1.0,
 ) -> FloatArray:
     """Turns, slants, scales and shifts about the centre.
 
@@ -42,9 +55,9 @@ def affine(
         shear: columns by which a row moves per row above the centre.
         scale_x, scale_y: 2 doubles the size of what is shown.
         shift_x, shift_y: share of the width to the right, of the height downwards.
-        fill: gray level of what comes into view.
+        fill: level of what comes into view.
     """
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     cosine, sine = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
     forward = (
         np.array(((cosine, sine), (-sine, cosine)))
@@ -55,25 +68,17 @@ def affine(
     centre = np.array((width / 2, height / 2))
     offset = centre - inverse @ (centre + np.array((shift_x * width, shift_y * height)))
     coefficients = (*inverse[0], offset[0], *inverse[1], offset[1])
-    return _picture(
-        _image(picture).transform(
-            (width, height),
-            Image.Transform.AFFINE,
-            coefficients,
-            Image.Resampling.BICUBIC,
-            fillcolor=round(fill * 255),
-        )
-    )
+    return _transformed(picture, Image.Transform.AFFINE, coefficients, fill)
 
 
-def perspective(picture: FloatArray, corners: FloatArray, fill: float = 1.0) -> FloatArray:
+def perspective(picture: FloatArray, corners: FloatArray, fill: Level = 1.0) -> FloatArray:
     """Looks at the picture askew.
 
     Args:
         corners: `(4, 2)`, by what share of width and height each corner moves (top left, top
             right, bottom right, bottom left).
     """
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     size = np.array((width, height))
     target = np.array(((0, 0), (1, 0), (1, 1), (0, 1))) * size
     source = target + corners * size
@@ -82,45 +87,53 @@ def perspective(picture: FloatArray, corners: FloatArray, fill: float = 1.0) -> 
         rows += [(x, y, 1, 0, 0, 0, -u * x, -u * y), (0, 0, 0, x, y, 1, -v * x, -v * y)]
         values += [u, v]
     coefficients = np.linalg.solve(np.array(rows, float), np.array(values, float))
+    return _transformed(picture, Image.Transform.PERSPECTIVE, tuple(coefficients), fill)
+
+
+def _transformed(
+    picture: FloatArray,
+    transform: Image.Transform,
+    coefficients: tuple[float, ...],
+    fill: Level,
+) -> FloatArray:
+    image = _image(picture)
+    colour = _colour(image, fill)
     return _picture(
-        _image(picture).transform(
-            (width, height),
-            Image.Transform.PERSPECTIVE,
-            tuple(coefficients),
-            Image.Resampling.BICUBIC,
-            fillcolor=round(fill * 255),
+        image.transform(
+            image.size, transform, coefficients, Image.Resampling.BICUBIC, fillcolor=colour
         )
     )
 
 
 def wave(picture: FloatArray, amplitude: float, period: float, phase: float = 0.0) -> FloatArray:
     """Shifts columns up and down along a sine; amplitude and period in pixels, phase in turns."""
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     columns = np.arange(width)
     shift = amplitude * np.sin(2 * np.pi * (columns / period + phase))
     rows = np.arange(height)[:, np.newaxis] + shift
     below = np.floor(rows).astype(int)
-    share = (rows - below).astype(np.float32)
+    share = _like(picture, (rows - below).astype(np.float32))
     upper = picture[below.clip(0, height - 1), columns]
     lower = picture[(below + 1).clip(0, height - 1), columns]
     return upper * (1 - share) + lower * share
 
 
 def pad(
-    picture: FloatArray, left: float, top: float, right: float, bottom: float, fill: float = 1.0
+    picture: FloatArray, left: float, top: float, right: float, bottom: float, fill: Level = 1.0
 ) -> FloatArray:
     """Puts a border around the picture and scales all to the old size.
 
     Args:
         left, top, right, bottom: width of the border as a share of the picture's width or
             height; a negative one cuts that much off.
-        fill: gray level of the border.
+        fill: level of the border.
     """
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     x0, x1 = round(-left * width), width + round(right * width)
     y0, y1 = round(-top * height), height + round(bottom * height)
-    canvas = Image.new("L", (x1 - x0, y1 - y0), round(fill * 255))
-    canvas.paste(_image(picture), (-x0, -y0))
+    image = _image(picture)
+    canvas = Image.new(image.mode, (x1 - x0, y1 - y0), _colour(image, fill))
+    canvas.paste(image, (-x0, -y0))
     return _picture(canvas.resize((width, height), _BILINEAR))
 
 
@@ -131,9 +144,11 @@ def blur(picture: FloatArray, radius: float) -> FloatArray:
 
 def motion_blur(picture: FloatArray, length: int) -> FloatArray:
     """The mean over `length` neighbouring columns."""
-    padded = np.pad(picture, ((0, 0), (length // 2, length - 1 - length // 2)), "edge")
+    before = length // 2
+    around = ((0, 0), (before, length - 1 - before), (0, 0))[: picture.ndim]
+    padded = np.pad(picture, around, "edge")
     return np.lib.stride_tricks.sliding_window_view(padded, length, axis=1).mean(
-        axis=2, dtype=np.float32
+        axis=-1, dtype=np.float32
     )
 
 
@@ -144,7 +159,7 @@ def sharpen(picture: FloatArray, percent: int) -> FloatArray:
 
 def rescale(picture: FloatArray, factor: float, method: Image.Resampling = _BILINEAR) -> FloatArray:
     """Scales down or up by the factor and back again, as a resized upload is."""
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     small = (max(1, round(width * factor)), max(1, round(height * factor)))
     return _picture(_image(picture).resize(small, method).resize((width, height), method))
 
@@ -168,7 +183,7 @@ def salt_and_pepper(
     picture: FloatArray, share: float, generator: np.random.Generator
 ) -> FloatArray:
     """Turns a share of the pixels black or white, half of them each."""
-    chance = generator.random(picture.shape, np.float32)
+    chance = _like(picture, generator.random(picture.shape[:2], np.float32))
     salted = np.where(chance < share / 2, np.float32(0), picture)
     return np.where(chance > 1 - share / 2, np.float32(1), salted)
 
@@ -191,8 +206,10 @@ def gamma(picture: FloatArray, exponent: float) -> FloatArray:
 def tint(picture: FloatArray, ink: FloatArray, paper: FloatArray) -> FloatArray:
     """Prints the picture in another ink on another paper, both RGB from 0 to 1.
 
-    A reader that looks at luma sees the two colours' brightness.
+    Of a gray picture, the two colours' luma is seen.
     """
+    if picture.ndim == 3:
+        return ink + picture * (paper - ink)
     dark, light = float(ink @ _LUMA), float(paper @ _LUMA)
     return np.float32(dark) + picture * np.float32(light - dark)
 
@@ -205,7 +222,7 @@ def invert(picture: FloatArray) -> FloatArray:
 def shade(picture: FloatArray, left: float, right: float) -> FloatArray:
     """Uneven light: multiplies the levels by a factor that goes from left to right."""
     light = np.linspace(left, right, picture.shape[1], dtype=np.float32)
-    return (picture * light).clip(0, 1)
+    return (picture * _like(picture, light)).clip(0, 1)
 
 
 def posterize(picture: FloatArray, levels: int) -> FloatArray:
@@ -215,24 +232,24 @@ def posterize(picture: FloatArray, levels: int) -> FloatArray:
 
 
 def strokes(
-    picture: FloatArray, count: int, width: int, level: float, generator: np.random.Generator
+    picture: FloatArray, count: int, width: int, level: Level, generator: np.random.Generator
 ) -> FloatArray:
-    """Draws straight lines of `width` pixels across the picture, in the gray level `level`."""
+    """Draws straight lines of `width` pixels across the picture."""
     image = _image(picture)
     pen = ImageDraw.Draw(image)
     for _ in range(count):
         x = generator.uniform((0.0, 0.5), (0.5, 1.0)) * image.width
         y = generator.uniform(0.0, 1.0, 2) * image.height
-        pen.line((x[0], y[0], x[1], y[1]), fill=round(level * 255), width=width)
+        pen.line((x[0], y[0], x[1], y[1]), fill=_colour(image, level), width=width)
     return _picture(image)
 
 
 def occlude(
-    picture: FloatArray, count: int, side: int, level: float, generator: np.random.Generator
+    picture: FloatArray, count: int, side: int, level: Level, generator: np.random.Generator
 ) -> FloatArray:
-    """Covers squares of `side` pixels at random places with the gray level `level`."""
+    """Covers squares of `side` pixels at random places."""
     covered = picture.copy()
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     for _ in range(count):
         x, y = generator.integers(0, (max(1, width - side), max(1, height - side)))
         covered[y : y + side, x : x + side] = level

@@ -1,4 +1,4 @@
-"""The operations of an augmentation: what one amount of each makes of a picture, drawn anew."""
+"""The operations of the augmentation: distortions of a given amount, otherwise random."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,11 +6,13 @@ import numpy as np
 
 from service.ocr.preprocessing import FloatArray
 from training.augmentation import distortions
+from training.augmentation.distortions import Level
 from training.synthetic.glyphs import curve
 from training.synthetic.style import Manner
 
 Operation = Callable[[FloatArray, float, np.random.Generator], FloatArray]
-"""Of a picture, float32 `(height, width)`, 0 black to 1 white, and an amount above 0."""
+"""Of a picture, float32 `(height, width)`, 0 black to 1 white, or `(height, width, 3)` in RGB, and
+an amount above 0."""
 
 _CURVES = Manner().curves
 
@@ -24,14 +26,28 @@ def _either_way(
 ) -> FloatArray:
     """Across the picture, or one time in three down it."""
     if generator.random() < 1 / 3:
-        return np.ascontiguousarray(distort(picture.T).T)
+        return np.ascontiguousarray(distort(picture.swapaxes(0, 1)).swapaxes(0, 1))
     return distort(picture)
 
 
-def _fill(picture: FloatArray, generator: np.random.Generator) -> float:
-    """What lies around a picture: white, black, any gray, or the gray of its own border."""
-    border = float(np.median(np.concatenate([picture[0], picture[-1]])))
-    return float(generator.choice((1.0, 0.0, generator.random(), border), p=(0.3, 0.3, 0.2, 0.2)))
+def _fill(picture: FloatArray, generator: np.random.Generator) -> Level:
+    """What lies around a picture: white, black, any level, or that of its own border."""
+    match generator.choice(4, p=(0.3, 0.3, 0.2, 0.2)):
+        case 0:
+            return 1.0
+        case 1:
+            return 0.0
+        case 2:
+            return _any(picture, generator)
+        case _:
+            return np.median(np.concatenate([picture[0], picture[-1]]), axis=0)
+
+
+def _any(picture: FloatArray, generator: np.random.Generator) -> Level:
+    """Any gray, or for a picture in RGB any colour."""
+    if picture.ndim == 2:
+        return generator.random()
+    return generator.random(3, np.float32)
 
 
 def _rotation(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
@@ -70,7 +86,7 @@ def _wave(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
 
 def _padding(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
     # As much in pixels on every side, as a screenshot has, or each side by itself.
-    height, width = p.shape
+    height, width = p.shape[:2]
     across = amount * height / width
     left, top, right, bottom = across, amount, across, amount
     if g.random() < 0.5:
@@ -87,7 +103,8 @@ def _crop(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
 def _motion_blur(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
     if g.random() < 0.3:
         # Half as far down as across: the strokes of characters are closer above each other.
-        return distortions.motion_blur(p.T, 1 + round(amount / 2)).T
+        turned = distortions.motion_blur(p.swapaxes(0, 1), 1 + round(amount / 2))
+        return turned.swapaxes(0, 1)
     return distortions.motion_blur(p, 1 + round(amount))
 
 
@@ -107,6 +124,9 @@ def _tint(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
     ink = amount * g.random(3)
     if abs(float((paper - ink).mean())) < 0.25:
         ink = np.zeros(3)
+    if p.ndim == 3:
+        # No channel may lose what the others do not show.
+        ink = np.where(abs(paper - ink) < 0.25, 0, ink)
     return distortions.tint(p, ink.astype(np.float32), paper.astype(np.float32))
 
 
@@ -121,12 +141,12 @@ def _posterize(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArr
 
 def _strokes(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
     width = int(g.choice((1, 2, 3), p=(0.6, 0.3, 0.1)))
-    return distortions.strokes(p, round(amount), width, _ink(g), g)
+    return distortions.strokes(p, round(amount), width, _ink(p, g), g)
 
 
 def _curves(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
-    height, width = p.shape
-    level = np.float32(_ink(g))
+    height, width = p.shape[:2]
+    level = np.asarray(_ink(p, g), np.float32)
     for _ in range(round(amount)):
         across: Sequence[float] = sorted(g.random(4), reverse=g.random() < 0.3)
         between = (0.05, 0.95)
@@ -136,16 +156,20 @@ def _curves(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
             case 1:  # almost level, through the middle of the text, where a line makes a c an e
                 middle = g.uniform(0.3, 0.8)
                 between = (middle - 0.12, middle + 0.12)
-        p = p + (level - p) * curve(width, height, across, g, between)
+        cover = curve(width, height, across, g, between)
+        p = p + (level - p) * (cover if p.ndim == 2 else cover[..., np.newaxis])
     return p
 
 
 def _occlusions(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
-    return distortions.occlude(p, round(amount), int(g.integers(3, 10)), _ink(g), g)
+    return distortions.occlude(p, round(amount), int(g.integers(3, 10)), _ink(p, g), g)
 
 
-def _ink(generator: np.random.Generator) -> float:
-    return float(generator.choice((0.0, generator.random(), 1.0), p=(0.5, 0.2, 0.3)))
+def _ink(picture: FloatArray, generator: np.random.Generator) -> Level:
+    """Of strokes and spots: black, white, or any level."""
+    colour = _any(picture, generator)
+    chance = generator.random()
+    return 0.0 if chance < 0.5 else 1.0 if chance < 0.8 else colour
 
 
 # Geometry first, then ink, light, resolution, noise and compression: the order in which a

@@ -1,4 +1,4 @@
-"""Draws distortions for training: each operation with one strength, in a fixed order."""
+"""Distorts training pictures at random: each operation with its own chance, in a fixed order."""
 
 from dataclasses import dataclass, fields
 
@@ -27,7 +27,7 @@ CHANCES = {
     "contrast": 0.1,
     "inversion": 0.3,
 }
-"""Of those that are harder to learn, or more frequent in uploads: more often."""
+"""Chances of operations that are harder to learn, or more frequent in uploads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Augmentation:
         """Distorts one picture; each operation happens with its own chance.
 
         Args:
-            picture: float32 `(height, width)`, 0 black to 1 white.
+            picture: float32 `(height, width)`, 0 black to 1 white, or `(height, width, 3)` in RGB.
             strength: 0 to 1, of the largest amounts.
         """
         if strength <= 0 or generator.random() < self.clean:

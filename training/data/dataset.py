@@ -109,13 +109,19 @@ class Dataset:
                 f"(label {sample.label!r}); run `make data` with the data it came from."
             ) from None
 
-    def tensors(self, samples: Sequence[Sample], width: int, height: int) -> FloatArray:
-        """Every sample through the service's own `preprocess`: `(n, width, height, 1)`, 0 to 1."""
-        tensors = np.empty((len(samples), width, height, 1), np.float32)
+    def tensors(
+        self, samples: Sequence[Sample], width: int, height: int, channels: int = 1
+    ) -> FloatArray:
+        """Every sample through the service's own `preprocess`.
+
+        Returns:
+            Float32 `(n, width, height, channels)`, 0 to 1.
+        """
+        tensors = np.empty((len(samples), width, height, channels), np.float32)
 
         def fill(index: int) -> None:
             try:
-                tensors[index] = preprocess(self.read(samples[index]), width, height)
+                tensors[index] = preprocess(self.read(samples[index]), width, height, channels)
             except PictureError as error:
                 raise DataError(f"{samples[index].source}: {error}") from error
 

@@ -1,7 +1,7 @@
 """Pictures that are decoded when they are asked for, for sets that do not fit into memory.
 
-They are indexed like the array `(n, width, height, 1)` that a smaller set is held in, and give
-the same values.
+They are indexed like the array `(n, width, height, channels)` that a smaller set is held in, and
+give the same values.
 """
 
 import itertools
@@ -30,7 +30,7 @@ class LazyPictures(ABC):
 
     @abstractmethod
     def _batch(self, places: NDArray[np.int64]) -> FloatArray:
-        """The pictures at these places, `(len(places), width, height, 1)`."""
+        """The pictures at these places, `(len(places), width, height, channels)`."""
 
 
 Pictures = FloatArray | LazyPictures
@@ -44,15 +44,20 @@ class StoredPictures(LazyPictures):
     """
 
     def __init__(
-        self, dataset: Dataset, samples: Sequence[Sample], width: int, height: int
+        self,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        width: int,
+        height: int,
+        channels: int = 1,
     ) -> None:
-        self.shape = (len(samples), width, height, 1)
+        self.shape = (len(samples), width, height, channels)
         self._dataset = dataset
         self._samples = samples
 
     def _batch(self, places: NDArray[np.int64]) -> FloatArray:
         samples = [self._samples[place] for place in places]
-        return self._dataset.tensors(samples, *self.shape[1:3])
+        return self._dataset.tensors(samples, *self.shape[1:])
 
 
 class DistortedPictures(LazyPictures):
@@ -101,6 +106,8 @@ def joined(*parts: Pictures) -> Pictures:
 def distort(
     tensor: FloatArray, augmentation: Augmentation, strength: float, generator: np.random.Generator
 ) -> FloatArray:
-    """Distorts a tensor `(width, height, 1)`."""
-    picture = np.ascontiguousarray(tensor[:, :, 0].T)
-    return augmentation.apply(picture, strength, generator).T[:, :, np.newaxis]
+    """Distorts a tensor `(width, height, channels)`, of 1 or 3 channels."""
+    width, height, channels = tensor.shape
+    picture = tensor.swapaxes(0, 1).reshape((height, width, channels)[: 2 + (channels > 1)])
+    distorted = augmentation.apply(picture, strength, generator)
+    return distorted.reshape(height, width, channels).swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""What the bundled model is aimed at, and by how much it misses that."""
+"""The aims of the bundled model, and by how much it misses them."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Whether confidences can be believed: calibration error, ranking, and the diagram of both."""
+"""Measures confidences: calibration error, ranking, and the reliability diagram."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

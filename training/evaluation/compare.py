@@ -90,7 +90,8 @@ def time_of(contestants: Sequence[Contestant], dataset: Dataset, rounds: int) ->
     batches = []
     for one in contestants:
         size = one.recognizer.metadata.width, one.recognizer.metadata.height
-        batches.append(dataset.tensors(one.samples[:_TIMED_PICTURES], *size))
+        channels = one.recognizer.metadata.channels
+        batches.append(dataset.tensors(one.samples[:_TIMED_PICTURES], *size, channels))
     times: list[list[float]] = [[] for _ in contestants]
     for _ in range(rounds):
         for number in range(max(map(len, batches))):

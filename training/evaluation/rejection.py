@@ -98,14 +98,21 @@ def textless(
             yield "other letters", np.asarray(image, np.float32) / np.float32(255)
 
 
-def evaluate_rejection(recognizer: Recognizer, clean_confidences: list[float]) -> dict[str, Any]:
+def accepting_threshold(clean_confidences: Sequence[float]) -> float:
+    """The confidence that `ACCEPTED_SHARE` of pictures with a text reach."""
+    return float(np.quantile(clean_confidences, 1 - ACCEPTED_SHARE))
+
+
+def evaluate_rejection(
+    recognizer: Recognizer, clean_confidences: Sequence[float]
+) -> dict[str, Any]:
     """The threshold, and how many pictures of each kind are flagged at it."""
-    threshold = float(np.quantile(clean_confidences, 1 - ACCEPTED_SHARE))
+    threshold = accepting_threshold(clean_confidences)
     metadata = recognizer.metadata
     flagged: Counter[str] = Counter()
     count: Counter[str] = Counter()
     for kind, picture in textless(metadata.width, metadata.height, metadata.alphabet):
-        tensor = np.ascontiguousarray(picture.T)[np.newaxis, :, :, np.newaxis]
+        tensor = np.repeat(picture.T[np.newaxis, :, :, np.newaxis], metadata.channels, axis=3)
         reading = recognizer.decoder.decode(recognizer.infer(tensor.astype(np.float32))[0])
         count[kind] += 1
         flagged[kind] += not reading.text or reading.confidence < threshold

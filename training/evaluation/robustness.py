@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from service.ocr.preprocessing import decode_gray
+from service.ocr.preprocessing import decode_gray, decode_rgb
 from service.ocr.recognizer import Recognizer
 from training.augmentation.conditions import CONDITIONS, Condition
 from training.data.dataset import Dataset, Sample
@@ -29,12 +29,13 @@ from training.evaluation.target import add_target_options, open_target
 from training.settings import Parser
 
 
-def distorted(picture: bytes, condition: Condition) -> bytes:
+def distorted(picture: bytes, condition: Condition, channels: int = 1) -> bytes:
     """The picture under a condition, as PNG; the same bytes for the same picture every time."""
     generator = np.random.default_rng(zlib.crc32(picture))
-    gray = condition.distort(decode_gray(picture), generator).clip(0, 1)
+    pixels = decode_rgb(picture) if channels == 3 else decode_gray(picture)
+    changed = condition.distort(pixels, generator).clip(0, 1)
     file = io.BytesIO()
-    Image.fromarray((gray * 255).round().astype(np.uint8)).save(file, "PNG")
+    Image.fromarray((changed * 255).round().astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -44,7 +45,8 @@ def read_condition(
     """Reads every sample under a condition, in order."""
 
     def read(sample: Sample) -> Result:
-        return Result(sample, recognizer.read(distorted(dataset.read(sample), condition)))
+        picture = distorted(dataset.read(sample), condition, recognizer.metadata.channels)
+        return Result(sample, recognizer.read(picture))
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(read, samples))

@@ -1,4 +1,4 @@
-"""Runs that belong together: trains those of a series that are missing, and reads with each."""
+"""Trains the missing runs of a series, and reads with each of them."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ from training.tensorflow_import import import_tensorflow
 def trained(config: TrainConfig, runs: Path) -> Run:
     """The finished run of these settings and data; trains or resumes it where there is none.
 
-    So a series that was interrupted goes on where it was when its command is called again.
+    An interrupted series continues where it was when its command is called again.
     """
     import_tensorflow()
     import keras
@@ -46,6 +46,8 @@ def read_held_out(run: Run, dataset: Dataset) -> list[Result]:
     )
     model.load_weights(run.best_weights)
     samples = run.split("test")
-    probabilities = model.predict(dataset.tensors(samples, *facts.size), batch_size=64, verbose=0)
+    probabilities = model.predict(
+        dataset.tensors(samples, *facts.size, run.config.channels), batch_size=64, verbose=0
+    )
     readings = map(Decoder(codec).decode, probabilities)
     return [Result(*both) for both in zip(samples, readings, strict=True)]

@@ -1,4 +1,4 @@
-"""What series of runs found, as JSON, and as Markdown for their commands and the model card."""
+"""The results of series of runs: JSON files, and tables in Markdown for the model card."""
 
 import json
 from collections.abc import Mapping, Sequence

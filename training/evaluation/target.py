@@ -1,4 +1,4 @@
-"""What is evaluated: an exported model, on a split of the data as its run cut them."""
+"""Opens the exported model and the split of the data that a command evaluates."""
 
 import argparse
 from dataclasses import dataclass

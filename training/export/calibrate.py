@@ -15,6 +15,7 @@ from service.ocr.decoding.decoder import Decoder, Reading
 from service.ocr.recognizer import Recognizer
 from training.augmentation.policy import Augmentation
 from training.data.dataset import Dataset, Sample
+from training.data.lazy_images import distort
 from training.evaluation.calibration_metrics import Judged, judge_characters, judge_texts, report_of
 from training.evaluation.target import add_target_options, open_target
 from training.export.onnx_file import write_metadata
@@ -40,15 +41,13 @@ def distorted_probabilities(
     """Labels, and class probabilities `(n, time steps, classes)`, of distorted copies."""
     samples = samples[:_MOST_PICTURES]
     width, height = recognizer.metadata.width, recognizer.metadata.height
-    tensors = dataset.tensors(samples, width, height)
+    tensors = dataset.tensors(samples, width, height, recognizer.metadata.channels)
     labels, probabilities = [], []
     for copy in range(_COPIES):
         batch = np.empty_like(tensors)
         for number, tensor in enumerate(tensors):
             generator = np.random.default_rng((seed, copy, number))
-            picture = np.ascontiguousarray(tensor[:, :, 0].T)
-            rough = augmentation.apply(picture, generator.random(), generator)
-            batch[number] = rough.T[:, :, np.newaxis]
+            batch[number] = distort(tensor, augmentation, generator.random(), generator)
         labels += [sample.label for sample in samples]
         probabilities.append(recognizer.infer(batch))
     return labels, np.concatenate(probabilities)

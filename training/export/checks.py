@@ -1,4 +1,4 @@
-"""What an exported graph must pass before it may replace a model."""
+"""Checks of an exported graph: fused LSTMs, and the same answers as Keras."""
 
 from collections import Counter
 

@@ -22,8 +22,9 @@ from service.ocr.exceptions import OcrError
 from service.ocr.metadata import GoldenPicture, ModelMetadata
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, Sample
 from training.evaluation.evaluate import read_samples_with, summarize
+from training.evaluation.rejection import accepting_threshold
 from training.exceptions import ExportError
 from training.export.calibrate import distorted_probabilities, fit_calibration
 from training.export.checks import BATCH_SIZES, check_graph, check_parity, count_bidirectional
@@ -76,7 +77,8 @@ def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
         data_digest=facts.data_digest,
         calibration=Calibration(),
         figures={},
-        golden=choose_golden(model, codec, facts.width, facts.height, _label_lengths(run)),
+        golden=choose_golden(model, codec, _label_lengths(run)),
+        channels=config.channels,
     )
     destination.parent.mkdir(parents=True, exist_ok=True)
     temporary = destination.with_name(f".{destination.name}.tmp")
@@ -87,6 +89,7 @@ def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
         say("calibrating the confidences")
         metadata = replace(metadata, calibration=_calibrated(temporary, run, dataset))
         write_model(graph, metadata, temporary)
+        metadata = replace(metadata, min_confidence=_accepting(temporary, run, dataset))
         say("reading the test split")
         metadata = replace(metadata, figures=_test_figures(temporary, run, dataset))
         write_model(graph, metadata, temporary)
@@ -109,16 +112,17 @@ def convert(model: keras.Model) -> onnx.ModelProto:
 
 
 def choose_golden(
-    model: keras.Model, codec: CtcCodec, width: int, height: int, lengths: Sequence[int]
+    model: keras.Model, codec: CtcCodec, lengths: Sequence[int]
 ) -> tuple[GoldenPicture, ...]:
     """Generated pictures of the model's own kind, and what the Keras model reads in them.
 
     Those that it reads right and surely are preferred: on them, another processor's rounding
     changes nothing, and another text means that the model or its runtime is broken.
     """
+    _, width, height, channels = model.input_shape
     drawings = list(generate(_GOLDEN_CANDIDATES, codec.alphabet, lengths, width, height, seed=0))
     pictures = [drawing.png() for drawing in drawings]
-    tensors = np.stack([preprocess(picture, width, height) for picture in pictures])
+    tensors = np.stack([preprocess(picture, width, height, channels) for picture in pictures])
     probabilities = model.predict(tensors, verbose=0)
     texts = [codec.decode(picture) for picture in probabilities]
     ranked = sorted(
@@ -137,15 +141,26 @@ def _check_on_test_split(path: Path, model: keras.Model, run: Run, dataset: Data
     """Compares Keras and ONNX on the test split, or on much of a large one."""
     recognizer = Recognizer.load(path)
     samples = run.split("test")[:_MOST_COMPARED]
-    tensors = dataset.tensors(samples, run.facts.width, run.facts.height)
+    tensors = dataset.tensors(samples, *run.facts.size, run.config.channels)
     expected = model.predict(tensors, verbose=0)
     for batch_size in BATCH_SIZES:
         check_parity(recognizer, tensors, expected, batch_size)
 
 
+def _held_out(run: Run) -> list[Sample]:
+    """The pictures that confidences are judged by: none that the run trained on."""
+    return run.split("test" if run.config.train_on_validation else "validation")
+
+
+def _accepting(path: Path, run: Run, dataset: Dataset) -> float:
+    """The confidence that all but `1 - ACCEPTED_SHARE` of the clean held-out pictures reach."""
+    results = read_samples_with(Recognizer.load(path), dataset, _held_out(run))
+    return accepting_threshold([result.reading.confidence for result in results])
+
+
 def _calibrated(path: Path, run: Run, dataset: Dataset) -> Calibration:
     recognizer = Recognizer.load(path)
-    samples = run.split("validation")
+    samples = _held_out(run)
     augmentation = run.config.augmentation
     measured = distorted_probabilities(recognizer, dataset, samples, augmentation)
     return fit_calibration(recognizer, *measured)

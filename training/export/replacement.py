@@ -121,6 +121,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--force", action="store_true", help="replace a better model too")
     arguments = parser.parse_args(argv)
     run = Run.find(arguments.runs, arguments.run)
+    newest = max(arguments.runs.glob("*/"), default=run.folder)
+    if not arguments.run and newest.name > run.name:
+        print(f"note: {Run(newest).state}")
     dataset = Dataset(arguments.data or Path(run.config.data))
     old = _metadata_of(arguments.out)
     if not run.is_exported:

@@ -1,4 +1,4 @@
-"""Where a training stands: what has to survive a kill, and what follows from it."""
+"""The progress of a training: what is saved after every epoch, and what follows from it."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +12,17 @@ from training.fit.ema import averaged
 from training.fit.runs import Run
 
 
-def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[bool]:
-    """Whether the watched figure became lower, for every epoch of which that can be asked.
+def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[tuple[int, bool]]:
+    """The epochs, from 1, and whether the watched figure became lower in each.
 
     A CTC model first emits nothing but blanks, for a number of epochs that depends on the data
-    and on chance; this plateau is no reason to give up, and its epochs are passed over.
+    and on chance. This plateau is no reason to stop, so its epochs are left out.
     """
     lowest = float("inf")
-    for figures in history:
+    for epoch, figures in enumerate(history, start=1):
         gained = figures[monitor] < lowest
         if gained or figures["val_cer"] < 1:
-            yield gained
+            yield epoch, gained
         lowest = min(lowest, figures[monitor])
 
 
@@ -33,7 +33,6 @@ class Progress:
     epoch: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
-    epochs_without_gain: int = 0
     clean_epochs: int | None = None
     """Epochs until the clean pictures were read; None before."""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -44,15 +43,12 @@ class Progress:
         self.history.append({"epoch": self.epoch} | figures)
         if self.clean_epochs is None and figures["val_clean_exact_match"] >= config.clean_until:
             self.clean_epochs = self.epoch
-        self.epochs_without_gain = 0
-        for gained in gains(self.history, config.monitor):
-            self.epochs_without_gain = 0 if gained else self.epochs_without_gain + 1
         # Of epochs with equal CER, the one with the lowest loss is kept.
         key = (config.monitor, "val_loss")
         best = min(self.history, key=lambda row: [row[name] for name in key])
         if config.keep_last or config.train_on_validation:
             # Of pictures that were trained on, no figure says which epoch reads others best.
-            best, self.epochs_without_gain = self.history[-1], 0
+            best = self.history[-1]
         self.best_epoch, self.best_loss = int(best["epoch"]), best["val_loss"]
 
     def aligned(self, config: TrainConfig) -> bool:
@@ -92,6 +88,7 @@ class Progress:
         saved = run.load_progress()
         if saved is None:
             return cls(clean_epochs=None if run.config.clean_until else 0)
+        saved.pop("epochs_without_gain", None)  # of runs that an earlier version began
         progress = cls(**saved)
         model.load_weights(run.epoch_weights(progress.epoch))
         return progress

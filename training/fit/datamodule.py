@@ -1,4 +1,4 @@
-"""What a run trains and validates on: labelled pictures, generated ones, or few of each."""
+"""Gathers the pictures that a run trains and validates on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _PRETRAINING_VALIDATION = 100
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The feed of the epochs, and what is validated: `clean` pictures, then distorted copies."""
+    """The training pictures, and the validation pictures: `clean` ones, then distorted copies."""
 
     feed: Feed
     aligned: Feed | None
-    """Of the first epochs, if those are taught where characters are."""
+    """The pictures of the first epochs, if these teach where characters are."""
     validation: Examples
     clean: int
 
@@ -46,14 +46,14 @@ def gather(
         ConfigError: the settings ask for nothing to train on.
     """
     chosen = labelled_samples(config, splits)
-    labelled = labelled_examples(dataset, chosen, *size, codec, config.memory)
+    labelled = labelled_examples(dataset, chosen, *size, codec, config.memory, config.channels)
     generated = None
     if config.generated:
         generated = generated_examples(labelled, config.generated, codec, config.seed)
     elif config.pretrain or config.aligned_epochs:
         raise ConfigError("generated is 0; how many pictures are to be generated and trained on?")
     if config.pretrain and generated:
-        # The labelled pictures show the manner, and are not trained on.
+        # The labelled pictures only show the style.
         training: Examples = generated
         rough: Examples = generated
         validation: Examples = generated_examples(
@@ -62,7 +62,9 @@ def gather(
     else:
         training = labelled.repeated(max(1, round(config.shown / len(chosen))))
         rough = training + generated if generated else training
-        validation = labelled_examples(dataset, splits["validation"], *size, codec, config.memory)
+        validation = labelled_examples(
+            dataset, splits["validation"], *size, codec, config.memory, config.channels
+        )
     clean = len(validation.texts)
     if config.strength:
         validation += validation.distorted(config.augmentation, _DISTORTED_COPIES, config.seed)
@@ -80,16 +82,16 @@ def gather(
 
 
 def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:
-    """The labelled pictures that a run may look at besides those that it validates on.
+    """The labelled pictures that a run trains on.
 
     Raises:
-        ConfigError: fewer are there than the settings ask for.
+        ConfigError: there are fewer than the settings ask for.
     """
     samples = [*splits["train"]]
     if config.train_on_validation:
         samples += splits["validation"]
     if not config.labels or (config.pretrain and config.labels > len(samples)):
-        # What only shows the manner may be fewer.
+        # To show the style, fewer are enough.
         return samples
     if config.labels > len(samples):
         raise ConfigError(f"labels is {config.labels}; the training split has {len(samples)}.")

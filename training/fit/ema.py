@@ -1,4 +1,4 @@
-"""Averages the weights of the steps of a training, which reads better than any one of them.
+"""Averages the weights over the steps of a training; the average reads better than the last.
 
 The exponential moving average that Keras' optimizers keep beside the weights (Polyak and
 Juditsky 1992 for the idea). It is part of the optimizer's state, and so is saved and resumed

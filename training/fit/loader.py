@@ -1,7 +1,7 @@
-"""What an epoch is trained on: labelled, generated and background pictures, distorted anew.
+"""Prepares the batches of an epoch: labelled, generated and textless pictures, distorted.
 
-A picture's distortion follows from the seed, the epoch and its place in the epoch alone, so
-that threads can prepare batches ahead in any order and a resumed run sees what it would have.
+A picture's distortion follows from the seed, the epoch and its place in the epoch alone. So
+threads can prepare batches in any order, and a resumed run sees the same pictures.
 """
 
 from collections import deque
@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service.ocr.decoding.ctc import CtcCodec
-from service.ocr.preprocessing import FloatArray
+from service.ocr.decoding.ctc import CtcCodec, shortest_path
+from service.ocr.preprocessing import FloatArray, preprocess
 from training.augmentation.policy import Augmentation
 from training.data.dataset import PADDING, Dataset, Sample, encode_labels, time_steps_of
 from training.data.lazy_images import (
@@ -25,7 +25,7 @@ from training.data.lazy_images import (
     joined,
 )
 from training.synthetic.alignment import frames_of
-from training.synthetic.generate import generated_tensors
+from training.synthetic.generate import draw
 from training.synthetic.negatives import draw_background
 from training.synthetic.style_fit import manner_of
 
@@ -35,17 +35,21 @@ _AHEAD = 8
 _THREADS = 2
 
 _MEASURED = 1000
-"""Pictures of which the manner is measured, at most."""
+"""Pictures of which the style is measured, at most."""
+
+_MOST_TRIES = 20
+"""Random texts until one fits into the time steps; then one of the labelled ones is taken."""
 
 Places = NDArray[np.int64]
 
 Batch = tuple[FloatArray, NDArray[np.int32]]
-"""Pictures `(n, width, height, 1)`, 0 to 1, and labels `(n, longest)`, filled with `PADDING`."""
+"""Pictures `(n, width, height, channels)`, 0 to 1, and labels `(n, longest)`, filled up with
+`PADDING`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Pictures `(n, width, height, 1)`, their encoded labels and their texts."""
+    """Pictures `(n, width, height, channels)`, their encoded labels and their texts."""
 
     pictures: Pictures
     labels: NDArray[np.int32]
@@ -82,6 +86,7 @@ def labelled_examples(
     height: int,
     codec: CtcCodec,
     memory: float,
+    channels: int = 1,
 ) -> Examples:
     """Reads the samples of a data set.
 
@@ -93,18 +98,19 @@ def labelled_examples(
         DataError: a picture cannot be read, or a label not be emitted.
     """
     labels = encode_labels(samples, codec, time_steps_of(width))
-    needed = len(dataset.samples) * width * height * np.dtype(np.float32).itemsize / 2**20
+    values = len(dataset.samples) * width * height * channels
+    needed = values * np.dtype(np.float32).itemsize / 2**20
     pictures: Pictures
     if needed <= memory:
-        pictures = dataset.tensors(samples, width, height)
+        pictures = dataset.tensors(samples, width, height, channels)
     else:
-        pictures = StoredPictures(dataset, samples, width, height)
+        pictures = StoredPictures(dataset, samples, width, height, channels)
     return Examples(pictures, labels, [sample.label for sample in samples])
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedExamples(Examples):
-    """Examples of which is known where every character stands."""
+    """Examples with the places of their characters."""
 
     frames: NDArray[np.int32]
     """The class of every time step, `(n, time steps)`."""
@@ -115,19 +121,40 @@ class GeneratedExamples(Examples):
 
 
 def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -> GeneratedExamples:
-    """Draws pictures with the alphabet, the size, the lengths and the manner of others."""
-    _, width, height, _ = like.pictures.shape
-    lengths = [len(text) for text in like.texts]
-    shown = like.pictures[:_MEASURED]
-    manner = manner_of(shown[:, :, :, 0].transpose(0, 2, 1), like.texts[:_MEASURED])
-    pictures, drawings = generated_tensors(
-        count, codec.alphabet, lengths, width, height, seed, manner
-    )
-    labels = np.full((count, like.labels.shape[1]), PADDING, np.int32)
+    """Draws pictures with the alphabet, the size, the lengths and the style of others."""
+    _, width, height, channels = like.pictures.shape
+    steps = time_steps_of(width)
+    shown, texts = like.pictures[:_MEASURED].mean(axis=3), like.texts[:_MEASURED]
+    style = manner_of(shown.transpose(0, 2, 1), texts)
+    generator = np.random.default_rng(seed)
+    drawings = [
+        draw(
+            _text_like(like.texts, codec.alphabet, steps, generator),
+            width,
+            height,
+            generator,
+            style,
+        )
+        for _ in range(count)
+    ]
+    pictures = np.stack([preprocess(one.png(), width, height, channels) for one in drawings])
+    labels = np.full((len(drawings), like.labels.shape[1]), PADDING, np.int32)
     for row, drawing in zip(labels, drawings, strict=True):
-        row[: len(drawing.text)] = codec.encode(drawing.text, time_steps_of(width))
+        row[: len(drawing.text)] = codec.encode(drawing.text, steps)
     frames = np.stack([frames_of(drawing, width, codec) for drawing in drawings])
     return GeneratedExamples(pictures, labels, [drawing.text for drawing in drawings], frames)
+
+
+def _text_like(
+    texts: Sequence[str], alphabet: str, steps: int, generator: np.random.Generator
+) -> str:
+    """A random text as long as one of `texts`, and short enough for the time steps."""
+    for _ in range(_MOST_TRIES):
+        length = len(texts[int(generator.integers(len(texts)))])
+        text = "".join(generator.choice(list(alphabet), length))
+        if shortest_path(text) <= steps:
+            return text
+    return texts[int(generator.integers(len(texts)))]
 
 
 class Feed:
@@ -189,15 +216,16 @@ class Feed:
         return self.clean.pictures[places], self.clean.labels[places]
 
     def _rough_batch(self, places: Places, epoch: int, strength: float) -> Batch:
-        _, width, height, _ = self.rough.pictures.shape
-        pictures = np.empty((len(places), width, height, 1), np.float32)
+        _, width, height, channels = self.rough.pictures.shape
+        pictures = np.empty((len(places), width, height, channels), np.float32)
         labels = np.full((len(places), self.rough.labels.shape[1]), PADDING, np.int32)
         for row, place in enumerate(places):
             generator = np.random.default_rng((self.seed, epoch, place))
             if place < len(self.rough.texts):
                 picture, labels[row] = self.rough.pictures[place], self.rough.labels[place]
             else:
-                picture = draw_background(width, height, generator).T[:, :, np.newaxis]
+                background = draw_background(width, height, generator).T
+                picture = np.repeat(background[:, :, np.newaxis], channels, axis=2)
             pictures[row] = distort(picture, self.augmentation, strength, generator)
         return pictures, labels
 

@@ -83,10 +83,7 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     )
     board = tf.summary.create_file_writer(str(run.folder / "tensorboard"))
     prepared = time.monotonic() - started
-    while progress.epoch < planned_epochs(config, progress, prepared):
-        if progress.epochs_without_gain >= config.patience:
-            break
-        epochs = planned_epochs(config, progress, prepared)
+    while progress.epoch < (epochs := planned_epochs(config, progress, prepared)):
         started = time.monotonic()
         aligned = progress.aligned(config)
         if model.loss is not losses[aligned]:

@@ -65,6 +65,7 @@ def normalised(model: keras.Model, metadata: ModelMetadata) -> dict[str, Arrays]
         pictures, _ = generated_tensors(
             _PICTURES, metadata.alphabet, (3, 8), metadata.width, metadata.height, seed=0
         )
+        pictures = np.repeat(pictures, metadata.channels, axis=3)
         inputs = keras.Model(model.input, [layer.input for layer in layers]).predict(
             pictures, verbose=0
         )

@@ -1,4 +1,4 @@
-"""The pictures at the end of a run: its curves, what it reads, confuses and reads worst.
+"""Draws the charts of a finished run.
 
 runs/<run>/curves.png        loss, error rates and learning rate over the epochs
 runs/<run>/validation.png    validation pictures with what is read in them
@@ -32,7 +32,7 @@ _NOTHING = "∅"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A picture `(width, height, 1)`, its label, what was read, and the loss in nats."""
+    """A picture `(width, height, channels)`, its label, what was read, and the loss in nats."""
 
     picture: FloatArray
     label: str
@@ -72,11 +72,12 @@ def _attempts(model: keras.Model, validation: Examples, codec: CtcCodec) -> list
 def _sheet(attempts: Sequence[Attempt], title: str) -> Image.Image:
     cells = []
     for one in attempts:
-        gray = (one.picture[:, :, 0].T.clip(0, 1) * 255).round().astype(np.uint8)
+        pixels = one.picture.swapaxes(0, 1).squeeze()
+        image = Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
         right = one.label == one.text
         caption = one.label if right else f"{one.label} → {one.text or _NOTHING}"
         caption += f"  {one.loss:.2f}"
-        cells.append(Cell(Image.fromarray(gray), caption, INK if right else WRONG))
+        cells.append(Cell(image, caption, INK if right else WRONG))
     width, height, _ = attempts[0].picture.shape
     return draw_sheet(cells, 5, min(max(width, 110), 240), min(max(height, 24), 120), title)
 

@@ -243,7 +243,7 @@ def with_start_found(config: TrainConfig, runs: Path) -> TrainConfig:
     Raises:
         RunError: there is none.
     """
-    if not config.init_from or config.init_from.endswith(".onnx"):
+    if not config.init_from or config.init_from.endswith((".onnx", ".npz")):
         return config
     return replace(config, init_from=str(Run.find(runs, config.init_from).folder))
 

@@ -12,25 +12,49 @@ from training.fit.config import TrainConfig
 _LOWEST = 0.01
 """Share of the first rate at which a half cosine ends."""
 
-_EXPORT_SECONDS = 90.0
-"""Of `minutes`, what charts, export and calibration need."""
+_EXPORT_SECONDS = 120.0
+"""Of `minutes`, what imports, charts, export, calibration and evaluation need."""
+
+_COOL_DOWN = 4
+"""Epochs in which a half cosine ends once validation has stopped to improve."""
 
 
 def planned_epochs(config: TrainConfig, progress: Progress, prepared: float) -> int:
-    """How many epochs there are going to be: those of the settings, or what the time allows.
+    """How many epochs there are going to be, at least those that are done.
 
-    At least one, and never fewer than are done.
+    Those of the settings, or what the time allows, or until validation has not improved for
+    `patience` epochs. By then a half cosine has not yet come down; it does so in a few more.
 
     Args:
         prepared: seconds that passed before the first epoch.
     """
+    epochs = min(config.epochs, _affordable_epochs(config, progress, prepared))
+    stalled = _stalled_epoch(config, progress)
+    if stalled is not None:
+        epochs = min(epochs, stalled + (_COOL_DOWN if config.schedule == "cosine" else 0))
+    return max(epochs, progress.epoch)
+
+
+def _affordable_epochs(config: TrainConfig, progress: Progress, prepared: float) -> int:
     if not config.minutes or not progress.history:
         return config.epochs
     times = [row["seconds"] for row in progress.history]
     left = 60 * config.minutes - _EXPORT_SECONDS - prepared - sum(times)
     # The first epoch builds the graph, which takes longer.
     each = min(times[0], sum(times[1:]) / len(times[1:])) if times[1:] else times[0]
-    return min(config.epochs, progress.epoch + max(0, int(left / each)))
+    return progress.epoch + max(0, int(left / each))
+
+
+def _stalled_epoch(config: TrainConfig, progress: Progress) -> int | None:
+    """The first epoch at which validation had not improved for `patience` epochs."""
+    if config.keep_last or config.train_on_validation:
+        return None
+    waited = 0
+    for epoch, gained in gains(progress.history, config.monitor):
+        waited = 0 if gained else waited + 1
+        if waited == config.patience:
+            return epoch
+    return None
 
 
 def learning_rate(config: TrainConfig, progress: Progress, epochs: int | None = None) -> float:
@@ -65,7 +89,7 @@ def _half_cosine(progress: Progress, epochs: int) -> float:
 def _plateaus(config: TrainConfig, progress: Progress) -> int:
     """How often the watched figure has not become lower for `plateau_patience` epochs."""
     waited = found = 0
-    for gained in gains(progress.history, config.monitor):
+    for _, gained in gains(progress.history, config.monitor):
         waited = 0 if gained else waited + 1
         if waited == config.plateau_patience:
             found, waited = found + 1, 0

@@ -1,8 +1,8 @@
 """Trains a model on the data set that `make data` wrote, and exports it into the run's folder.
 
 A training that was interrupted is resumed by the same command, and ends with the weights that
-it would have had. A recipe is a file in training/recipes; every setting that --settings lists is
-an option too.
+it would have had. The recipe `auto` chooses the settings by the data; `robust` and `seed` are
+files in training/recipes. Every setting that --settings lists is an option too.
 """
 
 import subprocess
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.data.dataset import Dataset
-from training.fit.config import TrainConfig, add_config_options, config_of
+from training.fit.config import TrainConfig, add_config_options, config_of, overrides_of
+from training.fit.plan import AUTO, choose
 from training.fit.runs import Run, with_start_found
 from training.settings import Parser
 
@@ -22,11 +23,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser("train", __doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: %(default)s")
     parser.add_argument("--fresh", action="store_true", help="do not resume an interrupted run")
-    add_config_options(parser, "robust", _COMMON)
+    add_config_options(parser, AUTO, _COMMON)
     arguments = parser.parse_args(argv)
     # Whatever can be wrong is found before TensorFlow is imported, which takes seconds.
-    config = config_of(arguments)
-    Dataset(Path(config.data))
+    if arguments.recipe == AUTO and not arguments.config:
+        overrides = overrides_of(arguments)
+        plan = choose(Dataset(Path(str(overrides.get("data", "data")))), overrides)
+        print(plan.explanation, flush=True)
+        config = plan.config
+    else:
+        config = config_of(arguments)
+        Dataset(Path(config.data))
     config = with_start_found(config, arguments.runs)
     run = _train(config, arguments.runs, arguments.fresh)
     if config.export:

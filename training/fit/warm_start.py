@@ -1,7 +1,8 @@
-"""Starts a model with the weights of a run or of an exported model, wherever they fit.
+"""Starts a model with the weights of the base, a run or an exported model, wherever they fit.
 
 Layers of the same name and shape keep their weights. Of the output layer, the classes of symbols
-that both alphabets have keep theirs, and the blank; other symbols start anew.
+that both alphabets have keep theirs, and the blank; other symbols start anew. A gray model starts
+from one of colour, and the other way round, such that it reads gray pictures as that one does.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,16 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from service.ocr.exceptions import OcrError
 from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
 from training.exceptions import RunError
+from training.fit.base_file import read_base
 from training.fit.onnx_weights import Arrays, normalised, weights_in
 from training.fit.runs import Run
 from training.models.crnn import OUTPUT_LAYER
 from training.models.registry import ARCHITECTURES, build_model
+
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 
 def exported_model(path: Path) -> tuple[keras.Model, ModelMetadata]:
@@ -34,8 +40,9 @@ def exported_model(path: Path) -> tuple[keras.Model, ModelMetadata]:
     except OcrError as error:
         raise RunError(f"{path} cannot be started from: {error}") from error
     graph = onnx.load(path).graph
+    classes = len(metadata.alphabet) + 1
     for build in ARCHITECTURES.values():
-        model = build(metadata.width, metadata.height, len(metadata.alphabet) + 1)
+        model = build(metadata.width, metadata.height, classes, channels=metadata.channels)
         weights = weights_in(graph, model)
         if weights is not None:
             for name, arrays in weights.items():
@@ -47,6 +54,27 @@ def exported_model(path: Path) -> tuple[keras.Model, ModelMetadata]:
     )
 
 
+def of_channels(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """A first convolution's kernel for another number of channels.
+
+    Args:
+        kernel: `(rows, columns, channels, filters)`.
+        shape: that is needed.
+
+    Returns:
+        None where the shapes differ in more than one channel against three.
+    """
+    if kernel.shape[:2] != shape[:2] or kernel.shape[3] != shape[3]:
+        return None
+    match kernel.shape[2], shape[2]:
+        case 3, 1:
+            # What three equal channels give.
+            return kernel.sum(axis=2, keepdims=True)
+        case 1, 3:
+            return kernel * _LUMA[:, np.newaxis]
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class StartingWeights:
     """Weights by the names of layers, as Keras orders them, and the symbols of the classes."""
@@ -56,7 +84,10 @@ class StartingWeights:
 
     @classmethod
     def find(cls, source: str, runs: Path) -> "StartingWeights":
-        """Those of a model file `<name>.onnx`, or of the run of that name or path.
+        """Those of the file of a model or base, or of the run of that name or path.
+
+        Args:
+            source: a path that ends with .onnx or .npz, or the name or path of a run.
 
         Raises:
             RunError: there is none, or its weights cannot be read.
@@ -64,10 +95,14 @@ class StartingWeights:
         if source.endswith(".onnx"):
             model, metadata = exported_model(Path(source))
             return cls(normalised(model, metadata), metadata.alphabet)
+        if source.endswith(".npz"):
+            base = read_base(Path(source))
+            return cls(base.layers, base.alphabet)
         run = Run.find(runs, source)
-        facts = run.facts
-        classes = len(facts.alphabet) + 1
-        model = build_model(run.config.architecture, facts.width, facts.height, classes)
+        config, facts = run.config, run.facts
+        model = build_model(
+            config.architecture, *facts.size, facts.classes, channels=config.channels
+        )
         model.load_weights(run.best_weights)
         return cls(
             {layer.name: layer.get_weights() for layer in model.layers if layer.weights},
@@ -89,6 +124,12 @@ class StartingWeights:
                     for theirs, ours in pairs:
                         after[..., ours] = before[..., theirs]
                 layer.set_weights(new)
+            elif (
+                old
+                and old[0].ndim == 4
+                and (first := of_channels(old[0], new[0].shape)) is not None
+            ):
+                layer.set_weights([first, *old[1:]])
             elif old and [a.shape for a in old] == [a.shape for a in new]:
                 layer.set_weights(old)
             elif new:

@@ -1,8 +1,9 @@
-"""What a model was made from, and by which commands, in words."""
+"""Says in words what a model was trained on, and by which commands."""
 
 from pathlib import Path
 
 from training.exceptions import RunError
+from training.fit.base_file import BASE
 from training.fit.config import RECIPES, TrainConfig, load_config
 from training.fit.runs import Run
 
@@ -29,6 +30,8 @@ def settings_of(config: TrainConfig) -> str:
 def commands_of(run: Run, runs: Path) -> str:
     """The command that trained a run, after those that trained what it started from."""
     config = run.config
+    if Path(config.init_from).name == BASE.name:
+        return "`make data && make train`"
     if config.init_from:
         recipe = "few" if config.keep_last else "refine"
     elif config.pretrain:

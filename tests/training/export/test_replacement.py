@@ -108,7 +108,7 @@ def test_from_the_command_line_to_the_served_model(
     config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`train` exports the run that it trained, and `export` puts that file into its place."""
-    one_epoch = replace(config, epochs=1, architecture="residual-crnn", generated=0, backgrounds=0)
+    one_epoch = replace(config, epochs=1, architecture="residual-crnn", channels=3)
     one_epoch.save(tmp_path / "one.toml")
     runs, served = tmp_path / "runs", tmp_path / "models" / "captcha.onnx"
     assert main(["train", "--runs", str(runs), "--config", str(tmp_path / "one.toml")]) == 0
@@ -123,5 +123,6 @@ def test_from_the_command_line_to_the_served_model(
     recognizer = Recognizer.load(served)
     recognizer.verify()
     assert recognizer.metadata.training_run == run.name
-    assert recognizer.metadata.width == 48
+    assert (recognizer.metadata.width, recognizer.metadata.channels) == (48, 3)
+    assert 0 < recognizer.metadata.min_confidence < 1
     shutil.rmtree(run.folder)

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from training.fit.checkpoint import Progress
 from training.fit.config import TrainConfig
 from training.fit.runs import Run
+from training.fit.schedule import planned_epochs
 from training.models.crnn import build_crnn
 
 
@@ -14,12 +16,17 @@ def figures(val_loss: float, val_cer: float = 0.1, exact: float = 0.0) -> dict[s
 
 
 def test_patience_counts_epochs_without_a_lower_loss() -> None:
-    """A lower validation loss starts the count anew."""
+    """A lower validation loss starts the count anew; the best epoch is kept."""
+    config = TrainConfig(patience=3)
     progress = Progress()
-    for loss in (3.0, 2.0, 2.5, 2.5, 1.0, 1.5):
-        progress.record(figures(loss), TrainConfig())
-    assert (progress.epoch, progress.best_epoch, progress.best_loss) == (6, 5, 1.0)
-    assert progress.epochs_without_gain == 1
+    planned = []
+    for loss in (3.0, 2.0, 2.5, 2.5, 1.0, 1.5, 1.5, 1.5):
+        progress.record(figures(loss), config)
+        planned.append(planned_epochs(config, progress, 0))
+    assert (progress.epoch, progress.best_epoch, progress.best_loss) == (8, 5, 1.0)
+    assert planned == [100] * 7 + [8]
+    cosine = replace(config, schedule="cosine")
+    assert planned_epochs(cosine, progress, 0) == 12, "the rate comes down first"
 
 
 @pytest.mark.parametrize("setting", ["keep_last", "train_on_validation"])
@@ -29,7 +36,8 @@ def test_the_last_epoch_is_kept_where_no_loss_may_choose(setting: str) -> None:
     progress = Progress()
     for loss in (3.0, 2.0, 2.5):
         progress.record(figures(loss), config)
-    assert (progress.best_epoch, progress.epochs_without_gain) == (3, 0)
+    assert progress.best_epoch == 3
+    assert planned_epochs(replace(config, patience=1), progress, 0) == 100
 
 
 def test_the_plateau_of_blanks_costs_no_patience() -> None:
@@ -37,7 +45,7 @@ def test_the_plateau_of_blanks_costs_no_patience() -> None:
     progress = Progress()
     for loss in (16.3, 16.4, 16.5, 16.4):
         progress.record(figures(loss, val_cer=1.0), TrainConfig())
-    assert progress.epochs_without_gain == 0
+    assert planned_epochs(TrainConfig(patience=1), progress, 0) == 100
 
 
 def test_distortions_begin_when_clean_pictures_are_read() -> None:

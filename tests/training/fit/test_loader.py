@@ -9,7 +9,7 @@ from training.augmentation.policy import Augmentation
 from training.data.dataset import Dataset
 from training.data.lazy_images import LazyPictures, StoredPictures, joined
 from training.exceptions import DataError
-from training.fit.loader import Examples, Feed, labelled_examples
+from training.fit.loader import Examples, Feed, generated_examples, labelled_examples
 
 SIZE = (WIDTH, HEIGHT)
 
@@ -83,3 +83,14 @@ def test_a_stored_picture_that_is_gone_is_named(dataset: Dataset) -> None:
     pictures = StoredPictures(dataset, [gone], *SIZE)
     with pytest.raises(DataError, match=r"no longer holds the picture"):
         pictures[0]
+
+
+def test_generated_texts_fit_their_time_steps() -> None:
+    """Of narrow pictures, texts with too many equal neighbours are not drawn."""
+    codec = CtcCodec("07", 2)
+    labels = np.array([codec.encode("070707", 6)] * 4, np.int32)
+    narrow = Examples(np.random.default_rng(0).random((4, 24, 40, 1), np.float32), labels,
+                      ["070707"] * 4)  # fmt: skip
+    drawn = generated_examples(narrow, 2, codec, seed=0)
+    assert set(drawn.texts) <= {"070707", "707070"}
+    assert drawn.pictures.shape == (2, 24, 40, 1)

@@ -59,12 +59,17 @@ def test_stopping_can_watch_the_error_rate() -> None:
     for loss, cer in ((3.0, 0.5), (2.0, 0.2), (1.0, 0.2), (0.5, 0.3)):
         figures = {"val_loss": loss, "val_cer": cer, "val_clean_exact_match": 0.0}
         progress.record(figures, config)
-    assert (progress.best_epoch, progress.epochs_without_gain) == (3, 2)
+    assert progress.best_epoch == 3
+    assert planned_epochs(replace(config, patience=2), progress, 0) == 4
 
 
 def timed(*seconds: float) -> Progress:
     """The progress after epochs that took so long."""
-    return Progress(len(seconds), history=[{"seconds": one} for one in seconds])
+    history = [
+        {"seconds": one, "val_cer": 1 / number, "val_loss": 1 / number}
+        for number, one in enumerate(seconds, 1)
+    ]
+    return Progress(len(seconds), history=history)
 
 
 def test_epochs_that_the_time_allows() -> None:
@@ -72,6 +77,6 @@ def test_epochs_that_the_time_allows() -> None:
     config = TrainConfig(epochs=50, minutes=10)
     assert planned_epochs(replace(config, minutes=0), timed(900.0), 0) == 50
     assert planned_epochs(config, timed(), 0) == 50
-    assert planned_epochs(config, timed(40.0, 20.0), 30) == 2 + (600 - 90 - 30 - 60) // 20
+    assert planned_epochs(config, timed(40.0, 20.0), 30) == 2 + (600 - 120 - 30 - 60) // 20
     assert planned_epochs(config, timed(*[2.0] * 9), 30) == 50
     assert planned_epochs(config, timed(900.0), 0) == 1, "the time is up"

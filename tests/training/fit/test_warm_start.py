@@ -1,5 +1,7 @@
+import json
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from training.export.onnx_export import convert
 from training.export.onnx_file import write_model
 from training.fit.config import RECIPES, load_config
 from training.fit.runs import Run
-from training.fit.warm_start import StartingWeights, exported_model
+from training.fit.warm_start import StartingWeights, exported_model, of_channels
 from training.models.crnn import OUTPUT_LAYER, build_crnn
 from training.models.registry import ARCHITECTURES, build_model
 from training.synthetic.generate import generated_tensors
@@ -93,3 +95,40 @@ def test_what_cannot_be_started_from(tmp_path: Path) -> None:
         StartingWeights.find(str(tmp_path / "broken.onnx"), tmp_path)
     with pytest.raises(RunError, match="there is no run"):
         StartingWeights.find("missing", tmp_path)
+
+
+def write_base(path: Path, model: keras.Model, alphabet: str) -> Path:
+    """The weights of a model as `make base` writes them."""
+    facts = {"architecture": model.name, "alphabet": alphabet, "channels": 3}
+    arrays = {
+        f"{layer.name}/{number}": array.astype(np.float16)
+        for layer in model.layers
+        for number, array in enumerate(layer.get_weights())
+    }
+    np.savez(path, facts=np.array(json.dumps(facts)), **arrays)
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_model_starts_from_the_base(channels: int, tmp_path: Path) -> None:
+    """It reads what both know as the base does, gray pictures also with one channel."""
+    base = build_model("residual-crnn-wide", 48, 48, 4, channels=3)
+    path = write_base(tmp_path / "base.npz", base, "xyz")
+    model = build_model("residual-crnn-wide", 96, 48, 4, channels=channels)
+    assert StartingWeights.find(str(path), tmp_path).put_into(model, "zyx") == []
+    gray = np.random.default_rng(0).random((2, 96, 48, 1), np.float32)
+    wide = build_model("residual-crnn-wide", 96, 48, 4, channels=3)
+    wide.set_weights(base.get_weights())
+    expected = wide.predict(np.repeat(gray, 3, axis=3), verbose=0)
+    found = model.predict(np.repeat(gray, channels, axis=3), verbose=0)
+    assert np.allclose(found[..., [2, 1, 0, 3]], expected, atol=5e-3)
+
+
+def test_a_gray_model_can_become_one_of_colour() -> None:
+    """It then reads the luma."""
+    kernel = np.random.default_rng(0).random((3, 3, 1, 2), np.float32)
+    colour = of_channels(kernel, (3, 3, 3, 2))
+    assert colour is not None
+    assert np.allclose(colour.sum(axis=2, keepdims=True), kernel)
+    assert colour[0, 0, 1, 0] > colour[0, 0, 0, 0] > colour[0, 0, 2, 0]
+    assert of_channels(kernel, (3, 3, 2, 2)) is None

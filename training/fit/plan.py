@@ -1,0 +1,113 @@
+"""The recipe `auto`: chooses the settings of a training by the data.
+
+It starts from the base where its file is there, which only has to be told which of what it knows
+a family of pictures is; without it the recipe `robust` trains from scratch.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.data.dataset import Dataset, alphabet_of, working_size
+from training.data.legibility import MOST_MEASURED, colour_carries_text
+from training.data.split import split_by_content
+from training.fit.base_file import BASE, read_base
+from training.fit.config import TrainConfig, config_from, read_settings, recipe_path
+
+AUTO = "auto"
+
+_FEW = 100
+"""Labelled pictures below which none is spent on validation."""
+
+_MINUTES = ((100, 10.0), (400, 15.0))
+"""Time for fewer labelled pictures than so many; for more it is `_MOST_MINUTES`."""
+_MOST_MINUTES = 30.0
+
+_EPOCH = 1600
+"""Labelled pictures of an epoch, each shown as often as it takes."""
+
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings, and in words why they are such."""
+
+    config: TrainConfig
+    explanation: str
+
+
+def choose(dataset: Dataset, overrides: Mapping[str, Any], base: Path = BASE) -> Plan:
+    """Chooses the settings for a data set.
+
+    Args:
+        overrides: settings by dotted name that are not to be chosen.
+        base: the file of the base, which may be missing.
+
+    Raises:
+        DataError: the data cannot be used.
+        RunError: the base is there and cannot be read.
+        ConfigError: an override cannot be.
+    """
+    samples = dataset.samples
+    labels = len(split_by_content(samples)["train"])
+    labels = min(labels, overrides.get("labels") or labels)
+    shown = (dataset.read(sample) for sample in samples[:MOST_MEASURED])
+    channels = 3 if colour_carries_text(shown) else 1
+    chosen: dict[str, Any] = {
+        "channels": channels,
+        "minutes": next((m for most, m in _MINUTES if labels < most), _MOST_MINUTES),
+    }
+    if overrides.get("init_from"):
+        chosen |= read_settings(recipe_path("robust")) | _fine_tuning(labels)
+        start = f"starts from {overrides['init_from']}"
+    elif not base.exists():
+        chosen |= read_settings(recipe_path("robust"))
+        start = f"trains from scratch, since {base} is not there"
+    elif overrides.get("architecture") not in (None, architecture := read_base(base).architecture):
+        chosen |= read_settings(recipe_path("robust"))
+        start = f"trains from scratch, since the base is a {architecture}"
+    else:
+        chosen |= _fine_tuning(labels) | {"architecture": architecture, "init_from": str(base)}
+        start = f"starts from {base.name}"
+    config = config_from(chosen | dict(overrides))
+    width, height = working_size(samples)
+    lengths = Counter(len(sample.label) for sample in samples)
+    colour = "in colour, since gray loses some of the text" if channels == 3 else "in gray"
+    explanation = (
+        f"{labels} pictures to train on, {min(lengths)} to {max(lengths)} characters of "
+        f"{len(alphabet_of(samples))} symbols: {start}, "
+        f"{config.width or width}×{config.height or height} {colour}"
+        + (f", for at most {config.minutes:g} minutes" if config.minutes else "")
+    )
+    return Plan(config, explanation)
+
+
+def _fine_tuning(labels: int) -> dict[str, Any]:
+    """The settings that fit a model that reads already to so many labelled pictures."""
+    few = labels < _FEW
+    return {
+        "epochs": 100,
+        "batch_size": _BATCH,
+        "learning_rate": 0.002,
+        "schedule": "cosine",
+        "warmup_steps": 50,
+        "dropout": 0.1,
+        "lstm_dropout": 0.1,
+        "average": 0.99,
+        "monitor": "val_cer",
+        "patience": 15,
+        "keep_last": few,
+        "train_on_validation": few,
+        "shown": max(_EPOCH, labels),
+        "steps_per_epoch": 0 if labels <= 2 * _EPOCH else 2 * _EPOCH // _BATCH,
+        "generated": 0,
+        "aligned_epochs": 0,
+        "backgrounds": _EPOCH // 16,
+        "strength": 0.5,
+        "clean_until": 0.0,
+        "ramp_epochs": 3,
+    }
