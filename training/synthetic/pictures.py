@@ -1,0 +1,517 @@
+"""Pictures of short texts in very many styles, in colour, for any size.
+
+`random_style` makes up a style: what a whole family of pictures has in common. `draw` draws one
+text in it, each time a little different. All is drawn on a small canvas of the family's own size
+and then brought to the size that is asked for, as the service does with pictures.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from training.synthetic import displays
+from training.synthetic.clutter import Clutter, add_clutter
+from training.synthetic.fonts import Font
+from training.synthetic.generate import Drawing
+from training.synthetic.papers import PAPERS, Colour, Random, grain, shifted
+from training.synthetic.style import Range
+from training.synthetic.warps import WARPS, Field, Points, mesh_of, warped
+
+T = TypeVar("T")
+
+LETTERINGS = (
+    "solid", "thick", "thin", "outlined", "hollow", "doubled", "shadowed", "dotted", "striped",
+    "eroded", "shaded", "seven segments", "fourteen segments", "dot matrix",
+)  # fmt: skip
+PITCHES = ("ink", "advance", "cells")
+_INKED = 40
+"""Of 255, from which on a pixel counts as ink."""
+_MARGIN = 0.02
+_NARROWEST = 0.6
+_SMALLEST = 7.5
+"""Pixels of a capital, below which nobody can read it."""
+_EDGE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """What the pictures of a family have in common; of a range, each picture draws its own.
+
+    Args:
+        fonts: those that texts are drawn in, unless the lettering is of segments.
+        canvas: the family's own width and height in pixels.
+        font_each: every character has a font of its own, else every text.
+        lettering: one of `LETTERINGS`; `pitch`, one of `PITCHES`: characters follow each other
+            by their ink or as in print, or each stands in the middle of a cell.
+        papers, inks: colours to choose from.
+        ink_each: every character has an ink of its own, else every text.
+        edge: the colour of outlines and shadows.
+        paper, contrast: one of `PAPERS`, and how far it goes from its colour.
+        vary: how far colours go from picture to picture, of 255.
+        size: height of a capital, in shares of the picture's.
+        stretch: factor of the characters' widths.
+        spacing: between two characters, in shares of a capital's height; below 0 they overlap.
+        left, middle: where the text is within what is free, 0 to 1.
+        turn, shear: of each character, in degrees and as a share of its height.
+        shift, scale: of each character, in shares of a capital's height, and as a factor.
+        slope: of the whole text, in degrees.
+        opacity: of the ink.
+        warp, warp_strength: one of `WARPS` or nothing, 0 to 1.
+        clutter: what lies under and over the text.
+        noise: standard deviation of the grain, of 255; `speckles`, share of pixels replaced.
+        blur: standard deviation in pixels of the canvas.
+        jpeg: quality, 0 for none.
+        levels: factor of the contrast, below 1 for faded.
+        glare: the chance of a bright spot.
+    """
+
+    fonts: tuple[Font, ...]
+    canvas: tuple[int, int] = (200, 50)
+    font_each: bool = False
+    lettering: str = "solid"
+    pitch: str = "ink"
+    papers: tuple[Colour, ...] = ((240, 240, 240),)
+    inks: tuple[Colour, ...] = ((20, 20, 20),)
+    ink_each: bool = False
+    edge: Colour = (120, 120, 120)
+    paper: str = "plain"
+    contrast: float = 0.1
+    vary: float = 10.0
+    size: Range = (0.5, 0.6)
+    stretch: Range = (0.95, 1.05)
+    spacing: Range = (0.05, 0.15)
+    left: Range = (0.3, 0.7)
+    middle: Range = (0.4, 0.6)
+    turn: Range = (-3.0, 3.0)
+    shear: Range = (0.0, 0.0)
+    shift: Range = (-0.03, 0.03)
+    scale: Range = (0.97, 1.03)
+    slope: Range = (0.0, 0.0)
+    opacity: Range = (1.0, 1.0)
+    warp: str = ""
+    warp_strength: Range = (0.3, 1.0)
+    clutter: tuple[Clutter, ...] = ()
+    noise: Range = (0.0, 0.0)
+    speckles: Range = (0.0, 0.0)
+    blur: Range = (0.0, 0.0)
+    jpeg: int = 0
+    levels: Range = (1.0, 1.0)
+    glare: float = 0.0
+    thickness: float = 0.12
+    """Of segments, in shares of their height; of strokes around characters, a third of it."""
+    ghost: int = 0
+    """Of 255: the ink of the segments and dots of a display that are not lit."""
+    cell: float = 1.0
+    """How much wider than a character a cell may be, in shares of the widest character."""
+    dot_rows: int = 7
+    dot_size: float = 0.8
+    round_dots: bool = True
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """The symbols that can be drawn in it: those that all its fonts have."""
+        if self.lettering == "seven segments":
+            return displays.SEVEN_SEGMENT_SYMBOLS
+        if self.lettering == "fourteen segments":
+            return displays.FOURTEEN_SEGMENT_SYMBOLS
+        return frozenset.intersection(*(font.symbols for font in self.fonts))
+
+
+@dataclass(slots=True)
+class _Mark:
+    """A character's ink, where its left top is relative to its place on the baseline."""
+
+    fill: Image.Image
+    ring: Image.Image | None
+    left: float
+    top: float
+    advance: float
+    bearing: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
+    colour: Colour = (0, 0, 0)
+    box: tuple[int, int, int, int] = field(default=(0, 0, 0, 0))
+
+
+def draw(text: str, style: Style, width: int, height: int, rng: Random) -> Drawing:
+    """Draws one text: an RGB picture of `width`×`height` pixels, and each character's box.
+
+    Args:
+        text: of the style's symbols; without any, there is only the paper and what is on it.
+
+    Raises:
+        ValueError: the style's fonts lack a symbol of the text.
+    """
+    if missing := set(text) - style.symbols:
+        raise ValueError(f"the fonts of this style lack {''.join(sorted(missing))!r}")
+    across, down = style.canvas
+    paper = shifted(_one(style.papers, rng), style.vary, rng)
+    inks = tuple(shifted(ink, style.vary, rng) for ink in style.inks)
+    picture = PAPERS[style.paper](across, down, paper, style.contrast, rng)
+    for clutter in style.clutter:
+        if not clutter.over:
+            add_clutter(picture, clutter, inks, paper, rng)
+    boxes: list[tuple[float, float, float, float]] = []
+    if text:
+        boxes = _write(picture, text, style, inks, rng)
+    for clutter in style.clutter:
+        if clutter.over:
+            add_clutter(picture, clutter, inks, paper, rng)
+    picture = _degrade(picture, style, rng)
+    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    sx, sy = width / across, height / down
+    return Drawing(
+        picture,
+        text,
+        tuple(
+            (
+                max(0, math.floor(x0 * sx)), max(0, math.floor(y0 * sy)),
+                min(width, math.ceil(x1 * sx)), min(height, math.ceil(y1 * sy)),
+            )
+            for x0, y0, x1, y1 in boxes
+        ),
+    )  # fmt: skip
+
+
+def _one(choices: Sequence[T], rng: Random) -> T:
+    return choices[int(rng.random() * len(choices))]
+
+
+def _in(limits: Range, rng: Random) -> float:
+    return limits[0] + (limits[1] - limits[0]) * float(rng.random())
+
+
+def _write(
+    picture: Image.Image, text: str, style: Style, inks: Sequence[Colour], rng: Random
+) -> list[tuple[float, float, float, float]]:
+    """Writes the text on the picture; gives the boxes of its characters on it."""
+    across, down = picture.size
+    marks = _marks(text, style, across, down, rng)
+    _place(marks, style, across, down, rng)
+    ink = _one(inks, rng)
+    if style.ink_each:
+        order = rng.permutation(len(inks)).tolist()
+        for number, mark in enumerate(marks):
+            mark.colour = inks[order[number % len(inks)]]
+    cover = Image.new("L", picture.size)
+    colours = None
+    if style.ink_each or any(mark.ring is not None for mark in marks):
+        colours = Image.new("RGB", picture.size, ink)
+    elif style.lettering == "shaded":
+        colours = PAPERS["gradient"](across, down, ink, 0.4, rng)
+    for mark in marks:
+        place = (round(mark.x + mark.left), round(mark.y + mark.top))
+        _stamp(cover, mark.fill, place)
+        if mark.ring is not None:
+            _stamp(cover, mark.ring, place)
+        if colours is not None and style.lettering != "shaded":
+            colour = mark.colour if style.ink_each else ink
+            if mark.ring is not None:
+                colours.paste(style.edge, place, mark.ring.point(_HARD))
+                colours.paste(colour, place, mark.fill)
+            else:
+                colours.paste(colour, place, mark.fill.point(_HARD))
+        ink_box = mark.box
+        mark.box = (place[0] + ink_box[0], place[1] + ink_box[1],
+                    place[0] + ink_box[2], place[1] + ink_box[3])  # fmt: skip
+    boxes: list[tuple[float, float, float, float]] = [mark.box for mark in marks]
+    if style.warp:
+        field_ = WARPS[style.warp](across, down, _in(style.warp_strength, rng), rng)
+        mesh = mesh_of(across, down, field_)
+        cover = warped(cover, mesh)
+        colours = colours and warped(colours, mesh)
+        boxes = _moved(boxes, field_)
+    opacity = _in(style.opacity, rng)
+    if opacity < 1:
+        cover = cover.point([round(level * opacity) for level in range(256)])
+    if colours is not None:
+        picture.paste(colours, (0, 0), cover)
+    else:
+        picture.paste(ink, (0, 0, across, down), cover)
+    return boxes
+
+
+_ALL = range(256)
+_HARD = [255 if level > 8 else 0 for level in range(256)]
+
+
+def _stamp(cover: Image.Image, mask: Image.Image, place: tuple[int, int]) -> None:
+    """Adds ink to a cover, the larger where both have some."""
+    x, y = place
+    box = (x, y, x + mask.width, y + mask.height)
+    cover.paste(ImageChops.lighter(cover.crop(box), mask), box)
+
+
+def _moved(
+    boxes: list[tuple[float, float, float, float]], field_: Field
+) -> list[tuple[float, float, float, float]]:
+    """The boxes where a warp brings their edges."""
+    x0, y0, x1, y1 = np.array(boxes, float).T
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+
+    def to(points: Points) -> NDArray[np.float64]:
+        # What is seen at q comes from q + field(q): two rounds find the q of a point.
+        found = points - field_(points)
+        return points - field_(found)
+
+    left = to(np.column_stack((x0, y)))[:, 0]
+    right = to(np.column_stack((x1, y)))[:, 0]
+    top = to(np.column_stack((x, y0)))[:, 1]
+    bottom = to(np.column_stack((x, y1)))[:, 1]
+    return list(zip(left.tolist(), top.tolist(), right.tolist(), bottom.tolist(), strict=True))
+
+
+def _marks(text: str, style: Style, across: int, down: int, rng: Random) -> list[_Mark]:
+    """The ink of each character, in the largest size up to a random one that fits the width."""
+    capital = max(_SMALLEST, _in(style.size, rng) * down)
+    stretch = _in(style.stretch, rng)
+    font = _one(style.fonts, rng)
+    fonts = [_one(style.fonts, rng) if style.font_each else font for _ in text]
+    widths = [_width(symbol, f, style) for symbol, f in zip(text, fonts, strict=True)]
+    spacing = max(0.0, sum(style.spacing) / 2) * (len(text) - 1)
+    room = across * (1 - 2 * _MARGIN)
+    wide = (sum(widths) * stretch + spacing) * capital
+    if wide > room:
+        narrower = max(_NARROWEST, room / wide)
+        stretch *= narrower
+        capital = max(0.75 * _SMALLEST, capital * min(1.0, room / (wide * narrower)))
+    slope = _in(style.slope, rng)
+    return [
+        _mark(symbol, f, style, capital, stretch, slope, rng)
+        for symbol, f in zip(text, fonts, strict=True)
+    ]
+
+
+def _width(symbol: str, font: Font, style: Style) -> float:
+    """Of a character, in shares of a capital's height."""
+    if style.lettering == "seven segments" or style.lettering == "fourteen segments":
+        return 0.2 if symbol in ".:" else 0.55
+    return font.width(symbol) / font.capital
+
+
+def _mark(
+    symbol: str, font: Font, style: Style, capital: float, stretch: float, slope: float, rng: Random
+) -> _Mark:
+    """One character, turned, sheared and scaled."""
+    scale = _in(style.scale, rng)
+    fill, ring, left, top, advance, drawn = _plain_mark(symbol, font, style, capital * scale, rng)
+    ratio = capital * scale / drawn
+    a, b, c, d = ratio * stretch, 0.0, 0.0, ratio
+    turn, shear = math.radians(_in(style.turn, rng) + slope), _in(style.shear, rng)
+    if turn or shear or abs(ratio - 1) > 0.03 or abs(ratio * stretch - 1) > 0.03:
+        sine, cosine = math.sin(turn), math.cos(turn)
+        b = -shear * d
+        a, b, c, d = a * cosine, b * cosine - d * sine, a * sine, b * sine + d * cosine
+        centre = (left + fill.width / 2) * ratio * stretch, (top + fill.height / 2) * ratio
+        wide = math.ceil(abs(a) * fill.width + abs(b) * fill.height) + 2
+        tall = math.ceil(abs(c) * fill.width + abs(d) * fill.height) + 2
+        area = a * d - b * c
+        ia, ib, ic, id_ = d / area, -b / area, -c / area, a / area
+        x, y = (fill.width - ia * wide - ib * tall) / 2, (fill.height - ic * wide - id_ * tall) / 2
+        back = (ia, ib, x, ic, id_, y)
+
+        def transformed(image: Image.Image) -> Image.Image:
+            return image.transform(
+                (wide, tall), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR
+            )
+
+        fill = transformed(fill)
+        ring = ring and transformed(ring)
+        left, top = centre[0] - wide / 2, centre[1] - tall / 2
+    mark = _Mark(fill, ring, left, top, advance * ratio * stretch)
+    whole = fill if ring is None else ImageChops.lighter(fill, ring)
+    box = whole.point(_SEEN).getbbox()
+    mark.box = box or (0, 0, fill.width, fill.height)
+    mark.bearing = mark.left
+    return mark
+
+
+_SEEN = [255 if level >= _INKED else 0 for level in range(256)]
+
+
+def _plain_mark(
+    symbol: str, font: Font, style: Style, capital: float, rng: Random
+) -> tuple[Image.Image, Image.Image | None, float, float, float, float]:
+    """A character upright: ink, edge, left, top, advance, and the capital height it has."""
+    kind = style.lettering
+    if kind in ("seven segments", "fourteen segments"):
+        tall = max(6, round(capital))
+        image = displays.segments(
+            symbol, tall, max(4, round(0.55 * tall)), style.thickness, 0.3,
+            kind == "fourteen segments",
+        )  # fmt: skip
+        if style.ghost and symbol not in ".:":
+            unlit = displays.segments(
+                "8" if kind == "seven segments" else "*", tall, max(4, round(0.55 * tall)),
+                style.thickness, 0.3, kind == "fourteen segments",
+            )  # fmt: skip
+            image = ImageChops.lighter(image, unlit.point([v * style.ghost // 255 for v in _ALL]))
+        return image, None, 0.0, -float(tall), image.width + 0.15 * tall, float(tall)
+    if kind == "dot matrix":
+        rows = style.dot_rows
+        pitch = max(2, round(capital / rows))
+        image = displays.dots(symbol, font, rows, pitch, style.dot_size, style.round_dots)
+        return (
+            image,
+            None,
+            0.0,
+            -float((rows + 2) * pitch),
+            float(image.width + pitch),
+            float(rows * pitch),
+        )
+    em = max(6, round(capital / font.capital))
+    # Large ones are cut out of a size no larger than needed, small ones are not blown up.
+    drawn = font.sized(em)
+    heavy = 0
+    if kind in ("thick", "outlined", "hollow"):
+        heavy = max(1, round(style.thickness * capital / 3))
+    x0, y0, x1, y1 = (round(v) for v in drawn.getbbox(symbol, anchor="ls", stroke_width=heavy))
+    size = (max(1, x1 - x0) + 2 * _EDGE, max(1, y1 - y0) + 2 * _EDGE)
+    origin = (_EDGE - x0, _EDGE - y0)
+
+    def ink(stroke: int) -> Image.Image:
+        image = Image.new("L", size)
+        ImageDraw.Draw(image).text(
+            origin, symbol, fill=255, font=drawn, anchor="ls", stroke_width=stroke
+        )
+        return image
+
+    fill, ring = ink(heavy if kind == "thick" else 0), None
+    match kind:
+        case "outlined":
+            ring = ink(heavy)
+        case "hollow":
+            fill = ImageChops.subtract(ink(heavy), fill)
+        case "thin":
+            if capital >= 22:
+                fill = fill.filter(ImageFilter.MinFilter(3))
+        case "doubled":
+            by = max(1, round(0.06 * capital))
+            fill = ImageChops.lighter(
+                fill, ImageChops.offset(fill, by if size[0] > 2 * by else 0, 0)
+            )
+        case "shadowed":
+            by = max(1, round(style.thickness * capital / 2))
+            grown = Image.new("L", (size[0] + by, size[1] + by))
+            grown.paste(fill, (0, 0))
+            ring = Image.new("L", grown.size)
+            ring.paste(fill, (by, by))
+            fill = grown
+        case "dotted" | "striped":
+            fill = ImageChops.multiply(fill, _lattice(*size, kind, max(3, round(capital / 8)), rng))
+        case "eroded":
+            holes = grain(size[0], size[1], True, rng)[:, :, 0] < 50
+            fill = ImageChops.multiply(fill, Image.fromarray(holes.astype(np.uint8) * 255))
+        case _:
+            pass
+    advance = drawn.getlength(symbol)
+    return fill, ring, float(x0 - _EDGE), float(y0 - _EDGE), advance, em * font.capital
+
+
+def _lattice(width: int, height: int, kind: str, step: int, rng: Random) -> Image.Image:
+    rows, columns = np.indices((height, width))
+    if kind == "dotted":
+        on = (rows % step < step - 1) & (columns % step < step - 1)
+    else:
+        on = (rows + int(step * rng.random())) % step < max(1, step - 1 - step // 4)
+    return Image.fromarray(on.astype(np.uint8) * 255)
+
+
+def _place(marks: list[_Mark], style: Style, across: int, down: int, rng: Random) -> None:
+    """Sets where the characters are, so that the whole text is on the canvas."""
+    capital = _height(marks)
+    spacing = _in(style.spacing, rng) * capital
+    steps: list[float] = []
+    for mark in marks:
+        inked = mark.box[2] - mark.box[0]
+        steps.append(mark.advance if style.pitch == "advance" else inked)
+    room = across * (1 - 2 * _MARGIN)
+    if style.pitch == "cells" and len(marks) > 1:
+        widest = max(steps)
+        cell = max(min(room / len(marks), widest * (1 + style.cell)), widest * 0.85)
+        total = cell * len(marks)
+        squeeze = min(1.0, room / total)
+        x = across * _MARGIN + max(0.0, room - total * squeeze) * _in(style.left, rng)
+        for mark in marks:
+            inked = mark.box[2] - mark.box[0]
+            jitter = max(0.0, cell - inked) * (rng.random() - 0.5) * 0.3
+            mark.x = x + (cell * squeeze - inked) / 2 - mark.box[0] - mark.left + jitter
+            x += cell * squeeze
+    else:
+        advancing = style.pitch == "advance"
+        total = sum(steps) + spacing * (len(marks) - 1)
+        squeeze = 1.0
+        if total > room and len(marks) > 1:
+            # Too wide all the same, since they are turned: they overlap.
+            last = steps[-1]
+            squeeze = max(0.3, (room - last) / max(1.0, total - last))
+        wide = (total - steps[-1]) * squeeze + steps[-1]
+        x = across * _MARGIN + max(0.0, room - wide) * _in(style.left, rng)
+        for mark, step in zip(marks, steps, strict=True):
+            jitter = 0.0 if advancing else spacing * 0.3 * (rng.random() - 0.5)
+            mark.x = x + (0.0 if advancing else -mark.box[0] - mark.left) + jitter
+            x += (step + spacing) * squeeze
+    for mark in marks:
+        mark.y = _in(style.shift, rng) * capital
+    slope = math.tan(math.radians(sum(style.slope) / 2))
+    if slope:
+        for mark in marks:
+            mark.y += (mark.x - across / 2) * slope
+    tops = [mark.y + mark.top + mark.box[1] for mark in marks]
+    bottoms = [mark.y + mark.top + mark.box[3] for mark in marks]
+    high, low = min(tops), max(bottoms)
+    free = down * (1 - 2 * _MARGIN) - (low - high)
+    move = down * _MARGIN - high + free * (_in(style.middle, rng) if free > 0 else 0.5)
+    lefts = min(mark.x + mark.left + mark.box[0] for mark in marks)
+    rights = max(mark.x + mark.left + mark.box[2] for mark in marks)
+    aside = max(0.0, across * _MARGIN / 2 - lefts) - max(0.0, rights - across * (1 - _MARGIN / 2))
+    for mark in marks:
+        mark.y += move
+        mark.x += aside
+
+
+def _height(marks: list[_Mark]) -> float:
+    return float(max(mark.box[3] - mark.box[1] for mark in marks))
+
+
+def _degrade(picture: Image.Image, style: Style, rng: Random) -> Image.Image:
+    """Noise, speckles, blur, glare, faded contrast and JPEG, as the style has them."""
+    blur, noise = _in(style.blur, rng), _in(style.noise, rng)
+    speckles, levels = _in(style.speckles, rng), _in(style.levels, rng)
+    if blur > 0.2:
+        picture = picture.filter(ImageFilter.GaussianBlur(blur))
+    if style.glare and rng.random() < style.glare:
+        spot = Image.new("L", (6, 3))
+        spot.putpixel(
+            (1 + int(4 * rng.random()), int(3 * rng.random())), 90 + int(130 * rng.random())
+        )
+        picture.paste((255, 255, 255), (0, 0), spot.resize(picture.size, Image.Resampling.BICUBIC))
+    if levels < 0.98:
+        middle = 60 + 140 * rng.random()
+        picture = picture.point([round(middle + (v - middle) * levels) for v in range(256)] * 3)
+    if noise > 1 or speckles > 0.001:
+        pixels = np.asarray(picture).copy()
+        if noise > 1:
+            added = grain(*picture.size, rng.random() < 0.5, rng) * np.float32(noise / 64)
+            pixels = (pixels + added).clip(0, 255).astype(np.uint8)
+        count = int(speckles * pixels.shape[0] * pixels.shape[1])
+        if count:
+            flat = pixels.reshape(-1, 3)
+            places = (rng.random(count) * len(flat)).astype(int)
+            if rng.random() < 0.5:
+                flat[places] = rng.integers(0, 256, (count, 3), np.uint8)
+            else:
+                flat[places] = (rng.random((count, 1)) < 0.5) * 255
+        picture = Image.fromarray(pixels)
+    if style.jpeg:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=style.jpeg)
+        picture = Image.open(file)
+        picture.load()
+    return picture
