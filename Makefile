@@ -55,6 +55,9 @@ data: $(TRAINING) ## check and store labelled pictures: DATA=folder, zip or mani
 synthetic: $(TRAINING) ## generate labelled pictures: OUT=folder ARGS="--count 2000 --length 4-7"
 	$(PY) -m training synthetic "$(or $(OUT),$(error OUT=folder is missing: where are the pictures to go?))" $(ARGS)
 
+base: $(TRAINING) ## make the model that trainings start from, or go on with it: half a day; ARGS="--minutes 300"
+	$(PY) -m training base $(ARGS)
+
 inspect: $(TRAINING) ## report on data/ in report/data: duplicates, odd labels; MODEL= or READINGS= judges the labels
 	$(PY) -m training inspect $(if $(filter-out file,$(origin MODEL)),--model "$(MODEL)") $(if $(READINGS),--readings "$(READINGS)") $(ARGS)
 

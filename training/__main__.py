@@ -11,6 +11,7 @@ VERBS = {
     "data": ("training.data.prepare", "check and store labelled pictures"),
     "inspect": ("training.data.report", "report on the stored pictures and their labels"),
     "synthetic": ("training.synthetic.generate", "generate labelled pictures"),
+    "base": ("training.base.command", "make the model that trainings start from"),
     "preview": ("training.reports.preview", "draw every distortion of training"),
     "train": ("training.fit.train", "train a model, or resume an interrupted training"),
     "export": ("training.export.replacement", "export a run to the model that is served"),
