@@ -1,8 +1,6 @@
 """Reads pictures with a model: an ONNX session, its metadata and a decoder."""
 
 import itertools
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -29,8 +27,8 @@ from service.ocr.session import Node, Session, open_session
 class Recognizer:
     """Reads pictures with one model. Several threads may use it at once.
 
-    `read` and `read_all` do everything. `preprocess`, `infer` and `decode` are their three steps,
-    for callers that schedule or time them apart.
+    `read` and `read_all` do everything. `preprocess` or `try_preprocess`, `infer` and `decode` are
+    their three steps, for callers that schedule or time them apart.
 
     Args:
         session: onnxruntime's session over the graph.
@@ -53,7 +51,6 @@ class Recognizer:
         self.codec = CtcCodec(metadata.alphabet, metadata.blank_index)
         self.decoder = Decoder(self.codec, metadata.calibration)
         self._max_pixels = max_pixels
-        self._of_thread = threading.local()
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS) -> Self:
@@ -113,7 +110,7 @@ class Recognizer:
         Returns:
             For each picture its reading, or the error that says why it cannot be read.
         """
-        inputs = [self._preprocess_or_error(picture) for picture in pictures]
+        inputs = [self.try_preprocess(picture) for picture in pictures]
         tensors = [one.tensor for one in inputs if isinstance(one, ModelInput)]
         rows = iter(self.infer(np.stack(tensors)) if tensors else ())
         return [
@@ -132,6 +129,14 @@ class Recognizer:
             picture, model.width, model.height, model.channels, max_pixels=self._max_pixels
         )
 
+    def try_preprocess(self, picture: bytes) -> ModelInput | PictureError:
+        """As `preprocess`, but gives the error in place of the tensor."""
+        try:
+            return self.preprocess(picture)
+        except PictureError as error:
+            # A new exception: the traceback and the causes of a caught one keep its picture alive.
+            return type(error)(str(error))
+
     def infer(self, tensors: FloatArray) -> FloatArray:
         """The second step: runs the model.
 
@@ -142,11 +147,9 @@ class Recognizer:
             Class probabilities, `(n, time steps, classes)`.
         """
         probabilities: FloatArray
-        began = time.perf_counter()
         (probabilities,) = self._session.run(
             [self.metadata.output_name], {self.metadata.input_name: tensors}
         )
-        self._of_thread.inferred = (began, time.perf_counter())
         return probabilities
 
     def decode(
@@ -154,44 +157,6 @@ class Recognizer:
     ) -> Reading:
         """The last step: turns class probabilities, `(time steps, classes)`, into a reading."""
         return self.decoder.decode(probabilities, question, model_input.width, model_input.height)
-
-    def _preprocess_or_error(self, picture: bytes) -> ModelInput | PictureError:
-        try:
-            return self.preprocess(picture)
-        except PictureError as error:
-            # A new exception: the traceback and the causes of a caught one keep its picture alive.
-            return type(error)(str(error))
-
-    # Used by `service.runtime` until it calls the three steps.
-    fit = preprocess
-    reading = decode
-
-    def fit_each(self, pictures: Sequence[bytes]) -> list[ModelInput | PictureError]:
-        """Preprocesses each picture."""
-        return [self._preprocess_or_error(picture) for picture in pictures]
-
-    def infer_each(self, inputs: Sequence[ModelInput | PictureError]) -> list[FloatArray]:
-        """Runs the model on those that are sound."""
-        sound = [one.tensor for one in inputs if isinstance(one, ModelInput)]
-        return list(self.infer(np.stack(sound))) if sound else []
-
-    def readings(
-        self,
-        inputs: Sequence[ModelInput | PictureError],
-        probabilities: Sequence[FloatArray],
-        questions: Sequence[Question],
-    ) -> list[Reading | PictureError]:
-        """Decodes each."""
-        rows = iter(probabilities)
-        return [
-            one if isinstance(one, PictureError) else self.decode(one, next(rows), question)
-            for one, question in zip(inputs, questions, strict=True)
-        ]
-
-    @property
-    def inferred(self) -> tuple[float, float]:
-        """When this thread's last `infer` began and ended, by `time.perf_counter`; 0: never."""
-        return getattr(self._of_thread, "inferred", (0.0, 0.0))
 
 
 def _check_reading(reading: Reading | PictureError, text: str) -> None:

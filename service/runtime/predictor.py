@@ -62,7 +62,7 @@ class Predictor:
     def read(self, items: Sequence[tuple[bytes, Question]]) -> list[Outcome]:
         """Reads encoded pictures with one call of the model, each with its own question."""
         began = time.perf_counter()
-        inputs = [self._preprocess(picture) for picture, _ in items]
+        inputs = [self.recognizer.try_preprocess(picture) for picture, _ in items]
         tensors = [one.tensor for one in inputs if isinstance(one, ModelInput)]
         decoded = time.perf_counter()
         probabilities = iter(self.recognizer.infer(np.stack(tensors)) if tensors else ())
@@ -83,14 +83,6 @@ class Predictor:
         rows = self.recognizer.infer(np.stack(tensors))
         times = Times(began, began, time.perf_counter())
         return [(row, times) for row in rows]
-
-    def _preprocess(self, picture: bytes) -> ModelInput | PictureError:
-        try:
-            return self.recognizer.preprocess(picture)
-        except PictureError as error:
-            # What it was raised from, and in, would keep the picture in memory.
-            error.__cause__ = error.__context__ = error.__traceback__ = None
-            return error
 
 
 def load_predictor(settings: Settings) -> Predictor:

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from service.api.app import create_app
 from service.observability.logs import JsonFormatter, log_config
-from service.ocr.gray import FloatArray
+from service.ocr.preprocessing import FloatArray
 from service.ocr.recognizer import Recognizer
 from service.runtime.predictor import load_predictor
 from service.settings import Settings

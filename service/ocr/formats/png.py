@@ -236,8 +236,3 @@ def _row_bytes(header: _Header) -> int:
         if columns > 0:
             total += rows * (1 + math.ceil(columns * header.bits / 8))
     return total
-
-
-def is_quick(data: bytes) -> bool:
-    """Always False, until `service.runtime.quick` is gone."""
-    return False
