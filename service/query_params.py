@@ -3,20 +3,25 @@
 A parameter is added here, and only here. From its field in `Defaults` or `QueryParams` follow the
 setting `OCR_<NAME>`, the OpenAPI document, the check of requests, the field of the page and the
 option of the command line; `Questions` gives it its effect.
+
+The command line imports this module for its help, so that what takes long to import is imported
+inside of functions.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.ocr.decoding.constraints import Automaton, of_length, of_pattern, of_symbols
-from service.ocr.decoding.decoder import PLAIN, Question
 from service.ocr.exceptions import LONGEST_ECHO, ConstraintError, echo
+
+if TYPE_CHECKING:
+    from service.ocr.decoding.constraints import Automaton
+    from service.ocr.decoding.decoder import Question
 
 CONSTRAINTS = ("length", "alphabet", "pattern")
 """The parameters that restrict the text."""
@@ -48,7 +53,7 @@ class Defaults(BaseModel):
         min_length=1,
         title="Pattern",
         description="A regular expression that the whole text matches: literals, `.`, classes, "
-        "groups, `|` and the quantifiers `* + ? {m,n}`.",
+        "groups, alternatives and the quantifiers `* + ? {m,n}`.",
         examples=["[2-8]{3}[a-z]{2}"],
     )
     alternatives: int | None = Field(
@@ -116,7 +121,7 @@ class Questions:
         """Whether `ask` answers at once; a pattern may take longer to compile than a picture."""
         return query in self._cache
 
-    def ask(self, query: bytes) -> tuple[Question, float]:
+    def ask(self, query: bytes) -> "tuple[Question, float]":
         """The question, and the least confidence that is accepted.
 
         Args:
@@ -138,7 +143,9 @@ class Questions:
             raise InvalidParameterError(asked)
         return asked
 
-    def _question(self, params: QueryParams) -> tuple[Question, float]:
+    def _question(self, params: QueryParams) -> "tuple[Question, float]":
+        from service.ocr.decoding.decoder import PLAIN, Question
+
         threshold = params.min_confidence
         if threshold is None:
             threshold = self._min_confidence
@@ -147,8 +154,10 @@ class Questions:
             return PLAIN, threshold
         return Question(params.alternatives or 0, constraint, params.matrix), threshold
 
-    def _constraint(self, params: QueryParams) -> Automaton | None:
+    def _constraint(self, params: QueryParams) -> "Automaton | None":
         """The texts that the parameters allow; None: all."""
+        from service.ocr.decoding.constraints import Automaton, of_pattern, of_symbols
+
         compilers: dict[str, Callable[[str], Automaton]] = {
             "length": self._of_length,
             "alphabet": lambda symbols: of_symbols(symbols, self._alphabet),
@@ -177,7 +186,9 @@ class Questions:
             )
         return constraint
 
-    def _of_length(self, length: str) -> Automaton:
+    def _of_length(self, length: str) -> "Automaton":
+        from service.ocr.decoding.constraints import of_length
+
         match = _LENGTH.fullmatch(length)
         shortest, longest = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= shortest <= longest:

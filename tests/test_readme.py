@@ -18,11 +18,14 @@ import yaml
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
+from service.ocr.formats import FORMATS
+from service.query_params import QueryParams
 from service.settings import Settings
 from training.synthetic.generate import generate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
@@ -135,6 +138,23 @@ def test_every_setting_is_in_the_table() -> None:
         for name, field in Settings.model_fields.items()
     ]
     assert sorted(rows) == sorted(expected)
+
+
+def test_every_query_parameter_is_in_the_table() -> None:
+    """In its words, and no other."""
+    section = README.partition("| parameter | meaning |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|$", section, re.MULTILINE)
+    fields = QueryParams.model_fields.items()
+    assert rows == [(name, field.description) for name, field in fields]
+
+
+def test_every_format_is_named() -> None:
+    """Wherever the documents say what pictures are read."""
+    (route,) = re.findall(r"^\| `POST /predict` \|.*$", README, re.MULTILINE)
+    (problem,) = re.findall(r"^\| `unsupported-format` \|.*$", API, re.MULTILINE)
+    for known in FORMATS:
+        for sentence in (route, problem):
+            assert known.name in sentence.upper()
 
 
 def test_the_container_takes_every_setting() -> None:

@@ -190,8 +190,8 @@ def note_times(request: Request, predictor: Predictor, submitted: float, times: 
 
 
 async def predict(request: Request) -> Response:
-    """Reads one picture (PNG, JPEG, WebP, BMP or GIF), sent as the body itself, as the file of a
-    form, or as base64 in JSON. A picture without text gives an empty text.
+    """Reads one picture, sent as the body itself, as the file of a form, or as base64 in JSON. A
+    picture without text gives an empty text.
     """
     engine = engine_of(request)
     engine.admit(request)

@@ -25,12 +25,15 @@ from service.api.schemas import (
     Prediction,
 )
 from service.observability.metrics import CONTENT_TYPE
+from service.ocr.formats import FORMATS, MEDIA_TYPES
 from service.query_params import QueryParams
 from service.runtime.cpu_budget import cpu_budget
 
 DRAINING = "draining"
 """The key of the lifespan's state that holds an `asyncio.Event`. The server sets it when the
 process is about to end: readiness turns to 503, while requests are answered as before."""
+
+FORMATS_DESCRIPTION = f"Pictures are {', '.join(known.name for known in FORMATS)}."
 
 router = APIRouter()
 
@@ -39,7 +42,8 @@ def _described(form: type[BaseModel], json: type[BaseModel], **raw: Any) -> dict
     """The OpenAPI of a route that takes pictures and query parameters.
 
     The form comes first, because openapi-generator makes clients of the first kind of body. Other
-    kinds of raw body, such as image/png, are taken as well; some generators cannot describe them.
+    kinds of raw body, such as image/png, are taken as well; some generators cannot describe them,
+    so that they are listed in `x-picture-types`, from where the page takes them.
     """
     content = {
         "multipart/form-data": {"schema": reference(form)},
@@ -52,7 +56,8 @@ def _described(form: type[BaseModel], json: type[BaseModel], **raw: Any) -> dict
     ]
     return {
         "parameters": parameters,
-        "requestBody": {"required": True, "content": content},
+        "requestBody": {"description": FORMATS_DESCRIPTION, "required": True, "content": content},
+        "x-picture-types": list(MEDIA_TYPES),
     }
 
 

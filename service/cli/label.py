@@ -2,16 +2,18 @@
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.model import DEFAULT_MODEL, MODEL_VARIABLE, load_model
 from service.cli.pictures import NoPicturesError, named_pictures
+from service.cli.question import Given, question_of, question_options
+from service.query_params import CONSTRAINTS
 
 if TYPE_CHECKING:
     from service.cli.label_app import Picture
-    from service.ocr.decoding.decoder import Question, Reading
+    from service.ocr.decoding.decoder import Reading
     from service.ocr.recognizer import Recognizer
 
 _BASE_MODEL = Path("models/base.onnx")
@@ -27,6 +29,7 @@ _MOST_COMPARED = 5000
 """Earlier pictures that each picture is compared with."""
 
 
+@question_options(*CONSTRAINTS)
 def label(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Pictures to label, in or below it.")
@@ -39,13 +42,10 @@ def label(
             "whichever is surer of the pictures]",
         ),
     ] = None,
-    length: Annotated[
-        str | None, typer.Option(help="How many characters a proposal has: 5, or 4-7.")
-    ] = None,
-    alphabet: Annotated[str | None, typer.Option(help="The only characters of a proposal.")] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")
     ] = _PORT,
+    **question: Any,
 ) -> None:
     """Label the pictures of a folder in the browser, with a model's proposals.
 
@@ -65,7 +65,7 @@ def label(
         labels = LabelFile(folder / "labels.csv")
     except (NoPicturesError, LabelFileError) as error:
         raise typer.BadParameter(str(error), param_hint="FOLDER") from error
-    pictures = _proposals(folder, files, model, length, alphabet)
+    pictures = _proposals(folder, files, model, question)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -83,13 +83,13 @@ def label(
 
 
 def _proposals(
-    folder: Path, files: list[Path], model: Path | None, length: str | None, alphabet: str | None
+    folder: Path, files: list[Path], model: Path | None, question: Given
 ) -> "list[Picture]":
     """The pictures in the order in which they are best labelled, with a model's proposals."""
     from service.cli.label_app import Picture
 
     recognizer = load_model(model) if model else _surest(files)
-    readings = _read(recognizer, files, length, alphabet) if recognizer else [None] * len(files)
+    readings = _read(recognizer, files, question) if recognizer else [None] * len(files)
     duplicates = _near_duplicates(files)
     pictures = [
         Picture(
@@ -116,7 +116,7 @@ def _surest(files: list[Path]) -> "Recognizer | None":
     sample = files[:: max(1, len(files) // _SAMPLE)][:_SAMPLE]
 
     def confidence(recognizer: "Recognizer") -> float:
-        readings = _read(recognizer, sample, None, None)
+        readings = _read(recognizer, sample, {})
         return statistics.median(reading.confidence if reading else 0 for reading in readings)
 
     best = max(found, key=confidence) if len(found) > 1 else found[0]
@@ -124,17 +124,14 @@ def _surest(files: list[Path]) -> "Recognizer | None":
     return best
 
 
-def _read(
-    recognizer: "Recognizer", files: list[Path], length: str | None, alphabet: str | None
-) -> "list[Reading | None]":
+def _read(recognizer: "Recognizer", files: list[Path], question: Given) -> "list[Reading | None]":
     """The reading of every file, or None where it cannot be read."""
-    from service.cli.question import question_of
     from service.cli.reading import read_pictures
     from service.ocr.decoding.decoder import Reading
     from service.runtime.cpu_budget import cpu_threads
 
-    question: Question = question_of(recognizer.metadata.alphabet, 0, length, alphabet, None)
-    outcomes = read_pictures(recognizer, map(str, files), question, cpu_threads())
+    asked, _ = question_of(recognizer.metadata, question)
+    outcomes = read_pictures(recognizer, map(str, files), asked, cpu_threads())
     return [outcome if isinstance(outcome, Reading) else None for _, outcome in outcomes]
 
 

@@ -3,26 +3,27 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli.model import DEFAULT_MODEL, ModelOption, load_model
 from service.cli.output import Answer, CsvWriter, JsonWriter, TextWriter, printing
 from service.cli.pictures import NoPicturesError, named_pictures
-from service.cli.question import question_of
+from service.cli.question import question_of, question_options
+from service.query_params import QueryParams
 
 if TYPE_CHECKING:
     from service.ocr.decoding.decoder import Question
     from service.ocr.recognizer import Recognizer
 
-_MOST_ALTERNATIVES = 10
 _MOST_SKIPPED = 10
 """Files that are named one by one."""
 
 _MAX_PIXELS = 4_000_000  # of service.ocr.preprocessing, which takes too long to import for --help
 
 
+@question_options(*QueryParams.model_fields)
 def predict(
     files: Annotated[
         list[str],
@@ -35,34 +36,6 @@ def predict(
         bool, typer.Option("--json", help="Print JSON lines: the HTTP answer and `file`.")
     ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
-    alternatives: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=_MOST_ALTERNATIVES,
-            envvar="OCR_ALTERNATIVES",
-            help="How many of the most probable other texts to give.",
-        ),
-    ] = 0,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            envvar="OCR_MIN_CONFIDENCE",
-            help="Below it a text is not accepted.  [default: the model's own]",
-        ),
-    ] = None,
-    length: Annotated[
-        str | None, typer.Option(envvar="OCR_LENGTH", help="How many characters: 5, or 4-7.")
-    ] = None,
-    alphabet: Annotated[
-        str | None, typer.Option(envvar="OCR_ALPHABET", help="The only characters there are.")
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(envvar="OCR_PATTERN", help="A regular expression of the whole text."),
-    ] = None,
     max_pixels: Annotated[
         int,
         typer.Option(
@@ -81,6 +54,7 @@ def predict(
         ),
     ] = None,
     model: ModelOption = DEFAULT_MODEL,
+    **question: Any,
 ) -> None:
     """Read pictures on all cores, without a server.
 
@@ -95,13 +69,13 @@ def predict(
     except NoPicturesError as error:
         raise typer.BadParameter(str(error), param_hint="FILE") from error
     recognizer = load_model(model, max_pixels)
-    if min_confidence is None:
-        min_confidence = recognizer.metadata.min_confidence
-    question = question_of(recognizer.metadata.alphabet, alternatives, length, alphabet, pattern)
+    asked, min_confidence = question_of(recognizer.metadata, question)
     failed: list[tuple[str, str]] = []
     with printing():
-        writer = JsonWriter() if as_json else CsvWriter(alternatives) if as_csv else TextWriter()
-        answers = _answers(recognizer, pictures, question, min_confidence, failed)
+        writer = (
+            JsonWriter() if as_json else CsvWriter(asked.alternatives) if as_csv else TextWriter()
+        )
+        answers = _answers(recognizer, pictures, asked, min_confidence, failed)
         if least_sure is not None:
             answers = iter(sorted(answers, key=lambda one: one[1]["confidence"])[:least_sure])
         for file, answer in answers:

@@ -1,39 +1,67 @@
-"""Turns the options of a command into a question."""
+"""The options of a command that are query parameters of `POST /predict`, and their question."""
 
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 import typer
+from pydantic.fields import FieldInfo
+
+from service.query_params import Defaults, InvalidParameterError, QueryParams, Questions
 
 if TYPE_CHECKING:
     from service.ocr.decoding.decoder import Question
+    from service.ocr.metadata import ModelMetadata
+
+Given = Mapping[str, Any]
+"""The values of such options by the parameter's name."""
 
 
-def question_of(
-    model_alphabet: str,
-    alternatives: int,
-    length: str | None,
-    alphabet: str | None,
-    pattern: str | None,
-) -> "Question":
-    """Gives the question. Ends the command with an explanation where a constraint is wrong."""
-    from service.ocr.decoding.decoder import Question
+def question_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that puts an option for each parameter in place of a command's `**question`."""
 
-    given = {"length": length, "alphabet": alphabet, "pattern": pattern}
-    if all(value is None for value in given.values()):
-        # Importing what compiles constraints imports pydantic.
-        return Question(alternatives)
-    from pydantic import ValidationError
-
-    from service.query_params import Defaults, InvalidParameterError, Questions
-
-    try:
-        parameters = Defaults(
-            alternatives=alternatives, length=length, alphabet=alphabet, pattern=pattern
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        options = [_option(name, QueryParams.model_fields[name]) for name in names]
+        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[*own, *options]
         )
-        question, _ = Questions(model_alphabet, 0.0, parameters).default
+        return command
+
+    return with_options
+
+
+def question_of(model: "ModelMetadata", given: Given) -> "tuple[Question, float]":
+    """The question to a model, and the least confidence that is accepted.
+
+    Ends the command with an explanation where an option is wrong.
+    """
+    values = {n: value for n, value in given.items() if value is not None and value is not False}
+    query = urlencode(values, errors="surrogateescape").encode()
+    try:
+        return Questions(model.alphabet, model.min_confidence, Defaults()).ask(query)
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error)) from error
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        raise typer.BadParameter(f"{wrong['loc'][0]}: {wrong['msg']}") from error
-    return question
+
+
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    bounds = {
+        of_typer: getattr(constraint, of_pydantic)
+        for constraint in field.metadata
+        for of_typer, of_pydantic in (("min", "ge"), ("max", "le"))
+        if hasattr(constraint, of_pydantic)
+    }
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=field.description,
+        envvar=f"OCR_{name.upper()}" if name in Defaults.model_fields else None,
+        **bounds,
+    )
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.default,
+        annotation=Annotated[field.annotation, option],
+    )

@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, Page, Request, expect
 
+from service.ocr.formats import MEDIA_TYPES
 from tests.browser.hand import choose, example, sees, texts
 
 SUMMARY = "What do you know about the text?"
@@ -25,6 +26,11 @@ def test_nothing_is_asked_by_default(page: Page) -> None:
     with page.expect_request("**/predict?*") as request:
         choose(page, example("bndyp"))
     assert asked(request.value) == {"alternatives": ["3"], "matrix": ["true"]}
+
+
+def test_the_dialog_offers_the_formats_that_are_read(page: Page) -> None:
+    """Each media type, and no other."""
+    expect(page.locator("#files")).to_have_attribute("accept", ",".join(MEDIA_TYPES))
 
 
 def test_what_is_known_holds_for_the_next_pictures(page: Page) -> None:

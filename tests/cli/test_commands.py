@@ -41,8 +41,8 @@ finally:
 
 def test_version_and_short_help() -> None:
     """As of any command."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
-    assert version == {"version": {"attr": "service.__version__"}}
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    assert tools["hatch"]["version"] == {"path": "service/__init__.py"}
     assert run("--version").stdout.decode() == f"captcha-ocr {__version__}\n"
     assert run("-h").stdout == run("--help").stdout
     assert run("predict", "-h").stdout == run("predict", "--help").stdout != b""

@@ -15,6 +15,7 @@ from service.cli.reading import read_pictures
 from service.ocr.decoding.decoder import PLAIN
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 from service.ocr.recognizer import Recognizer
+from service.query_params import QueryParams
 from service.settings import Settings
 from tests import stripes
 from tests.cli.command import COMMAND, environment, run
@@ -164,6 +165,18 @@ def test_constraints_are_those_of_the_service(folder: Path, stripe_model: Path) 
     assert remark == "not accepted"
 
 
+def test_every_parameter_of_the_service_is_an_option(folder: Path, stripe_model: Path) -> None:
+    """With its description; also the one that has no setting."""
+    shown = " ".join(run("predict", "--help").stdout.decode().split())
+    for name, field in QueryParams.model_fields.items():
+        option = f"--{name.replace('_', '-')} "
+        assert field.description is not None
+        assert field.description in shown.partition(option)[2]
+        assert (f"[env var: OCR_{name.upper()}" in shown) == (name in Settings.model_fields)
+    done = run("predict", folder / "b.png", "--json", "--matrix", "--model", stripe_model)
+    assert readings(done.stdout)[0]["matrix"]["symbols"][:2] == ["a", "b"]
+
+
 def test_pictures_are_bounded_as_the_service_bounds_them(folder: Path, stripe_model: Path) -> None:
     """By the variable, and by an option over it, to the last pixel; in the service's words."""
     pixels = 2 * stripes.WIDTH * (stripes.HEIGHT + 1)  # a pixel of a gray PNG counts as two
@@ -187,7 +200,7 @@ def test_pictures_are_bounded_as_the_service_bounds_them(folder: Path, stripe_mo
     ("arguments", "complaint"),
     [
         (("--length", "0"), "length: '0' was given; give a number from 1 to 999, like 5"),
-        (("--pattern", ""), "pattern: String should have at least 1 character"),
+        (("--pattern", ""), "pattern: '' was given; String should have at least 1 character"),
         (("--alphabet", "xyz"), "the alphabet 'abcd' lacks"),
         (("--alternatives", "11"), "less than or equal to 10"),
         (("--json", "--csv"), "--json and --csv exclude each other"),

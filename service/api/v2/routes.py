@@ -132,6 +132,7 @@ _INFER: dict[str, Any] = {
         },
     ],
     "requestBody": {
+        "description": routes.FORMATS_DESCRIPTION,
         "required": True,
         "content": {
             "application/json": {"schema": reference(InferenceBody)},
@@ -162,9 +163,8 @@ _INFER: dict[str, Any] = {
 async def infer(request: Request) -> Response:
     """Gives class probabilities for image tensors, or texts and confidences for pictures.
 
-    Pictures (PNG, JPEG, WebP, BMP or GIF) are elements of BYTES: as they are in binary data, as
-    base64 in JSON. For pictures, the query parameters `length`, `alphabet` and `pattern` work as
-    for `/predict`.
+    Pictures are elements of BYTES: as they are in binary data, as base64 in JSON. For pictures, the
+    query parameters `length`, `alphabet` and `pattern` work as for `/predict`.
     """
     found = served(request)
     engine_of(request).admit(request)

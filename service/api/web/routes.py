@@ -8,6 +8,7 @@ from starlette.staticfiles import StaticFiles
 
 from service.api.errors import SECURITY_HEADERS
 from service.api.handlers import engine_of
+from service.ocr.formats import sniff
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -56,6 +57,8 @@ def router() -> APIRouter:
         golden = engine_of(request).served.predictor.metadata.golden
         if not 0 <= number < len(golden):
             raise HTTPException(404, f"the model's examples are 0 to {len(golden) - 1}")
-        return Response(golden[number].data, headers=_HEADERS, media_type="image/png")
+        known = sniff(golden[number].data)
+        media_type = known.media_types[0] if known else None
+        return Response(golden[number].data, headers=_HEADERS, media_type=media_type)
 
     return router

@@ -10,8 +10,8 @@ const given = (form) =>
 export async function makeFields(form, files) {
   const response = await fetch("openapi.json").catch(() => null);
   if (!response?.ok) return;
-  const { parameters, requestBody } = (await response.json()).paths["/predict"].post;
-  files.accept = Object.keys(requestBody.content).filter((type) => type.startsWith("image/"));
+  const { parameters, ...operation } = (await response.json()).paths["/predict"].post;
+  files.accept = operation["x-picture-types"];
   const fields = parameters.filter(({ schema }) => schema.type !== "boolean").map(fieldOf);
   form.prepend(...fields);
 }
