@@ -6,6 +6,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from service.api.uploads import read_picture, read_pictures
 from service.observability.metrics import Metrics
 from service.observability.request_timing import REQUEST_TIMING, Read, RequestTiming
 from service.ocr.decoding.decoder import Question, Reading
+from service.ocr.exceptions import SlowPictureError
 from service.query_params import Questions
 from service.runtime.batcher import Batcher
 from service.runtime.cpu_budget import cpu_threads
@@ -119,6 +121,11 @@ class Engine:
         else:
             items = [(picture, question) for picture in pictures]
             outcomes = await self.batcher.submit_all(predictor.read, items, gone)
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome.reading, SlowPictureError):
+                item = (pictures[index], question)
+                read = partial(predictor.read, slow=True)
+                outcomes[index] = await self.batcher.submit_slow(read, item, gone)
         times = set()
         for picture, outcome in zip(pictures, outcomes, strict=True):
             if isinstance(outcome.reading, Reading):

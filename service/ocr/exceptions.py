@@ -4,7 +4,8 @@ OcrError
 ├── PictureError                the picture that was sent is at fault
 │   ├── UnsupportedFormatError  not one of the formats that are read
 │   ├── UndecodableError        of a known format, but broken, or without a single pixel
-│   └── PictureTooLargeError    more pixels than are allowed
+│   ├── PictureTooLargeError    more pixels than are allowed
+│   └── SlowPictureError        takes long to decode, which the caller did not want
 ├── LabelError                  a text that the model cannot emit
 ├── ConstraintError             a constraint that is malformed, not supported, or too large
 └── ModelError                  the model file is at fault
@@ -39,6 +40,10 @@ class UndecodableError(PictureError):
 
 class PictureTooLargeError(PictureError):
     """More pixels than are allowed."""
+
+
+class SlowPictureError(PictureError):
+    """Takes long to decode, which the caller did not want."""
 
 
 class LabelError(OcrError):

@@ -16,7 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
+from service.ocr.exceptions import (
+    PictureTooLargeError,
+    SlowPictureError,
+    UndecodableError,
+    UnsupportedFormatError,
+)
 from service.ocr.formats import FORMATS, sniff
 
 FloatArray = NDArray[np.float32]
@@ -45,11 +50,11 @@ Pillow's `exif_transpose` also rewrites the other tags, which takes seconds wher
 _MAX_EXIF_BYTES = 1 << 16
 """A JPEG's EXIF segment holds no more; more tags than that would only cost time."""
 
-_LARGE = 1_000_000
-"""Pixels × pixel cost from which a picture is large."""
+_SLOW = 1_000_000
+"""Pixels × pixel cost from which a picture takes long: about four times as long as most."""
 
 _ONE_AT_A_TIME = Lock()
-"""Held while a large picture is decoded, so that the memory for only one of them is needed."""
+"""Held while such a picture is decoded, so that the memory for only one of them is needed."""
 
 _REDUCED_PIXELS = 1 << 17
 """Pictures of more pixels are reduced by whole factors before they are stretched."""
@@ -116,9 +121,17 @@ def to_model_input(
     channels: int = 1,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    slow: bool = True,
 ) -> ModelInput:
-    """Gives what `preprocess` gives, and the size of the picture; it takes the same arguments."""
-    with _decoded(data, max_pixels) as image:
+    """Gives what `preprocess` gives, and the size of the picture; it takes the same arguments.
+
+    Args:
+        slow: whether to decode a picture that takes long; its header tells.
+
+    Raises:
+        SlowPictureError: it takes long, and `slow` is False.
+    """
+    with _decoded(data, max_pixels, slow) as image:
         planes = _planes(image, channels, (width, height))
         return ModelInput(np.ascontiguousarray(planes.T), *image.size)
 
@@ -142,7 +155,7 @@ def decode_rgb(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> FloatArr
 
 
 @contextmanager
-def _decoded(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.Image]:
     """Gives the decoded, upright picture.
 
     Raises:
@@ -167,8 +180,10 @@ def _decoded(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
         )
     if width == 0 or height == 0:
         raise UndecodableError(f"The picture has {width}×{height} pixels: none.")
+    if cost > _SLOW and not slow:
+        raise SlowPictureError(f"The picture has {width}×{height} pixels, which takes long.")
     try:
-        with _ONE_AT_A_TIME if cost > _LARGE else nullcontext():
+        with _ONE_AT_A_TIME if cost > _SLOW else nullcontext():
             image.load()
             image = picture_format.finish(image, data)
             transpose = _transpose(image)

@@ -118,21 +118,24 @@ class Recognizer:
             for one in inputs
         ]
 
-    def preprocess(self, picture: bytes) -> ModelInput:
+    def preprocess(self, picture: bytes, *, slow: bool = True) -> ModelInput:
         """The first step of `read`: decodes a picture and brings it to the model's size.
+
+        Args:
+            slow: whether to decode a picture that takes long; if not, it is a SlowPictureError.
 
         Raises:
             PictureError: the picture cannot be read; see `service.ocr.preprocessing.preprocess`.
         """
-        model = self.metadata
+        model, most = self.metadata, self._max_pixels
         return to_model_input(
-            picture, model.width, model.height, model.channels, max_pixels=self._max_pixels
+            picture, model.width, model.height, model.channels, max_pixels=most, slow=slow
         )
 
-    def try_preprocess(self, picture: bytes) -> ModelInput | PictureError:
+    def try_preprocess(self, picture: bytes, *, slow: bool = True) -> ModelInput | PictureError:
         """As `preprocess`, but gives the error in place of the tensor."""
         try:
-            return self.preprocess(picture)
+            return self.preprocess(picture, slow=slow)
         except PictureError as error:
             # A new exception: the traceback and the causes of a caught one keep its picture alive.
             return type(error)(str(error))

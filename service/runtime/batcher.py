@@ -5,6 +5,9 @@ answers nobody in time. Items that wait are done together, up to four of them, s
 less time for each of four pictures than for a single one. A thread that is free takes what is there
 and waits for no company, so that a lone request is as fast as possible.
 
+Pictures that take long wait in a lane of their own, which has one thread at most, so that who sends
+nothing else leaves the other threads to the rest.
+
 All bookkeeping is done on the event loop, so that no locks are needed.
 """
 
@@ -16,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 I = TypeVar("I")  # noqa: E741
@@ -50,6 +53,22 @@ class ClientGoneError(Exception):
 
 
 @dataclass(slots=True, eq=False)
+class Lane:
+    """Work that waits in one queue, and the pictures of it.
+
+    Args:
+        waiting: pictures that wait for a thread.
+        running: pictures that are being read.
+        mean_seconds: a recent picture's time in its thread.
+    """
+
+    queue: "deque[_Item]" = field(default_factory=deque)
+    waiting: int = 0
+    running: int = 0
+    mean_seconds: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
 class _Item:
     """Work that waits for a thread, or is being done: as a whole, by one thread.
 
@@ -59,6 +78,7 @@ class _Item:
         future: of the outcomes, or of a `_Failure`.
     """
 
+    lane: Lane
     work: Work[Any, Any]
     values: Sequence[Any]
     reads: bool
@@ -89,22 +109,24 @@ class Batcher:
         self.threads = threads
         self._queue_seconds = queue_seconds
         self._deadline_seconds = queue_seconds + min(queue_seconds, _MAX_GRACE_SECONDS)
-        self.waiting = 0
-        """Pictures that wait for a thread."""
-        self.mean_seconds = 0.0
-        """A recent picture's time in its thread."""
+        self.ordinary = Lane()
+        self.slow = Lane()
+        self._slow_was_last = False
         self._queue_requests = queue_requests
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="batcher")
         self._free = threads
-        self._queue: deque[_Item] = deque()
-        self._running = 0
+
+    @property
+    def waiting(self) -> int:
+        """Pictures that wait for a thread."""
+        return self.ordinary.waiting + self.slow.waiting
 
     @property
     def in_flight(self) -> int:
         """Pictures that wait or are being read."""
-        return self.waiting + self._running
+        return self.waiting + self.ordinary.running + self.slow.running
 
     def admit(self) -> None:
         """Lets a request pass for which there is room; ask once, however many pictures it has.
@@ -114,11 +136,14 @@ class Batcher:
         Raises:
             OverloadedError: it would have to wait for too long, or the queue is full.
         """
-        if not self.waiting:
+        self._check(self.ordinary, self.threads)
+
+    def _check(self, lane: Lane, threads: int) -> None:
+        if not lane.waiting:
             return
         # Of what the threads are doing, half is still to be done, on the average.
-        expected = (self.waiting + self._running / 2) * self.mean_seconds / self.threads
-        if self.waiting >= self._queue_requests or expected > self._queue_seconds:
+        expected = (lane.waiting + lane.running / 2) * lane.mean_seconds / threads
+        if lane.waiting >= self._queue_requests or expected > self._queue_seconds:
             raise OverloadedError(max(1, math.ceil(expected)))
 
     async def run(self, work: Callable[[], T], is_gone: Callable[[], bool] = lambda: False) -> T:
@@ -129,7 +154,9 @@ class Batcher:
             ClientGoneError: it was not done.
             Exception: whatever `work` raises.
         """
-        result: T = await self._outcome(lambda _: [work()], None, is_gone, reads=False)
+        result: T = await self._outcome(
+            self.ordinary, lambda _: [work()], None, is_gone, reads=False
+        )
         return result
 
     async def submit(
@@ -147,7 +174,23 @@ class Batcher:
             ClientGoneError: it was not done.
             Exception: whatever `work` raises.
         """
-        outcome: T = await self._outcome(work, item, is_gone, reads=True)
+        outcome: T = await self._outcome(self.ordinary, work, item, is_gone, reads=True)
+        return outcome
+
+    async def submit_slow(
+        self, work: Work[I, T], item: I, is_gone: Callable[[], bool] = lambda: False
+    ) -> T:
+        """As `submit`, for a picture that takes long.
+
+        One thread at a time is used for such pictures, and where other work waits, it has its turn
+        between two of them.
+
+        Raises:
+            OverloadedError: it waited too long, or would have to.
+            ClientGoneError, Exception: as `submit`.
+        """
+        self._check(self.slow, 1)
+        outcome: T = await self._outcome(self.slow, work, item, is_gone, reads=True)
         return outcome
 
     async def submit_all(
@@ -172,7 +215,7 @@ class Batcher:
                     done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     for future in done:
                         _values(future)
-                future = self._enqueue(work, part, is_gone, reads=True)
+                future = self._enqueue(self.ordinary, work, part, is_gone, reads=True)
                 futures.append(future)
                 running.add(future)
             self._dispatch()
@@ -193,7 +236,7 @@ class Batcher:
 
     def _max_parts(self) -> int:
         """Parts of one request that may wait or be done at a time."""
-        slow = BATCH_SIZE * self.mean_seconds > self._queue_seconds
+        slow = BATCH_SIZE * self.ordinary.mean_seconds > self._queue_seconds
         return self.threads - 1 if slow and self.threads > 1 else self.threads
 
     def _parts(self, items: Sequence[I]) -> Iterator[Sequence[I]]:
@@ -204,10 +247,10 @@ class Batcher:
         return (items[start:end] for start, end in itertools.pairwise(limits))
 
     async def _outcome(
-        self, work: Work[Any, Any], value: Any, is_gone: Callable[[], bool], reads: bool
+        self, lane: Lane, work: Work[Any, Any], value: Any, is_gone: Callable[[], bool], reads: bool
     ) -> Any:
         """The outcome of work on one value."""
-        future = self._enqueue(work, [value], is_gone, reads)
+        future = self._enqueue(lane, work, [value], is_gone, reads)
         self._dispatch()
         try:
             await future
@@ -217,37 +260,48 @@ class Batcher:
 
     def _enqueue(
         self,
+        lane: Lane,
         work: Work[Any, Any],
         values: Sequence[Any],
         is_gone: Callable[[], bool],
         reads: bool,
     ) -> "asyncio.Future[Any]":
         future = self._loop.create_future()
-        self._queue.append(_Item(work, values, reads, is_gone, future, time.perf_counter()))
-        self.waiting += len(values) if reads else 0
+        lane.queue.append(_Item(lane, work, values, reads, is_gone, future, time.perf_counter()))
+        lane.waiting += len(values) if reads else 0
         return future
 
     def _dispatch(self) -> None:
         """Gives free threads what waits; what waits on has a deadline afterwards."""
-        while self._free > 0 and self._queue:
-            if batch := self._next_batch():
+        while self._free > 0 and (lane := self._next_lane()):
+            if batch := self._next_batch(lane):
                 self._start(batch)
-        for item in reversed(self._queue):
-            if item.deadline is not None:
-                break
-            item.deadline = self._loop.call_later(self._deadline_seconds, self._expire, item)
+        for lane in (self.ordinary, self.slow):
+            for item in reversed(lane.queue):
+                if item.deadline is not None:
+                    break
+                item.deadline = self._loop.call_later(self._deadline_seconds, self._expire, item)
 
-    def _next_batch(self) -> list[_Item]:
-        """A free thread's fair share of what waits: items of the same work."""
-        share = min(BATCH_SIZE, math.ceil(len(self._queue) / self._free))
+    def _next_lane(self) -> Lane | None:
+        """The lane whose turn it is, if any work may begin."""
+        yields = self._slow_was_last and self.ordinary.queue
+        if self.slow.queue and not self.slow.running and not yields:
+            return self.slow
+        return self.ordinary if self.ordinary.queue else None
+
+    def _next_batch(self, lane: Lane) -> list[_Item]:
+        """A free thread's fair share of what waits in a lane: items of the same work."""
+        share = min(BATCH_SIZE, math.ceil(len(lane.queue) / self._free))
+        if lane is self.slow:
+            share = 1
         batch: list[_Item] = []
         size = 0
-        while self._queue:
-            item = self._queue[0]
+        while lane.queue:
+            item = lane.queue[0]
             together = batch and item.work == batch[0].work and size + len(item.values) <= share
             if batch and not together:
                 break
-            self._queue.popleft()
+            lane.queue.popleft()
             self._left(item)
             if item.future.done():
                 continue
@@ -260,7 +314,7 @@ class Batcher:
 
     def _left(self, item: _Item) -> None:
         """Notes that an item waits no more."""
-        self.waiting -= len(item.values) if item.reads else 0
+        item.lane.waiting -= len(item.values) if item.reads else 0
         if item.deadline is not None:
             item.deadline.cancel()
             item.deadline = None  # it refers to the item
@@ -271,7 +325,9 @@ class Batcher:
             values += item.values
         pictures = len(values) if batch[0].reads else 0
         self._free -= 1
-        self._running += pictures
+        lane = batch[0].lane
+        lane.running += pictures
+        self._slow_was_last = lane is self.slow
         started = time.perf_counter()
         job = self._executor.submit(batch[0].work, values)
 
@@ -292,8 +348,9 @@ class Batcher:
         started: float,
         seconds: float,
     ) -> None:
+        lane = batch[0].lane
         self._free += 1
-        self._running -= pictures
+        lane.running -= pictures
         self._dispatch()  # first, since the thread has nothing to do meanwhile
         if job.cancelled():
             return
@@ -308,12 +365,12 @@ class Batcher:
             if not item.future.done():
                 item.future.set_result(own if error is None else _Failure(error))
         if pictures and error is None:
-            weight = _SMOOTHING if self.mean_seconds else 1.0
-            self.mean_seconds += weight * (seconds / pictures - self.mean_seconds)
+            weight = _SMOOTHING if lane.mean_seconds else 1.0
+            lane.mean_seconds += weight * (seconds / pictures - lane.mean_seconds)
             self._observe([started - item.submitted for item in batch], seconds, pictures)
 
     def _expire(self, item: _Item) -> None:
-        self._queue.remove(item)
+        item.lane.queue.remove(item)
         self._left(item)
         if not item.future.done():
             item.future.set_result(_Failure(OverloadedError(1)))

@@ -59,10 +59,14 @@ class Predictor:
         """What the model says about itself."""
         return self.recognizer.metadata
 
-    def read(self, items: Sequence[tuple[bytes, Question]]) -> list[Outcome]:
-        """Reads encoded pictures with one call of the model, each with its own question."""
+    def read(self, items: Sequence[tuple[bytes, Question]], slow: bool = False) -> list[Outcome]:
+        """Reads encoded pictures with one call of the model, each with its own question.
+
+        Args:
+            slow: whether to read pictures that take long; if not, they are a SlowPictureError.
+        """
         began = time.perf_counter()
-        inputs = [self.recognizer.try_preprocess(picture) for picture, _ in items]
+        inputs = [self.recognizer.try_preprocess(picture, slow=slow) for picture, _ in items]
         tensors = [one.tensor for one in inputs if isinstance(one, ModelInput)]
         decoded = time.perf_counter()
         probabilities = iter(self.recognizer.infer(np.stack(tensors)) if tensors else ())

@@ -15,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
+from service.ocr.preprocessing import ModelInput
 from service.ocr.recognizer import Recognizer
 from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
@@ -93,6 +94,38 @@ def test_refusals_under_overload(stripe_model: Path) -> None:
     assert heads == [b"503 Service Unavailable", b"200 OK"] * 2
     assert received.lower().count(b"retry-after: 3\r\n") == 2
     assert received.count(b'"type":"/problems/overloaded"') == 2
+
+
+def test_slow_pictures_leave_a_thread_to_others(stripe_model: Path) -> None:
+    """While one of them is being decoded and others wait, alone or in a batch, the rest is read."""
+    slow_picture = stripes.encode(stripes.draw("ab").resize((1600, 800)))
+    begun, release = threading.Event(), threading.Event()
+    preprocess = Recognizer.preprocess
+
+    def held(recognizer: Recognizer, picture: bytes, *, slow: bool = True) -> ModelInput:
+        if picture == slow_picture and slow:
+            begun.set()
+            assert release.wait(20)
+        return preprocess(recognizer, picture, slow=slow)
+
+    settings = Settings(model_path=stripe_model, threads=2, queue_ms=60_000)
+    with (
+        ThreadPoolExecutor(4) as senders,
+        patch.object(Recognizer, "preprocess", held),
+        TestClient(create_app(settings)) as client,
+    ):
+        alone = [senders.submit(post, client, slow_picture) for _ in range(3)]
+        files = [("files", slow_picture), ("files", b"junk"), ("files", stripes.picture("cd"))]
+        batch = senders.submit(client.post, "/predict/batch", files=files)
+        assert begun.wait(20)
+        for _ in range(10):
+            assert post(client, stripes.picture("dc")).json()["text"] == "dc"
+        release.set()
+        answers = [answer.result().json() for answer in alone]
+        first, second, third = batch.result().json()["answers"]
+    assert [answer["text"] for answer in answers] == [first["prediction"]["text"]] * 3
+    assert second["problem"]["type"] == "/problems/unsupported-format"
+    assert third["prediction"]["text"] == "cd"
 
 
 def test_pages_see_that_they_are_refused(stripe_model: Path) -> None:

@@ -57,6 +57,13 @@ def _corpus(f: dict[str, Any]) -> str:
     )
 
 
+def _fairness(f: dict[str, Any]) -> str:
+    return (
+        f"a client with {f['rate']:g} pictures a second has {f['beside']:.1%} of them read beside "
+        f"{f['senders']} such senders, and {f['alone']:.1%} alone"
+    )
+
+
 def _mutants(f: dict[str, Any]) -> str:
     statuses = ", ".join(f"{number} × {status}" for status, number in f["statuses"].items())
     return (
@@ -119,6 +126,8 @@ _PROOFS = (
     ("1", "large requests that are refused", "+10 MB", "memory", _memory),
     ("2", "pictures that claim much", "5 CPU-ms, +20 MB", "pictures", _pictures),
     ("3", "a corpus of pictures", "no 5xx", "corpus", _corpus),
+    ("3", "senders of the dearest pictures that are accepted", "90 % of its answers", "fairness",
+     _fairness),
     ("4", "mutants of PNGs", "no 5xx, p99.9 100 ms", "mutants", _mutants),
     ("5", "slow clients", "the deadline (*never read*: once answers pile up), p99 2 × base",
      "connections", _connections),

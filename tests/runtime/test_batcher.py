@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -164,7 +165,7 @@ def test_a_slow_queue_refuses() -> None:
         async with stuck(batcher):
             task = await begin(batcher.submit(doubled, 1))
             batcher.admit()
-            batcher.mean_seconds = LONG
+            batcher.ordinary.mean_seconds = LONG
             with pytest.raises(OverloadedError) as refused:
                 batcher.admit()
             assert refused.value.retry_seconds >= LONG
@@ -179,7 +180,7 @@ def test_who_finds_nothing_waiting_is_admitted(threads: int) -> None:
 
     async def test() -> None:
         batcher = Batcher(threads, 0, 0.001)
-        batcher.mean_seconds = 1000.0
+        batcher.ordinary.mean_seconds = 1000.0
         for _ in range(3):
             batcher.admit()
             assert await batcher.submit(doubled, 1) == 2
@@ -276,7 +277,7 @@ def test_a_slow_batch_leaves_a_thread_to_others() -> None:
 
     async def test() -> None:
         batcher = Batcher(2, 64, 10.0)
-        batcher.mean_seconds = 10.0
+        batcher.ordinary.mean_seconds = 10.0
         release = threading.Event()
 
         def slow(items: Sequence[int]) -> list[int]:
@@ -332,6 +333,72 @@ def test_the_first_failure_ends_a_batch() -> None:
     run(test)
 
 
+def test_slow_pictures_have_one_thread() -> None:
+    """The other thread does what others send, however many slow pictures wait."""
+
+    async def test() -> None:
+        batcher = Batcher(2, 10, LONG)
+        release = threading.Event()
+
+        def slow(items: Sequence[int]) -> list[int]:
+            assert release.wait(20)
+            return doubled(items)
+
+        tasks = [await begin(batcher.submit_slow(slow, i)) for i in range(4)]
+        assert await batcher.submit(doubled, 1) == 2
+        assert await batcher.submit_all(doubled, range(9)) == [*range(0, 18, 2)]
+        assert (batcher.waiting, batcher.in_flight) == (3, 4)
+        release.set()
+        assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
+        assert batcher.in_flight == 0
+
+    run(test)
+
+
+def test_others_have_their_turn_between_slow_pictures() -> None:
+    """Also where there is one thread."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 10, LONG)
+        calls: list[str] = []
+
+        async with stuck(batcher):
+            tasks = [
+                await begin(batcher.submit_slow(lambda _: [calls.append("slow")], None))
+                for _ in range(3)
+            ]
+            for name in ("first", "second"):
+                tasks.append(await begin(batcher.run(partial(calls.append, name))))
+        await asyncio.gather(*tasks)
+        assert calls == ["slow", "first", "slow", "second", "slow"]
+
+    run(test)
+
+
+def test_slow_pictures_are_refused_first() -> None:
+    """By what those before them take, which keeps nobody else out."""
+
+    async def test() -> None:
+        batcher = Batcher(2, 10, LONG)
+        release = threading.Event()
+
+        def slow(items: Sequence[int]) -> list[int]:
+            assert release.wait(20)
+            return doubled(items)
+
+        batcher.slow.mean_seconds = 2 * LONG
+        tasks = [await begin(batcher.submit_slow(slow, i)) for i in range(2)]
+        with pytest.raises(OverloadedError) as refused:
+            await batcher.submit_slow(slow, 3)
+        assert refused.value.retry_seconds >= LONG
+        batcher.admit()
+        assert await batcher.submit(doubled, 1) == 2
+        release.set()
+        assert await asyncio.gather(*tasks) == [0, 2]
+
+    run(test)
+
+
 def test_what_was_done_is_observed() -> None:
     """The wait of each item, and the pictures that were read together; other work is none."""
 
@@ -346,10 +413,10 @@ def test_what_was_done_is_observed() -> None:
         async with stuck(batcher):
             tasks = [await begin(batcher.submit(doubled, i)) for i in range(3)]
         await asyncio.gather(*tasks)
-        mean = batcher.mean_seconds
+        mean = batcher.ordinary.mean_seconds
         await batcher.run(lambda: None)
         assert seen == [(1, 1), (3, 3)]
-        assert batcher.mean_seconds == mean > 0
+        assert batcher.ordinary.mean_seconds == mean > 0
 
     run(test)
 
