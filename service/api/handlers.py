@@ -5,10 +5,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,6 +26,8 @@ from service.runtime.batcher import Batcher
 from service.runtime.cpu_budget import cpu_threads
 from service.runtime.predictor import Outcome, Predictor, Times
 from service.settings import Settings
+
+T = TypeVar("T")
 
 CLIENT_GONE = "captcha_ocr.client_gone"
 """The ASGI extension by which the server tells whether the client has closed the connection."""
@@ -138,7 +141,7 @@ class Engine:
         """The response to a question; where it has a matrix, a thread makes the large document."""
 
         def body() -> bytes:
-            return serializers.to_bytes(answer())
+            return to_json(answer())
 
         content = await self.batcher.run(body) if question.matrix else body()
         return Response(content, media_type="application/json")
@@ -188,6 +191,15 @@ def timing_of(request: Request) -> RequestTiming:
     return request.scope.get(REQUEST_TIMING) or RequestTiming()
 
 
+async def received(request: Request, body: Awaitable[T]) -> T:
+    """What is read from the body of a request; the timing of the request tells how long it took."""
+    timing = timing_of(request)
+    timing.receive_began = time.perf_counter()
+    upload = await body
+    timing.receive_ended = time.perf_counter()
+    return upload
+
+
 def note_times(request: Request, predictor: Predictor, submitted: float, times: set[Times]) -> None:
     """Adds the times of pictures that were read to the timing of their request."""
     timing = timing_of(request)
@@ -204,10 +216,8 @@ async def predict(request: Request) -> Response:
     engine.admit(request)
     predictor, questions = engine.served
     question, min_confidence = await engine.ask(request, questions)
-    timing = timing_of(request)
-    timing.receive_began = time.perf_counter()
-    picture = await read_picture(request, engine.settings.max_upload_bytes)
-    timing.receive_ended = time.perf_counter()
+    upload = read_picture(request, engine.settings.max_upload_bytes)
+    picture = await received(request, upload)
     (outcome,) = await engine.read(request, predictor, [picture], question)
     reading = outcome.reading
     if not isinstance(reading, Reading):
@@ -226,12 +236,12 @@ async def predict_batch(request: Request) -> Response:
     settings = engine.settings
     predictor, questions = engine.served
     question, min_confidence = await engine.ask(request, questions)
-    timing = timing_of(request)
-    timing.receive_began = time.perf_counter()
-    uploads = await read_pictures(
-        request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
+    uploads = await received(
+        request,
+        read_pictures(
+            request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
+        ),
     )
-    timing.receive_ended = time.perf_counter()
     pictures = [upload for upload in uploads if isinstance(upload, bytes)]
     outcomes = iter(await engine.read(request, predictor, pictures, question))
 

@@ -4,10 +4,7 @@ They are plain data, since a pydantic model of what is right by construction wou
 as parsing the request.
 """
 
-from collections.abc import Mapping
 from typing import Any
-
-from pydantic_core import to_json
 
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.decoding.decoder import Reading
@@ -54,8 +51,3 @@ def _matrix(rows: list[list[float]], model: ModelMetadata) -> dict[str, Any]:
         "blank_index": model.blank_index,
         "probabilities": [[round(p, _MATRIX_DECIMALS) for p in row] for row in rows],
     }
-
-
-def to_bytes(document: Mapping[str, Any]) -> bytes:
-    """The document as JSON."""
-    return to_json(document)

@@ -3,14 +3,13 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.errors import INVALID_PARAMETER, Kind, ProblemError
-from service.api.handlers import Engine, Served, is_gone, note_times, timing_of
+from service.api.handlers import Engine, Served, is_gone, note_times, received
 from service.api.uploads import read_body
 from service.api.v2.messages import (
     BYTES,
@@ -23,6 +22,7 @@ from service.api.v2.messages import (
     encode,
     parse,
 )
+from service.api.v2.schemas import ServedModel, TensorMetadata
 from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.exceptions import PictureError
 from service.ocr.metadata import ModelMetadata
@@ -40,23 +40,23 @@ _LOOP_ELEMENTS = 500
 """Elements of tensors that are written as JSON on the event loop, likewise."""
 
 
-def described(model: ModelMetadata) -> dict[str, Any]:
-    """The members of `schemas.ServedModel`; -1 is a length that varies."""
+def described(model: ModelMetadata) -> ServedModel:
+    """What can be sent to a model and what it gives; -1 is a length that varies."""
 
-    def tensor(name: str, datatype: str, *shape: int) -> dict[str, Any]:
-        return {"name": name, "datatype": datatype, "shape": [-1, *shape]}
+    def tensor(name: str, datatype: str, *shape: int) -> TensorMetadata:
+        return TensorMetadata(name=name, datatype=datatype, shape=[-1, *shape])
 
-    return {
-        "name": model.name,
-        "versions": [model.version],
-        "platform": "onnxruntime_onnx",
-        "inputs": [tensor(model.input_name, FP32, *_size(model)), tensor(PICTURE, BYTES)],
-        "outputs": [
+    return ServedModel(
+        name=model.name,
+        versions=[model.version],
+        platform="onnxruntime_onnx",
+        inputs=[tensor(model.input_name, FP32, *_size(model)), tensor(PICTURE, BYTES)],
+        outputs=[
             tensor(model.output_name, FP32, -1, len(model.alphabet) + 1),
             tensor(TEXT, BYTES),
             tensor(CONFIDENCE, FP32),
         ],
-    }
+    )
 
 
 async def infer(request: Request, engine: Engine, served: Served) -> Response:
@@ -74,11 +74,8 @@ async def infer(request: Request, engine: Engine, served: Served) -> Response:
             )
     asked, _ = await engine.ask(request, served.questions)
     question = Question(constraint=asked.constraint)
-    timing = timing_of(request)
-    timing.receive_began = time.perf_counter()
     try:
-        inference = await _receive(request, engine)
-        timing.receive_ended = time.perf_counter()
+        inference = await received(request, _receive(request, engine))
         outputs = await _outputs(request, engine, served, inference, question)
     except MalformedTensorError as error:
         raise ProblemError(MALFORMED, str(error)) from error

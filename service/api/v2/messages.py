@@ -9,7 +9,6 @@ import reprlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -204,7 +203,7 @@ def _flag(parameters: dict[str, Any] | None, name: str, default: bool) -> bool:
 
 def _from_json(name: str, tensor: RequestInput) -> Tensor:
     """The tensor of a JSON array, flat or nested as its shape says; bytes are base64 there."""
-    elements = _flatten(name, tensor.shape, tensor.data)
+    elements = _elements(name, tensor.shape, tensor.data)
     if tensor.datatype == FP32:
         if not set(map(type, elements)) <= {int, float}:
             raise MalformedTensorError(f"{name}: an element of FP32 is no number.")
@@ -224,22 +223,15 @@ def _from_json(name: str, tensor: RequestInput) -> Tensor:
     return Tensor(tensor.name, BYTES, strings)
 
 
-def _flatten(name: str, shape: list[int], data: list[Any] | None) -> list[Any]:
+def _elements(name: str, shape: list[int], data: list[Any] | None) -> list[Any]:
+    """The elements of a JSON array in row-major order."""
     if data is None:
         raise MalformedTensorError(f"{name}: its data is missing; send an array.")
-    if not (data and isinstance(data[0], list)):
-        if len(data) != math.prod(shape):
-            raise _miscounted(name, shape, len(data))
-        return data
-    rows: Sequence[Any] = [data]
-    for length in shape:
-        if not all(isinstance(row, list) and len(row) == length for row in rows):
-            raise MalformedTensorError(
-                f"{name}: its data is not nested as its shape {echo(shape)} says; send it so, or "
-                "flat."
-            )
-        rows = list(chain.from_iterable(rows))
-    return list(rows)
+    array = np.array(data, dtype=object)
+    if list(array.shape) not in (shape, [math.prod(shape)]):
+        raise _misshapen(name, shape, list(array.shape))
+    elements: list[Any] = array.ravel().tolist()
+    return elements
 
 
 def _from_binary(name: str, tensor: RequestInput, data: bytes) -> Tensor:
@@ -268,7 +260,7 @@ def _from_binary(name: str, tensor: RequestInput, data: bytes) -> Tensor:
             f"{name}: {len(data) - at} bytes follow the {len(strings)} elements of its shape."
         )
     if len(strings) < tensor.shape[0]:
-        raise _miscounted(name, tensor.shape, len(strings))
+        raise _misshapen(name, tensor.shape, [len(strings)])
     return Tensor(tensor.name, BYTES, strings)
 
 
@@ -293,7 +285,8 @@ def _to_binary(tensor: Tensor) -> bytes:
     return data
 
 
-def _miscounted(name: str, shape: list[int], given: int) -> MalformedTensorError:
+def _misshapen(name: str, shape: list[int], given: list[int]) -> MalformedTensorError:
     return MalformedTensorError(
-        f"{name}: {given} elements were sent; that does not fit the shape {echo(shape)}."
+        f"{name}: data of the shape {echo(given)} was sent; that does not fit the shape "
+        f"{echo(shape)}."
     )

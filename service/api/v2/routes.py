@@ -26,8 +26,6 @@ router = APIRouter(prefix=V2_PREFIX, tags=["Open Inference Protocol"])
 
 _NO_SUCH_MODEL = Kind(404, "no-such-model", "No such model, or version of it")
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
-_NOT_READY = {"_503": "No model is ready"}
-_OF_A_MODEL = {"_404": _NO_SUCH_MODEL.title} | _NOT_READY
 _NAME = {
     "name": "name",
     "in": "path",
@@ -37,12 +35,16 @@ _NAME = {
 }
 
 
-def _documented(**titles: str) -> dict[int | str, dict[str, Any]]:
-    """The entries of a route's `responses`, by the status after an underscore."""
+def _documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """The entries of a route's `responses` for these kinds of problem."""
     return {
-        int(status[1:]): {"model": InferenceError, "description": title}
-        for status, title in titles.items()
+        status: {"model": InferenceError, "description": answer["description"]}
+        for status, answer in errors.documented(*kinds).items()
     }
+
+
+_NOT_READY = _documented(errors.NOT_READY)
+_OF_A_MODEL = _documented(_NO_SUCH_MODEL, errors.NOT_READY)
 
 
 def served(request: Request) -> Served:
@@ -83,7 +85,7 @@ async def live() -> ServerLive:
     "/health/ready",
     operation_id="v2_ready",
     summary="Whether the model can infer",
-    responses=_documented(**_NOT_READY),
+    responses=_NOT_READY,
 )
 async def ready(request: Request) -> ServerReady:
     """As `/health/ready`."""
@@ -96,14 +98,14 @@ async def ready(request: Request) -> ServerReady:
     _MODEL,
     operation_id="v2_model",
     summary="The inputs and outputs of a model",
-    responses=_documented(**_OF_A_MODEL),
+    responses=_OF_A_MODEL,
     openapi_extra={"parameters": [_NAME]},
 )
 async def model(found: ServedByPath) -> ServedModel:
     """A request has one of the inputs: an image tensor gives class probabilities, encoded pictures
     give texts and confidences.
     """
-    return ServedModel(**described(found.predictor.metadata))
+    return described(found.predictor.metadata)
 
 
 @router.get(f"{_VERSION}/ready", include_in_schema=False)
@@ -111,7 +113,7 @@ async def model(found: ServedByPath) -> ServedModel:
     f"{_MODEL}/ready",
     operation_id="v2_model_ready",
     summary="Whether a model can infer",
-    responses=_documented(**_OF_A_MODEL),
+    responses=_OF_A_MODEL,
     openapi_extra={"parameters": [_NAME]},
 )
 async def model_ready(request: Request, found: ServedByPath) -> ModelReady:
@@ -149,14 +151,15 @@ _INFER: dict[str, Any] = {
     summary="Infer",
     response_model=Inference,
     responses=_documented(
-        _400=MALFORMED.title,
-        _401=errors.UNAUTHORIZED.title,
-        _404=_NO_SUCH_MODEL.title,
-        _413=errors.UPLOAD_TOO_LARGE.title,
-        _415=errors.ENCODED.title,
-        _422=errors.INVALID_PARAMETER.title,
-        _500=errors.INTERNAL_ERROR.title,
-        _503="Too many requests at the moment, or no model is ready",
+        MALFORMED,
+        errors.UNAUTHORIZED,
+        _NO_SUCH_MODEL,
+        errors.UPLOAD_TOO_LARGE,
+        errors.ENCODED,
+        errors.INVALID_PARAMETER,
+        errors.INTERNAL_ERROR,
+        errors.OVERLOADED,
+        errors.NOT_READY,
     ),
     openapi_extra=_INFER,
 )

@@ -4,9 +4,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_NO_NAMESPACE = ConfigDict(protected_namespaces=())
-_VALUES = "In row-major order, flat or nested as the shape says; elements of BYTES in base64."
-
 
 class InferenceError(BaseModel):
     """What was wrong."""
@@ -68,7 +65,11 @@ class RequestInput(BaseModel):
     parameters: dict[str, Any] | None = Field(
         default=None, description="`binary_data_size`: its bytes, after the JSON."
     )
-    data: list[Any] | None = Field(default=None, description=_VALUES)
+    data: list[Any] | None = Field(
+        default=None,
+        description="In row-major order, flat or nested as the shape says; elements of BYTES in "
+        "base64.",
+    )
 
 
 class RequestedOutput(BaseModel):
@@ -122,7 +123,7 @@ class ResponseOutput(BaseModel):
 class Inference(BaseModel):
     """An answer."""
 
-    model_config = _NO_NAMESPACE
+    model_config = ConfigDict(protected_namespaces=())
 
     model_name: str
     model_version: str
