@@ -128,7 +128,8 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "generated": 0,
         "aligned_epochs": 0,
         "backgrounds": _EPOCH // 16,
-        "strength": 0.5,
+        "strength": 1.0,
+        "augmentation.clean": 0.3,
         "clean_until": 0.0,
         "ramp_epochs": 3,
     }
