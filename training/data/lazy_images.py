@@ -64,18 +64,24 @@ class DistortedPictures(LazyPictures):
     """So many distorted copies of every picture, the same ones for the same seed."""
 
     def __init__(
-        self, pictures: Pictures, augmentation: Augmentation, copies: int, seed: int
+        self,
+        pictures: Pictures,
+        augmentation: Augmentation,
+        copies: int,
+        seed: int,
+        strength: float = 1.0,
     ) -> None:
         self.shape = (copies * pictures.shape[0], *pictures.shape[1:])
         self._pictures = pictures
         self._augmentation = augmentation
         self._seed = seed
+        self._strength = strength
 
     def _batch(self, places: NDArray[np.int64]) -> FloatArray:
         batch = np.array(self._pictures[places % self._pictures.shape[0]])
         for picture, place in zip(batch, places, strict=True):
             generator = np.random.default_rng((self._seed, place))
-            picture[:] = distort(picture, self._augmentation, 1.0, generator)
+            picture[:] = distort(picture, self._augmentation, self._strength, generator)
         return batch
 
 

@@ -18,7 +18,8 @@ from training.evaluation.evaluate import Result, write_results
 from training.evaluation.metrics import character_error_rate, exact_matches, wilson_interval
 from training.evaluation.sweep import read_held_out, trained
 from training.evaluation.sweep_tables import CROSS_VALIDATION, fold_table, write_summary
-from training.fit.config import TrainConfig, add_config_options, config_of
+from training.fit.config import AUTO, TrainConfig, add_config_options
+from training.fit.plan import plan_of
 from training.fit.runs import with_start_found
 from training.reports.provenance import commands_of_start
 from training.settings import Parser
@@ -69,9 +70,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser("cross-validate", __doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/cross-validation"))
     parser.add_argument("--out", type=Path, default=Path("models"), help="default: %(default)s")
-    add_config_options(parser, "few", ("init_from", "data"))
+    add_config_options(parser, AUTO, ("minutes", "init_from", "data"))
     arguments = parser.parse_args(argv)
-    config = with_start_found(config_of(arguments), arguments.runs.parent)
+    plan = plan_of(arguments, train_on_validation=True)
+    config = with_start_found(plan.config, arguments.runs.parent)
     folds = list(read_folds(config, arguments.runs))
     results = [result for fold in folds for result in fold]
     write_results(arguments.runs, "all", results)

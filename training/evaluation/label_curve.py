@@ -4,8 +4,7 @@ Every number of labels is trained with several seeds, which choose the pictures 
 that was interrupted goes on where it was when called again.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from training.data.split import split_by_content
 from training.evaluation.metrics import exact_matches, wilson_interval
 from training.evaluation.sweep import read_held_out, trained
 from training.evaluation.sweep_tables import LABEL_CURVE, label_table, write_summary
-from training.fit.config import TrainConfig, add_config_options, config_of
+from training.fit.base_file import BASE
+from training.fit.config import AUTO, TrainConfig, add_config_options
 from training.fit.datamodule import labelled_samples
+from training.fit.plan import plan_of
 from training.fit.runs import with_start_found
 from training.settings import Parser
 
@@ -23,27 +24,27 @@ LABELS = (25, 50, 100, 200, 400, 832)
 SEEDS = 3
 
 
-def settings_at(config: TrainConfig, labels: int, seed: int) -> TrainConfig:
-    """The settings of one run of the curve."""
-    return replace(config, name=f"{labels}-labels-{seed}", labels=labels, seed=seed)
+Settings = Callable[[int, int], TrainConfig]
+"""Gives the settings of a run by its number of labels and its seed."""
 
 
 def measure(
-    config: TrainConfig, labels: Sequence[int], seeds: int, runs: Path
+    settings: Settings, labels: Sequence[int], seeds: int, runs: Path
 ) -> list[dict[str, Any]]:
     """A row for each number of labels: the exact matches of every seed, and their interval.
 
     The interval is Wilson's over the readings of all seeds; the same pictures are read by each, so
     it says nothing of other pictures than one seed's does, but of the choice of labels.
     """
-    dataset = Dataset(Path(config.data))
+    most = settings(max(labels), 1)
+    dataset = Dataset(Path(most.data))
     # Before hours of training with fewer: whether there are as many.
-    labelled_samples(settings_at(config, max(labels), 1), split_by_content(dataset.samples))
+    labelled_samples(most, split_by_content(dataset.samples))
     rows = []
     for count in labels:
         exact, pictures = [], 0
         for seed in range(1, seeds + 1):
-            run = trained(settings_at(config, count, seed), runs)
+            run = trained(settings(count, seed), runs)
             results = read_held_out(run, dataset)
             exact.append(exact_matches(result.pair for result in results))
             pictures = len(results)
@@ -92,19 +93,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--charts", type=Path, default=Path("models"), help="default: %(default)s")
     parser.add_argument("--counts", type=int, nargs="+", default=LABELS, help="of labels")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="default: %(default)s")
-    add_config_options(parser, "few", ("labels", "seed", "init_from", "data"))
+    add_config_options(parser, AUTO, ("minutes", "init_from", "data"))
     arguments = parser.parse_args(argv)
-    config = with_start_found(config_of(arguments), arguments.runs.parent)
-    rows = measure(config, arguments.counts, arguments.seeds, arguments.runs)
-    test = _test_digest(config, arguments.counts[0], arguments.runs)
-    summary = {"started_from": config.init_from, "test_digest": test, "rows": rows}
+
+    def settings(labels: int, seed: int) -> TrainConfig:
+        plan = plan_of(arguments, name=f"{labels}-labels-{seed}", labels=labels, seed=seed)
+        return with_start_found(plan.config, arguments.runs.parent)
+
+    rows = measure(settings, arguments.counts, arguments.seeds, arguments.runs)
+    first = settings(arguments.counts[0], 1)
+    test = digest_of(trained(first, arguments.runs).split("test"))
+    start = Path(first.init_from).name if first.init_from == str(BASE) else first.init_from
+    summary = {"started_from": start, "test_digest": test, "rows": rows}
     written = write_summary(arguments.charts / LABEL_CURVE, summary)
     chart = written.with_suffix(".png")
     draw_curve(rows, chart)
     print(label_table(rows))
     print(f"written to {written} and {chart.name}")
-
-
-def _test_digest(config: TrainConfig, labels: int, runs: Path) -> str:
-    """The digest of the pictures that were read."""
-    return digest_of(trained(settings_at(config, labels, 1), runs).split("test"))

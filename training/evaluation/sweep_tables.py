@@ -58,10 +58,9 @@ def series_section(folder: Path) -> str:
         parts.append(
             "## With few labels\n\n"
             "Not of this model: of others, each of which was trained on so many labelled pictures "
-            "and read the test split (digest `" + curve["test_digest"] + "`). `make label-curve "
-            f"FINETUNE={curve['started_from']}`, where that run saw generated pictures alone "
-            "(`make train RECIPE=pretrain`). The interval is Wilson's over the readings of all "
-            "seeds.\n\n![exact match by labelled pictures](label-curve.png)\n\n"
+            "and read the test split (digest `" + curve["test_digest"] + "`), starting from "
+            f"`{curve['started_from']}`: `make label-curve`. The interval is Wilson's over the "
+            "readings of all seeds.\n\n![exact match by labelled pictures](label-curve.png)\n\n"
             + label_table(curve["rows"])
         )
     if (folder / CROSS_VALIDATION).exists():

@@ -14,6 +14,9 @@ from training.data.split import FOLDS
 from training.exceptions import ConfigError
 from training.settings import Parser, nearest, setting
 
+AUTO = "auto"
+"""The recipe that `training.fit.plan` chooses by the data; all others are files."""
+
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -212,7 +215,7 @@ def recipe_path(name: str) -> Path:
     """
     known = {path.stem: path for path in RECIPES.glob("*.toml")}
     if name not in known:
-        raise ConfigError(f"there is no recipe {name}; {nearest(name, known)}")
+        raise ConfigError(f"there is no recipe {name}; {nearest(name, (AUTO, *known))}")
     return known[name]
 
 
@@ -274,7 +277,7 @@ def overrides_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def config_of(arguments: argparse.Namespace) -> TrainConfig:
-    """The settings that a command line asks for.
+    """The settings that a command line asks for, unless their recipe is `AUTO`.
 
     Raises:
         ConfigError: they cannot be.

@@ -67,7 +67,9 @@ def gather(
         )
     clean = len(validation.texts)
     if config.strength:
-        validation += validation.distorted(config.augmentation, _DISTORTED_COPIES, config.seed)
+        validation += validation.distorted(
+            config.augmentation, _DISTORTED_COPIES, config.seed, config.strength
+        )
 
     def feed(clean: Examples, rough: Examples) -> Feed:
         return Feed(

@@ -71,9 +71,11 @@ class Examples:
             [*self.texts] * times,
         )
 
-    def distorted(self, augmentation: Augmentation, copies: int, seed: int) -> "Examples":
+    def distorted(
+        self, augmentation: Augmentation, copies: int, seed: int, strength: float = 1.0
+    ) -> "Examples":
         """So many distorted copies of every picture, the same ones for the same seed."""
-        pictures: Pictures = DistortedPictures(self.pictures, augmentation, copies, seed)
+        pictures: Pictures = DistortedPictures(self.pictures, augmentation, copies, seed, strength)
         if isinstance(self.pictures, np.ndarray):
             pictures = pictures[:]
         return Examples(pictures, np.concatenate([self.labels] * copies), [*self.texts] * copies)

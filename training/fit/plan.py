@@ -4,6 +4,7 @@ It starts from the base where its file is there, which only has to be told which
 a family of pictures is; without it the recipe `robust` trains from scratch.
 """
 
+import argparse
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,9 +15,15 @@ from training.data.dataset import Dataset, alphabet_of, working_size
 from training.data.legibility import MOST_MEASURED, colour_carries_text
 from training.data.split import split_by_content
 from training.fit.base_file import BASE, read_base
-from training.fit.config import TrainConfig, config_from, read_settings, recipe_path
-
-AUTO = "auto"
+from training.fit.config import (
+    AUTO,
+    TrainConfig,
+    config_from,
+    load_config,
+    overrides_of,
+    read_settings,
+    recipe_path,
+)
 
 _FEW = 100
 """Labelled pictures below which none is spent on validation."""
@@ -38,6 +45,20 @@ class Plan:
 
     config: TrainConfig
     explanation: str
+
+
+def plan_of(arguments: argparse.Namespace, **overrides: Any) -> Plan:
+    """The settings that a command line asks for, whatever the recipe, with `overrides` on top.
+
+    Raises:
+        DataError: the data cannot be used.
+        ConfigError: the settings cannot be.
+    """
+    overrides = overrides_of(arguments) | overrides
+    if arguments.config or arguments.recipe != AUTO:
+        path = arguments.config or recipe_path(arguments.recipe)
+        return Plan(load_config(path, overrides), f"recipe {path.stem}")
+    return choose(Dataset(Path(overrides.get("data", "data"))), overrides)
 
 
 def choose(dataset: Dataset, overrides: Mapping[str, Any], base: Path = BASE) -> Plan:
@@ -107,7 +128,8 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "generated": 0,
         "aligned_epochs": 0,
         "backgrounds": _EPOCH // 16,
-        "strength": 0.5,
+        "strength": 1.0,
+        "augmentation.clean": 0.3,
         "clean_until": 0.0,
         "ramp_epochs": 3,
     }

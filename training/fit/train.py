@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.data.dataset import Dataset
-from training.fit.config import TrainConfig, add_config_options, config_of, overrides_of
-from training.fit.plan import AUTO, choose
+from training.fit.config import AUTO, TrainConfig, add_config_options
+from training.fit.plan import plan_of
 from training.fit.runs import Run, with_start_found
 from training.settings import Parser
 
@@ -26,15 +26,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_config_options(parser, AUTO, _COMMON)
     arguments = parser.parse_args(argv)
     # Whatever can be wrong is found before TensorFlow is imported, which takes seconds.
-    if arguments.recipe == AUTO and not arguments.config:
-        overrides = overrides_of(arguments)
-        plan = choose(Dataset(Path(str(overrides.get("data", "data")))), overrides)
-        print(plan.explanation, flush=True)
-        config = plan.config
-    else:
-        config = config_of(arguments)
-        Dataset(Path(config.data))
-    config = with_start_found(config, arguments.runs)
+    plan = plan_of(arguments)
+    Dataset(Path(plan.config.data))
+    print(plan.explanation, flush=True)
+    config = with_start_found(plan.config, arguments.runs)
     run = _train(config, arguments.runs, arguments.fresh)
     if config.export:
         _export(run)

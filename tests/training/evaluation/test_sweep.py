@@ -56,10 +56,14 @@ def test_folds_are_read_by_models_that_have_not_seen_them(
     assert some.height > none.height
 
 
+def settings_of(config: TrainConfig) -> label_curve.Settings:
+    return lambda labels, seed: replace(config, labels=labels, seed=seed)
+
+
 def test_a_curve_of_too_many_labels_trains_nothing(config: TrainConfig, tmp_path: Path) -> None:
     """What would fail after hours fails at once."""
     with pytest.raises(ConfigError, match="labels is 999; the training split has"):
-        label_curve.measure(config, [4, 999], 1, tmp_path)
+        label_curve.measure(settings_of(config), [4, 999], 1, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,7 +78,7 @@ def test_the_curve_has_a_row_for_each_number(
         return run
 
     monkeypatch.setattr(label_curve, "trained", trained)
-    (row,) = label_curve.measure(config, [4], 2, tmp_path)
+    (row,) = label_curve.measure(settings_of(config), [4], 2, tmp_path)
     assert asked == [(4, 1), (4, 2)]
     assert len(row["exact"]) == 2
     assert 0 <= row["exact_match_interval"][0] <= row["exact_match_interval"][1] <= 1
@@ -105,7 +109,7 @@ def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     (tmp_path / "cross-validation.json").write_text(json.dumps(summary))
     section = series_section(tmp_path)
     for expected in (
-        "make label-curve FINETUNE=runs/p", "`def`",
+        "starting from `runs/p`", "`def`",
         "`make cross-validate FINETUNE=x`, which was trained by `y`.", "`abc`",
     ):  # fmt: skip
         assert expected in section
