@@ -61,6 +61,11 @@ class TrainConfig:
     )
     monitor: str = setting("val_loss", "the figure that is to fall", ("val_loss", "val_cer"))
     patience: int = setting(10, "stop after this many epochs without a lower figure")
+    learned: float = setting(
+        0.0,
+        "end, once the rate has come down, when this share of the labelled pictures is read: more "
+        "would be learned by heart; 0: never. Validation then shows the training pictures",
+    )
     keep_last: bool = setting(False, "keep the last epoch rather than that of the lowest figure")
     labels: int = setting(0, "labelled pictures to use, drawn by the seed; 0: all that train")
     shown: int = setting(
@@ -93,7 +98,7 @@ class TrainConfig:
                 raise ConfigError(
                     f"{key} is {getattr(self, key)}; it must be at least 0 and below 1."
                 )
-        for key in ("strength", "clean_until", "plateau_factor"):
+        for key in ("strength", "clean_until", "plateau_factor", "learned"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
         if not 1 <= self.fold <= FOLDS:

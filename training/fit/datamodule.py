@@ -62,9 +62,8 @@ def gather(
     else:
         training = labelled.repeated(max(1, round(config.shown / len(chosen))))
         rough = training + generated if generated else training
-        validation = labelled_examples(
-            dataset, splits["validation"], *size, codec, config.memory, config.channels
-        )
+        shown = chosen if config.learned else splits["validation"]
+        validation = labelled_examples(dataset, shown, *size, codec, config.memory, config.channels)
     clean = len(validation.texts)
     if config.strength:
         validation += validation.distorted(

@@ -27,7 +27,7 @@ from training.fit.loader import Examples, Feed
 from training.fit.progress_display import Advance, duration, epoch_display
 from training.fit.run_charts import draw_run
 from training.fit.runs import Run, RunFacts, with_start_found
-from training.fit.schedule import learning_rate, planned_epochs, warm_up
+from training.fit.schedule import learning_rate, planned_epochs, seconds_left, warm_up
 from training.fit.warm_start import StartingWeights
 from training.models.loss import ctc_loss, frame_loss
 from training.models.registry import build_model
@@ -94,10 +94,11 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         rates = partial(warm_up, rate, warmup_steps=config.warmup_steps)
         figures = {"strength": strength or 0.0, "learning_rate": rate}
         count = feed.pictures(strength)
-        with epoch_display(progress.epoch + 1, epochs, count, epochs - progress.epoch - 1) as shown:
+        left = seconds_left(config, progress, prepared)
+        with epoch_display(progress.epoch + 1, epochs, count, left) as shown:
             figures["loss"] = _train_epoch(
                 model, feed, progress.epoch + 1, strength, rates,
-                _announcing(shown, started, count, epochs) if not progress.epoch else shown,
+                _announcing(shown, started, count * epochs, left) if not progress.epoch else shown,
             )  # fmt: skip
         with averaged(model):
             figures |= _validate(model, material.validation, material.clean, codec)
@@ -124,8 +125,12 @@ epochs or too little time, fewer labelled pictures than a hundred without a mode
 or text that is blank in gray (--channels 3)."""
 
 
-def _announcing(shown: Advance, started: float, pictures: int, epochs: int) -> Advance:
-    """Also prints how long the training is going to take, once that is known."""
+def _announcing(shown: Advance, started: float, pictures: int, most_seconds: float) -> Advance:
+    """Also prints how long the training is going to take, once that is known.
+
+    Args:
+        pictures: of all epochs.
+    """
     steps = 0
     warm = started, 0
 
@@ -137,7 +142,7 @@ def _announcing(shown: Advance, started: float, pictures: int, epochs: int) -> A
             warm = time.monotonic(), seen
         elif steps == _MEASURED_STEPS:
             a_picture = (time.monotonic() - warm[0]) / (seen - warm[1])
-            whole = a_picture * pictures * epochs
+            whole = min(a_picture * pictures, most_seconds)
             print(f"{1000 * a_picture:.1f} ms a picture; at most {duration(whole)} in all")
         shown(seen, loss)
 

@@ -1,5 +1,6 @@
 """Shows how far an epoch has come: a bar on a terminal, a line a minute elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,21 +17,23 @@ Advance = Callable[[int, float], None]
 
 
 @contextmanager
-def epoch_display(epoch: int, epochs: int, pictures: int, later: float) -> Iterator[Advance]:
+def epoch_display(
+    epoch: int, epochs: int, pictures: int, most_seconds: float = math.inf
+) -> Iterator[Advance]:
     """Shows one epoch while it lasts.
 
     Args:
         epoch: its number, from 1; `epochs` are planned.
         pictures: that the epoch has.
-        later: epochs that remain after this one, in the time of this one.
+        most_seconds: after which the training ends whatever its epochs take.
     """
     started = shown = time.monotonic()
     title = f"epoch {epoch:3}/{epochs}"
 
     def state(seen: int, loss: float) -> str:
         passed = time.monotonic() - started
-        left = passed * ((1 + later) * pictures / seen - 1)
-        return f"loss {loss:7.3f}  {duration(left)} left"
+        left = passed * ((epochs - epoch + 1) * pictures / seen - 1)
+        return f"loss {loss:7.3f}  {duration(min(left, most_seconds - passed))} left"
 
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),

@@ -39,14 +39,27 @@ def _affordable_epochs(config: TrainConfig, progress: Progress, prepared: float)
     if not config.minutes or not progress.history:
         return config.epochs
     times = [row["seconds"] for row in progress.history]
-    left = 60 * config.minutes - _EXPORT_SECONDS - prepared - sum(times)
     # The first epoch builds the graph, which takes longer.
     each = min(times[0], sum(times[1:]) / len(times[1:])) if times[1:] else times[0]
-    return progress.epoch + max(0, int(left / each))
+    return progress.epoch + max(0, int(seconds_left(config, progress, prepared) / each))
+
+
+def seconds_left(config: TrainConfig, progress: Progress, prepared: float) -> float:
+    """Of `minutes`, the seconds that are left for epochs; infinite where time is not limited."""
+    if not config.minutes:
+        return math.inf
+    spent = prepared + sum(row["seconds"] for row in progress.history)
+    return 60 * config.minutes - _EXPORT_SECONDS - spent
 
 
 def _stalled_epoch(config: TrainConfig, progress: Progress) -> int | None:
-    """The first epoch at which validation had not improved for `patience` epochs."""
+    """The first epoch at which validation had not improved for `patience` epochs.
+
+    Or at which enough pictures were read, where that is what is waited for.
+    """
+    if config.learned:
+        shares = (row["val_clean_exact_match"] for row in progress.history)
+        return next((n for n, share in enumerate(shares, 1) if share >= config.learned), None)
     if config.keep_last or config.train_on_validation:
         return None
     waited = 0

@@ -80,3 +80,15 @@ def test_epochs_that_the_time_allows() -> None:
     assert planned_epochs(config, timed(40.0, 20.0), 30) == 2 + (600 - 120 - 30 - 60) // 20
     assert planned_epochs(config, timed(*[2.0] * 9), 30) == 50
     assert planned_epochs(config, timed(900.0), 0) == 1, "the time is up"
+
+
+def test_pictures_that_are_learned_end_a_training() -> None:
+    """The rate comes down in a few more epochs; more would be learned by heart."""
+    config = TrainConfig(learned=0.98, schedule="cosine", epochs=50, train_on_validation=True)
+    progress = Progress()
+    planned = []
+    for share in (0.5, 0.97, 0.99, 0.9):
+        figures = {"val_loss": 1.0, "val_cer": 0.1, "val_clean_exact_match": share}
+        progress.record(figures, config)
+        planned.append(planned_epochs(config, progress, 0))
+    assert planned == [50, 50, 7, 7]
