@@ -19,13 +19,13 @@ MEASURE = """
 import sys
 from pathlib import Path
 from service.ocr.preprocessing import preprocess
-from service.server.malloc import give_back
+from service.server.malloc import return_freed_memory
 
 def resident(field):
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(field))
 
-give_back()
+return_freed_memory()
 normal, *files = sys.argv[1:]
 for channels in (1, 3):
     preprocess(Path(normal).read_bytes(), 200, 50, channels)
