@@ -102,8 +102,6 @@ def rounded(answer: dict[str, Any]) -> dict[str, Any]:
 RUN_ELSEWHERE = {
     "make serve": "by the fixture above",
     "docker compose up": "by .ci/container",
-    "make train RECIPE=pretrain": "recipes are run in tests/training",
-    "make train RECIPE=few FINETUNE=pretrained": "recipes are run in tests/training",
 }
 
 
