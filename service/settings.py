@@ -110,6 +110,12 @@ class Settings(Defaults, BaseSettings):
         default="",
         description="Origins, separated by commas, whose pages may call the service.",
     )
+    root_path: str = Field(
+        default="",
+        pattern="^(/[A-Za-z0-9._~-]+)*$",
+        description="The path below which a proxy that strips it serves the service, like `/ocr`; "
+        "for the addresses in `/openapi.json`.",
+    )
     reload_seconds: float = Field(
         default=2,
         ge=0,

@@ -83,6 +83,7 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        servers=[{"url": settings.root_path or "/"}],
         openapi_url=None,  # see `service.api.openapi`
         redirect_slashes=False,  # the address would be made of a header that the client gives
         telemetry={"tracing": False, "metrics": False, "logs": False},  # see `tracing`

@@ -1,18 +1,15 @@
-"""Completes the OpenAPI document, and serves it with the page that shows it."""
+"""Completes the OpenAPI document, and serves it."""
 
 from functools import cache
 from typing import Any
 
 from fastapi import FastAPI, Response
-from fastapi.openapi.docs import get_swagger_ui_html
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from service.api.errors import HEADERS_TOO_LARGE, TIMEOUT, Problem, documented
 from service.api.schemas import PictureForm, PictureJson, PicturesForm, PicturesJson
 from service.api.v2.schemas import InferenceBody
-
-_PATH = "/openapi.json"
 
 _REFERENCES = "#/components/schemas/{model}"
 
@@ -44,7 +41,7 @@ def reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 def install(app: FastAPI) -> None:
-    """Adds what holds for all routes, and serves the document and its page.
+    """Adds what holds for all routes, and serves the document.
 
     The text is made once. FastAPI makes it for every request, which costs as much as a picture.
     """
@@ -71,10 +68,6 @@ def install(app: FastAPI) -> None:
     def text() -> bytes:
         return to_json(app.openapi())
 
-    @app.api_route(_PATH, methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route("/openapi.json", methods=["GET", "HEAD"], include_in_schema=False)
     async def document() -> Response:
         return Response(text(), media_type="application/json")
-
-    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
-    async def page() -> Response:
-        return get_swagger_ui_html(openapi_url=_PATH.lstrip("/"), title=app.title)

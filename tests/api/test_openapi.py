@@ -9,7 +9,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import ValidationError
 
+from service.api.app import create_app
+from service.settings import Settings
 from tests.api import openapi
 from tests.server.process import serving
 
@@ -57,6 +60,16 @@ def test_generators_can_use_it() -> None:
         assert {"408", "431"} <= set(operation["responses"])
         for status, response in operation["responses"].items():
             assert response["content"], (operation["operationId"], status)
+
+
+def test_a_stripped_prefix_is_in_the_addresses() -> None:
+    """As the setting says; without it, the service is at the root of its host."""
+    assert json.loads(openapi.text())["servers"] == [{"url": "/"}]
+    settings = Settings(root_path="/ocr/v1")
+    assert create_app(settings).openapi()["servers"] == [{"url": "/ocr/v1"}]
+    for wrong in ("ocr", "/ocr/", "//host", "https://host"):
+        with pytest.raises(ValidationError, match="OCR_ROOT_PATH|root_path"):
+            Settings(root_path=wrong)
 
 
 def test_keys_are_described() -> None:

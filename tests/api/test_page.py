@@ -49,6 +49,19 @@ def test_nothing_but_the_service_is_trusted(client: TestClient) -> None:
         assert set(named) <= {"http://localhost:8000/", "http://www.w3.org/2000/svg"}
 
 
+def test_the_api_document_is_shown_without_internet(client: TestClient) -> None:
+    """Every file of the page is the service's own, and nothing in the page itself is a script."""
+    pytest.importorskip("fastapi_offline")
+    answer = client.get("/docs")
+    policy = answer.headers["content-security-policy"]
+    assert policy == client.get("/").headers["content-security-policy"]
+    assert "unsafe" not in policy
+    named = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert {"swagger-ui/swagger-ui-bundle.js", "swagger-ui/swagger-ui.css"} <= set(named)
+    for path in named:
+        assert client.get(f"/{path}").status_code == 200
+
+
 def test_a_browser_asks_whether_it_is_still_the_same(client: TestClient) -> None:
     """What has not changed is not sent again, also where a proxy has weakened the tag."""
     for path in ["/", *parts(client)]:

@@ -1,5 +1,6 @@
-"""Serves the page, and pictures to try the served model with."""
+"""Serves the page, pictures to try the served model with, and the page of the API document."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ _HEADERS = {
 }
 
 
-class _Page(StaticFiles):
-    """The files of the page."""
+class _Files(StaticFiles):
+    """Files under the policy of the page."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """A file, or 304 where the browser has it."""
@@ -34,16 +35,28 @@ class _Page(StaticFiles):
         return response
 
 
+def _swagger_ui() -> Path:
+    """The folder of Swagger UI's files. Where the package is missing, they are not found."""
+    package = find_spec("fastapi_offline")
+    return Path((package and package.origin) or __file__).with_name("static")
+
+
 def router() -> APIRouter:
-    """The routes of the page."""
+    """The routes of both pages."""
     router = APIRouter(include_in_schema=False)
-    page = _Page(directory=Path(__file__).with_name("static"))
+    page = _Files(directory=Path(__file__).with_name("static"))
     router.mount("/page", page)
+    router.mount("/swagger-ui", _Files(directory=_swagger_ui()))
 
     @router.get("/")
     async def index(request: Request) -> Response:
         """The page."""
         return await page.get_response("index.html", request.scope)
+
+    @router.get("/docs")
+    async def docs(request: Request) -> Response:
+        """The API document in Swagger UI."""
+        return await page.get_response("docs.html", request.scope)
 
     @router.get("/examples")
     async def examples(request: Request) -> list[str]:

@@ -1,0 +1,52 @@
+"""The API document in Swagger UI."""
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import Log
+
+pytest.importorskip("fastapi_offline")
+
+
+def stripping(page: Page, address: str, prefix: str) -> list[str]:
+    """Stands for a proxy that serves the service below a prefix. Gives what is asked elsewhere."""
+    elsewhere: list[str] = []
+
+    def forward(route: Route) -> None:
+        url = route.request.url
+        if url.startswith(f"{address}{prefix}/"):
+            route.fulfill(response=route.fetch(url=url.replace(prefix, "", 1)))
+        elsewhere.extend([] if prefix in url or url.startswith(("data:", "blob:")) else [url])
+
+    page.route("**/*", forward)
+    return elsewhere
+
+
+def test_every_operation_is_shown_and_can_be_tried(page: Page, address: str, log: Log) -> None:
+    """All requests go to the service itself, and the policy of the page stops none of them."""
+    page.goto(f"{address}/docs")
+    expect(page.locator(".opblock")).not_to_have_count(0)
+    expect(page.locator("#operations-default-predict")).to_contain_text("Read the text")
+    try_live(page)
+    assert page.request.get(f"{address}/docs").headers["content-security-policy"]
+    assert log.outside == []
+
+
+def test_below_a_prefix(page: Page, address: str) -> None:
+    """Both pages stay below it, without any setting."""
+    elsewhere = stripping(page, address, "/ocr")
+    page.goto(f"{address}/ocr/")
+    page.get_by_role("button", name="Example 1").click()
+    expect(page.locator("#results h3")).to_have_count(1)
+    page.get_by_role("link", name="API").click()
+    try_live(page)
+    expect(page.locator(".request-url")).to_contain_text(f"{address}/ocr/health/live")
+    assert elsewhere == []
+
+
+def try_live(page: Page) -> None:
+    live = page.locator("#operations-default-live")
+    live.locator(".opblock-summary-control").click()
+    live.get_by_role("button", name="Try it out").click()
+    live.get_by_role("button", name="Execute").click()
+    expect(live.locator(".live-responses-table")).to_contain_text('"status": "live"')
