@@ -99,6 +99,56 @@ def test_many_pictures(page: Page, log: Log) -> None:
     assert page.evaluate("addressesHeld") == 0
 
 
+def test_more_than_ten_results_are_a_compact_list(page: Page) -> None:
+    """Each is opened by itself."""
+    choose(page, *[example(TEXT)] * 10)
+    sees(page, *[TEXT] * 10)
+    expect(page.locator(".heat").first).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile("^Details"))).to_have_count(0)
+    choose(page, example("fnex2"))
+    sees(page, "fnex2", *[TEXT] * 10)
+    expect(page.locator(".heat:visible")).to_have_count(0)
+    details = page.get_by_role("button", name="Details of fnex2.png")
+    details.click()
+    expect(details).to_have_attribute("aria-expanded", "true")
+    expect(page.locator(".heat:visible")).to_have_count(1)
+    height = page.locator(".result").last.bounding_box()
+    assert height is not None
+    assert height["height"] < 110
+    page.get_by_role("button", name="Clear").click()
+    choose(page, example(TEXT))
+    expect(page.locator(".heat")).to_be_visible()
+
+
+def test_shares_of_rivals_add_up(page: Page) -> None:
+    """Each confidence is calibrated by itself; together they are shown as 100 % at most."""
+    others = [{"text": "a", "confidence": 0.5}, {"text": "b", "confidence": 0.3}]
+    page.route(
+        "**/predict?*",
+        lambda route: route.fulfill(
+            json={**route.fetch().json(), "confidence": 0.6, "alternatives": others}
+        ),
+    )
+    choose(page, example(TEXT))
+    expect(page.locator(".others li span:last-child")).to_have_text(["25.0 %", "15.0 %"])
+
+
+def test_the_model_is_a_card(page: Page, recognizer: Recognizer) -> None:
+    """In words, and as JSON for programs."""
+    page.get_by_role("link", name="Model").click()
+    card = page.get_by_role("dialog", name="The model")
+    metadata = recognizer.metadata
+    figures = metadata.figures
+    expect(card).to_contain_text(metadata.alphabet)
+    expect(card).to_contain_text(metadata.version)
+    expect(card).to_contain_text("200 × 50 pixels, gray")
+    expect(card).to_contain_text(f"{figures['exact']} of {figures['pictures']}")
+    expect(card).not_to_contain_text("[object")
+    expect(card.get_by_role("link", name="As JSON")).to_have_attribute("href", "model")
+    page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+
+
 def test_a_picture_without_text(page: Page) -> None:
     """Is an answer: it says so."""
     blank = EXAMPLES / "bndyp.png"

@@ -59,3 +59,26 @@ def test_copying(context: BrowserContext, filled: Page) -> None:
     assert copied == ["bndyp", "fnex2", ""]
     filled.get_by_role("button", name="Copy JSON", exact=True).click()
     assert len(json.loads(filled.evaluate("navigator.clipboard.readText()"))) == 3
+
+
+def test_labels(filled: Page) -> None:
+    """What a person says that a picture shows, also where it confirms the text; and only that."""
+    expect(filled.get_by_role("button", name="label")).to_have_count(0)
+    filled.get_by_role("button", name="Correct of bndyp.png").click()
+    field = filled.get_by_label("What it says")
+    expect(field).to_be_focused()
+    field.fill('b"d,p')
+    filled.keyboard.press("Enter")
+    expect(filled.locator(".label:visible")).to_have_text('Label: b"d,p')
+    filled.get_by_role("button", name='Correct of =1+1,"x".png').click()
+    filled.keyboard.press("Escape")
+    rows = list(csv.reader(io.StringIO(saved(filled, "Download 1 label"), newline="")))
+    assert rows == [["path", "label"], ["bndyp.png", 'b"d,p']]
+    filled.get_by_role("button", name='Correct of =1+1,"x".png').click()
+    filled.keyboard.press("Enter")
+    # They outlive another reading.
+    filled.locator("summary").click()
+    filled.get_by_role("button", name="Read again").click()
+    sees(filled, "bndyp", "fnex2", "Not a supported picture")
+    rows = list(csv.reader(io.StringIO(saved(filled, "Download 2 labels"), newline="")))
+    assert rows[1:] == [["bndyp.png", 'b"d,p'], ['=1+1,"x".png', "fnex2"]]

@@ -1,3 +1,4 @@
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Log
@@ -67,6 +68,72 @@ def test_a_connection_that_breaks_on_one_picture(page: Page) -> None:
     page.route(PREDICT, lambda route: route.abort("connectionreset"))
     choose(page, example("bndyp"))
     sees(page, "Not sent")
+    page.unroute(PREDICT)
+    page.get_by_role("button", name="Try bndyp.png again").click()
+    sees(page, "bndyp")
+    expect(page.locator("#progress")).to_have_text("1 picture")
+
+
+def test_a_picture_that_is_never_answered(page: Page) -> None:
+    """It is given up after a time, and can be sent again; the next one goes on."""
+    page.clock.install()
+    unanswered: list[Route] = []
+
+    def hold(route: Route) -> None:
+        unanswered.append(route) if not unanswered else route.continue_()
+
+    page.route(PREDICT, hold)
+    choose(page, example("bndyp"), example("fnex2"))
+    expect(page.locator("#results h3")).to_have_text(["fnex2"])
+    page.clock.fast_forward("00:31")
+    sees(page, "No answer", "fnex2")
+    expect(page.locator(".detail")).to_have_text("Nothing came from the service for 30 seconds.")
+    page.get_by_role("button", name="Try bndyp.png again").click()
+    sees(page, "bndyp", "fnex2")
+
+
+def test_a_slow_link(page: Page) -> None:
+    """What has been sent of a picture is shown."""
+    network = page.context.new_cdp_session(page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}
+    network.send("Network.enable")
+    network.send("Network.emulateNetworkConditions", slow)
+    choose(page, payload("large.png", b"\x89PNG" * 200_000))
+    bar = page.get_by_role("progressbar", name="Sent of large.png")
+    expect(bar).to_be_visible()
+    assert 0 < float(bar.evaluate("(bar) => bar.value")) < 1
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".result")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(502, "cannot reach it"), (503, "not available"), (504, "in time")]
+)
+def test_a_proxy_that_has_no_service(page: Page, status: int, said: str) -> None:
+    """Its page is put in plain words, and the picture is read when the service is back."""
+    page.route(PREDICT, lambda route: route.fulfill(status=status, body="<h1>nginx</h1>"))
+    page.route("**/health/live", lambda route: route.fulfill(status=status))
+    choose(page, example("bndyp"))
+    expect(page.get_by_role("alert")).to_contain_text(said)
+    page.unroute(PREDICT)
+    page.get_by_role("button", name="Try now").click()
+    sees(page, "bndyp")
+
+
+def test_a_proxy_that_takes_only_small_pictures(page: Page) -> None:
+    """A smaller drawing is tried; where that is too large, too, the page says so."""
+    sizes: list[int] = []
+
+    def limit(route: Route) -> None:
+        sizes.append(len(route.request.post_data_buffer or b""))
+        route.fulfill(status=413, body="<h1>413 Request Entity Too Large</h1>")
+
+    page.route(PREDICT, limit)
+    choose(page, example("bndyp"))
+    sees(page, "Not read")
+    expect(page.locator(".detail")).to_contain_text("too large for a server in front")
+    expect(page.get_by_role("button", name="Try bndyp.png again")).to_be_hidden()
+    assert len(sizes) == 2
 
 
 def test_a_service_that_wants_a_key(page: Page) -> None:

@@ -1,9 +1,11 @@
 // The page: takes pictures in, and keeps list, progress and messages as the queue tells of them.
 
+import { askRegion } from "./crop.js";
+import { showModel } from "./model.js";
 import { knownOf, makeFields, queryOf } from "./question.js";
 import { Queue } from "./queue.js";
 import { refusalOf, resultOf, percent } from "./result.js";
-import { asCsv, asJson, asText, copied, download, recordOf } from "./save.js";
+import { asCsv, asJson, asLabels, asText, copied, download, recordOf } from "./save.js";
 
 const $ = (id) => document.getElementById(id);
 const list = $("results");
@@ -14,8 +16,15 @@ const question = $("question");
 // In the order in which they were handed over; one that has a record is through.
 let jobs = [];
 let handedOver = [];
-let before = 0;
+let news = [];
+let total = 0;
 let places = null;
+
+// What a person said of a file, which outlives its reading: {label, region}.
+const remarks = new WeakMap();
+const remarksOn = (file) => remarks.get(file) ?? remarks.set(file, {}).get(file);
+
+const COMPACT_FROM = 11;
 
 const recordsOf = (some) => some.filter(({ record }) => record).map(({ record }) => record);
 
@@ -23,19 +32,29 @@ const queue = new Queue({
   begin: (job) => {
     if (job.place) return;
     jobs.push(job);
-    job.place = document.createElement("li");
-    job.place.className = "result reading-now";
-    job.place.textContent = `${job.file.name} …`;
+    job.place = placeFor(job);
     places.before(job.place);
+    list.classList.toggle("compact", jobs.length >= COMPACT_FROM);
+  },
+  sent: (job, share) => {
+    const bar = job.place.querySelector("progress");
+    if (!bar || (bar.hidden && share === 1)) return; // small ones are gone at once
+    bar.hidden = false;
+    bar.value = share;
   },
   end: async (job, outcome) => {
     job.record = recordOf(job.file, outcome);
+    news.push(job.record);
     progress();
-    const shown = { file: job.file, ...outcome };
-    const item = await (outcome.problem ? refusalOf(shown) : resultOf(shown, copy));
-    if (!job.place.isConnected) return;
-    job.place.replaceWith(item);
-    if (queue.length === 0) announce();
+    const place = job.place;
+    const shown = { file: job.file, ...remarksOn(job.file), ...outcome };
+    const again = () => readOnce(job);
+    const on = { copy, crop: () => crop(job), label: (label) => keepLabel(job, label) };
+    const item = await (outcome.problem ? refusalOf(shown, again) : resultOf(shown, on));
+    if (!place.isConnected) return;
+    place.replaceWith(item);
+    job.place = item;
+    if (queue.length === 0 && news.length) announce();
   },
   pause: (why, seconds) => {
     form.hidden = why.kind !== "key";
@@ -55,7 +74,8 @@ const queue = new Queue({
 /** Puts pictures in front of those that are there, in their own order. */
 function take(files) {
   if (files.length === 0) return;
-  if (!queue.length) before = jobs.length;
+  if (!queue.length) total = 0;
+  total += files.length;
   if (!places || !queue.length) {
     places?.remove();
     places = document.createElement("li");
@@ -63,9 +83,50 @@ function take(files) {
     list.prepend(places);
   }
   handedOver.push(...files);
-  queue.add([...files], queryOf(question));
+  for (const file of files) queue.add({ file }, queryOf(question), remarksOn(file).region);
   progress();
 }
+
+/** Where a picture's result is going to be. */
+function placeFor({ file }) {
+  const place = document.createElement("li");
+  const bar = document.createElement("progress");
+  place.className = "result reading-now";
+  bar.hidden = true;
+  bar.setAttribute("aria-label", `Sent of ${file.name}`);
+  place.append(`${file.name} …`, bar);
+  return place;
+}
+
+/** Reads one picture anew, in its place. */
+function readOnce(job) {
+  if (!queue.length) total = 0;
+  total += 1;
+  job.record = null;
+  const place = placeFor(job);
+  job.place.replaceWith(place);
+  job.place = place;
+  queue.add(job, queryOf(question), remarksOn(job.file).region);
+  progress();
+}
+
+async function crop(job) {
+  const region = await askRegion(job.file, remarksOn(job.file).region);
+  if (region === undefined || !jobs.includes(job)) return;
+  remarksOn(job.file).region = region;
+  readOnce(job);
+}
+
+function keepLabel(job, label) {
+  remarksOn(job.file).label = label;
+  progress();
+}
+
+/** Pictures with a text that a person has given; of a part of a picture there are none. */
+const labelled = () =>
+  jobs
+    .map(({ file }) => ({ file, ...remarksOn(file) }))
+    .filter(({ label, region }) => label !== undefined && !region);
 
 function progress() {
   const records = recordsOf(jobs);
@@ -78,12 +139,13 @@ function progress() {
   $("progress").textContent = counted + (refused ? `, ${refused} not read` : "");
   const meter = bar.querySelector("progress");
   meter.hidden = done === all;
-  meter.value = all === before ? 0 : (done - before) / (all - before);
+  meter.value = total ? 1 - queue.length / total : 0;
+  $("save-labels").hidden = labelled().length === 0;
+  $("save-labels").textContent = `Download ${plural(labelled().length, "label")}`;
 }
 
 /** Says aloud what came of the pictures, once they are all through. */
 function announce() {
-  const news = recordsOf(jobs.slice(before));
   const [{ file, text, confidence, problem }] = news;
   if (news.length > 1) {
     const refused = news.filter((record) => record.problem).length;
@@ -93,10 +155,12 @@ function announce() {
   } else {
     $("said").textContent = `${file}: ${text || "no text"}, ${percent(confidence)} sure.`;
   }
+  news = [];
 }
 
 function sentence({ kind, message }) {
   if (kind === "busy") return `The service is busy. ${message}`;
+  if (kind === "away") return message;
   if (kind === "lost") return "The service cannot be reached. Nothing is lost.";
   return queue.key ? "The service does not know this API key." : "The service asks for an API key.";
 }
@@ -116,7 +180,8 @@ async function copy(text, button) {
 function forget() {
   jobs = [];
   handedOver = [];
-  before = 0;
+  news = [];
+  total = 0;
   places = null;
   queue.clear();
   list.replaceChildren();
@@ -150,10 +215,12 @@ async function offerExamples() {
   $("examples").hidden = buttons.length === 0;
 }
 
-/** Says from which confidence on a text is accepted, unless that is every one. */
-async function showThreshold(place) {
+/** Says from which confidence on a text is accepted, unless that is every one; learns the limits. */
+async function heedInfo(place) {
   const response = await fetch("info").catch(() => null);
-  const least = response?.ok ? (await response.json()).min_confidence : 0;
+  if (!response?.ok) return;
+  const { min_confidence: least, max_upload_bytes: bytes, max_pixels: pixels } = await response.json();
+  queue.limits = { bytes, pixels };
   place.textContent = least ? `Texts are accepted from ${percent(least)} on.` : "";
 }
 
@@ -189,6 +256,8 @@ $("save-json").addEventListener("click", () =>
   download("readings.json", "application/json", asJson(recordsOf(jobs))));
 $("save-csv").addEventListener("click", () =>
   download("readings.csv", "text/csv", asCsv(recordsOf(jobs))));
+$("save-labels").addEventListener("click", () =>
+  download("labels.csv", "text/csv", asLabels(labelled())));
 $("clear").addEventListener("click", () => {
   forget();
   $("files").focus();
@@ -201,4 +270,9 @@ question.addEventListener("submit", (event) => {
 $("here").textContent = new URL(".", location.href).href;
 makeFields(question, $("files"));
 offerExamples();
-showThreshold($("threshold"));
+heedInfo($("threshold"));
+$("model-link").addEventListener("click", (event) => {
+  event.preventDefault();
+  showModel($("model"));
+});
+$("model").querySelector("button").addEventListener("click", () => $("model").close());

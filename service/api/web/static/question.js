@@ -12,7 +12,10 @@ export async function makeFields(form, files) {
   if (!response?.ok) return;
   const { parameters, ...operation } = (await response.json()).paths["/predict"].post;
   files.accept = operation["x-picture-types"];
-  const fields = parameters.filter(({ schema }) => schema.type !== "boolean").map(fieldOf);
+  const fields = parameters
+    // A region is of one picture, which has a button for it.
+    .filter(({ name, schema }) => schema.type !== "boolean" && name !== "region")
+    .map(fieldOf);
   form.prepend(...fields);
 }
 

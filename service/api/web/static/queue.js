@@ -9,11 +9,12 @@ const LONGEST_WAIT = 15;
 /**
  * Gives every picture to the service, in order, with the query that it was added with.
  *
- * on.begin(job), on.end(job, outcome), on.pause(Unavailable, seconds) and on.resume() tell of it;
- * an outcome is {prediction, milliseconds} or {problem}.
+ * on.begin(job), on.sent(job, share), on.end(job, outcome), on.pause(Unavailable, seconds) and
+ * on.resume() tell of it; an outcome is {prediction, milliseconds, size} or {problem}.
  */
 export class Queue {
   key = "";
+  limits = { bytes: 1 << 20, pixels: 4_000_000 };
   #waiting = [];
   #running = new Set();
   #pause = null;
@@ -27,9 +28,10 @@ export class Queue {
     return this.#waiting.length + this.#running.size;
   }
 
-  add(files, query) {
-    const jobs = files.map((file) => ({ file, query, lost: 0, abort: new AbortController() }));
-    this.#waiting.push(...jobs);
+  /** Takes {file}, or such a job once more; with a region, only that part of it is read. */
+  add(job, query, region) {
+    Object.assign(job, { query, region, lost: 0, abort: new AbortController() });
+    this.#waiting.push(job);
     this.#fill();
   }
 
@@ -60,15 +62,20 @@ export class Queue {
 
   async #read(job) {
     try {
-      const { file, query, abort: { signal } } = job;
-      const outcome = await read(file, { query, key: this.key, signal });
+      const { file, query, region, abort: { signal } } = job;
+      const sent = (share) => this.on.sent(job, share);
+      const { key, limits } = this;
+      const outcome = await read(file, { query, region, key, limits, signal, sent });
       this.#failures = 0;
       this.#end(job, outcome);
     } catch (error) {
       if (job.abort.signal.aborted) return;
       if (error instanceof Unavailable) await this.#later(job, error);
       else if (error instanceof Refused) this.#end(job, { problem: error.problem });
-      else this.#end(job, { problem: { title: "The page failed", detail: String(error) } });
+      else {
+        const problem = { title: "The page failed", detail: String(error), again: true };
+        this.#end(job, { problem });
+      }
     }
     this.#fill();
   }
@@ -79,9 +86,11 @@ export class Queue {
 
   async #later(job, why) {
     // A connection that breaks on one picture alone is that picture's fault, not the network's.
-    if (why.kind === "lost" && ++job.lost >= SENDS && (await reachable())) {
-      const detail = "The service closed the connection while the picture was sent. Is it too large?";
-      this.#end(job, { problem: { title: "Not sent", detail } });
+    const broke = why.kind === "lost" || why.kind === "away";
+    if (broke && ++job.lost >= SENDS && (await reachable())) {
+      const detail = why.message ||
+        "The service closed the connection while the picture was sent. Is it too large?";
+      this.#end(job, { problem: { title: "Not sent", detail, again: true } });
       return;
     }
     if (!this.#running.delete(job)) return;

@@ -1,6 +1,7 @@
 // One picture's place in the list: what was read in it, or why it was not.
 
 import { drawHeatmap } from "./heatmap.js";
+import { cut } from "./picture.js";
 
 const DOUBTFUL = 0.9;
 const NO_TEXT = "no-text";
@@ -11,8 +12,12 @@ export function percent(share) {
   return share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 }
 
-/** The element of a picture that was read; `copy(text, button)` is called by its buttons. */
-export async function resultOf({ file, prediction, milliseconds }, copy) {
+/**
+ * The element of a picture that was read.
+ *
+ * Its buttons call on.copy(text, button), on.crop() and on.label(text).
+ */
+export async function resultOf({ file, region, label, prediction, milliseconds, size }, on) {
   const item = copyOf("result");
   const part = (selector) => item.querySelector(selector);
   const { matrix, ...rest } = prediction;
@@ -20,38 +25,54 @@ export async function resultOf({ file, prediction, milliseconds }, copy) {
   part(".text").textContent = prediction.text || whyNone(prediction);
   part(".text").classList.toggle("none", !prediction.text);
   part(".sure").append(...sure(prediction));
-  showOthers(part(".others"), prediction.alternatives);
+  showOthers(part(".others"), prediction);
+  part(".hint").hidden = prediction.reason !== NO_TEXT || Boolean(region);
   part(".copy-text").hidden = !prediction.text;
-  part(".copy-text").addEventListener("click", (e) => copy(prediction.text, e.currentTarget));
+  part(".copy-text").addEventListener("click", (e) => on.copy(prediction.text, e.currentTarget));
   part(".copy-json").addEventListener("click", (e) =>
-    copy(JSON.stringify({ file: file.name, ...rest }, null, 2), e.currentTarget));
-  for (const button of item.querySelectorAll("button")) {
+    on.copy(JSON.stringify({ file: file.name, ...rest }, null, 2), e.currentTarget));
+  part(".crop").addEventListener("click", on.crop);
+  // A label is that of a whole picture.
+  part(".correct").hidden = Boolean(region);
+  takeLabel(item, label ?? prediction.text, on.label);
+  showLabel(item, region ? undefined : label);
+  part(".more").addEventListener("click", ({ currentTarget }) => {
+    currentTarget.setAttribute("aria-expanded", item.classList.toggle("open"));
+  });
+  for (const button of item.querySelectorAll("button[type=button]")) {
     button.setAttribute("aria-label", `${button.textContent} of ${file.name}`);
   }
 
   const image = part("img");
   image.alt = file.name;
-  const size = (await show(image, file)) ? `${image.naturalWidth} × ${image.naturalHeight}` : "";
-  if (size) {
-    part(".plot").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
-    drawCharacters(part(".plot"), prediction.characters, image.naturalWidth);
+  const facts = [];
+  if (await show(image, file, region)) {
+    const { naturalWidth: width, naturalHeight: height } = image;
+    part(".plot").style.setProperty("--ratio", width / height);
+    drawCharacters(part(".plot"), prediction.characters, region?.x ?? 0, width);
     drawHeatmap(part(".plot"), part(".readout"), matrix);
+    facts.push(`${width} × ${height}`);
   } else {
     part(".figure").remove();
+    part(".crop").remove();
   }
+  if (size) facts.push(`sent as ${size.join(" × ")}`);
+  facts.push(`answered in ${milliseconds.toFixed(0)} ms`);
   const { name, version } = prediction.model;
-  const time = `answered in ${milliseconds.toFixed(0)} ms`;
-  const facts = [[size, time].filter(Boolean).join(", "), `by ${name} ${version}`];
-  part(".facts").append(...facts.map((fact) => element("span", fact)));
+  part(".facts").append(element("span", facts.join(", ")), element("span", `by ${name} ${version}`));
   return item;
 }
 
-/** The element of a picture that was refused. */
-export async function refusalOf({ file, problem }) {
+/** The element of a picture that was refused; its button, if it can help, calls `again`. */
+export async function refusalOf({ file, problem }, again) {
   const item = copyOf("refusal");
   item.querySelector(".file").textContent = file.name;
   item.querySelector("h3").textContent = problem.title;
   item.querySelector(".detail").textContent = problem.detail;
+  const button = item.querySelector("button");
+  button.hidden = !problem.again;
+  button.setAttribute("aria-label", `Try ${file.name} again`);
+  button.addEventListener("click", again);
   const image = item.querySelector("img");
   if (!(await show(image, file))) image.remove();
   return item;
@@ -61,9 +82,43 @@ export async function refusalOf({ file, problem }) {
 const copyOf = (id) =>
   document.importNode(document.getElementById(id).content, true).firstElementChild;
 
+/** Shows the text that a person gave, if there is one. */
+function showLabel(item, label) {
+  const shown = item.querySelector(".label");
+  shown.hidden = label === undefined;
+  shown.textContent = label === undefined ? "" : `Label: ${label}`;
+}
+
+/** Lets a person say what the picture says; `keep(text)` is told. */
+function takeLabel(item, text, keep) {
+  const form = item.querySelector(".correction");
+  const button = item.querySelector(".correct");
+  const field = form.querySelector("input");
+  const close = () => {
+    form.hidden = true;
+    button.hidden = false;
+    button.focus();
+  };
+  field.value = text;
+  button.addEventListener("click", () => {
+    form.hidden = false;
+    button.hidden = true;
+    field.select();
+  });
+  form.addEventListener("keydown", (event) => event.key === "Escape" && close());
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    showLabel(item, field.value);
+    keep(field.value);
+    close();
+  });
+}
+
 /** Whether the browser can show the picture; its address lives no longer than that takes. */
-async function show(image, file) {
-  const address = URL.createObjectURL(file);
+async function show(image, file, region) {
+  const shown = region ? await cut(file, region).catch(() => null) : file;
+  if (!shown) return false;
+  const address = URL.createObjectURL(shown);
   image.src = address;
   try {
     await image.decode();
@@ -83,23 +138,26 @@ function sure({ confidence, accepted, reason }) {
   return [share, accepted || reason === NO_TEXT ? " sure" : " sure: less than this service accepts"];
 }
 
-function showOthers(others, alternatives) {
+/** Each confidence is calibrated by itself; together they are shown as no more than there is. */
+function showOthers(others, { confidence: first, alternatives }) {
   others.hidden = alternatives.length === 0;
+  const sum = alternatives.reduce((total, { confidence }) => total + confidence, 0);
+  const factor = Math.min(1, (1 - first) / (sum || 1));
   const items = alternatives.map(({ text, confidence }) => {
     const item = document.createElement("li");
     const shown = element("span", text || "no text");
     shown.classList.toggle("none", !text);
-    item.append(shown, " ", element("span", percent(confidence)));
+    item.append(shown, " ", element("span", percent(factor * confidence)));
     return item;
   });
   others.querySelector("ul").replaceChildren(...items);
 }
 
 /** A box over the picture and a bar below it for every character, each where it stands. */
-function drawCharacters(plot, characters, width) {
+function drawCharacters(plot, characters, left, width) {
   for (const { character, confidence, span: [from, to] } of characters) {
     const place = (node) => {
-      node.style.left = `${(100 * from) / width}%`;
+      node.style.left = `${(100 * (from - left)) / width}%`;
       node.style.width = `${(100 * (to - from)) / width}%`;
       return node;
     };

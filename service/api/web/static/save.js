@@ -9,6 +9,12 @@ export function recordOf(file, { prediction, problem }) {
   return { file: file.name, ...kept };
 }
 
+/** The labels that a person gave, as `make data` and `captcha-ocr label` take them. */
+export function asLabels(jobs) {
+  const rows = jobs.map(({ file, label }) => [file.webkitRelativePath || file.name, label]);
+  return [["path", "label"], ...rows].map((row) => row.map(quoted).join(",") + "\n").join("");
+}
+
 export const asText = (records) => records.map(({ text }) => text ?? "").join("\n");
 
 export const asJson = (records) => JSON.stringify(records, null, 2);

@@ -1,8 +1,22 @@
 // Puts one picture to the service; it is read or refused, or the service is unavailable.
 
-const LATER = new Set([429, 502, 503, 504]);
+import { regionText, toSend } from "./picture.js";
 
-/** The service will not read this picture; trying again would change nothing. */
+const LATER = new Set([429, 502, 503, 504]);
+const PATIENCE_SECONDS = 30;
+
+// Of answers that are not the service's own; a proxy sends a page of its own with them.
+const IN_WORDS = {
+  403: "A server in front of the service does not allow this.",
+  408: "The picture did not arrive in time.",
+  413: "The picture is too large for a server in front of the service.",
+  429: "A server in front of the service takes no more pictures at the moment.",
+  502: "A server in front of the service cannot reach it.",
+  503: "A server in front of the service says that it is not available.",
+  504: "The service did not answer the server in front of it in time.",
+};
+
+/** The service will not read this picture; `problem.again` says whether to try once more. */
 export class Refused extends Error {
   constructor(problem) {
     super(problem.detail);
@@ -10,7 +24,7 @@ export class Refused extends Error {
   }
 }
 
-/** The service reads nothing just now. `kind` is busy, lost or key. */
+/** The service reads nothing just now. `kind` is busy, away, lost or key. */
 export class Unavailable extends Error {
   constructor(kind, { seconds, detail = "" } = {}) {
     super(detail);
@@ -19,31 +33,87 @@ export class Unavailable extends Error {
   }
 }
 
-/** The prediction for a picture, and the time from question to answer. */
-export async function read(file, { query, key, signal }) {
+/**
+ * The prediction for a picture, in the picture's own pixels, and the time from question to answer.
+ *
+ * `size` is that of the drawing that was sent in the picture's place, or null; `sent(share)` is
+ * called while the upload goes on.
+ */
+export async function read(file, { region, limits, ...options }) {
   await readable(file);
-  const body = new FormData();
-  body.append("file", file, file.name);
-  const headers = key ? { "X-API-Key": key } : {};
-  const started = performance.now();
-  const asked = fetch(`predict?${query}`, { method: "POST", body, headers, signal });
-  const response = await asked.catch((error) => {
-    throw signal.aborted ? error : new Unavailable("lost");
-  });
-  const milliseconds = performance.now() - started;
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return { prediction: answer, milliseconds };
-  const detail = answer.detail ?? `The service answered with the status ${response.status}.`;
-  if (response.status === 401) throw new Unavailable("key", { detail });
-  if (LATER.has(response.status)) {
-    throw new Unavailable("busy", { seconds: retryAfter(response), detail });
+  let upload = await toSend(file, region, limits);
+  let answer = await post(upload, file.name, options);
+  if (answer.status === 413 && !upload.size) {
+    upload = await toSend(file, region, limits, true);
+    if (upload.size) answer = await post(upload, file.name, options);
   }
-  throw new Refused({ title: "Not read", status: response.status, ...answer, detail });
+  const { status, body, milliseconds, retryAfter } = answer;
+  if (status >= 200 && status < 300 && body) {
+    for (const character of body.characters) {
+      character.span = character.span.map((end) => upload.x + end / upload.scale);
+    }
+    return { prediction: body, milliseconds, size: upload.size };
+  }
+  const other = IN_WORDS[status] ?? `The service answered with the status ${status}.`;
+  const detail = body?.detail ?? other;
+  if (status === 401) throw new Unavailable("key", { detail });
+  if (LATER.has(status)) {
+    throw new Unavailable(body ? "busy" : "away", { seconds: secondsOf(retryAfter), detail });
+  }
+  const again = status >= 500 || status === 408;
+  throw new Refused({ title: "Not read", status, ...body, detail, again });
 }
 
 /** Whether the service can be reached at all. */
 export const reachable = () =>
   fetch("health/live", { cache: "no-store" }).then((response) => response.ok, () => false);
+
+/** Sends an upload. XMLHttpRequest, since fetch does not tell how much of it has gone. */
+function post({ body, region }, name, { query, key, signal, sent }) {
+  const form = new FormData();
+  form.append("file", body, name);
+  const asked = new URLSearchParams(query);
+  if (region) asked.set("region", regionText(region));
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    let timer = 0;
+    const wait = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        const detail = `Nothing came from the service for ${PATIENCE_SECONDS} seconds.`;
+        reject(new Refused({ title: "No answer", detail, again: true }));
+        request.abort();
+      }, 1000 * PATIENCE_SECONDS);
+    };
+    const started = performance.now();
+    request.open("POST", `predict?${asked}`);
+    if (key) request.setRequestHeader("X-API-Key", key);
+    request.upload.addEventListener("progress", ({ loaded, total }) => {
+      wait();
+      sent(loaded / total);
+    });
+    request.addEventListener("load", () => resolve({
+      status: request.status,
+      body: parsed(request.responseText),
+      milliseconds: performance.now() - started,
+      retryAfter: request.getResponseHeader("Retry-After"),
+    }));
+    request.addEventListener("error", () => reject(new Unavailable("lost")));
+    request.addEventListener("abort", () => reject(new DOMException("Cleared", "AbortError")));
+    request.addEventListener("loadend", () => clearTimeout(timer));
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    wait();
+    request.send(form);
+  });
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
 
 async function readable(file) {
   try {
@@ -54,7 +124,7 @@ async function readable(file) {
   }
 }
 
-function retryAfter(response) {
-  const seconds = Number(response.headers.get("Retry-After") ?? 2);
+function secondsOf(retryAfter) {
+  const seconds = Number(retryAfter ?? 2);
   return Number.isFinite(seconds) ? Math.min(Math.max(seconds, 1), 60) : 2;
 }

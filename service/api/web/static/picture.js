@@ -1,0 +1,54 @@
+// What is sent of a picture: the file as it is, or a smaller drawing of it where it is too large.
+
+const PIXELS = 1_000_000;
+const FEWEST_PIXELS = 20_000;
+
+/** A region as the service takes it. */
+export const regionText = ({ x, y, width, height }) => [x, y, width, height].join(",");
+
+/**
+ * The body to send, and how places in it become places in the picture: x + place / scale.
+ *
+ * `limits` are {bytes, pixels}; with `shrink`, a picture is drawn anew although its file is small.
+ * Of a drawing only the region is made; of a file, the service takes `region`.
+ */
+export async function toSend(file, region, limits, shrink = false) {
+  const asItIs = { body: file, region, x: 0, scale: 1, size: null };
+  if (!shrink && file.size <= limits.bytes) return asItIs;
+  // Upright, as the service would turn it.
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  if (!bitmap) return asItIs;
+  const part = region ?? { x: 0, y: 0, width: bitmap.width, height: bitmap.height };
+  const type = file.type === "image/jpeg" ? file.type : "image/png";
+  // The service counts a pixel with transparency, which a PNG of a canvas has, as several.
+  let pixels = Math.min(PIXELS, limits.pixels / (type === "image/png" ? 8 : 2));
+  for (;;) {
+    const scale = Math.min(1, Math.sqrt(pixels / (part.width * part.height)));
+    const canvas = drawn(bitmap, part, scale);
+    const body = await new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
+    if (body && (body.size <= limits.bytes || pixels < FEWEST_PIXELS)) {
+      bitmap.close();
+      return { body, x: part.x, scale: canvas.width / part.width, size: [canvas.width, canvas.height] };
+    }
+    if (!body) return asItIs;
+    pixels /= 2;
+  }
+}
+
+/** The part of a picture that is a region, at its own size. */
+export async function cut(file, region) {
+  const bitmap = await createImageBitmap(file);
+  const canvas = drawn(bitmap, region, 1);
+  bitmap.close();
+  return new Promise((resolve) => canvas.toBlob(resolve));
+}
+
+function drawn(bitmap, { x, y, width, height }, scale) {
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, x, y, width, height, 0, 0, canvas.width, canvas.height);
+  return canvas;
+}

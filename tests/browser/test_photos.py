@@ -1,0 +1,130 @@
+"""Pictures that are large, or show their text in a small part."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import FilePayload, Page, expect
+
+from tests.browser.hand import EXAMPLES, choose, payload, sees
+from tests.browser.test_question import asked
+
+TEXT = "bndyp"
+
+
+def picture() -> Image.Image:
+    return Image.open(EXAMPLES / f"{TEXT}.png").convert("L")
+
+
+def photo(name: str, size: tuple[int, int], grain: float, orientation: int = 1) -> FilePayload:
+    """The example as a camera may give it, with noise, which makes its file large."""
+    pixels = np.asarray(picture().resize(size, Image.Resampling.BICUBIC), np.float32)
+    pixels += np.random.default_rng(1).normal(0, grain, pixels.shape)
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    if orientation == 6:  # to be turned by 90 degrees clockwise
+        image = image.transpose(Image.Transpose.ROTATE_90)
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=95, exif=exif)
+    return {"name": name, "mimeType": "image/jpeg", "buffer": data.getvalue()}
+
+
+def spans(page: Page) -> list[list[float]]:
+    """The spans in what is downloaded."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download JSON").click()
+    (record,) = json.loads(Path(download.value.path()).read_text())
+    return [character["span"] for character in record["characters"]]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_photo_is_shrunk(page: Page, orientation: int) -> None:
+    """The service would refuse it; places are in the photo's own pixels, upright."""
+    large = photo("photo.jpg", (4000, 1000), 12, orientation)
+    assert len(large["buffer"]) > 1 << 20
+    with page.expect_request("**/predict?*") as request:
+        choose(page, large)
+    sees(page, TEXT)
+    assert len(request.value.post_data_buffer or b"") < 1 << 20
+    expect(page.locator(".facts")).to_contain_text("4000 × 1000, sent as 2000 × 500, answered")
+    choose_spans = spans(page)
+    page.get_by_role("button", name="Clear").click()
+    choose(page, payload("small.png", (EXAMPLES / f"{TEXT}.png").read_bytes()))
+    sees(page, TEXT)
+    own = [[20 * end for end in span] for span in spans(page)]
+    assert choose_spans == pytest.approx(own, abs=100)
+
+
+def test_more_pixels_than_the_service_takes(page: Page) -> None:
+    """Of a small file, too: it is drawn smaller when the service says so."""
+    data = io.BytesIO()
+    picture().resize((4000, 1000), Image.Resampling.NEAREST).convert("P").save(data, "PNG")
+    assert len(data.getvalue()) < 1 << 20
+    choose(page, payload("wide.png", data.getvalue()))
+    sees(page, TEXT)
+    page.get_by_role("button", name="Clear").click()
+    image = picture().resize((8000, 2000), Image.Resampling.NEAREST)
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    choose(page, payload("wider.png", data.getvalue()))
+    sees(page, TEXT)
+    expect(page.locator(".facts")).to_contain_text("8000 × 2000, sent as 1414 × 354")
+
+
+def test_text_in_a_small_part_of_a_page(page: Page) -> None:
+    """No text is found, cropping is suggested, and the part that is dragged over is read."""
+    sheet = Image.new("L", (1600, 1200), 255)
+    sheet.paste(picture(), (900, 700))
+    data = io.BytesIO()
+    sheet.save(data, "PNG")
+    choose(page, payload("sheet.png", data.getvalue()))
+    sees(page, "No text")
+    expect(page.locator(".hint")).to_contain_text("Crop")
+    page.get_by_role("button", name="Crop of sheet.png").click()
+    box = page.locator("#crop .area img").bounding_box()
+    assert box is not None
+    scale = box["width"] / 1600
+    page.mouse.move(box["x"] + 900 * scale, box["y"] + 700 * scale)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 1000 * scale, box["y"] + 720 * scale)
+    page.mouse.move(box["x"] + 1100 * scale, box["y"] + 750 * scale)
+    page.mouse.up()
+    field = page.get_by_label("x, y, width, height")
+    region = [int(number) for number in field.input_value().split(",")]
+    assert region == pytest.approx([900, 700, 200, 50], abs=3)
+    field.fill("1500,700,200,50")
+    page.get_by_role("button", name="Read this part").click()
+    expect(page.locator("#crop")).to_be_visible()  # there is no such part
+    field.fill("900,700,200,50")
+    with page.expect_request("**/predict?*") as request:
+        page.keyboard.press("Enter")
+    assert asked(request.value)["region"] == ["900,700,200,50"]
+    sees(page, TEXT)
+    assert all(900 <= left < right <= 1100 for left, right in spans(page))
+    expect(page.locator(".facts")).to_contain_text("200 × 50")
+    page.get_by_role("button", name="Crop of sheet.png").click()
+    page.get_by_role("button", name="Whole picture").click()
+    sees(page, "No text")
+
+
+def test_a_part_of_a_large_photo(page: Page) -> None:
+    """It is cut from the photo before that is shrunk."""
+    sheet = np.full((3000, 4000), 255, np.float32)
+    sheet[2000:2200, 1000:1800] = np.asarray(picture().resize((800, 200)))
+    sheet += np.random.default_rng(1).normal(0, 12, sheet.shape)
+    data = io.BytesIO()
+    Image.fromarray(sheet.clip(0, 255).astype(np.uint8)).save(data, "JPEG", quality=90)
+    choose(page, {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": data.getvalue()})
+    expect(page.locator(".facts")).to_contain_text("4000 × 3000, sent as")
+    page.get_by_role("button", name="Crop of photo.jpg").click()
+    page.get_by_label("x, y, width, height").fill("1000,2000,800,200")
+    with page.expect_request("**/predict?*") as request:
+        page.keyboard.press("Enter")
+    assert "region" not in asked(request.value)
+    sees(page, TEXT)
+    assert all(1000 <= left < right <= 1800 for left, right in spans(page))
+    expect(page.locator(".facts")).to_contain_text("800 × 200, sent as 800 × 200")
