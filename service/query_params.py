@@ -22,11 +22,13 @@ from service.ocr.exceptions import LONGEST_ECHO, ConstraintError, echo
 if TYPE_CHECKING:
     from service.ocr.decoding.constraints import Automaton
     from service.ocr.decoding.decoder import Question
+    from service.ocr.preprocessing import Region
 
 CONSTRAINTS = ("length", "alphabet", "pattern")
 """The parameters that restrict the text."""
 
 _LENGTH = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
+_REGION = re.compile(r"([0-9]{1,5}),([0-9]{1,5}),([0-9]{1,5}),([0-9]{1,5})")
 _MAX_PARAMETERS = 20
 _CACHED_QUERIES = 64
 
@@ -81,6 +83,13 @@ class QueryParams(Defaults):
     matrix: bool = Field(
         default=False,
         description="Whether to give the probability of every symbol at every time step.",
+    )
+    region: str | None = Field(
+        default=None,
+        title="Region",
+        description="The only part of the picture to read: `x,y,width,height` in its pixels, from "
+        "its top left corner. Spans are those in the whole picture.",
+        examples=["40,10,200,50"],
     )
 
 
@@ -150,9 +159,10 @@ class Questions:
         if threshold is None:
             threshold = self._min_confidence
         constraint = self._constraint(params)
-        if not (params.alternatives or constraint or params.matrix):
-            return PLAIN, threshold
-        return Question(params.alternatives or 0, constraint, params.matrix), threshold
+        question = Question(
+            params.alternatives or 0, constraint, params.matrix, _region(params.region)
+        )
+        return PLAIN if question == PLAIN else question, threshold
 
     def _constraint(self, params: QueryParams) -> "Automaton | None":
         """The texts that the parameters allow; None: all."""
@@ -197,6 +207,20 @@ class Questions:
                 "like 4-7"
             )
         return of_length(shortest, longest, self._alphabet)
+
+
+def _region(text: str | None) -> "Region | None":
+    from service.ocr.preprocessing import Region
+
+    if text is None:
+        return None
+    match = _REGION.fullmatch(text)
+    region = Region(*map(int, match.groups())) if match else None
+    if region is None or 0 in (region.width, region.height):
+        raise InvalidParameterError(
+            f"{echo(text)} was given; give x,y,width,height in pixels, like 40,10,200,50", "region"
+        )
+    return region
 
 
 def _parse(query: bytes, defaults: dict[str, Any]) -> QueryParams:

@@ -38,6 +38,7 @@ class Question(TypedDict, total=False):
     alphabet: str | None
     pattern: str | None
     min_confidence: float | None
+    region: str | None
 
 
 _LONGEST_EXCERPT = 200

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from service.ocr.exceptions import (
     LONGEST_ECHO,
     PictureTooLargeError,
+    RegionError,
     UndecodableError,
     UnsupportedFormatError,
 )
@@ -67,6 +68,7 @@ KINDS: Mapping[type[Exception], Kind] = {
     UndecodableError: UNDECODABLE,
     PictureTooLargeError: PICTURE_TOO_LARGE,
     InvalidParameterError: INVALID_PARAMETER,
+    RegionError: INVALID_PARAMETER,
     OverloadedError: OVERLOADED,
     # Nobody receives these two; but a client that hangs up is no failure of the service.
     ClientDisconnect: INVALID_UPLOAD,

@@ -4,6 +4,7 @@ OcrError
 ├── PictureError                the picture that was sent is at fault
 │   ├── UnsupportedFormatError  not one of the formats that are read
 │   ├── UndecodableError        of a known format, but broken, or without a single pixel
+│   ├── RegionError             a part of the picture that lies outside of it
 │   ├── PictureTooLargeError    more pixels than are allowed
 │   └── SlowPictureError        takes long to decode, which the caller did not want
 ├── LabelError                  a text that the model cannot emit
@@ -44,6 +45,10 @@ class PictureTooLargeError(PictureError):
 
 class SlowPictureError(PictureError):
     """Takes long to decode, which the caller did not want."""
+
+
+class RegionError(PictureError):
+    """A part of the picture that lies outside of it."""
 
 
 class LabelError(OcrError):

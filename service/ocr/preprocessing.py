@@ -18,6 +18,7 @@ from PIL import Image
 
 from service.ocr.exceptions import (
     PictureTooLargeError,
+    RegionError,
     SlowPictureError,
     UndecodableError,
     UnsupportedFormatError,
@@ -72,8 +73,22 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
+class Region(NamedTuple):
+    """A part of an upright picture, in its pixels; `x` and `y` are of the part's top left corner.
+
+    Width and height are at least 1.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
 class ModelInput(NamedTuple):
-    """A preprocessed picture: the tensor, and the size of the picture in pixels, upright."""
+    """A preprocessed picture: the tensor, and the size of the upright picture, or of the region of
+    it, in pixels.
+    """
 
     tensor: FloatArray
     width: int
@@ -121,17 +136,22 @@ def to_model_input(
     channels: int = 1,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    region: Region | None = None,
     slow: bool = True,
 ) -> ModelInput:
     """Gives what `preprocess` gives, and the size of the picture; it takes the same arguments.
 
     Args:
+        region: the only part of the picture to take; None: all of it.
         slow: whether to decode a picture that takes long; its header tells.
 
     Raises:
         SlowPictureError: it takes long, and `slow` is False.
+        RegionError: the region is not within the picture.
     """
     with _decoded(data, max_pixels, slow) as image:
+        if region is not None:
+            image = _cropped(image, region)
         planes = _planes(image, channels, (width, height))
         return ModelInput(np.ascontiguousarray(planes.T), *image.size)
 
@@ -188,11 +208,23 @@ def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.
             image = picture_format.finish(image, data)
             transpose = _transpose(image)
             yield image if transpose is None else image.transpose(transpose)
+    except RegionError:
+        raise
     except Exception as error:
         # Pillow raises half a dozen unrelated exception types for a broken file.
         raise UndecodableError(
             f"The {picture_format.name} data are broken or cut short."
         ) from error
+
+
+def _cropped(image: Image.Image, region: Region) -> Image.Image:
+    right, bottom = region.x + region.width, region.y + region.height
+    if right > image.width or bottom > image.height:
+        raise RegionError(
+            f"region: {','.join(map(str, region))} was given; it must lie within the picture, "
+            f"which has {image.width}×{image.height} pixels."
+        )
+    return image.crop((region.x, region.y, right, bottom))
 
 
 def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:

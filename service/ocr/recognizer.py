@@ -19,6 +19,7 @@ from service.ocr.preprocessing import (
     DEFAULT_MAX_PIXELS,
     FloatArray,
     ModelInput,
+    Region,
     to_model_input,
 )
 from service.ocr.session import Node, Session, open_session
@@ -98,7 +99,7 @@ class Recognizer:
         Raises:
             PictureError: the picture cannot be read; see `preprocess`.
         """
-        model_input = self.preprocess(picture)
+        model_input = self.preprocess(picture, question.region)
         (probabilities,) = self.infer(model_input.tensor[np.newaxis])
         return self.decode(model_input, probabilities, question)
 
@@ -110,7 +111,7 @@ class Recognizer:
         Returns:
             For each picture its reading, or the error that says why it cannot be read.
         """
-        inputs = [self.try_preprocess(picture) for picture in pictures]
+        inputs = [self.try_preprocess(picture, question.region) for picture in pictures]
         tensors = [one.tensor for one in inputs if isinstance(one, ModelInput)]
         rows = iter(self.infer(np.stack(tensors)) if tensors else ())
         return [
@@ -118,24 +119,35 @@ class Recognizer:
             for one in inputs
         ]
 
-    def preprocess(self, picture: bytes, *, slow: bool = True) -> ModelInput:
+    def preprocess(
+        self, picture: bytes, region: Region | None = None, *, slow: bool = True
+    ) -> ModelInput:
         """The first step of `read`: decodes a picture and brings it to the model's size.
 
         Args:
+            region: the only part of the picture to read; None: all of it.
             slow: whether to decode a picture that takes long; if not, it is a SlowPictureError.
 
         Raises:
-            PictureError: the picture cannot be read; see `service.ocr.preprocessing.preprocess`.
+            PictureError: the picture cannot be read; see `service.ocr.preprocessing`.
         """
-        model, most = self.metadata, self._max_pixels
+        model = self.metadata
         return to_model_input(
-            picture, model.width, model.height, model.channels, max_pixels=most, slow=slow
+            picture,
+            model.width,
+            model.height,
+            model.channels,
+            max_pixels=self._max_pixels,
+            region=region,
+            slow=slow,
         )
 
-    def try_preprocess(self, picture: bytes, *, slow: bool = True) -> ModelInput | PictureError:
+    def try_preprocess(
+        self, picture: bytes, region: Region | None = None, *, slow: bool = True
+    ) -> ModelInput | PictureError:
         """As `preprocess`, but gives the error in place of the tensor."""
         try:
-            return self.preprocess(picture, slow=slow)
+            return self.preprocess(picture, region, slow=slow)
         except PictureError as error:
             # A new exception: the traceback and the causes of a caught one keep its picture alive.
             return type(error)(str(error))

@@ -66,7 +66,10 @@ class Predictor:
             slow: whether to read pictures that take long; if not, they are a SlowPictureError.
         """
         began = time.perf_counter()
-        inputs = [self.recognizer.try_preprocess(picture, slow=slow) for picture, _ in items]
+        inputs = [
+            self.recognizer.try_preprocess(picture, question.region, slow=slow)
+            for picture, question in items
+        ]
         tensors = [one.tensor for one in inputs if isinstance(one, ModelInput)]
         decoded = time.perf_counter()
         probabilities = iter(self.recognizer.infer(np.stack(tensors)) if tensors else ())

@@ -102,7 +102,15 @@ def test_openapi(client: TestClient) -> None:
     assert "posterior" in schemas["Prediction"]["properties"]["confidence"]["description"]
     assert "surest time step" in schemas["Character"]["properties"]["confidence"]["description"]
     names = {parameter["name"] for parameter in predict["parameters"]}
-    assert names == {"alternatives", "length", "alphabet", "pattern", "min_confidence", "matrix"}
+    assert names == {
+        "alternatives",
+        "length",
+        "alphabet",
+        "pattern",
+        "min_confidence",
+        "matrix",
+        "region",
+    }
     json.dumps(document)
 
 

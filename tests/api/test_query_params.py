@@ -57,6 +57,44 @@ def test_constraints(parameters: dict[str, str], text: str, client: TestClient) 
     assert answer["reason"] is None
 
 
+def test_region(client: TestClient) -> None:
+    """Only that part is read; spans are in the pixels of the whole picture."""
+    sheet = Image.new("L", (200, 100), 255)
+    sheet.paste(stripes.draw("ab"), (120, 60))
+    picture = stripes.encode(sheet)
+    alone = post(client, stripes.picture("ab")).json()
+    answer = post(client, picture, params={"region": "120,60,40,8", "matrix": True}).json()
+    assert answer["text"] == alone["text"] == "ab"
+    assert [c["span"] for c in answer["characters"]] == [
+        [120 + left, 120 + right] for left, right in (c["span"] for c in alone["characters"])
+    ]
+    assert len(answer["matrix"]["probabilities"]) == stripes.TIME_STEPS
+    files = [("files", picture), ("files", stripes.picture("ab"))]
+    first, second = client.post(
+        "/predict/batch", files=files, params={"region": "120,60,40,8"}
+    ).json()["answers"]
+    assert first["prediction"]["text"] == "ab"
+    assert second["problem"]["type"] == "/problems/invalid-parameter"
+
+
+@pytest.mark.parametrize(
+    ("region", "said"),
+    [
+        ("", "give x,y,width,height"),
+        ("1,2,3", "give x,y,width,height"),
+        ("0,0,0,8", "give x,y,width,height"),
+        ("-1,0,4,8", "give x,y,width,height"),
+        ("0,0,41,8", "0,0,41,8 was given; it must lie within the picture, which has 40×8"),
+        ("99999,99999,99999,99999", "which has 40×8"),
+    ],
+)
+def test_a_region_that_is_none(region: str, said: str, client: TestClient) -> None:
+    """The problem says what would be one."""
+    response = post(client, stripes.picture("ab"), params={"region": region})
+    assert_problem(response, 422, "invalid-parameter", "region: ")
+    assert said in response.json()["detail"]
+
+
 def test_constraints_that_do_not_fit_the_picture(client: TestClient) -> None:
     """Where no text can satisfy them in this picture: 200, no text, confidence 0, a reason."""
     response = post(client, stripes.picture("ab"), params={"length": "11"})

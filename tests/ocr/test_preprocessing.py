@@ -1,11 +1,13 @@
+import io
 import struct
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from service.ocr.exceptions import RegionError
 from service.ocr.formats import FORMATS, sniff
-from service.ocr.preprocessing import decode_gray, decode_rgb, preprocess
+from service.ocr.preprocessing import Region, decode_gray, decode_rgb, preprocess, to_model_input
 from service.ocr.recognizer import Recognizer
 from tests.pngs import chunk, png
 from tests.stripes import draw, encode
@@ -329,3 +331,27 @@ def test_bmp_with_alpha_is_composited() -> None:
     """A single opaque pixel makes alpha count."""
     pixels = bytes(3) + b"\xff" + bytes(4 * 5)
     assert decode_gray(bmp_with_alpha(pixels, 3, 2)).sum() == pytest.approx(5)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_region_is_that_of_the_upright_picture(orientation: int, channels: int) -> None:
+    """It gives what a picture of that part alone gives."""
+    noise = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = Image.fromarray(noise)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(encode(whole, exif=exif))))
+    region = Region(7, 3, 30, 20)
+    part = to_model_input(encode(whole, exif=exif), 20, 10, channels, region=region)
+    alone = to_model_input(encode(upright.crop((7, 3, 37, 23))), 20, 10, channels)
+    assert (part.tensor == alone.tensor).all()
+    assert part[1:] == alone[1:] == (30, 20)
+
+
+@pytest.mark.parametrize("region", [(31, 0, 30, 40), (0, 1, 60, 40), (60, 0, 1, 1)])
+def test_a_region_outside_of_the_picture(region: tuple[int, int, int, int]) -> None:
+    """The error says which it was, and how large the picture is."""
+    expected = f"{','.join(map(str, region))} was given; .* has 60×40 pixels"
+    with pytest.raises(RegionError, match=expected):
+        to_model_input(encode(Image.new("L", (60, 40))), 20, 10, region=Region(*region))

@@ -13,6 +13,7 @@ from service.ocr.decoding.calibration import Calibration
 from service.ocr.decoding.constraints import Automaton
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.decoding.likelihood import log_likelihood
+from service.ocr.preprocessing import Region
 
 
 class Character(NamedTuple):
@@ -65,11 +66,13 @@ class Question:
         alternatives: how many of the most probable other texts to give.
         constraint: what the text and the alternatives must satisfy.
         matrix: whether to give the class probabilities.
+        region: the only part of the picture to read; spans are those in the whole picture.
     """
 
     alternatives: int = 0
     constraint: Automaton | None = None
     matrix: bool = False
+    region: Region | None = None
 
 
 PLAIN = Question()
@@ -99,7 +102,7 @@ class Decoder:
         Args:
             probabilities: `(time steps, classes)`, the softmax output.
             question: without a constraint, the reading is the greedy best path's.
-            width, height: of the picture; spans are in their unit.
+            width, height: of the picture, or of the region of it; spans are in their unit.
         """
         blank = self._codec.blank_index
         alternatives, constraint = question.alternatives, question.constraint
@@ -123,7 +126,7 @@ class Decoder:
         return Reading(
             text,
             self._text_confidence(score),
-            self._characters(tempered, text, label, steps, width),
+            self._characters(tempered, text, label, steps, width, question.region),
             alternatives=tuple(
                 [
                     Alternative(self._codec.text(other), self._text_confidence(score))
@@ -142,13 +145,22 @@ class Decoder:
         )
 
     def _characters(
-        self, tempered: NDArray[np.float64], text: str, label: Label, steps: Steps, width: int
+        self,
+        tempered: NDArray[np.float64],
+        text: str,
+        label: Label,
+        steps: Steps,
+        width: int,
+        region: Region | None,
     ) -> tuple[Character, ...]:
         confidences = [
             self._calibration.character(max(tempered[start:end, symbol].tolist()))
             for symbol, (start, end) in zip(label, steps, strict=True)
         ]
-        return tuple(map(Character, text, confidences, spans(steps, len(tempered), width)))
+        places = spans(steps, len(tempered), width)
+        if region is not None:
+            places = [(region.x + left, region.x + right) for left, right in places]
+        return tuple(map(Character, text, confidences, places))
 
     def _text_confidence(self, log_likelihood: float) -> float:
         return self._calibration.text(math.exp(log_likelihood))
