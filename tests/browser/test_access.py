@@ -19,11 +19,15 @@ LOOKS = [
     "look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}"
 )
 def test_axe_finds_nothing(page: Page) -> None:
-    """Empty, with what is asked, with results and a refusal, and with a message; and nothing is
-    wider than a phone.
+    """Empty, with what is asked, with results and a refusal, with dialogs, as a compact list, and
+    with a message; and nothing is wider than a phone.
     """
     page.get_by_role("button", name="Example 1").wait_for()
     assert_accessible(page)
+    page.get_by_role("link", name="Model").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Version")
+    assert_accessible(page)
+    page.get_by_role("button", name="Close").click()
     page.locator("summary").click()
     page.get_by_label("Pattern").fill("[a-z0-9]" * 20)
     assert_accessible(page)
@@ -33,6 +37,15 @@ def test_axe_finds_nothing(page: Page) -> None:
     page.get_by_label("Pattern").fill("")
     choose(page, example("bndyp"), payload("notes.txt", b"no picture"))
     sees(page, "bndyp", "Not a supported picture")
+    page.get_by_role("button", name="Correct of bndyp.png").click()
+    assert_accessible(page)
+    page.get_by_role("button", name="Crop of bndyp.png").click()
+    page.get_by_label("x, y, width, height").fill("20,5,150,40")
+    assert_accessible(page)
+    page.get_by_role("button", name="Cancel").click()
+    choose(page, *[example("fnex2")] * 9)
+    sees(page, *["fnex2"] * 9, "bndyp", "Not a supported picture")
+    page.get_by_role("button", name="Details of bndyp.png").click()
     assert_accessible(page)
     page.route(PREDICT, lambda route: problem(route, 401, "No API key was sent."))
     choose(page, example("bndyp"))

@@ -65,7 +65,7 @@ def test_labels(filled: Page) -> None:
     """What a person says that a picture shows, also where it confirms the text; and only that."""
     expect(filled.get_by_role("button", name="label")).to_have_count(0)
     filled.get_by_role("button", name="Correct of bndyp.png").click()
-    field = filled.get_by_label("What it says")
+    field = filled.get_by_label("What it says").and_(filled.locator(":visible"))
     expect(field).to_be_focused()
     field.fill('b"d,p')
     filled.keyboard.press("Enter")
