@@ -51,7 +51,6 @@ def test_nothing_but_the_service_is_trusted(client: TestClient) -> None:
 
 def test_the_api_document_is_shown_without_internet(client: TestClient) -> None:
     """Every file of the page is the service's own, and nothing in the page itself is a script."""
-    pytest.importorskip("fastapi_offline")
     answer = client.get("/docs")
     policy = answer.headers["content-security-policy"]
     assert policy == client.get("/").headers["content-security-policy"]

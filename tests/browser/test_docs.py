@@ -1,11 +1,8 @@
 """The API document in Swagger UI."""
 
-import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Log
-
-pytest.importorskip("fastapi_offline")
 
 
 def stripping(page: Page, address: str, prefix: str) -> list[str]:

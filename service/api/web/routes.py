@@ -1,6 +1,5 @@
 """Serves the page, pictures to try the served model with, and the page of the API document."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +34,12 @@ class _Files(StaticFiles):
         return response
 
 
-def _swagger_ui() -> Path:
-    """The folder of Swagger UI's files. Where the package is missing, they are not found."""
-    package = find_spec("fastapi_offline")
-    return Path((package and package.origin) or __file__).with_name("static")
-
-
 def router() -> APIRouter:
     """The routes of both pages."""
     router = APIRouter(include_in_schema=False)
     page = _Files(directory=Path(__file__).with_name("static"))
     router.mount("/page", page)
-    router.mount("/swagger-ui", _Files(directory=_swagger_ui()))
+    router.mount("/swagger-ui", _Files(packages=[("fastapi_offline", "static")]))
 
     @router.get("/")
     async def index(request: Request) -> Response:
