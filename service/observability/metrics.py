@@ -76,6 +76,12 @@ class Metrics:
         self._request_seconds = histogram(
             "request_seconds", "From a request's headers to its answer.", _SECONDS, "route"
         )
+        self._key_requests = counter(
+            "key_requests", "Requests with an API key, by its name.", "key", "status"
+        )
+        self._key_pictures = counter(
+            "key_pictures", "Pictures of requests with an API key, by its name.", "key"
+        )
         parts = histogram(
             "request_part_seconds", f"Parts of that: {', '.join(_PARTS)}.", _SECONDS, "part"
         )
@@ -127,6 +133,14 @@ class Metrics:
             self._infer.observe(read.infer_ended - read.infer_began)
         if timing.reads:
             self._respond.observe(ended - timing.reads[-1].infer_ended)
+
+    def key_answered(self, name: str, status: int) -> None:
+        """Counts an answer to a request with the API key of this name."""
+        self._key_requests.labels(name, status).inc()
+
+    def key_pictures(self, name: str, pictures: int) -> None:
+        """Counts pictures that were sent with the API key of this name, readable or not."""
+        self._key_pictures.labels(name).inc(pictures)
 
     def worked(self, waits: Sequence[float], read: float, pictures: int) -> None:
         """Counts the seconds that pieces of work waited for a thread, and together had it.

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import ValidationError
 
 from service.api.app import create_app
 from service.api.schemas import Batch, Prediction
@@ -201,35 +200,6 @@ def test_the_same_options_at_both_addresses(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     single, batch = (paths[path]["post"]["parameters"] for path in ("/predict", "/predict/batch"))
     assert json.dumps(single) == json.dumps(batch)
-
-
-@pytest.mark.parametrize("way", ["/predict", "/predict/batch"])
-def test_api_keys(way: str, stripe_model: object) -> None:
-    """With keys set, a picture is read with one of them in either header, and not without."""
-    settings = Settings(model_path=stripe_model, api_keys="first, second")
-    body = {"image": text_of(stripes.picture("a"))}
-    if way.endswith("batch"):
-        body = {"images": [body["image"]]}  # type: ignore[dict-item]
-    with TestClient(create_app(settings)) as client:
-        for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second"}):
-            assert client.post(way, json=body, headers=headers).status_code == 200
-        for headers in ({}, {"X-API-Key": "third"}, {"X-API-Key": ""}, {"Authorization": "Bearer"}):
-            response = client.post(way, json=body, headers=headers)
-            assert_problem(response, 401, "unauthorized", "X-API-Key")
-            assert response.headers["www-authenticate"] == "Bearer"
-        assert client.get("/health/ready").status_code == 200
-
-
-def test_keys_are_not_shown() -> None:
-    """What prints the settings prints no key."""
-    assert "s3cret" not in repr(Settings(api_keys="s3cret"))
-
-
-@pytest.mark.parametrize("keys", [",", " , ", " "])
-def test_keys_that_are_none_are_refused(keys: str) -> None:
-    """As a template leaves them whose variables are empty; nobody meant to need no key."""
-    with pytest.raises(ValidationError, match="it has no key"):
-        Settings(api_keys=keys)
 
 
 def test_origins(stripe_model: object) -> None:

@@ -92,6 +92,27 @@ def test_readings_are_measured(client: TestClient) -> None:
     assert value(text, "workers") == value(text, "worker_starts_total") == 1
 
 
+def test_requests_and_pictures_are_counted_by_the_name_of_the_key(settings: Settings) -> None:
+    """Never by the key, and not where there are no keys."""
+    settings = settings.model_copy(update={"api_keys": "shop:s3cret,other"})
+    with TestClient(create_app(settings)) as client:
+        files = [("files", ("x", stripes.picture("ab")))] * 3
+        client.post("/predict/batch", files=files, headers={"X-API-Key": "s3cret"})
+        post(client, b"no picture", headers={"X-API-Key": "s3cret"})
+        post(client, stripes.picture("ab"), headers={"X-API-Key": "other"})
+        post(client, stripes.picture("ab"), headers={"X-API-Key": "wrong"})
+        text = scrape(client)
+    assert value(text, "key_requests_total", key="shop", status="200") == 1
+    assert value(text, "key_requests_total", key="shop", status="415") == 1
+    assert value(text, "key_requests_total", key="key-2", status="200") == 1
+    assert value(text, "key_requests_total") == 3
+    assert value(text, "key_pictures_total", key="shop") == 4
+    assert "s3cret" not in text
+    with TestClient(create_app(settings.model_copy(update={"api_keys": ""}))) as client:
+        post(client, stripes.picture("ab"))
+        assert value(scrape(client), "key_requests_total") == 0
+
+
 @pytest.mark.parametrize(
     ("slow", "part"),
     [

@@ -94,6 +94,14 @@ def test_a_bad_setting_ends_the_service(name: str, value: str, stripe_model: Pat
     assert "Traceback" not in output
 
 
+def test_a_bad_key_is_not_shown() -> None:
+    """What is wrong with keys is said without them."""
+    status, output = fails_to_start(api_keys="my shop:s3cret")
+    assert status != 0
+    assert "error: OCR_API_KEYS: entry 1 is no key" in output
+    assert "s3cret" not in output
+
+
 def test_a_misspelt_setting_is_named() -> None:
     """Not to be taken for one that has an effect."""
     _, output = fails_to_start(model_path="missing.onnx", thredas=3)
