@@ -19,6 +19,9 @@ def is_service_link(port: object) -> bool:
     return isinstance(port, str) and re.match("(tcp|udp|sctp)://", port) is not None
 
 
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+"""As browsers send it (RFC 6454, 6.2): in lower case, without a path."""
+
 _KEY_NAME = re.compile("[A-Za-z0-9._-]{1,64}")
 
 PRIVATE_PATHS = ("/docs", "/info", "/metrics")
@@ -157,7 +160,8 @@ class Settings(Defaults, BaseSettings):
     )
     cors_origins: str = Field(
         default="",
-        description="Origins, separated by commas, whose pages may call the service.",
+        description="Origins, such as `https://example.com`, separated by commas, whose pages may "
+        "call the service; `*`: all.",
     )
     root_path: str = Field(
         default="",
@@ -237,6 +241,17 @@ class Settings(Defaults, BaseSettings):
         for path in split_list(value):
             if path not in PRIVATE_PATHS:
                 raise ValueError(f"{path} cannot be closed; {', '.join(PRIVATE_PATHS)} can")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in split_list(value):
+            if origin == "*" or _ORIGIN.fullmatch(origin):
+                continue
+            start = _ORIGIN.match(origin.lower())
+            right = start[0] if start else "https://example.com"
+            raise ValueError(f"{origin} is no origin, as browsers send it; {right} is one")
         return value
 
     @field_validator("trusted_proxies")

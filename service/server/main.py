@@ -119,6 +119,11 @@ def listen(host: str, port: int) -> list[socket.socket]:
             # early how much the others take.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
             sockets.append(one)
+    except socket.gaierror as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(
+            f"OCR_HOST={host} is no address and no known name of this machine: {reason}"
+        ) from error
     except OSError as error:
         for one in sockets:
             one.close()

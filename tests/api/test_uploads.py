@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from service.api.app import create_app
 from service.api.schemas import Batch, Prediction
@@ -214,6 +215,27 @@ def test_origins(stripe_model: object) -> None:
             assert exposed == (
                 allowed and "X-Request-ID, Inference-Header-Content-Length, Retry-After"
             )
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("https://a.example/", "https://a.example is one"),
+        ("https://b.example, https://a.example:8443/page", "https://a.example:8443 is one"),
+        ("HTTPS://A.example", "https://a.example is one"),
+        ("a.example", "https://example.com is one"),
+        ("null", "https://example.com is one"),
+    ],
+)
+def test_what_is_no_origin_is_refused(given: str, right: str) -> None:
+    """No browser sends it so, and no page would be let in."""
+    with pytest.raises(ValidationError, match=right):
+        Settings(cors_origins=given)
+
+
+@pytest.mark.parametrize("given", ["*", "http://localhost:3000,https://a.example", "http://[::1]"])
+def test_origins_are_taken(given: str) -> None:
+    assert Settings(cors_origins=given).cors_origins == given
 
 
 def test_origins_may_send_what_the_api_takes(stripe_model: object) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import create_app
-from service.observability.metrics import Metrics
+from service.observability.metrics import Metrics, Snapshot, merge
 from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
 from tests import stripes
@@ -183,10 +183,38 @@ def test_applications_count_for_themselves(settings: Settings) -> None:
         assert value(scrape(other), "confidence_count") == 0
 
 
+def test_the_process_is_measured(client: TestClient) -> None:
+    """Memory, CPU time and files of the process, under the names of all Prometheus clients."""
+    text = scrape(client)
+    samples = {one.name: one.value for family in families(text) for one in family.samples}
+    assert samples["process_resident_memory_bytes"] > 1 << 20
+    assert samples["process_cpu_seconds_total"] > 0
+    assert 0 < samples["process_open_fds"] < samples["process_max_fds"]
+
+
+def test_processes_are_summed() -> None:
+    """CPU time goes on to count when a worker has ended; the start is that of the youngest."""
+    one, other = (Metrics().snapshot() for _ in range(2))
+
+    def sample(snapshot: Snapshot, name: str) -> float:
+        return next(
+            each.value for metric in snapshot for each in metric.samples if each.name == name
+        )
+
+    both, ended = merge([one, other]), merge([one], ended=True)
+    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes"):
+        assert sample(both, name) == pytest.approx(sample(one, name) + sample(other, name))
+    name = "process_start_time_seconds"
+    assert sample(both, name) == sample(one, name)
+    assert {metric.name for metric in ended if metric.name.startswith("process")} == {
+        "process_cpu_seconds"
+    }
+
+
 def test_every_metric_is_in_the_table() -> None:
     """The table of docs/operations.md has each metric with its type, and no other."""
     document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `captcha_ocr_(\w+)` \| (\w+) \|", document, re.MULTILINE)
+    rows = re.findall(r"^\| `(?:captcha_ocr_)?(\w+)` \| (\w+) \|", document, re.MULTILINE)
     described = [
         (family.name.removeprefix("captcha_ocr_") + "_total" * (family.type == "counter"),
          family.type)

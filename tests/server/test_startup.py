@@ -136,6 +136,16 @@ def test_a_port_that_is_taken_ends_the_service(workers: int, stripe_model: Path)
     assert "Traceback" not in output
 
 
+def test_a_host_that_there_is_not_ends_the_service(stripe_model: Path) -> None:
+    """It is named, in one sentence."""
+    status, output = fails_to_start(model_path=stripe_model, host="nowhere.invalid")
+    assert status != 0
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: OCR_HOST=nowhere.invalid is no address and no known name")
+    assert "Traceback" not in output
+
+
 def test_hanging_up_is_no_failure(stripe_model: Path) -> None:
     """A client that goes away in mid-upload leaves no traceback in the log."""
     with serving(model_path=stripe_model) as address:
