@@ -12,6 +12,13 @@ RUN /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-che
  && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 
 FROM ${PYTHON_IMAGE}
+# git rev-parse HEAD
+ARG REVISION=
+LABEL org.opencontainers.image.title="captcha-ocr" \
+      org.opencontainers.image.description="Reads small pictures with a few characters on them." \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

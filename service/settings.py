@@ -1,5 +1,6 @@
 """The settings of the service, read from environment variables that begin with OCR_."""
 
+import ipaddress
 import math
 import re
 from pathlib import Path
@@ -16,6 +17,41 @@ from service.query_params import Defaults
 def is_service_link(port: object) -> bool:
     """Whether this is the `OCR_PORT` that Kubernetes sets for a Service of the name `ocr`."""
     return isinstance(port, str) and re.match("(tcp|udp|sctp)://", port) is not None
+
+
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+"""As browsers send it (RFC 6454, 6.2): in lower case, without a path."""
+
+_KEY_NAME = re.compile("[A-Za-z0-9._-]{1,64}")
+
+PRIVATE_PATHS = ("/docs", "/info", "/metrics")
+"""What `OCR_PRIVATE_PATHS` may close. Probes, the page and the model are for everybody."""
+
+
+def named_keys(keys: str) -> list[tuple[str, str]]:
+    """The names and keys of `OCR_API_KEYS`; a key without a name is `key-1`, by its place.
+
+    Raises:
+        ValueError: a name or key is missing, a name is invalid, or a key has two names.
+    """
+    named: dict[str, str] = {}
+    for number, given in enumerate(split_list(keys), 1):
+        name, colon, key = (part.strip() for part in given.partition(":"))
+        if not colon:
+            name, key = f"key-{number}", name
+        if not key or not _KEY_NAME.fullmatch(name):
+            raise ValueError(
+                f"entry {number} is no key, and no name:key with a name of at most 64 letters, "
+                "digits and ._-"
+            )
+        if named.setdefault(key, name) != name:
+            raise ValueError(f"entry {number} is a key that another name has, too")
+    return [(name, key) for key, name in named.items()]
+
+
+def split_list(value: str) -> list[str]:
+    """The parts between commas, without blanks and empty ones."""
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 class Settings(Defaults, BaseSettings):
@@ -104,11 +140,28 @@ class Settings(Defaults, BaseSettings):
         default="",
         repr=False,
         description="Keys, separated by commas, one of which a POST must have; empty: no key is "
-        "needed.",
+        "needed. `name:key` gives a key a name, for the log and the metrics.",
+    )
+    key_pictures_per_second: float = Field(
+        default=0,
+        ge=0,
+        description="Pictures a second that each name among the keys may have read, on average; "
+        "further requests are refused with 429. 0: no limit.",
+    )
+    private_paths: str = Field(
+        default="",
+        description="Which of `/docs`, `/info` and `/metrics` need a key, too, separated by "
+        "commas.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks, separated by commas, of proxies whose "
+        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed; `*`: of all peers.",
     )
     cors_origins: str = Field(
         default="",
-        description="Origins, separated by commas, whose pages may call the service.",
+        description="Origins, such as `https://example.com`, separated by commas, whose pages may "
+        "call the service; `*`: all.",
     )
     root_path: str = Field(
         default="",
@@ -171,6 +224,43 @@ class Settings(Defaults, BaseSettings):
     @field_validator("api_keys")
     @classmethod
     def _has_a_key(cls, value: str) -> str:
-        if value and not value.replace(",", " ").strip():
+        if not named_keys(value) and value:
             raise ValueError("it has no key between its commas; leave it empty to need none")
+        return value
+
+    @field_validator("key_pictures_per_second", "private_paths")
+    @classmethod
+    def _needs_keys(cls, value: float | str, info: ValidationInfo) -> float | str:
+        if value and not info.data.get("api_keys", "invalid"):
+            raise ValueError("it needs OCR_API_KEYS, which is empty")
+        return value
+
+    @field_validator("private_paths")
+    @classmethod
+    def _can_be_closed(cls, value: str) -> str:
+        for path in split_list(value):
+            if path not in PRIVATE_PATHS:
+                raise ValueError(f"{path} cannot be closed; {', '.join(PRIVATE_PATHS)} can")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in split_list(value):
+            if origin == "*" or _ORIGIN.fullmatch(origin):
+                continue
+            start = _ORIGIN.match(origin.lower())
+            right = start[0] if start else "https://example.com"
+            raise ValueError(f"{origin} is no origin, as browsers send it; {right} is one")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for network in split_list(value):
+            if value.strip() != "*":
+                try:
+                    ipaddress.ip_network(network)
+                except ValueError as error:
+                    raise ValueError(f"{error}; 10.0.0.1 and 10.0.0.0/8 are right") from error
         return value

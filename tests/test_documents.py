@@ -70,12 +70,13 @@ def test_the_paths_in_the_guide_for_contributors_exist() -> None:
 
 
 def test_every_version_is_the_same() -> None:
-    """Of the service, the client, the changelog and the citation."""
+    """Of the service, the client, the changelog, the citation and the image."""
     wanted = {
         "service/__init__.py": r'__version__ = "(.*)"',
         "client/pyproject.toml": r'^version = "(.*)"',
         "CHANGELOG.md": r"^## \[(\d.*?)\]",
         "CITATION.cff": r"^version: (.*)",
+        "Dockerfile": r'image\.version="(.*)"',
     }
     found = {}
     for file, pattern in wanted.items():

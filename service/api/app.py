@@ -11,9 +11,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
 from service.api import errors, openapi, routes
+from service.api.auth import ApiKeys
 from service.api.handlers import Engine
 from service.api.middleware.access_log import AccessLog
 from service.api.middleware.body_limit import BodyLimit
@@ -24,7 +26,7 @@ from service.observability import tracing
 from service.observability.metrics import Metrics
 from service.runtime import model_reload
 from service.runtime.predictor import Predictor, load_predictor
-from service.settings import Settings
+from service.settings import Settings, split_list
 
 _SWITCH_SECONDS = 0.0001
 """How long a thread may keep Python's global lock while another one waits for it. A thread that
@@ -61,7 +63,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         load = partial(load_predictor, settings)
         first = predictor or load()
-        engine = app.state.engine = Engine(first, settings, metrics)
+        engine = app.state.engine = Engine(first, settings, metrics, app.state.keys)
         background = asyncio.gather(
             model_reload.watch(
                 engine, settings.model_path, settings.reload_seconds, load, first.file_state
@@ -88,6 +90,7 @@ def create_app(
         redirect_slashes=False,  # the address would be made of a header that the client gives
         telemetry={"tracing": False, "metrics": False, "logs": False},  # see `tracing`
     )
+    app.state.keys = ApiKeys(settings)
     errors.install(app)
     for router in (routes.router, v2_routes.router, web_routes.router()):
         app.include_router(router)
@@ -95,10 +98,14 @@ def create_app(
             # RFC 9110, 9.3.2: HEAD wherever there is GET. The server leaves the body out.
             if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
                 app.add_api_route(
-                    route.path, route.endpoint, methods=["HEAD"], include_in_schema=False
+                    route.path,
+                    route.endpoint,
+                    methods=["HEAD"],
+                    dependencies=route.dependencies,
+                    include_in_schema=False,
                 )
     openapi.install(app)
-    if origins := [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]:
+    if origins := split_list(settings.cors_origins):
         app.add_middleware(
             CORSMiddleware,
             allow_origins=origins,
@@ -108,4 +115,6 @@ def create_app(
         )
     app.add_middleware(BodyLimit, max_bytes=settings.max_bodies_bytes)
     app.add_middleware(AccessLog, metrics=metrics, logs=settings.access_log, traces=traces)
+    if proxies := split_list(settings.trusted_proxies):
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
     return app

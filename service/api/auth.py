@@ -1,24 +1,27 @@
-"""API keys: who may have pictures read."""
+"""API keys: who may have pictures read, and see what is not for everybody."""
 
 import hmac
+from collections.abc import Awaitable, Callable
 
+from fastapi import Request
 from starlette.datastructures import Headers
 
 from service.api.errors import UNAUTHORIZED, ProblemError
+from service.settings import Settings, named_keys, split_list
+
+KEY_NAME = "captcha_ocr.key_name"
+"""The key under which a request's scope holds the name of its API key, for the log."""
 
 
 class ApiKeys:
-    """The keys of which a request must have one.
+    """The keys of which a request must have one: `OCR_API_KEYS`."""
 
-    Args:
-        keys: separated by commas; without any, every request is let in.
-    """
+    def __init__(self, settings: Settings) -> None:
+        self._keys = [(name, key.encode()) for name, key in named_keys(settings.api_keys)]
+        self._private = frozenset(split_list(settings.private_paths))
 
-    def __init__(self, keys: str) -> None:
-        self._keys = [key.strip().encode() for key in keys.split(",") if key.strip()]
-
-    def authenticate(self, headers: Headers) -> str:
-        """The identity of a client: `key-1` for the first key, and so on; `anonymous` without keys.
+    def authenticate(self, request: Request) -> str | None:
+        """The name of the request's key, which its scope has from now on; None without any keys.
 
         The key is taken from `X-API-Key`, or from a bearer token (RFC 6750).
 
@@ -26,21 +29,46 @@ class ApiKeys:
             ProblemError: there is none, or an unknown one.
         """
         if not self._keys:
-            return "anonymous"
-        given = headers.get("x-api-key")
-        if given is None:
-            scheme, _, token = headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer":
-                raise _unauthorized("No API key was sent")
-            given = token.strip()
-        identity = ""
+            return None
+        given = _key_in(request.headers).encode("latin-1")
+        found = None
         # All of them are compared, each in constant time, so that the time tells nothing of a key.
-        for number, key in enumerate(self._keys, 1):
-            if hmac.compare_digest(given.encode("latin-1"), key):
-                identity = f"key-{number}"
-        if not identity:
+        for name, key in self._keys:
+            if hmac.compare_digest(given, key):
+                found = name
+        if found is None:
             raise _unauthorized("The API key is not known")
-        return identity
+        request.scope[KEY_NAME] = found
+        return found
+
+    def authorize(self, request: Request, path: str) -> None:
+        """Lets a request pass to a path, if that is open or the request has a key.
+
+        Raises:
+            ProblemError: the path is one of `OCR_PRIVATE_PATHS`, and there is no known key.
+        """
+        if path in self._private:
+            self.authenticate(request)
+
+
+def private(path: str) -> Callable[[Request], Awaitable[None]]:
+    """A dependency: routes with it need a key where `OCR_PRIVATE_PATHS` has this path."""
+
+    async def authorize(request: Request) -> None:
+        keys: ApiKeys = request.app.state.keys
+        keys.authorize(request, path)
+
+    return authorize
+
+
+def _key_in(headers: Headers) -> str:
+    given = headers.get("x-api-key")
+    if given is not None:
+        return given
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise _unauthorized("No API key was sent")
+    return token.strip()
 
 
 def _unauthorized(what: str) -> ProblemError:

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import serializers
-from service.api.auth import ApiKeys
+from service.api.auth import KEY_NAME, ApiKeys
 from service.api.errors import NOT_READY, ProblemError, problem_error, problem_of
+from service.api.rate_limit import RateLimit
 from service.api.uploads import read_picture, read_pictures
 from service.observability.metrics import Metrics
 from service.observability.request_timing import REQUEST_TIMING, Read, RequestTiming
@@ -43,11 +44,16 @@ class Served(NamedTuple):
 class Engine:
     """What requests share: model, threads, limits, keys and metrics.
 
+    Args:
+        keys: that let requests in.
+
     Raises:
         InvalidParameterError: the settings' defaults of query parameters do not fit the model.
     """
 
-    def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, predictor: Predictor, settings: Settings, metrics: Metrics, keys: ApiKeys
+    ) -> None:
         self.settings = settings
         self.metrics = metrics
         self.served = self._serve(predictor)
@@ -59,7 +65,8 @@ class Engine:
             settings.queue_ms / 1000,
             metrics.worked,
         )
-        self._keys = ApiKeys(settings.api_keys)
+        self._keys = keys
+        self._limit = RateLimit(settings.key_pictures_per_second / settings.workers)
         metrics.started(self.batcher)
 
     def switch(self, predictor: Predictor) -> None:
@@ -82,19 +89,24 @@ class Engine:
         self.reload_error = reason
         self.metrics.reload_failed()
 
-    def admit(self, request: Request) -> str:
+    def admit(self, request: Request) -> None:
         """Lets a request for pictures pass, or refuses it before its body is read.
 
-        Returns:
-            The identity of the client; a limit for each of them has its place here.
-
         Raises:
-            ProblemError: an API key is missing or wrong.
+            ProblemError: an API key is missing or wrong, or has had too many pictures read.
             OverloadedError: there is no room for the request.
         """
-        identity = self._keys.authenticate(request.headers)
+        name = self._keys.authenticate(request)
         self.batcher.admit()
-        return identity
+        if name is not None:
+            self._limit.admit(name)
+
+    def charge(self, request: Request, pictures: int) -> None:
+        """Counts the pictures of a request that was admitted towards its API key."""
+        name = request.scope.get(KEY_NAME)
+        if name is not None:
+            self._limit.charge(name, pictures - 1)  # one has been at the admission
+            self.metrics.key_pictures(name, pictures)
 
     async def ask(self, request: Request, questions: Questions) -> tuple[Question, float]:
         """The question of a request's query, and the least confidence that is accepted.
@@ -118,6 +130,7 @@ class Engine:
             OverloadedError, ClientGoneError
         """
         gone, submitted = is_gone(request), time.perf_counter()
+        self.charge(request, len(pictures))
         if len(pictures) == 1:
             item = (pictures[0], question)
             outcomes = [await self.batcher.submit(predictor.read, item, gone)]

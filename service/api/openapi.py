@@ -3,10 +3,11 @@
 from functools import cache
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from service.api.auth import private
 from service.api.errors import HEADERS_TOO_LARGE, TIMEOUT, Problem, documented
 from service.api.schemas import PictureForm, PictureJson, PicturesForm, PicturesJson
 from service.api.v2.schemas import InferenceBody
@@ -68,6 +69,11 @@ def install(app: FastAPI) -> None:
     def text() -> bytes:
         return to_json(app.openapi())
 
-    @app.api_route("/openapi.json", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route(
+        "/openapi.json",
+        methods=["GET", "HEAD"],
+        dependencies=[Depends(private("/docs"))],
+        include_in_schema=False,
+    )
     async def document() -> Response:
         return Response(text(), media_type="application/json")

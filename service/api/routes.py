@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from service import __version__
 from service.api import errors, handlers
+from service.api.auth import private
 from service.api.errors import ProblemError, documented
 from service.api.handlers import Engine, engine_of
 from service.api.openapi import reference
@@ -68,6 +69,7 @@ _ERRORS = documented(
     errors.INVALID_UPLOAD,
     errors.INVALID_PARAMETER,
     errors.UPLOAD_TOO_LARGE,
+    errors.RATE_LIMITED,
     errors.OVERLOADED,
     errors.NOT_READY,
     errors.INTERNAL_ERROR,
@@ -118,7 +120,8 @@ async def model(engine: RunningEngine) -> ModelCard:
     "/info",
     operation_id="info",
     summary="The setup and state of this process",
-    responses=documented(errors.NOT_READY),
+    responses=documented(errors.UNAUTHORIZED, errors.NOT_READY),
+    dependencies=[Depends(private("/info"))],
 )
 async def info(engine: RunningEngine) -> Info:
     """Threads and limits, and whether the newest model file is served."""
@@ -144,7 +147,11 @@ async def info(engine: RunningEngine) -> Info:
     operation_id="metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}}, **documented(errors.NOT_READY)},
+    responses={
+        200: {"content": {"text/plain": {}}},
+        **documented(errors.UNAUTHORIZED, errors.NOT_READY),
+    },
+    dependencies=[Depends(private("/metrics"))],
 )
 async def metrics(engine: RunningEngine) -> Response:
     """The sums over all workers, in Prometheus' text format."""

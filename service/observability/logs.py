@@ -16,7 +16,8 @@ from uvicorn.logging import DefaultFormatter
 
 from service.settings import Settings
 
-_TEXT = "%(levelprefix)s %(message)s"
+_TEXT = "%(asctime)s %(levelprefix)s %(message)s"
+_TEXT_TIME = "%Y-%m-%dT%H:%M:%S%z"
 _COLLECT_SECONDS = 0.01
 _FLUSH_SECONDS = 2
 """How long the exit of the process waits for a log that is not read."""
@@ -40,7 +41,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(DefaultFormatter):
-    """uvicorn's lines; those of requests end with the id and the model."""
+    """uvicorn's lines; those of requests end with the client, its key, the id and the model."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
         """The line of a record."""
@@ -48,7 +49,13 @@ class TextFormatter(DefaultFormatter):
         fields = getattr(record, "fields", None)
         if fields is None:
             return line
-        ending = [fields["reason"], fields["request_id"], f"model {fields['model_version']}"]
+        ending = [
+            fields["reason"],
+            fields["client"],
+            fields["key"],
+            fields["request_id"],
+            f"model {fields['model_version']}",
+        ]
         return " ".join([line, *filter(None, ending)])
 
 
@@ -125,7 +132,12 @@ def log_config(settings: Settings) -> dict[str, Any]:
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
-    text = {"()": TextFormatter, "fmt": _TEXT, "use_colors": sys.stderr.isatty()}
+    text = {
+        "()": TextFormatter,
+        "fmt": _TEXT,
+        "datefmt": _TEXT_TIME,
+        "use_colors": sys.stderr.isatty(),
+    }
     config: dict[str, Any] = {"version": 1, "disable_existing_loggers": False}
     config["formatters"] = {"default": {"()": JsonFormatter} if as_json else text}
     queued = {"class": "service.observability.logs.QueuedHandler", "formatter": "default"}

@@ -17,6 +17,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     Metric,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -40,7 +41,7 @@ _PIXELS = tuple(1000 * 2**exponent for exponent in range(13))
 _CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 _AT_ONCE = tuple(range(1, BATCH_SIZE + 1))
 _LENGTHS = tuple(range(13))
-_MAXIMA = frozenset({"captcha_ocr_reload_failed"})
+_MAXIMA = frozenset({"captcha_ocr_reload_failed", "process_start_time_seconds"})
 """Gauges whose greatest value is that of all processes; of the others it is the sum."""
 _PARTS = ("receive", "wait", "read", "decode", "infer", "respond")
 
@@ -58,6 +59,7 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self._others = others
         registry.register(_DroppedLines())
+        ProcessCollector(registry=registry)
 
         def counter(name: str, meaning: str, *labels: str) -> Counter:
             return Counter(f"captcha_ocr_{name}", meaning, labels, registry=registry)
@@ -75,6 +77,12 @@ class Metrics:
         )
         self._request_seconds = histogram(
             "request_seconds", "From a request's headers to its answer.", _SECONDS, "route"
+        )
+        self._key_requests = counter(
+            "key_requests", "Requests with an API key, by its name.", "key", "status"
+        )
+        self._key_pictures = counter(
+            "key_pictures", "Pictures of requests with an API key, by its name.", "key"
         )
         parts = histogram(
             "request_part_seconds", f"Parts of that: {', '.join(_PARTS)}.", _SECONDS, "part"
@@ -127,6 +135,14 @@ class Metrics:
             self._infer.observe(read.infer_ended - read.infer_began)
         if timing.reads:
             self._respond.observe(ended - timing.reads[-1].infer_ended)
+
+    def key_answered(self, name: str, status: int) -> None:
+        """Counts an answer to a request with the API key of this name."""
+        self._key_requests.labels(name, status).inc()
+
+    def key_pictures(self, name: str, pictures: int) -> None:
+        """Counts pictures that were sent with the API key of this name, readable or not."""
+        self._key_pictures.labels(name).inc(pictures)
 
     def worked(self, waits: Sequence[float], read: float, pictures: int) -> None:
         """Counts the seconds that pieces of work waited for a thread, and together had it.

@@ -27,6 +27,9 @@ from service.settings import Settings, is_service_link
 _SERVICE_LINKS = re.compile("OCR_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_(TCP|UDP|SCTP).*)")
 """What Kubernetes sets, beside `OCR_PORT`, for a Service of the name `ocr`."""
 
+_SECRETS = [f"OCR_{name.upper()}" for name, one in Settings.model_fields.items() if not one.repr]
+"""Settings whose values are never shown."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +56,8 @@ def main() -> int:
         for problem in error.errors():
             name = f"OCR_{'_'.join(map(str, problem['loc'])).upper()}"
             message = problem["msg"].removeprefix("Value error, ")
-            print(f"error: {name} is {problem['input']!r}: {message}", file=sys.stderr)
+            value = f" is {problem['input']!r}" if name not in _SECRETS else ""
+            print(f"error: {name}{value}: {message}", file=sys.stderr)
         return 1
     except (ModelError, TracesError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -115,6 +119,11 @@ def listen(host: str, port: int) -> list[socket.socket]:
             # early how much the others take.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
             sockets.append(one)
+    except socket.gaierror as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OSError(
+            f"OCR_HOST={host} is no address and no known name of this machine: {reason}"
+        ) from error
     except OSError as error:
         for one in sockets:
             one.close()

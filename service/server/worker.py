@@ -127,7 +127,7 @@ def make_server(
         log_config=None,
         log_level=settings.log_level,
         access_log=False,  # the application writes it
-        proxy_headers=False,  # nothing depends on the client's address
+        proxy_headers=False,  # the application heeds them, where `OCR_TRUSTED_PROXIES` says so
         server_header=False,
         headers=list(SECURITY_HEADERS.items()),
         ws="none",

@@ -93,7 +93,7 @@ def test_openapi(client: TestClient) -> None:
     assert bodies["multipart/form-data"]["schema"] == {"$ref": "#/components/schemas/PictureForm"}
     assert document["components"]["schemas"]["PictureForm"]["required"] == ["file"]
     assert "application/octet-stream" in bodies
-    statuses = {"200", "401", "408", "413", "415", "422", "431", "500", "503"}
+    statuses = {"200", "401", "408", "413", "415", "422", "429", "431", "500", "503"}
     assert set(predict["responses"]) == statuses
     for status in statuses - {"200"}:
         assert list(predict["responses"][status]["content"]) == ["application/problem+json"]

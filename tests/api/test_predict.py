@@ -22,7 +22,7 @@ def assert_problem(response: httpx2.Response, status: int, name: str, detail: st
     assert problem["type"] == f"/problems/{name}"
     assert problem["status"] == status
     assert detail in problem["detail"]
-    assert ("retry-after" in response.headers) == (status == 503)
+    assert ("retry-after" in response.headers) == (status in (429, 503))
 
 
 def test_text_and_confidences(client: TestClient) -> None:

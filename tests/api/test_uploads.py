@@ -203,35 +203,6 @@ def test_the_same_options_at_both_addresses(client: TestClient) -> None:
     assert json.dumps(single) == json.dumps(batch)
 
 
-@pytest.mark.parametrize("way", ["/predict", "/predict/batch"])
-def test_api_keys(way: str, stripe_model: object) -> None:
-    """With keys set, a picture is read with one of them in either header, and not without."""
-    settings = Settings(model_path=stripe_model, api_keys="first, second")
-    body = {"image": text_of(stripes.picture("a"))}
-    if way.endswith("batch"):
-        body = {"images": [body["image"]]}  # type: ignore[dict-item]
-    with TestClient(create_app(settings)) as client:
-        for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second"}):
-            assert client.post(way, json=body, headers=headers).status_code == 200
-        for headers in ({}, {"X-API-Key": "third"}, {"X-API-Key": ""}, {"Authorization": "Bearer"}):
-            response = client.post(way, json=body, headers=headers)
-            assert_problem(response, 401, "unauthorized", "X-API-Key")
-            assert response.headers["www-authenticate"] == "Bearer"
-        assert client.get("/health/ready").status_code == 200
-
-
-def test_keys_are_not_shown() -> None:
-    """What prints the settings prints no key."""
-    assert "s3cret" not in repr(Settings(api_keys="s3cret"))
-
-
-@pytest.mark.parametrize("keys", [",", " , ", " "])
-def test_keys_that_are_none_are_refused(keys: str) -> None:
-    """As a template leaves them whose variables are empty; nobody meant to need no key."""
-    with pytest.raises(ValidationError, match="it has no key"):
-        Settings(api_keys=keys)
-
-
 def test_origins(stripe_model: object) -> None:
     """Pages of other origins are let in only where the settings name them."""
     for origins, allowed in (("", None), ("https://a.example", "https://a.example")):
@@ -244,6 +215,27 @@ def test_origins(stripe_model: object) -> None:
             assert exposed == (
                 allowed and "X-Request-ID, Inference-Header-Content-Length, Retry-After"
             )
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("https://a.example/", "https://a.example is one"),
+        ("https://b.example, https://a.example:8443/page", "https://a.example:8443 is one"),
+        ("HTTPS://A.example", "https://a.example is one"),
+        ("a.example", "https://example.com is one"),
+        ("null", "https://example.com is one"),
+    ],
+)
+def test_what_is_no_origin_is_refused(given: str, right: str) -> None:
+    """No browser sends it so, and no page would be let in."""
+    with pytest.raises(ValidationError, match=right):
+        Settings(cors_origins=given)
+
+
+@pytest.mark.parametrize("given", ["*", "http://localhost:3000,https://a.example", "http://[::1]"])
+def test_origins_are_taken(given: str) -> None:
+    assert Settings(cors_origins=given).cors_origins == given
 
 
 def test_origins_may_send_what_the_api_takes(stripe_model: object) -> None:

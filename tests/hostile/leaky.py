@@ -19,10 +19,10 @@ class LeakyEngine(Engine):
         super().__init__(*args)
         self._kept: list[bytes] = []
 
-    def admit(self, request: Request) -> str:
+    def admit(self, request: Request) -> None:
         """As it should be, but for the memory."""
         self._kept.append(b"x" * (LEAK - sys.getsizeof(b"")) + b"")
-        return super().admit(request)
+        super().admit(request)
 
 
 if __name__ == "__main__":

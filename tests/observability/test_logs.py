@@ -135,7 +135,7 @@ def test_a_failure_has_an_id_too(client: TestClient, caplog: pytest.LogCaptureFi
 
 def test_nothing_private_is_logged(stripe_model: Path) -> None:
     """Not the picture, its file's name, the query, the path of what there is not, or the key."""
-    process = start(port=0, model_path=stripe_model, api_keys="key-s3cret", access_log=True)
+    process = start(port=0, model_path=stripe_model, api_keys="shop:key-s3cret", access_log=True)
     try:
         address = address_of(process)
         wait(address)
@@ -155,6 +155,49 @@ def test_nothing_private_is_logged(stripe_model: Path) -> None:
     assert ("other", 404) in [(line["route"], line["status"]) for line in requests]
     assert "s3cret" not in output
     assert "alphabet" not in output
+    assert [(line["key"], line["client"]) for line in requests if line["route"] == "/predict"] == [
+        ("shop", "127.0.0.1")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "logged"),
+    [
+        ("", "203.0.113.7", "127.0.0.1"),
+        ("10.0.0.0/8", "203.0.113.7", "127.0.0.1"),
+        ("127.0.0.1", "203.0.113.7", "203.0.113.7"),
+        ("127.0.0.1", "192.0.2.1, 203.0.113.7", "203.0.113.7"),
+        ("127.0.0.0/8, 203.0.113.7", "192.0.2.1, 203.0.113.7", "192.0.2.1"),
+        ("*", "2001:db8::1", "2001:db8::1"),
+        ("*", "no address, at all", ""),
+    ],
+)
+def test_the_address_is_that_of_the_client(
+    trusted: str, forwarded: str, logged: str, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind trusted proxies it is what they say; from others, nothing they say is believed."""
+    caplog.set_level(logging.INFO, "service.access")
+    settings = settings.model_copy(update={"trusted_proxies": trusted})
+    with TestClient(create_app(settings), client=("127.0.0.1", 5)) as client:
+        client.get("/health/live", headers={"X-Forwarded-For": forwarded})
+    assert [line["client"] for line in fields(caplog, 1)] == [logged]
+
+
+def test_lines_of_text_have_times(stripe_model: Path) -> None:
+    """And, of a request, the client and the name of its key."""
+    settings = {"api_keys": "shop:s3cret", "log_format": "text", "access_log": True}
+    process = start(port=0, model_path=stripe_model, **settings)
+    try:
+        address = address_of(process)
+        headers = {"X-API-Key": "s3cret", "Content-Type": "image/png"}
+        httpx2.post(f"{address}/predict", content=stripes.picture("a"), headers=headers)
+        process.terminate()
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    time_of_day = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} "
+    assert all(re.match(time_of_day, line) for line in output.splitlines()), output
+    assert re.search(r"POST /predict 200 .* 127\.0\.0\.1 shop [0-9a-f]{16} model 1$", output, re.M)
 
 
 def test_requests_are_logged_only_where_it_is_wanted(

@@ -12,7 +12,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import create_app
-from service.observability.metrics import Metrics
+from service.observability.metrics import Metrics, Snapshot, merge
 from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
 from tests import stripes
@@ -92,6 +92,27 @@ def test_readings_are_measured(client: TestClient) -> None:
     assert value(text, "workers") == value(text, "worker_starts_total") == 1
 
 
+def test_requests_and_pictures_are_counted_by_the_name_of_the_key(settings: Settings) -> None:
+    """Never by the key, and not where there are no keys."""
+    settings = settings.model_copy(update={"api_keys": "shop:s3cret,other"})
+    with TestClient(create_app(settings)) as client:
+        files = [("files", ("x", stripes.picture("ab")))] * 3
+        client.post("/predict/batch", files=files, headers={"X-API-Key": "s3cret"})
+        post(client, b"no picture", headers={"X-API-Key": "s3cret"})
+        post(client, stripes.picture("ab"), headers={"X-API-Key": "other"})
+        post(client, stripes.picture("ab"), headers={"X-API-Key": "wrong"})
+        text = scrape(client)
+    assert value(text, "key_requests_total", key="shop", status="200") == 1
+    assert value(text, "key_requests_total", key="shop", status="415") == 1
+    assert value(text, "key_requests_total", key="key-2", status="200") == 1
+    assert value(text, "key_requests_total") == 3
+    assert value(text, "key_pictures_total", key="shop") == 4
+    assert "s3cret" not in text
+    with TestClient(create_app(settings.model_copy(update={"api_keys": ""}))) as client:
+        post(client, stripes.picture("ab"))
+        assert value(scrape(client), "key_requests_total") == 0
+
+
 @pytest.mark.parametrize(
     ("slow", "part"),
     [
@@ -162,10 +183,38 @@ def test_applications_count_for_themselves(settings: Settings) -> None:
         assert value(scrape(other), "confidence_count") == 0
 
 
+def test_the_process_is_measured(client: TestClient) -> None:
+    """Memory, CPU time and files of the process, under the names of all Prometheus clients."""
+    text = scrape(client)
+    samples = {one.name: one.value for family in families(text) for one in family.samples}
+    assert samples["process_resident_memory_bytes"] > 1 << 20
+    assert samples["process_cpu_seconds_total"] > 0
+    assert 0 < samples["process_open_fds"] < samples["process_max_fds"]
+
+
+def test_processes_are_summed() -> None:
+    """CPU time goes on to count when a worker has ended; the start is that of the youngest."""
+    one, other = (Metrics().snapshot() for _ in range(2))
+
+    def sample(snapshot: Snapshot, name: str) -> float:
+        return next(
+            each.value for metric in snapshot for each in metric.samples if each.name == name
+        )
+
+    both, ended = merge([one, other]), merge([one], ended=True)
+    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes"):
+        assert sample(both, name) == pytest.approx(sample(one, name) + sample(other, name))
+    name = "process_start_time_seconds"
+    assert sample(both, name) == sample(one, name)
+    assert {metric.name for metric in ended if metric.name.startswith("process")} == {
+        "process_cpu_seconds"
+    }
+
+
 def test_every_metric_is_in_the_table() -> None:
     """The table of docs/operations.md has each metric with its type, and no other."""
     document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `captcha_ocr_(\w+)` \| (\w+) \|", document, re.MULTILINE)
+    rows = re.findall(r"^\| `(?:captcha_ocr_)?(\w+)` \| (\w+) \|", document, re.MULTILINE)
     described = [
         (family.name.removeprefix("captcha_ocr_") + "_total" * (family.type == "counter"),
          family.type)

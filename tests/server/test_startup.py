@@ -94,6 +94,14 @@ def test_a_bad_setting_ends_the_service(name: str, value: str, stripe_model: Pat
     assert "Traceback" not in output
 
 
+def test_a_bad_key_is_not_shown() -> None:
+    """What is wrong with keys is said without them."""
+    status, output = fails_to_start(api_keys="my shop:s3cret")
+    assert status != 0
+    assert "error: OCR_API_KEYS: entry 1 is no key" in output
+    assert "s3cret" not in output
+
+
 def test_a_misspelt_setting_is_named() -> None:
     """Not to be taken for one that has an effect."""
     _, output = fails_to_start(model_path="missing.onnx", thredas=3)
@@ -125,6 +133,16 @@ def test_a_port_that_is_taken_ends_the_service(workers: int, stripe_model: Path)
         status, output = fails_to_start(model_path=stripe_model, port=port, workers=workers)
     assert status != 0
     assert f"error: OCR_HOST=127.0.0.1, OCR_PORT={port}: address already in use" in output
+    assert "Traceback" not in output
+
+
+def test_a_host_that_there_is_not_ends_the_service(stripe_model: Path) -> None:
+    """It is named, in one sentence."""
+    status, output = fails_to_start(model_path=stripe_model, host="nowhere.invalid")
+    assert status != 0
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: OCR_HOST=nowhere.invalid is no address and no known name")
     assert "Traceback" not in output
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.auth import KEY_NAME
 from service.api.errors import INTERNAL_ERROR, REASON, REQUEST_ID
 from service.observability.metrics import Metrics
 from service.observability.request_timing import REQUEST_TIMING, RequestTiming
@@ -16,6 +17,7 @@ from service.observability.tracing import Answered, Traces
 
 _HEADER = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+_VALID_ADDRESS = re.compile("[A-Za-z0-9._:%-]{1,64}")
 _NO_ROUTE = "other"
 """The route of what no route answers; the path itself is whatever the client likes."""
 
@@ -26,7 +28,8 @@ class AccessLog:
     """ASGI middleware: an id, a line in the log, metrics and a trace for every request.
 
     A request's `X-Request-ID` is kept if it is valid (at most 128 letters, digits and
-    `._:/+=@-`); any other request gets a new one. The line never holds a query, file name or key.
+    `._:/+=@-`); any other request gets a new one. The line has the client's address and the
+    name of its API key, and never a query, file name or key.
 
     Args:
         logs: whether there is a line.
@@ -73,7 +76,10 @@ class AccessLog:
         reason = scope.get(REASON, "")
         if not reason and status >= HTTPStatus.BAD_REQUEST:
             reason = HTTPStatus(status).phrase.lower().replace(" ", "-")
+        key = scope.get(KEY_NAME, "")
         self._metrics.answered(route, status, reason, timing, ended)
+        if key:
+            self._metrics.key_answered(key, status)
         version = timing.model_version or _served_version(scope)
         trace = {}
         if self._traces is not None:
@@ -90,9 +96,17 @@ class AccessLog:
                 "status": status,
                 "reason": reason,
                 "ms": round(ms, 1),
+                "client": _client_address(scope),
+                "key": key,
                 "model_version": version,
             }
             logger.info("%s %s %d %.1f ms", method, route, status, ms, extra={"fields": fields})
+
+
+def _client_address(scope: Scope) -> str:
+    """The client's address; empty for a Unix socket, and for what a proxy gives that is none."""
+    client = scope.get("client")
+    return client[0] if client and _VALID_ADDRESS.fullmatch(client[0]) else ""
 
 
 def _served_version(scope: Scope) -> str | None:

@@ -123,6 +123,7 @@ async def _outputs(
                 INVALID_PARAMETER, f"{name}: it changes nothing of probabilities; send {PICTURE!r}."
             )
     began = time.perf_counter()
+    engine.charge(request, len(tensor.values))
     rows = await engine.batcher.submit_all(predictor.infer, list(tensor.values), is_gone(request))
     note_times(request, predictor, began, {times for _, times in rows})
     return [Tensor(model.output_name, FP32, np.stack([row for row, _ in rows]))]

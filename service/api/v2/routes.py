@@ -157,6 +157,7 @@ _INFER: dict[str, Any] = {
         errors.UPLOAD_TOO_LARGE,
         errors.ENCODED,
         errors.INVALID_PARAMETER,
+        errors.RATE_LIMITED,
         errors.INTERNAL_ERROR,
         errors.OVERLOADED,
         errors.NOT_READY,

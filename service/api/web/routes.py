@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.staticfiles import StaticFiles
 
+from service.api.auth import private
 from service.api.errors import SECURITY_HEADERS
 from service.api.handlers import engine_of
 from service.ocr.formats import sniff
@@ -46,7 +47,7 @@ def router() -> APIRouter:
         """The page."""
         return await page.get_response("index.html", request.scope)
 
-    @router.get("/docs")
+    @router.get("/docs", dependencies=[Depends(private("/docs"))])
     async def docs(request: Request) -> Response:
         """The API document in Swagger UI."""
         return await page.get_response("docs.html", request.scope)
