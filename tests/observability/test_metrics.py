@@ -1,5 +1,6 @@
 """What Prometheus is told, by one process and by several."""
 
+import inspect
 import pkgutil
 import re
 import time
@@ -133,7 +134,11 @@ def test_time_is_counted_where_it_goes(
         time.sleep(0.2)
         return function(*arguments, **options)
 
-    monkeypatch.setattr(right, name, slowly)
+    async def slowly_awaited(*arguments: object, **options: object) -> object:
+        return await slowly(*arguments, **options)  # type: ignore[misc]
+
+    awaited = inspect.iscoroutinefunction(function)
+    monkeypatch.setattr(right, name, slowly_awaited if awaited else slowly)
     post(client, stripes.picture("ab"))
     text = scrape(client)
     seconds = {
