@@ -65,7 +65,7 @@ def test_options_of_training_exist(target: str) -> None:
 def test_the_paths_in_the_guide_for_contributors_exist() -> None:
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     paths = set(re.findall(r"`(\.?[\w-]+(?:/[\w.-]*)+|[\w-]+\.(?:cff|md|toml|yml))`", guide))
-    assert {"service/ocr/", "tests/stripes.py", ".ci/run", "pyproject.toml"} <= paths
+    assert {"service/settings.py", "tests/stripes.py", ".ci/run", "pyproject.toml"} <= paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
