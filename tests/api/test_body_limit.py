@@ -2,6 +2,7 @@ import asyncio
 import socket
 import time
 import tracemalloc
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from service.api.errors import ProblemError
 from service.api.middleware.body_limit import BodyLimit
 from service.api.uploads import read_body
 from service.settings import Settings
+from tests import stripes
 from tests.server.process import serving
 
 _UPLOAD = (
@@ -66,12 +68,12 @@ def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) ->
         where = urlsplit(address)
         model = client.get(f"{address}/model").json()["name"]
         with socket.create_connection((where.hostname, where.port)) as slow:
-            slow.sendall(_UPLOAD + bytes(15_000))
+            slow.sendall(_UPLOAD + bytes(11_000))
             time.sleep(0.2)
             for path in ("/predict", "/predict/batch", f"/v2/models/{model}/infer"):
                 kind = "image/png" if path == "/predict" else "application/json"
                 headers = {"content-type": kind}
-                answer = client.post(address + path, content=bytes(12_000), headers=headers)
+                answer = client.post(address + path, content=bytes(14_000), headers=headers)
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), path
         for _ in range(100):
             answer = client.post(f"{address}/predict", content=bytes(10_000), headers=headers)
@@ -79,6 +81,27 @@ def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) ->
                 break
             time.sleep(0.1)
         assert answer.status_code == 422, "the slow one has gone, and left its room"
+
+
+def test_who_holds_all_the_room_cannot_keep_others_out(stripe_model: Path) -> None:
+    """The largest body that does not end is refused for the picture of a good client."""
+    limits = {"max_upload_bytes": 16_000, "max_batch_bytes": 20_000, "max_bodies_bytes": 24_000}
+    picture = stripes.picture("ab")
+    with serving(model_path=stripe_model, **limits) as address, ExitStack() as stack:
+        where = urlsplit(address)
+        held = []
+        for size in (15_000, 9_000 - len(picture) // 2):
+            slow = stack.enter_context(socket.create_connection((where.hostname, where.port), 20))
+            slow.sendall(_UPLOAD + bytes(size))
+            held.append(slow)
+        time.sleep(0.2)
+        for _ in range(3):
+            headers = {"content-type": "image/png"}
+            answer = httpx2.post(f"{address}/predict", content=picture, headers=headers)
+            assert (answer.status_code, answer.json()["text"]) == (200, "ab")
+        assert held[0].recv(65536).startswith(b"HTTP/1.1 503 ")
+        held[1].sendall(bytes(16_000 - 9_000 + len(picture) // 2))
+        assert held[1].recv(65536).startswith(b"HTTP/1.1 415 "), "the other one goes on"
 
 
 def test_the_bound_holds_every_request() -> None:

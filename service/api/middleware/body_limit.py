@@ -1,8 +1,27 @@
 """Bounds the memory that request bodies take, however many connections bring them."""
 
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import OVERLOADED, ProblemError
+
+
+@dataclass(slots=True, eq=False)
+class _Body:
+    """What a request has brought so far.
+
+    Args:
+        task: receives it.
+        taken: its bytes.
+        given_up: whether it is refused to make room.
+    """
+
+    task: asyncio.Task[Any] | None
+    taken: int = 0
+    given_up: bool = False
 
 
 class BodyLimit:
@@ -11,6 +30,9 @@ class BodyLimit:
     The limit of one body does not bound a thousand of them that arrive slowly. What a request has
     received counts until it is answered.
 
+    Where there is no room, the largest body that is still arriving is given up for a smaller one:
+    otherwise two clients that never finish their requests would keep out all others.
+
     Args:
         max_bytes: a request for which there is no room gets a `ProblemError` from its `receive`.
     """
@@ -18,24 +40,54 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._free = max_bytes
+        self._arriving: set[_Body] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
-        taken = 0
+        body = _Body(asyncio.current_task())
 
         async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
+            try:
+                message = await receive()
+            except asyncio.CancelledError:
+                if body.given_up and body.task is not None:
+                    body.task.uncancel()
+                    raise _no_room() from None
+                raise
             size = len(message.get("body", b""))
-            if size > self._free:
-                raise ProblemError(
-                    OVERLOADED, "Too many bytes are arriving at once; send this one again later."
-                )
+            self._make_room(body, size)
             self._free -= size
-            taken += size
+            body.taken += size
+            if message.get("more_body", False):
+                self._arriving.add(body)
+            else:
+                self._arriving.discard(body)
             return message
 
         try:
             await self._app(scope, limited, send)
         finally:
-            self._free += taken
+            self._arriving.discard(body)
+            self._free += body.taken
+
+    def _make_room(self, body: _Body, size: int) -> None:
+        """Gives up larger bodies, until `size` bytes more of this one fit.
+
+        Raises:
+            ProblemError: they do not fit.
+        """
+        while size > self._free:
+            largest = max(self._arriving, key=lambda one: one.taken, default=body)
+            if largest.taken <= body.taken + size or largest.task is None:
+                raise _no_room()
+            self._arriving.discard(largest)
+            self._free += largest.taken
+            largest.taken = 0
+            largest.given_up = True
+            largest.task.cancel()  # it waits for more, and nothing else
+
+
+def _no_room() -> ProblemError:
+    return ProblemError(
+        OVERLOADED, "Too many bytes are arriving at once; send this one again later."
+    )
