@@ -129,7 +129,8 @@ class Settings(Defaults, BaseSettings):
         default=12 << 20,
         validate_default=True,
         description="Memory for the bodies of all requests that a process has not answered yet, in "
-        "bytes; at least `OCR_MAX_BATCH_BYTES`, and 1.5 × `OCR_MAX_UPLOAD_BYTES`.",
+        "bytes, and as much for answers that are not taken yet; at least `OCR_MAX_BATCH_BYTES`, "
+        "and 1.5 × `OCR_MAX_UPLOAD_BYTES`.",
     )
     max_pixels: int = Field(
         default=DEFAULT_MAX_PIXELS,

@@ -64,7 +64,7 @@ class Connections:
     answered, the new one is closed.
 
     Args:
-        settings: of which `request_seconds` and the like count.
+        settings: of which `request_seconds`, `max_bodies_bytes` and the like count.
         most: open at the same time.
     """
 
@@ -120,6 +120,19 @@ class Connections:
         now = loop.time()
         for connection in [*self._open]:
             connection.check(now)
+        self._bound_answers()
+
+    def _bound_answers(self) -> None:
+        """Ends those with the largest answers that are not taken, while all of these are too many.
+
+        A client that takes them at the least rate has minutes for the largest.
+        """
+        by_size = sorted((one.untaken_bytes, number, one) for number, one in enumerate(self._open))
+        total = sum(size for size, _, _ in by_size)
+        while total > self.settings.max_bodies_bytes:
+            size, _, largest = by_size.pop()
+            largest.transport.abort()
+            total -= size
 
 
 class _RefusedError(Exception):
@@ -341,6 +354,11 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
 
     # What `Connections` calls.
+
+    @property
+    def untaken_bytes(self) -> int:
+        """Of answers, in memory, that the system has no room for."""
+        return self.transport.get_write_buffer_size()
 
     def make_room(self) -> bool:
         """Closes, unless a request that has arrived is being answered; tells whether it does."""

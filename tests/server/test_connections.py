@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tests import stripes
 from tests.server.process import address_in, lines_until, serving, start, wait
-from tests.server.wire import HEAD, READY, answers, picture
+from tests.server.wire import HEAD, LAST, READY, answers, parsed, picture, received
 
 MOST = 8
 FILES = 256
@@ -108,3 +109,24 @@ def test_the_limit_follows_the_descriptors(stripe_model: Path) -> None:
         assert "Too many open files" not in rest
     finally:
         process.kill()
+
+
+def test_answers_that_nobody_takes_are_bounded(tmp_path: Path) -> None:
+    """Of two connections with untaken answers, the one with more is closed; the other goes on."""
+    model = stripes.write_model(tmp_path / "stripes.onnx")
+    limits = {"max_upload_bytes": 10_000, "max_batch_bytes": 20_000, "max_bodies_bytes": 20_000}
+    document = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    with serving(model_path=model, request_seconds=4, **limits) as url, ExitStack() as stack:
+        host, _, port = url.removeprefix("http://").partition(":")
+        held = []
+        for count in (16, 1):
+            one = stack.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.settimeout(20)
+            one.connect((host, int(port)))
+            one.sendall(document * count + LAST)
+            held.append(one)
+        time.sleep(1.5)  # three times what lies between two looks
+        cut, whole = (received(one) for one in held)
+        assert cut.count(b"HTTP/1.1 200 ") < 17
+        assert [status for status, _ in parsed(whole)] == [200, 200]
