@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError
+from service.ocr.formats.jpeg import check
 from service.ocr.preprocessing import decode_gray
 from tests.stripes import draw, encode
 
@@ -96,6 +97,23 @@ def test_segments_before_the_scan(repeated: bytes) -> None:
 def test_a_hundred_segments(name: str) -> None:
     """More than anybody would send are borne with, if they change nothing."""
     assert np.array_equal(decode_gray(behind_start(ENDLESS[name] * 100)), decode_gray(PLAIN))
+
+
+@pytest.mark.parametrize("marker", [0xE1, 0xE2, 0xED, 0xFE])
+def test_metadata_do_not_reach_the_decoder(marker: int) -> None:
+    """Pillow takes a megabyte of Photoshop's, or a few kilobytes of MPF's, apart in Python."""
+    data, _ = check(behind_start(segment(marker, b"8BIM" * 15_000) * 16))
+    assert data == PLAIN
+
+
+@pytest.mark.parametrize(
+    "body", [(b"\0" + b"\1" * 64) * 1000, b"\x08\0\x10\0\x10\1" + b"\1\x11\0" * 9999]
+)
+def test_tables(body: bytes) -> None:
+    """Pillow makes Python lists of each; two segments of one kind are more than anybody sends."""
+    marker = 0xDB if body[0] == 0 else 0xC0
+    with pytest.raises(UndecodableError, match="bytes of tables"):
+        decode_gray(behind_start(segment(marker, body) * 3))
 
 
 @pytest.mark.parametrize("name", ["comments", "quantization tables", "lines", "restarts"])

@@ -24,7 +24,10 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 _EOI = 0xD9
 _SOS = 0xDA
-_APP1 = 0xE1
+_APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
+_METADATA = frozenset((*range(0xE0, 0xF0), 0xFE)) - {_APP0, _APP14}
+"""Application segments and comments, without those that tell how colours are stored."""
+
 _EXIF = b"Exif\0\0"
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
@@ -38,6 +41,10 @@ _MAX_SCANS = 64
 """A progressive JPEG has about ten scans."""
 
 _MAX_SEGMENTS = 256
+_MAX_TABLE_BYTES = 1 << 16
+"""Bytes of all segments but scans and metadata. Encoders write some hundreds for each scan; Pillow
+takes each table apart in Python, however many there are."""
+
 _MAX_FILL_BYTES = 4096
 """Bytes between segments before the first scan; encoders write a few at most."""
 
@@ -45,16 +52,22 @@ _MAX_FILL_BYTES = 4096
 def check(data: bytes) -> tuple[bytes, float]:
     """See `service.ocr.formats.Format.check`.
 
-    Only the first EXIF segment is kept, since a file has one; decoders join all of them.
+    Of the metadata only the first EXIF segment is kept, which has the orientation. Pillow would
+    take all of them apart.
 
     Raises:
         UndecodableError: arithmetic coding or another rare kind, too many scans or other
-            segments, or no scan.
+            segments, tables that are too large, or no scan.
     """
-    exif = []
-    scans = others = components = 0
+    metadata = []
+    metadata_begin = None
+    has_exif = False
+    scans = others = components = table_bytes = 0
     progressive = False
     for marker, begin, end in _segments(data):
+        if metadata_begin is not None:
+            metadata.append((metadata_begin, begin))
+            metadata_begin = None
         if marker == _EOI and scans:
             break
         scans += marker == _SOS
@@ -68,13 +81,19 @@ def check(data: bytes) -> tuple[bytes, float]:
                 )
             progressive = progressive or marker == _SOF2
             components = max(components, *data[begin + _COMPONENTS_AT : begin + _COMPONENTS_AT + 1])
-        elif marker == _APP1 and data.startswith(_EXIF, begin + _HEAD_BYTES):
-            exif.append((begin, end))
+        if marker not in _METADATA:
+            table_bytes += (end - begin) * (marker != _SOS)
+        elif not has_exif and marker == _APP1 and data.startswith(_EXIF, begin + _HEAD_BYTES):
+            has_exif = True
+        else:
+            metadata_begin = begin
+    if table_bytes > _MAX_TABLE_BYTES:
+        raise UndecodableError(f"The JPEG has over {_MAX_TABLE_BYTES} bytes of tables.")
     if not scans:
         raise UndecodableError(
             "The JPEG has no scan, or too many bytes that belong to nothing before it."
         )
-    return _without(data, exif[1:]), _pixel_cost(scans, components, progressive)
+    return _without(data, metadata), _pixel_cost(scans, components, progressive)
 
 
 def _pixel_cost(scans: int, components: int, progressive: bool) -> float:
