@@ -20,6 +20,15 @@ def test_an_intersection_accepts_what_both_accept(one: str, other: str) -> None:
     assert language(product) == matched(one) & matched(other)
 
 
+def test_a_large_alphabet_bounds_the_states() -> None:
+    """Decoding takes time and memory by states × symbols, and for every time step."""
+    small, large = string.digits, "".join(map(chr, range(0x4E00, 0x4E00 + 100)))
+    assert len(of_length(1, 999, small).trimmed().accepting) == 1000
+    assert len(of_length(1, 99, large).trimmed().accepting) == 100
+    with pytest.raises(ConstraintError, match="over 100 states"):
+        of_length(1, 100, large).trimmed()
+
+
 @given(patterns, patterns)
 def test_trimming_leaves_the_texts_and_no_dead_end(one: str, other: str) -> None:
     """Every transition that is left can be continued to an accepted text."""

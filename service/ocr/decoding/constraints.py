@@ -23,6 +23,9 @@ from service.ocr.exceptions import ConstraintError, echo
 MAX_STATES = 2000
 """Bounds the time that decoding takes, which grows with the states."""
 
+_MAX_TRANSITIONS = 10_000
+"""States × symbols: bounds the time and the memory (5 MB at 50 time steps) of decoding."""
+
 MAX_PATTERN_LENGTH, MAX_COUNT, MAX_NESTING = 200, 64, 20
 
 SUPPORTED = (
@@ -77,12 +80,19 @@ class Automaton:
         return Automaton(transitions, self.accepting[one] & other.accepting[two])
 
     def trimmed(self) -> "Automaton":
-        """The same texts, without the transitions that lead to no accepting state."""
+        """The same texts, without the transitions that lead to no accepting state.
+
+        Raises:
+            ConstraintError: it has too many states for so many symbols.
+        """
         hopeful = self._hopeful()
         kept = hopeful | (np.arange(len(hopeful)) == 0)
         # The last number is what the index -1 looks up.
         numbers = np.append(np.where(hopeful, np.cumsum(kept) - 1, _NONE), _NONE)
-        return Automaton(numbers[self.transitions[kept]].astype(np.int32), self.accepting[kept])
+        transitions = numbers[self.transitions[kept]].astype(np.int32)
+        if transitions.size > _MAX_TRANSITIONS:
+            raise _too_large(_MAX_TRANSITIONS // transitions.shape[1])
+        return Automaton(transitions, self.accepting[kept])
 
     @property
     def is_empty(self) -> bool:
@@ -176,10 +186,14 @@ def _explored(
 
 def _check_states(count: int) -> None:
     if count > MAX_STATES:
-        raise ConstraintError(
-            f"the constraint needs over {MAX_STATES} states; "
-            "smaller counts or fewer alternatives make it simpler"
-        )
+        raise _too_large(MAX_STATES)
+
+
+def _too_large(states: int) -> ConstraintError:
+    return ConstraintError(
+        f"the constraint needs over {states} states; "
+        "smaller counts or fewer alternatives make it simpler"
+    )
 
 
 _TOKEN = re.compile(
