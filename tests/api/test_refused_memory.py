@@ -1,11 +1,16 @@
 """What is refused is freed at once, without the help of the garbage collector."""
 
+import asyncio
 import gc
+import json
 import tracemalloc
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.requests import Request as HttpRequest
+from starlette.types import Message
 
+from service.api.uploads import read_pictures
 from tests.api.bad_items import Request, bad_items
 
 _BYTES = 1 << 20
@@ -33,3 +38,23 @@ def test_refused_items_leave_nothing(request_: Request, client: TestClient) -> N
         tracemalloc.stop()
         gc.enable()
     assert kept < _BYTES
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_character_beyond_ascii_takes_no_more_than_its_bytes(escaped: bool) -> None:
+    """Python would take four bytes for each letter of a text that has one such character."""
+    body = json.dumps({"images": ["😀" + "A" * _BYTES]}, ensure_ascii=escaped).encode()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    headers = [(b"content-type", b"application/json")]
+    request = HttpRequest({"type": "http", "method": "POST", "headers": headers}, receive)
+    tracemalloc.start()
+    try:
+        (problem,) = asyncio.run(read_pictures(request, 1, 2 * _BYTES, _BYTES))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "no base64" in str(problem)
+    assert peak < 4 * _BYTES
