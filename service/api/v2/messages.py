@@ -31,6 +31,9 @@ _MAX_ELEMENTS, _MAX_BRACKETS, _MAX_MEMBERS = 1 << 18, 1 << 17, 1000
 """In the JSON of a request, whose parsed form takes many times the memory of its bytes. A member
 has a colon; what can be asked takes twenty."""
 
+_MAX_QUOTES = 1 << 13
+"""In the same JSON. A batch has at most 1024 strings, and each takes two quotes."""
+
 _FLOAT = np.dtype("<f4")
 _PREFIX = struct.Struct("<I")
 
@@ -164,6 +167,8 @@ def _document(text: bytes) -> InferenceBody:
         raise MalformedTensorError(
             f"the JSON has more than {_MAX_MEMBERS} members, or colons; send one input."
         )
+    if text.count(b'"') > _MAX_QUOTES:
+        raise MalformedTensorError(f"the JSON has more than {_MAX_QUOTES // 2} strings.")
     if text.count(b",") > _MAX_ELEMENTS or text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
         raise MalformedTensorError(
             f"the JSON has more than {_MAX_ELEMENTS} elements, or {_MAX_BRACKETS} brackets; send "

@@ -104,6 +104,7 @@ def test_nested_data_is_the_same_as_flat() -> None:
         (body(data=[{}] * (1 << 17)), "send the tensor as binary data, or flat"),
         (body(data=[1] * ((1 << 18) + 9)), "send the tensor as binary data, or flat"),
         (b":" * 1001, "more than 1000 members"),
+        (b'[""' + b',""' * 4096 + b"]", "more than 4096 strings"),
         (b'{"inputs": [' + b'{"name": "x"},' * 1001, "more than 1000 members"),
         (b'{"id": ' + b"1" * 4301 + b"}", "the body: Invalid JSON"),
         (b"[]", "the body: Input should be an object"),
