@@ -131,17 +131,17 @@ class Engine:
         """
         gone, submitted = is_gone(request), time.perf_counter()
         self.charge(request, len(pictures))
-        if len(pictures) == 1:
-            item = (pictures[0], question)
-            outcomes = [await self.batcher.submit(predictor.read, item, gone)]
+        items = [(picture, question) for picture in pictures]
+        read_slow = partial(predictor.read, slow=True)
+        if question.is_slow:
+            outcomes = [await self.batcher.submit_slow(read_slow, item, gone) for item in items]
+        elif len(items) == 1:
+            outcomes = [await self.batcher.submit(predictor.read, items[0], gone)]
         else:
-            items = [(picture, question) for picture in pictures]
             outcomes = await self.batcher.submit_all(predictor.read, items, gone)
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome.reading, SlowPictureError):
-                item = (pictures[index], question)
-                read = partial(predictor.read, slow=True)
-                outcomes[index] = await self.batcher.submit_slow(read, item, gone)
+                outcomes[index] = await self.batcher.submit_slow(read_slow, items[index], gone)
         times = set()
         for picture, outcome in zip(pictures, outcomes, strict=True):
             if isinstance(outcome.reading, Reading):

@@ -15,7 +15,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
-from service.ocr.preprocessing import ModelInput
+from service.ocr.decoding.decoder import Question, Reading
+from service.ocr.preprocessing import FloatArray, ModelInput, Region
 from service.ocr.recognizer import Recognizer
 from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
@@ -102,11 +103,13 @@ def test_slow_pictures_leave_a_thread_to_others(stripe_model: Path) -> None:
     begun, release = threading.Event(), threading.Event()
     preprocess = Recognizer.preprocess
 
-    def held(recognizer: Recognizer, picture: bytes, *, slow: bool = True) -> ModelInput:
+    def held(
+        recognizer: Recognizer, picture: bytes, region: Region | None = None, *, slow: bool = True
+    ) -> ModelInput:
         if picture == slow_picture and slow:
             begun.set()
             assert release.wait(20)
-        return preprocess(recognizer, picture, slow=slow)
+        return preprocess(recognizer, picture, region, slow=slow)
 
     settings = Settings(model_path=stripe_model, threads=2, queue_ms=60_000)
     with (
@@ -126,6 +129,36 @@ def test_slow_pictures_leave_a_thread_to_others(stripe_model: Path) -> None:
     assert [answer["text"] for answer in answers] == [first["prediction"]["text"]] * 3
     assert second["problem"]["type"] == "/problems/unsupported-format"
     assert third["prediction"]["text"] == "cd"
+
+
+def test_slow_questions_leave_a_thread_to_others(stripe_model: Path) -> None:
+    """While a constraint of very many states is being decoded and others wait, the rest is read."""
+    begun, release = threading.Event(), threading.Event()
+    decode = Recognizer.decode
+
+    def held(
+        recognizer: Recognizer, picture: ModelInput, probabilities: FloatArray, question: Question
+    ) -> Reading:
+        if question.constraint is not None:
+            begun.set()
+            assert release.wait(20)
+        return decode(recognizer, picture, probabilities, question)
+
+    settings = Settings(model_path=stripe_model, threads=2, queue_ms=60_000)
+    with (
+        ThreadPoolExecutor(4) as senders,
+        patch.object(Recognizer, "decode", held),
+        TestClient(create_app(settings)) as client,
+    ):
+        slow = [
+            senders.submit(post, client, stripes.picture("ab"), params={"length": "1-999"})
+            for _ in range(3)
+        ]
+        assert begun.wait(20)
+        for _ in range(10):
+            assert post(client, stripes.picture("dc")).json()["text"] == "dc"
+        release.set()
+        assert [answer.result().json()["text"] for answer in slow] == ["ab"] * 3
 
 
 def test_pages_see_that_they_are_refused(stripe_model: Path) -> None:

@@ -58,6 +58,10 @@ class Reading:
     pixels: int = 1
 
 
+_SLOW_TRANSITIONS = 1200
+"""States × symbols of a constraint: that of 1 to 12 characters of 79 symbols has 1,027."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked about a picture besides its text.
@@ -73,6 +77,12 @@ class Question:
     constraint: Automaton | None = None
     matrix: bool = False
     region: Region | None = None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether decoding may take several times longer than the model."""
+        constraint = self.constraint
+        return constraint is not None and constraint.transitions.size > _SLOW_TRANSITIONS
 
 
 PLAIN = Question()
