@@ -170,7 +170,7 @@ class _BaseClient:
         address: the URL of the service; it may have a path.
         api_key: sent as `X-API-Key`.
         timeout: seconds to wait for a connection, or for the next bytes of an answer.
-        retry: how often to repeat a request that is answered with 503.
+        retry: how often to repeat a request that is answered with 429 or 503.
 
     Raises:
         ValueError: the address does not begin with http:// or https://.

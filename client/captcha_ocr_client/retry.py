@@ -1,4 +1,4 @@
-"""When to repeat a request: after a 503, and as late as its `Retry-After` says."""
+"""When to repeat a request: after a 429 or 503, and as late as its `Retry-After` says."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,12 +7,13 @@ from email.utils import parsedate_to_datetime
 from httpx2 import Response
 
 UNAVAILABLE = 503
+_RETRIED = (429, UNAVAILABLE)
 _FIRST_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often to repeat a request that is answered with 503.
+    """How often to repeat a request that is answered with 429 or 503.
 
     Args:
         attempts: requests in all, at least 1; 1 never repeats.
@@ -40,7 +41,7 @@ class Retry:
             attempt: how many requests were sent, from 1.
             elapsed: seconds since the first request began.
         """
-        if response.status_code != UNAVAILABLE or attempt >= self.attempts:
+        if response.status_code not in _RETRIED or attempt >= self.attempts:
             return None
         wanted = retry_after(response)
         pause = _FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) if wanted is None else wanted

@@ -86,12 +86,14 @@ def test_retry_after_as_a_date() -> None:
         assert least <= seconds <= most
 
 
-def test_without_retry_after_pauses_grow() -> None:
+@pytest.mark.parametrize("status", [429, 503])
+def test_without_retry_after_pauses_grow(status: int) -> None:
     """Each is twice the one before, within the deadline."""
-    response = httpx2.Response(503)
+    response = httpx2.Response(status)
     pauses = [Retry(attempts=9).pause(response, attempt, 0) for attempt in (1, 2, 3)]
     assert pauses == [0.5, 1.0, 2.0]
     assert Retry(attempts=9).pause(response, 3, 29) is None
+    assert Retry(attempts=9).pause(httpx2.Response(500), 1, 0) is None
 
 
 @pytest.mark.parametrize("options", [{"attempts": 0}, {"seconds": 0}])
