@@ -8,6 +8,7 @@ from tests.browser.conftest import Log
 def stripping(page: Page, address: str, prefix: str) -> list[str]:
     """Stands for a proxy that serves the service below a prefix. Gives what is asked elsewhere."""
     elsewhere: list[str] = []
+    page.wait_for_load_state("networkidle")  # the page of the fixture asks for its own pictures
 
     def forward(route: Route) -> None:
         url = route.request.url
