@@ -1,6 +1,7 @@
 """`captcha-ocr label`: a page on this machine for labelling a folder of pictures."""
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,8 +79,14 @@ def label(
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         typer.echo(f"Label {len(pictures)} pictures at {address} (stop with Ctrl-C)")
         config = uvicorn.Config(create_app(folder, pictures, labels), log_level="warning")
-        uvicorn.Server(config).run(sockets=[listener])
-    typer.echo(f"{len(labels.labels)} labels in {labels.path}; next: make data DATA={folder}")
+        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again after its shutdown
+            uvicorn.Server(config).run(sockets=[listener])
+    left_out = sum(picture.path not in labels.labels for picture in pictures)
+    typer.echo(
+        f"{len(labels.labels)} labels in {labels.path}; next: make data DATA={folder}"
+        # Without it, `make data` takes pictures without a label for an error.
+        + (f" ARGS=--accept, which leaves out {left_out} without a label" if left_out else "")
+    )
 
 
 def _proposals(

@@ -107,7 +107,7 @@ def test_fifty_pictures_with_a_kill_in_between(
             given[path] = label
         given[page.locator("#name").inner_text()] = page.locator("#label").input_value()
         page.keyboard.press("Enter")
-        expect(page.locator("#status")).to_contain_text("all done")
+        expect(page.locator("#status")).to_contain_text("50 of 50 labelled · all done")
     assert labels_of(folder) == given
     assert len(given) == COUNT
 

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import signal
+import subprocess
 from pathlib import Path
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
 from service.cli.label_app import LabelFile, LabelFileError, Picture, create_app
 from tests import stripes
-from tests.cli.command import run
+from tests.cli.command import COMMAND, environment, run
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -144,3 +147,32 @@ def test_a_wrong_folder_is_explained(tmp_path: Path, stripe_model: Path) -> None
         assert done.returncode == 2
         assert name.encode() in b" ".join(done.stderr.split())
         assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "option"),
+    [
+        (["a.png,ab"], " ARGS=--accept, which leaves out 1 without a label"),
+        (["a.png,ab", "below/b.png,cd"], ""),
+    ],
+)
+def test_a_stop_says_what_is_next(
+    labels: list[str], option: str, folder: Path, stripe_model: Path
+) -> None:
+    """After Ctrl-C, which is how labelling ends, the command that takes the labels is named."""
+    (folder / "labels.csv").write_text("\n".join(["path,label", *labels, ""]))
+    command = [*COMMAND, "label", str(folder), "--model", str(stripe_model), "--port", "0"]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().partition(" at ")[2].split()[0]
+            httpx2.get(f"{address}/pictures")  # the server runs, and handles the signal
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (0, "")
+    where = f"{len(labels)} labels in {folder}/labels.csv"
+    assert output == f"{where}; next: make data DATA={folder}{option}\n"

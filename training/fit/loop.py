@@ -76,7 +76,8 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     progress = Progress.restore(run, model)
     print(
         f"{run.folder}: {model.count_params():,} parameters, "
-        f"{len(material.feed.clean.texts)} pictures to train on, {material.clean} to validate"
+        f"{len(material.feed.clean.texts)} pictures to train on, repeats included, "
+        f"{material.clean} {'of them' if config.learned else 'others'} to validate"
         + (f"; resuming after epoch {progress.epoch}" if progress.epoch else "")
         + (f"; at most {config.minutes:g} minutes" if config.minutes else ""),
         flush=True,

@@ -75,7 +75,8 @@ def choose(dataset: Dataset, overrides: Mapping[str, Any], base: Path = BASE) ->
         ConfigError: an override cannot be.
     """
     samples = dataset.samples
-    labels = len(split_by_content(samples)["train"])
+    splits = split_by_content(samples)
+    labels = len(splits["train"])
     labels = min(labels, overrides.get("labels") or labels)
     shown = (dataset.read(sample) for sample in samples[:MOST_MEASURED])
     channels = 3 if colour_carries_text(shown) else 1
@@ -96,11 +97,14 @@ def choose(dataset: Dataset, overrides: Mapping[str, Any], base: Path = BASE) ->
         chosen |= _fine_tuning(labels) | {"architecture": architecture, "init_from": str(base)}
         start = f"starts from {base.name}"
     config = config_from(chosen | dict(overrides))
+    trained = len(splits["train"])
+    trained += len(splits["validation"]) if config.train_on_validation else 0
+    trained = min(trained, config.labels or trained)
     width, height = working_size(samples)
     lengths = Counter(len(sample.label) for sample in samples)
     colour = "in colour, since gray loses some of the text" if channels == 3 else "in gray"
     explanation = (
-        f"{labels} pictures to train on, {min(lengths)} to {max(lengths)} characters of "
+        f"{trained} labelled pictures to train on, {min(lengths)} to {max(lengths)} characters of "
         f"{len(alphabet_of(samples))} symbols: {start}, "
         f"{config.width or width}×{config.height or height} {colour}"
         + (f", for at most {config.minutes:g} minutes" if config.minutes else "")

@@ -51,13 +51,14 @@ function report() {
   element("progress").value = labelled;
   let text = `${labelled} of ${pictures.length} labelled`;
   const minutes = began === null ? 0 : (performance.now() - began) / 60_000;
-  if (answered > 1 && minutes > 0) {
+  if (labelled === pictures.length) {
+    text += " · all done: close this page and stop the command with Ctrl-C";
+  } else if (answered > 1 && minutes > 0) {
     const speed = answered / minutes;
     const left = (pictures.length - labelled) / speed;
     text += ` · ${Math.round(speed)} a minute · ${left < 1 ? "under a minute" :
       `${Math.round(left)} min`} left`;
   }
-  if (labelled === pictures.length) text += " · all done, you can close this page";
   element("status").textContent = text;
 }
 

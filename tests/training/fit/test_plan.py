@@ -55,7 +55,9 @@ def test_few_labels_are_all_trained_on(dataset: Dataset, base: Path) -> None:
     assert config.train_on_validation
     assert config.keep_last
     assert config.minutes == 10
-    assert plan.explanation.startswith("32 pictures to train on, 2 to 3 characters of 3 symbols")
+    assert plan.explanation.startswith(
+        "36 labelled pictures to train on, 2 to 3 characters of 3 symbols"
+    )
 
 
 def test_many_labels_are_validated(
@@ -77,7 +79,7 @@ def test_what_is_asked_for_is_not_chosen(dataset: Dataset, base: Path) -> None:
     asked = {"epochs": 3, "channels": 3, "minutes": 5.0, "labels": 8}
     plan = choose(dataset, asked, base)
     assert {key: getattr(plan.config, key) for key in asked} == asked
-    assert plan.explanation.startswith("8 pictures")
+    assert plan.explanation.startswith("8 labelled pictures")
 
 
 def test_without_a_base_training_is_from_scratch(dataset: Dataset, tmp_path: Path) -> None:
