@@ -85,7 +85,7 @@ class Predictor:
         return outcomes
 
     def infer(self, tensors: Sequence[FloatArray]) -> list[tuple[FloatArray, Times]]:
-        """Class probabilities `(time steps, classes)` for each tensor `(width, height, 1)`."""
+        """Class probabilities `(time steps, classes)` of tensors `(width, height, channels)`."""
         began = time.perf_counter()
         rows = self.recognizer.infer(np.stack(tensors))
         times = Times(began, began, time.perf_counter())

@@ -38,7 +38,7 @@ _TIME_STEPS = time_steps_of(WIDTH)
 _NEGATIVES = 0.02
 _EMPTY = 0.02
 _HELD_OUT = 20
-"""Every so manieth family of fonts is kept for validation."""
+"""One of this many families of fonts is kept for validation."""
 
 
 def load_fonts(folder: Path) -> tuple[Font, ...]:

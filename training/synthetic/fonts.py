@@ -22,7 +22,7 @@ _TRIAL_SIZE = 100
 _TWO_SHAPES = "abdeghnqrt"
 """Letters whose two cases differ in print."""
 _ALIKE = 0.72
-"""Overlap of two shapes, brought to one size, from which on they are one."""
+"""Least overlap at which two shapes, scaled to one size, count as the same."""
 _SHIPPED = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSansMono-Bold",
             "DejaVuSerif", "DejaVuSerif-Bold")  # fmt: skip
 
