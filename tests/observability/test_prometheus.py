@@ -93,14 +93,18 @@ def use_until_scraped(client: httpx2.Client, service: str, log: Path) -> None:
     while time.monotonic() < end:
         for body in (stripes.picture("abc"), b"no picture", bytes(20_000)):
             httpx2.post(f"{service}/predict", content=body, headers=kind)
-        try:
-            found = query(client, "sum(rate(captcha_ocr_confidence_count[20s])) > 0")
-        except httpx2.TransportError:
-            found = []
-        if found:
+        if is_ready(client) and query(client, "sum(rate(captcha_ocr_confidence_count[20s])) > 0"):
             return
         time.sleep(0.2)
     raise AssertionError(f"nothing was scraped: {log.read_text()[-2000:]}")
+
+
+def is_ready(client: httpx2.Client) -> bool:
+    """Whether this Prometheus answers queries; while it starts, it answers 503 as text."""
+    try:
+        return client.get("/-/ready").status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 def query(client: httpx2.Client, expression: str) -> list[dict[str, Any]]:
