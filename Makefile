@@ -67,8 +67,8 @@ preview: $(TRAINING) ## draw every distortion of training in report/: DATA=pictu
 train: $(TRAINING) ## train on data/, or resume what was interrupted; RECIPE=seed, say; FINETUNE=run or model; ARGS="--minutes 30"
 	$(PY) -m training train --recipe $(RECIPE) $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
-export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx; FORCE=1 replaces a better model
-	$(PY) -m training export --out "$(MODEL)" $(if $(FORCE),--force) $(if $(RUN),"$(RUN)")
+export-onnx: $(TRAINING) ## export the newest run, or RUN=, to models/captcha.onnx; FORCE=1 replaces a better model, QUANTIZE=int8 computes in 8-bit integers
+	$(PY) -m training export --out "$(MODEL)" $(if $(FORCE),--force) $(if $(QUANTIZE),--quantize "$(QUANTIZE)") $(if $(RUN),"$(RUN)")
 
 evaluate: $(TRAINING) ## read a split (SPLIT=test) through the exported model
 	$(PY) -m training evaluate --model "$(MODEL)" --split $(SPLIT)

@@ -75,10 +75,14 @@ def parameters_of(graph: onnx.GraphProto) -> int:
 
     Normalisations have become part of the convolutions before them.
     """
+    scaled = [node.input for node in graph.node if node.op_type.endswith("uantizeLinear")]
+    integers = {data for data, *_ in scaled}
+    scales = {name for _, *names in scaled for name in names}
     sizes = {
         weights.name: int(np.prod(weights.dims))
         for weights in graph.initializer
-        if weights.data_type == onnx.TensorProto.FLOAT and weights.dims
+        if weights.data_type == onnx.TensorProto.FLOAT or weights.name in integers
+        if weights.dims and weights.name not in scales
     }
     # ONNX has two biases where Keras has one.
     biases = sum(sizes[node.input[3]] // 2 for node in graph.node if node.op_type == "LSTM")

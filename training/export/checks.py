@@ -1,4 +1,4 @@
-"""Checks of an exported graph: fused LSTMs, and the same answers as Keras."""
+"""Checks of an exported graph: fused LSTMs, the same answers as Keras, and as many right ones."""
 
 from collections import Counter
 
@@ -13,6 +13,8 @@ from training.exceptions import ExportError
 BATCH_SIZES = (1, 7, 32)
 TOLERANCE = 1e-4
 """The largest difference of a probability between Keras and ONNX that is let through."""
+MOST_LOST = 0.005
+"""The largest share of test pictures that quantization may cost."""
 
 
 def count_bidirectional(model: keras.Model) -> int:
@@ -67,3 +69,19 @@ def check_parity(
                 f"at batch size {batch_size}, Keras reads test picture {number} as "
                 f"{by_keras!r}, ONNX as {by_onnx!r}."
             )
+
+
+def check_exact_match(before: float, quantized: float) -> None:
+    """Checks that quantization costs at most `MOST_LOST` of the test pictures.
+
+    Args:
+        before, quantized: shares of test pictures whose text is right.
+
+    Raises:
+        ExportError: it costs more.
+    """
+    if before - quantized > MOST_LOST:
+        raise ExportError(
+            f"in 8-bit integers the model reads {quantized:.1%} of the test pictures instead of "
+            f"{before:.1%}; at most {MOST_LOST:.1%} may be lost. Export it without QUANTIZE."
+        )

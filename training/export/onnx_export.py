@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,8 +28,15 @@ from training.evaluation.evaluate import read_samples_with, summarize
 from training.evaluation.rejection import accepting_threshold
 from training.exceptions import ExportError
 from training.export.calibrate import distorted_probabilities, fit_calibration
-from training.export.checks import BATCH_SIZES, check_graph, check_parity, count_bidirectional
+from training.export.checks import (
+    BATCH_SIZES,
+    check_exact_match,
+    check_graph,
+    check_parity,
+    count_bidirectional,
+)
 from training.export.onnx_file import write_model
+from training.export.quantize import quantize
 from training.fit.runs import Run
 from training.models.crnn import OUTPUT_LAYER
 from training.models.registry import build_model
@@ -40,8 +48,11 @@ _GOLDEN_PICTURES = 3
 _GOLDEN_CANDIDATES = 32
 
 
-def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
+def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = False) -> ModelMetadata:
     """Exports a run's best weights to `destination`, if every check holds.
+
+    Args:
+        quantized: compute the convolutions in 8-bit integers; see `training.export.quantize`.
 
     Returns:
         The metadata of the new model.
@@ -86,12 +97,22 @@ def export(run: Run, dataset: Dataset, destination: Path) -> ModelMetadata:
         write_model(graph, metadata, temporary)
         say("comparing Keras and ONNX on the test split")
         _check_on_test_split(temporary, model, run, dataset)
+        if quantized:
+            say("quantizing to 8-bit integers")
+            exact = _test_figures(temporary, run, dataset)["exact_match"]
+            shown = run.split("train")[:_MOST_COMPARED]
+            graph = quantize(graph, dataset.tensors(shown, *run.facts.size, config.channels))
+            metadata = replace(metadata, version=f"{metadata.version}-int8")
+            write_model(graph, metadata, temporary)
         say("calibrating the confidences")
         metadata = replace(metadata, calibration=_calibrated(temporary, run, dataset))
         write_model(graph, metadata, temporary)
         metadata = replace(metadata, min_confidence=_accepting(temporary, run, dataset))
         say("reading the test split")
-        metadata = replace(metadata, figures=_test_figures(temporary, run, dataset))
+        figures = _test_figures(temporary, run, dataset)
+        if quantized:
+            check_exact_match(exact, figures["exact_match"])
+        metadata = replace(metadata, figures=figures)
         write_model(graph, metadata, temporary)
         Recognizer.load(temporary).verify()
         temporary.replace(destination)
@@ -166,6 +187,6 @@ def _calibrated(path: Path, run: Run, dataset: Dataset) -> Calibration:
     return fit_calibration(recognizer, *measured)
 
 
-def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, object]:
+def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, Any]:
     results = read_samples_with(Recognizer.load(path), dataset, run.split("test"))
     return {"split": "test"} | summarize(results)

@@ -119,6 +119,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="default: the data set that the run names")
     parser.add_argument("--out", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--force", action="store_true", help="replace a better model too")
+    parser.add_argument(
+        "--quantize",
+        choices=["int8"],
+        help="compute the convolutions in 8-bit integers, which takes less time",
+    )
     arguments = parser.parse_args(argv)
     run = Run.find(arguments.runs, arguments.run)
     newest = max(arguments.runs.glob("*/"), default=run.folder)
@@ -126,16 +131,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"note: {Run(newest).state}")
     dataset = Dataset(arguments.data or Path(run.config.data))
     old = _metadata_of(arguments.out)
-    if not run.is_exported:
+    exported = run.quantized if arguments.quantize else run.exported
+    if not run.is_current(exported):
         print(f"exporting {run.folder}")
         import_tensorflow(gpu=False)
         from training.export.onnx_export import export
 
-        export(run, dataset, run.exported)
-    if arguments.out.resolve() != run.exported.resolve():
+        export(run, dataset, exported, quantized=bool(arguments.quantize))
+    if arguments.out.resolve() != exported.resolve():
         test = run.split("test")
-        kept = replace_model(run.exported, arguments.out, dataset, test, arguments.force)
-        print(f"{run.exported} is now {arguments.out}")
+        kept = replace_model(exported, arguments.out, dataset, test, arguments.force)
+        print(f"{exported} is now {arguments.out}")
         if kept:
             print(f"the old model is kept; to go back: cp {kept} {arguments.out}")
     print(compare(old, Recognizer.load(arguments.out).metadata))

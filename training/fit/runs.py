@@ -10,6 +10,7 @@ runs/<time>-<name>/
     curves.png, validation.png, confusions.png, worst.png
                           pictures to look at, drawn at the end
     model.onnx            the exported model
+    model.int8.onnx       the same in 8-bit integers, where it was asked for
     evaluation/           what `make evaluate` found
     progress.json, epoch-<n>.weights.h5
                           where an interrupted run resumes; gone once it is finished
@@ -156,10 +157,14 @@ class Run:
         return self.folder / "model.onnx"
 
     @property
-    def is_exported(self) -> bool:
-        """Whether the run's own exported model is there, and not older than its weights."""
+    def quantized(self) -> Path:
+        """The same model with convolutions in 8-bit integers."""
+        return self.folder / "model.int8.onnx"
+
+    def is_current(self, exported: Path) -> bool:
+        """Whether an exported model is there, and not older than the run's weights."""
         try:
-            return self.exported.stat().st_mtime >= self.best_weights.stat().st_mtime
+            return exported.stat().st_mtime >= self.best_weights.stat().st_mtime
         except FileNotFoundError:
             return False
 

@@ -113,7 +113,7 @@ def test_from_the_command_line_to_the_served_model(
     runs, served = tmp_path / "runs", tmp_path / "models" / "captcha.onnx"
     assert main(["train", "--runs", str(runs), "--config", str(tmp_path / "one.toml")]) == 0
     run = Run.find(runs, None)
-    assert run.is_exported
+    assert run.is_current(run.exported)
     export = ["export", "--runs", str(runs), "--out", str(served)]
     with pytest.raises(SystemExit):
         main(export)
