@@ -77,6 +77,12 @@ class Settings(Defaults, BaseSettings):
         description="Threads of a process that read pictures; 0: as many as its share of the CPU "
         "budget.",
     )
+    providers: str = Field(
+        default="CPUExecutionProvider",
+        pattern="[A-Za-z]",
+        description="onnxruntime's execution providers, by preference, separated by commas; others "
+        "than the default need another build of onnxruntime.",
+    )
     queue_requests: int = Field(
         default=64,
         ge=0,

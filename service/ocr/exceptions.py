@@ -9,10 +9,11 @@ OcrError
 │   └── SlowPictureError        takes long to decode, which the caller did not want
 ├── LabelError                  a text that the model cannot emit
 ├── ConstraintError             a constraint that is malformed, not supported, or too large
-└── ModelError                  the model file is at fault
+└── ModelError                  the model cannot be used
     ├── ModelFileError          missing, unreadable, truncated, or not ONNX
     ├── ModelMetadataError      metadata missing, malformed or contradictory
-    └── ModelCheckError         loads, but does not answer as it did at its export
+    ├── ModelCheckError         loads, but does not answer as it did at its export
+    └── ProviderError           an execution provider that is not there, or cannot start
 """
 
 LONGEST_ECHO = 100
@@ -60,7 +61,7 @@ class ConstraintError(OcrError):
 
 
 class ModelError(OcrError):
-    """The model file is at fault."""
+    """The model cannot be used."""
 
 
 class ModelFileError(ModelError):
@@ -73,3 +74,7 @@ class ModelMetadataError(ModelError):
 
 class ModelCheckError(ModelError):
     """Loads, but does not answer as it did at its export."""
+
+
+class ProviderError(ModelError):
+    """An execution provider of onnxruntime that is not there, or cannot start."""

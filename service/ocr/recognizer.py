@@ -22,7 +22,7 @@ from service.ocr.preprocessing import (
     Region,
     to_model_input,
 )
-from service.ocr.session import Node, Session, open_session
+from service.ocr.session import CPU, Node, Session, open_session
 
 
 class Recognizer:
@@ -54,17 +54,26 @@ class Recognizer:
         self._max_pixels = max_pixels
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 1, max_pixels: int = DEFAULT_MAX_PIXELS) -> Self:
+    def load(
+        cls,
+        path: Path,
+        *,
+        threads: int = 1,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        providers: Sequence[str] = CPU,
+    ) -> Self:
         """Opens a model file. Call `verify` to check that it answers as it should.
 
         Args:
             threads: cores that onnxruntime uses for one call.
+            providers: onnxruntime's execution providers, by preference.
 
         Raises:
             ModelFileError: the file is missing, unreadable, truncated or not ONNX.
             ModelMetadataError: its metadata are missing, malformed or contradictory.
+            ProviderError: an execution provider is not there, or cannot start.
         """
-        session = open_session(path, threads)
+        session = open_session(path, threads, providers)
         try:
             metadata = ModelMetadata.from_properties(session.get_modelmeta().custom_metadata_map)
             return cls(session, metadata, max_pixels)

@@ -1,6 +1,7 @@
 """Opens ONNX models. No other module imports onnxruntime."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,10 +11,12 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import onnxruntime
 
-from service.ocr.exceptions import ModelFileError
+from service.ocr.exceptions import ModelFileError, ProviderError
 from service.ocr.preprocessing import FloatArray
 
 onnxruntime.disable_telemetry_events()
+
+CPU = ("CPUExecutionProvider",)
 
 
 class Node(Protocol):
@@ -41,19 +44,31 @@ class Session(Protocol):
     def get_modelmeta(self) -> ModelMeta:
         """The metadata of the file."""
 
+    def get_providers(self) -> list[str]:
+        """The execution providers that are in use, by preference."""
+
     def run(self, outputs: list[str], inputs: dict[str, FloatArray]) -> list[FloatArray]:
         """The values of the named outputs."""
 
 
-def open_session(path: Path, threads: int = 1) -> Session:
-    """Opens a model file for inference on the CPU.
+def open_session(path: Path, threads: int = 1, providers: Sequence[str] = CPU) -> Session:
+    """Opens a model file for inference.
 
     Args:
         threads: cores that one call may use; calls from several threads run side by side.
+        providers: onnxruntime's execution providers, by preference.
 
     Raises:
         ModelFileError: the file is missing, unreadable, truncated or not ONNX.
+        ProviderError: an execution provider is not there, or cannot start.
     """
+    available = onnxruntime.get_available_providers()
+    for provider in providers:
+        if provider not in available:
+            raise ProviderError(
+                f"this onnxruntime has no execution provider {provider}; it has "
+                f"{', '.join(available)}."
+            )
     if not path.is_file():
         raise ModelFileError(f"there is no model file at {path}.")
     if not os.access(path, os.R_OK):
@@ -65,7 +80,7 @@ def open_session(path: Path, threads: int = 1) -> Session:
     options.log_severity_level = 4  # errors are raised as well
     try:
         session: Session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            str(path), options, providers=list(providers)
         )
     except Exception as error:
         # onnxruntime's exceptions share no base but Exception.
@@ -73,4 +88,7 @@ def open_session(path: Path, threads: int = 1) -> Session:
             f"{path} cannot be loaded as an ONNX model; it is cut short, or something else "
             f"({error})."
         ) from error
+    # Where a provider cannot start, onnxruntime goes on without it.
+    if missing := [name for name in providers if name not in session.get_providers()]:
+        raise ProviderError(f"the execution provider {missing[0]} cannot start on this machine.")
     return session

@@ -16,7 +16,7 @@ from service.ocr.metadata import ModelMetadata
 from service.ocr.preprocessing import FloatArray, ModelInput
 from service.ocr.recognizer import Recognizer
 from service.runtime.batcher import BATCH_SIZE
-from service.settings import Settings
+from service.settings import Settings, split_list
 
 logger = logging.getLogger("service")
 
@@ -100,7 +100,11 @@ def load_predictor(settings: Settings) -> Predictor:
     """
     started = time.perf_counter()
     state = file_state(settings.model_path)
-    recognizer = Recognizer.load(settings.model_path, max_pixels=settings.max_pixels)
+    recognizer = Recognizer.load(
+        settings.model_path,
+        max_pixels=settings.max_pixels,
+        providers=split_list(settings.providers),
+    )
     recognizer.verify(BATCH_SIZE)
     logger.info(
         "model %s version %s loaded and checked in %.0f ms",

@@ -2,6 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
+import pytest
+
+from service.ocr.exceptions import ProviderError
+from service.ocr.session import CPU, open_session
+
 
 def test_onnxruntime_writes_no_telemetry(stripe_model: Path, tmp_path: Path) -> None:
     """Loading and using a model leaves no device id or database in the user's folders."""
@@ -17,3 +23,21 @@ def test_onnxruntime_writes_no_telemetry(stripe_model: Path, tmp_path: Path) -> 
     )
     assert list(home.rglob("*")) == []
     assert done.stderr == ""
+
+
+def test_a_provider_that_is_not_there_is_named(stripe_model: Path) -> None:
+    """So are those that are; nothing falls back on its own."""
+    with pytest.raises(ProviderError, match="no execution provider TpuExecution.*has .*CPUExec"):
+        open_session(stripe_model, providers=["TpuExecutionProvider", *CPU])
+
+
+def test_a_provider_that_cannot_start_is_named(
+    stripe_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime itself would go on with the CPU."""
+    build = [*onnxruntime.get_available_providers(), "CUDAExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: build)
+    opened = onnxruntime.InferenceSession(str(stripe_model), providers=list(CPU))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: opened)
+    with pytest.raises(ProviderError, match="CUDAExecutionProvider cannot start"):
+        open_session(stripe_model, providers=["CUDAExecutionProvider", *CPU])
