@@ -8,6 +8,7 @@ import typer
 from service.default_model import default_model_path
 
 if TYPE_CHECKING:
+    from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
     from service.ocr.recognizer import Recognizer
 
 DEFAULT_MODEL = default_model_path()
@@ -26,8 +27,7 @@ def load_model(path: Path, max_pixels: int | None = None) -> "Recognizer":
     from service.ocr.recognizer import Recognizer
 
     try:
-        bounds = {} if max_pixels is None else {"max_pixels": max_pixels}
-        recognizer = Recognizer.load(path, **bounds)
+        recognizer = Recognizer.load(path, max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
         recognizer.verify()
     except ModelError as error:
         typer.echo(f"error: {error}", err=True)

@@ -27,7 +27,7 @@ def test_onnxruntime_writes_no_telemetry(stripe_model: Path, tmp_path: Path) -> 
 
 def test_a_provider_that_is_not_there_is_named(stripe_model: Path) -> None:
     """So are those that are; nothing falls back on its own."""
-    with pytest.raises(ProviderError, match="no execution provider TpuExecution.*has .*CPUExec"):
+    with pytest.raises(ProviderError, match=r"no execution provider TpuExecution.*has .*CPUExec"):
         open_session(stripe_model, providers=["TpuExecutionProvider", *CPU])
 
 
