@@ -1,7 +1,6 @@
 """Answers one inference request: from its body through the model to the body of the answer."""
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 from starlette.requests import Request
@@ -66,18 +65,26 @@ async def infer(request: Request, engine: Engine, served: Served) -> Response:
     asked, _ = await engine.ask(request, served.questions)
     question = Question(constraint=asked.constraint)
     inference = await received(request, _receive(request, engine, served))
-    if inference.tensor.datatype == BYTES:
+    model = served.predictor.metadata
+    are_pictures = inference.tensor.datatype == BYTES
+    offered = [TEXT, CONFIDENCE] if are_pictures else [model.output_name]
+    for name in inference.outputs:
+        if name not in offered:
+            raise malformed(
+                f"there is no output {echo(name)} of {inference.tensor.name}; there is "
+                f"{', '.join(offered)}."
+            )
+    if are_pictures:
         tensors = await _read(request, engine, served, inference, question)
     else:
         tensors = await _infer(request, engine, served, inference)
-    model = served.predictor.metadata
     head = {"model_name": model.name, "model_version": model.version}
     if inference.identity is not None:
         head["id"] = inference.identity
     by_name = {tensor.name: tensor for tensor in tensors}
     wanted = inference.outputs or dict.fromkeys(by_name, inference.binary)
     given = [(by_name[name], binary) for name, binary in wanted.items()]
-    if inference.tensor.datatype == BYTES:
+    if are_pictures:
         body, length = encode(head, given)
     else:
         body, length = await engine.batcher.run(lambda: encode(head, given))
@@ -110,22 +117,12 @@ async def _receive(request: Request, engine: Engine, served: Served) -> Inferenc
     return await engine.batcher.run(lambda: parse(body, inputs, *limits, length))
 
 
-def _check_outputs(inference: InferenceRequest, offered: Sequence[str]) -> None:
-    for name in inference.outputs:
-        if name not in offered:
-            raise malformed(
-                f"there is no output {echo(name)} of {inference.tensor.name}; there is "
-                f"{', '.join(offered)}."
-            )
-
-
 async def _infer(
     request: Request, engine: Engine, served: Served, inference: InferenceRequest
 ) -> list[Tensor]:
     """The class probabilities of image tensors."""
     predictor = served.predictor
     output = predictor.metadata.output_name
-    _check_outputs(inference, [output])
     _check_parameters(request, CONSTRAINTS, f"of probabilities; send {PICTURE!r}")
     images = list(inference.tensor.values)
     began = time.perf_counter()
@@ -143,7 +140,6 @@ async def _read(
     question: Question,
 ) -> list[Tensor]:
     """The texts and confidences of encoded pictures."""
-    _check_outputs(inference, [TEXT, CONFIDENCE])
     pictures = inference.tensor.values
     outcomes = await engine.read(request, served.predictor, pictures, question)
     texts, confidences = [], []
