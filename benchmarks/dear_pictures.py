@@ -24,6 +24,8 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
           (0, 1, 1, 2))  # fmt: skip
 _PAETH = b"\4"
+_EMPTY_BLOCKS = bytes.fromhex("04c0810800000000207feb47001c880000000000f2b77e")
+"""Two deflate blocks that hold nothing but Huffman codes of their own (RFC 1951, 3.2.7)."""
 
 _CHUNK_HEAD = struct.Struct(">I4s")
 _PNG_HEADER = struct.Struct(">IIBBBBB")
@@ -54,7 +56,10 @@ def _chunk(kind: bytes, body: bytes = b"") -> bytes:
     return _CHUNK_HEAD.pack(len(body), kind) + body + zlib.crc32(kind + body).to_bytes(4)
 
 
-def _png(depth: int, colour: int, interlaced: bool, transparent: bool) -> Encode:
+def _png(
+    depth: int, colour: int, interlaced: bool, transparent: bool, blocks: bytes = b""
+) -> Encode:
+    """With more deflate blocks before those of the pixels."""
     bits = depth * _SAMPLES[colour]
 
     def encode(width: int, height: int, amplitude: int) -> bytes:
@@ -66,10 +71,11 @@ def _png(depth: int, colour: int, interlaced: bool, transparent: bool) -> Encode
             rows += [_PAETH + line.tobytes() for line in body]
         header = _PNG_HEADER.pack(width, height, depth, colour, 0, 0, interlaced)
         palette = _chunk(b"PLTE", bytes(range(256)) * 3) if colour == 3 and depth == 8 else b""
+        stream = zlib.compress(b"".join(rows), 1)
         key = _chunk(b"tRNS", bytes(256 if colour == 3 else 2 * _SAMPLES[colour]))
         return b"".join(
             [SIGNATURE, _chunk(b"IHDR", header), palette,
-             key if transparent else b"", _chunk(b"IDAT", zlib.compress(b"".join(rows), 1)),
+             key if transparent else b"", _chunk(b"IDAT", stream[:2] + blocks + stream[2:]),
              _chunk(b"IEND")]
         )  # fmt: skip
 
@@ -138,6 +144,11 @@ def kinds() -> dict[str, Encode]:
             found[f"{name}, interlaced"] = _png(depth, colour, True, False)
             if colour in (0, 2, 3):
                 found[f"{name}, tRNS"] = _png(depth, colour, False, True)
+    for interlaced, size in ((False, 450_000), (True, 250_000)):
+        blocks = _EMPTY_BLOCKS * (size // len(_EMPTY_BLOCKS))
+        found[f"PNG of empty blocks{', interlaced' * interlaced}"] = _png(
+            8, 0, interlaced, False, blocks
+        )
     for mode in ("L", "RGB", "CMYK"):
         found[f"JPEG {mode}"] = _pillow("JPEG", mode, quality=50)
         found[f"JPEG {mode}, progressive"] = _pillow("JPEG", mode, quality=50, progressive=True)
@@ -164,7 +175,7 @@ def kinds() -> dict[str, Encode]:
 def dearest(encode: Encode, max_pixels: int, amplitudes: tuple[int, ...]) -> Iterator[bytes]:
     """The largest pictures of a kind that are accepted, one for each amplitude.
 
-    Where so many pixels take over `MAX_BYTES`, the picture has fewer.
+    Where so many pixels take over `MAX_BYTES`, or more bytes than may be, the picture has fewer.
     """
     for amplitude in amplitudes:
         small = encode(64, 64, amplitude)
@@ -174,7 +185,7 @@ def dearest(encode: Encode, max_pixels: int, amplitudes: tuple[int, ...]) -> Ite
         while True:
             side = math.isqrt(pixels)
             data = encode(side, side, amplitude)
-            if len(data) <= MAX_BYTES:
+            if len(data) <= MAX_BYTES and side * side * known.check(data)[1] <= max_pixels:
                 break
-            pixels = int(pixels * min(0.9, MAX_BYTES / len(data)))
+            pixels = int(0.9 * pixels)
         yield data

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import codecs
+import io
 import json
 import re
 import sys
@@ -47,7 +48,8 @@ _BEYOND_LATIN_1 = re.compile(rb"\\u(?!00)[0-9A-Fa-f]{4}")
 
 _MAX_BEYOND_LATIN_1 = 4096
 _STANDARD_LETTERS = bytes.maketrans(b"-_", b"+/")
-_INVALID = object()
+INVALID = object()
+"""What `parse_json` gives for a body that is no JSON."""
 
 _HOW = (
     f"send the picture itself with a content type like image/png, or as a file in the {_FORM} "
@@ -83,23 +85,21 @@ async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> byte
     digits = request.headers.get("content-length", "").lstrip("0") or "0"
     if digits.isdecimal() and (len(digits) > _MAX_DIGITS or int(digits) > limit):
         raise too_large(max_bytes)
-    body: bytes | bytearray = b""
+    body = io.BytesIO()
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         chunk = message.get("body", b"")
-        if len(body) + len(chunk) > limit:
+        if body.tell() + len(chunk) > limit:
             raise too_large(max_bytes)
-        if not body:
-            body = chunk
-        else:
-            # Appended at once, since a list of tiny chunks would take many times their bytes.
-            if isinstance(body, bytes):
-                body = bytearray(body)
-            body += chunk
-        if not message.get("more_body", False):
-            return bytes(body)
+        more = message.get("more_body", False)
+        if not more and not body.tell():
+            return bytes(chunk)
+        # Appended at once, since a list of tiny chunks would take many times their bytes.
+        body.write(chunk)
+        if not more:
+            return body.getvalue()
 
 
 async def read_picture(request: Request, max_bytes: int) -> bytes:
@@ -266,8 +266,8 @@ def _member(body: bytes, name: str, max_pictures: int, how: str) -> Any:
         raise ProblemError(
             INVALID_UPLOAD, f"The JSON has more members than {max_pictures} pictures take; {how}."
         )
-    document = _parse_json(body)
-    if document is _INVALID:
+    document = parse_json(body)
+    if document is INVALID:
         raise ProblemError(INVALID_UPLOAD, f"The body is no JSON; {how}.")
     if not isinstance(document, dict) or set(document) != {name}:
         raise ProblemError(
@@ -276,18 +276,19 @@ def _member(body: bytes, name: str, max_pictures: int, how: str) -> Any:
     return document[name]
 
 
-def _parse_json(body: bytes) -> Any:
-    """The document; characters beyond ASCII, which base64 has none of, are others in it.
+def parse_json(body: bytes) -> Any:
+    """The document, or `INVALID`.
 
-    With one of them, Python would take four bytes for each of the eight million letters around it.
+    Characters beyond ASCII, which base64 has none of, are others in it: with one of them, Python
+    would take four bytes for each of the eight million letters around it.
     """
     body, found = _BEYOND_LATIN_1.subn(b"!", body, _MAX_BEYOND_LATIN_1 + 1)
     if found > _MAX_BEYOND_LATIN_1:
-        return _INVALID
+        return INVALID
     try:
         return json.loads(body.removeprefix(codecs.BOM_UTF8).decode("latin-1"))
     except (ValueError, RecursionError):
-        return _INVALID  # the exception would keep the body in memory
+        return INVALID  # the exception would keep the body in memory
 
 
 def _decoded(text: object, how: str) -> bytes | ProblemError:

@@ -23,7 +23,7 @@ from service.ocr.exceptions import (
     UndecodableError,
     UnsupportedFormatError,
 )
-from service.ocr.formats import FORMATS, sniff
+from service.ocr.formats import FORMATS, exif, sniff
 
 FloatArray = NDArray[np.float32]
 
@@ -33,7 +33,6 @@ DEFAULT_MAX_PIXELS = 4_000_000
 MAX_SIDE = 16_384
 """Width or height above which a picture is refused before it is decoded."""
 
-_EXIF_ORIENTATION = 0x0112
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,13 +42,7 @@ _TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""The transposition that an EXIF orientation asks for (CIPA DC-008, section 4.6.5.1).
-
-Pillow's `exif_transpose` also rewrites the other tags, which takes seconds where there are many.
-"""
-
-_MAX_EXIF_BYTES = 1 << 16
-"""A JPEG's EXIF segment holds no more; more tags than that would only cost time."""
+"""The transposition that an EXIF orientation asks for (CIPA DC-008, section 4.6.5.1)."""
 
 _SLOW = 1_000_000
 """Pixels × pixel cost from which a picture takes long: about four times as long as most."""
@@ -206,7 +199,7 @@ def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.
         with _ONE_AT_A_TIME if cost > _SLOW else nullcontext():
             image.load()
             image = picture_format.finish(image, data)
-            transpose = _transpose(image)
+            transpose = _TRANSPOSES.get(exif.orientation(image.info.get("exif", b"")))
             yield image if transpose is None else image.transpose(transpose)
     except RegionError:
         raise
@@ -236,17 +229,6 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
         ) from error
     except Exception as error:
         raise UndecodableError(f"The {name} header cannot be read.") from error
-
-
-def _transpose(image: Image.Image) -> Image.Transpose | None:
-    """The transposition that turns the picture upright, if it needs one."""
-    if len(image.info.get("exif", b"")) > _MAX_EXIF_BYTES:
-        return None
-    try:
-        return _TRANSPOSES.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:
-        # EXIF data that cannot be read ask for nothing, and the pixels are sound.
-        return None
 
 
 def _planes(image: Image.Image, channels: int, size: tuple[int, int]) -> FloatArray:

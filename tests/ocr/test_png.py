@@ -194,6 +194,25 @@ def test_no_more_is_inflated_than_the_rows() -> None:
     assert most < 1 << 21
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_bytes_of_a_large_file_bound_the_pixels(interlaced: bool) -> None:
+    """They may be deflate blocks without a pixel, which cost more than pixels do."""
+
+    def padded(size: int) -> bytes:
+        stream = zlib.compress(bytes(50 * 208))
+        data = SIGNATURE + header(200, 50, 8, 0, int(interlaced))
+        empty = b"\0\0\0\xff\xff" * (size // 5)
+        return data + chunk(b"IDAT", stream[:2] + empty + stream[2:]) + chunk(b"IEND")
+
+    most = 200 * 50 * 2 * (2 if interlaced else 1)
+    assert decode_gray(padded(65_000), max_pixels=most).shape == (50, 200)
+    with pytest.raises(PictureTooLargeError):
+        decode_gray(padded(66_000), max_pixels=most)
+    with pytest.raises(PictureTooLargeError):
+        decode_gray(padded(500_000))
+    assert decode_gray(padded(200_000)).shape == (50, 200)
+
+
 def animated(*frames: Image.Image, default: Image.Image | None = None) -> bytes:
     """An APNG; the default image, if there is one, is not a frame."""
     first, *rest = (default, *frames) if default else frames

@@ -1,11 +1,11 @@
-"""Inference requests and responses: a JSON object, and after it the tensors sent as binary data.
+"""Inference requests and responses: a JSON object, and after it the tensor sent as binary data.
 
 Source: Open Inference Protocol, version 2, "Tensor Data", and its extension for binary tensors
 (https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol).
 """
 
 import math
-import reprlib
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,31 +15,38 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from service.api.uploads import decode_base64
-from service.api.v2.schemas import InferenceBody, RequestInput
-from service.ocr.exceptions import LONGEST_ECHO
+from service.api.errors import Kind, ProblemError
+from service.api.uploads import INVALID, decode_base64, parse_json
+from service.api.v2.schemas import InferenceBody, RequestInput, TensorMetadata
+from service.ocr.exceptions import echo
+from service.ocr.preprocessing import FloatArray
 
 FP32, BYTES = "FP32", "BYTES"
 
 LENGTH_HEADER = "inference-header-content-length"
 """The HTTP header that tells how many bytes of a body are JSON, if not all of them."""
 
-_SIZE = "binary_data_size"
-_MAX_DIMENSIONS = 8
-_MAX_LENGTH = 2**31
-_MAX_ELEMENTS, _MAX_BRACKETS, _MAX_MEMBERS = 1 << 18, 1 << 17, 1000
-"""In the JSON of a request, whose parsed form takes many times the memory of its bytes. A member
-has a colon; what can be asked takes twenty."""
+MALFORMED = Kind(400, "malformed-inference", "Malformed request, or a picture that is none")
 
-_MAX_QUOTES = 1 << 13
-"""In the same JSON. A batch has at most 1024 strings, and each takes two quotes."""
+_SIZE = "binary_data_size"
+
+_MAX_HEAD_BYTES, _MAX_QUOTES = 1 << 16, 1 << 12
+"""Of the JSON besides the elements of `data`, and in all of it. Parsed JSON takes many times the
+memory of its bytes. A request has at most 1024 pictures."""
+
+_MAX_NUMBERS = 1 << 18
+"""In `data`."""
+
+_DATA = re.compile(rb'"data"\s*:\s*(\[[^{}:]*\])')
+_NUMBER = re.compile(rb"[-+.eE0-9]{1,255}")
+_STRING = re.compile(rb'"[^"]*"')
+"""Without quotes in it, which base64 has none of."""
+
+_SPACE = b" \t\r\n"
+_NUMBER_CHARACTERS = b"-+.eE0123456789" + _SPACE
 
 _FLOAT = np.dtype("<f4")
 _PREFIX = struct.Struct("<I")
-
-
-class MalformedTensorError(ValueError):
-    """The request is malformed; the message says where, and what would be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,54 +78,63 @@ class InferenceRequest:
     """
 
     identity: str | None
-    inputs: Sequence[Tensor]
+    tensor: Tensor
     outputs: Mapping[str, bool]
     binary: bool
 
 
-def echo(value: object) -> str:
-    """What was sent, in a form and length that an error can repeat."""
-    return reprlib.repr(value).encode("ascii", "backslashreplace").decode()[:LONGEST_ECHO]
+def malformed(detail: str) -> ProblemError:
+    """The refusal of a request; the detail says what is wrong, and what would be right."""
+    return ProblemError(MALFORMED, detail)
 
 
-def parse(body: bytes, max_strings: int, length: str | None = None) -> InferenceRequest:
+def parse(
+    body: bytes,
+    inputs: Sequence[TensorMetadata],
+    max_pictures: int,
+    max_bytes: int,
+    length: str | None = None,
+) -> InferenceRequest:
     """The request in a body.
 
     Args:
-        max_strings: elements of BYTES in an input.
+        inputs: those of the model; a request has one of them.
+        max_pictures: the largest first dimension of a tensor.
+        max_bytes: of an element of BYTES.
         length: the value of `LENGTH_HEADER`, where there is one.
 
     Raises:
-        MalformedTensorError: the body is no inference request; nothing else is raised.
+        ProblemError: the body is no inference request; nothing else is raised.
     """
     end = _json_length(length, len(body))
-    document = _document(body[:end])
-    rest = memoryview(body)[end:]
-    inputs = []
-    for tensor in document.inputs:
-        name = echo(tensor.name)
-        _check_shape(name, tensor, max_strings)
-        size = (tensor.parameters or {}).get(_SIZE)
-        if size is None:
-            inputs.append(_from_json(name, tensor))
-            continue
-        if tensor.data is not None:
-            raise MalformedTensorError(f"{name} has data and {_SIZE}; send one of them.")
-        if type(size) is not int or not 0 <= size <= len(rest):
-            raise MalformedTensorError(
-                f"{name}: {_SIZE} is {echo(size)}; {len(rest)} bytes were sent for it."
-            )
-        inputs.append(_from_binary(name, tensor, bytes(rest[:size])))
-        rest = rest[size:]
-    if rest:
-        raise MalformedTensorError(f"{len(rest)} bytes were sent that belong to no input.")
-    binary = _flag(document.parameters, "binary_data_output", False)
+    document, elements = _document(body[:end])
+    given = _known_input(document.inputs, inputs, max_pictures)
+    data = memoryview(body)[end:]
+    size = given.parameters.binary_data_size if given.parameters else None
+    if (size is None) == (given.data is None):
+        raise malformed(f"{given.name}: send either its data or its {_SIZE}.")
+    if len(data) != (size or 0):
+        raise malformed(
+            f"{given.name}: {len(data)} bytes follow the JSON, and {_SIZE} is {echo(size)}."
+        )
+    if given.datatype == FP32:
+        values: Any = _floats_in_json(given, elements) if size is None else _floats(given, data)
+    elif size is None:
+        values = _strings_in_json(given, elements, max_bytes)
+    else:
+        values = _strings(given, data)
+    for index, string in enumerate(values if given.datatype == BYTES else ()):
+        if len(string) > max_bytes:
+            raise _too_large(given, index, max_bytes)
+    binary = bool(document.parameters and document.parameters.binary_data_output)
     outputs: dict[str, bool] = {}
     for output in document.outputs or []:
         if output.name in outputs:
-            raise MalformedTensorError(f"the output {echo(output.name)} is asked for twice.")
-        outputs[output.name] = _flag(output.parameters, "binary_data", binary)
-    return InferenceRequest(document.id, inputs, outputs, binary)
+            raise malformed(f"the output {echo(output.name)} is asked for twice.")
+        wanted = output.parameters.binary_data if output.parameters else None
+        outputs[output.name] = binary if wanted is None else wanted
+    tensor = Tensor(given.name, given.datatype, values)
+    return InferenceRequest(document.id, tensor, outputs, binary)
 
 
 def encode(head: Mapping[str, Any], tensors: Sequence[tuple[Tensor, bool]]) -> tuple[bytes, int]:
@@ -155,132 +171,140 @@ def _json_length(length: str | None, size: int) -> int:
         return size
     # No body has as many bytes as a number of ten digits.
     if not (length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= size):
-        raise MalformedTensorError(
+        raise malformed(
             f"the header {LENGTH_HEADER} is {echo(length)}; give the bytes of the JSON, at most "
             f"the {size} of the body."
         )
     return int(length)
 
 
-def _document(text: bytes) -> InferenceBody:
-    if text.count(b":") > _MAX_MEMBERS:
-        raise MalformedTensorError(
-            f"the JSON has more than {_MAX_MEMBERS} members, or colons; send one input."
+def _document(text: bytes) -> tuple[InferenceBody, memoryview]:
+    """The JSON with an empty array as `data`, and that array as it is written."""
+    found = _DATA.search(text)
+    begin, end = found.span(1) if found else (len(text), len(text))
+    if len(text) - (end - begin) > _MAX_HEAD_BYTES or text.count(b'"') > _MAX_QUOTES:
+        raise malformed(
+            f"the JSON has over {_MAX_HEAD_BYTES} bytes besides the data of one input, or over "
+            f"{_MAX_QUOTES // 2} strings."
         )
-    if text.count(b'"') > _MAX_QUOTES:
-        raise MalformedTensorError(f"the JSON has more than {_MAX_QUOTES // 2} strings.")
-    if text.count(b",") > _MAX_ELEMENTS or text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
-        raise MalformedTensorError(
-            f"the JSON has more than {_MAX_ELEMENTS} elements, or {_MAX_BRACKETS} brackets; send "
-            "the tensor as binary data, or flat."
-        )
+    head = text[:begin] + b"[]" + text[end:] if found else text
     try:
-        return InferenceBody.model_validate_json(text, strict=True)
+        return InferenceBody.model_validate_json(head, strict=True), memoryview(text)[begin:end]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        reason = f"{'.'.join(map(str, first['loc'])) or 'the body'}: {first['msg']}"
-    # Names of members are as the client likes.
-    raise MalformedTensorError(reason.encode("ascii", "backslashreplace").decode()[:300])
+        place = ".".join(map(str, first["loc"])) or "the body"
+        raise malformed(f"{place}: {first['msg']}.") from None
 
 
-def _check_shape(name: str, tensor: RequestInput, max_strings: int) -> None:
-    shape, datatype = tensor.shape, tensor.datatype
-    if datatype not in (FP32, BYTES):
-        raise MalformedTensorError(
-            f"{name}: the datatype is {echo(datatype)}; {FP32} and {BYTES} are read."
+def _known_input(
+    given: Sequence[RequestInput], inputs: Sequence[TensorMetadata], most: int
+) -> RequestInput:
+    """The one input of a request, if it is an input of the model."""
+    known = {tensor.name: tensor for tensor in inputs}
+    names = [tensor.name for tensor in given]
+    how = "send " + " or ".join(
+        f"{tensor.name!r} ({tensor.datatype} of the shape "
+        f"[{', '.join(['n', *map(str, tensor.shape[1:])])}])"
+        for tensor in inputs
+    )
+    if len(names) != 1 or names[0] not in known:
+        raise malformed(f"the inputs are {echo(names)}; {how}.")
+    (tensor,) = given
+    right = known[tensor.name]
+    fits = len(tensor.shape) == len(right.shape) and tensor.shape[1:] == right.shape[1:]
+    if tensor.datatype != right.datatype or not fits:
+        raise malformed(
+            f"{tensor.name} is {echo(tensor.datatype)} of the shape {echo(tensor.shape)}; {how}."
         )
-    longest = 1 if datatype == BYTES else _MAX_DIMENSIONS
-    if not 1 <= len(shape) <= longest or not all(0 <= n <= _MAX_LENGTH for n in shape):
-        raise MalformedTensorError(
-            f"{name}: its shape is {echo(shape)}; for {datatype} give a list of 1 to {longest} "
-            f"lengths from 0 to {_MAX_LENGTH}."
+    if not 1 <= tensor.shape[0] <= most:
+        raise malformed(f"{tensor.name} has {tensor.shape[0]} pictures; send 1 to {most}.")
+    return tensor
+
+
+def _floats_in_json(tensor: RequestInput, data: memoryview) -> FloatArray:
+    """The numbers of a JSON array, parsed without keeping an object for each."""
+    count = math.prod(tensor.shape)
+    if count > _MAX_NUMBERS:
+        raise malformed(f"{tensor.name} has over {_MAX_NUMBERS} numbers; send them as binary data.")
+    brackets = bytes(data).translate(None, _NUMBER_CHARACTERS)
+    if tensor.data or brackets not in (_nested([count]), _nested(tensor.shape)):
+        raise malformed(
+            f"{tensor.name}: its data are no numbers that fit the shape {tensor.shape}, in a flat "
+            "or nested array."
         )
-    if datatype == BYTES and shape[0] > max_strings:
-        raise MalformedTensorError(f"{name} has {shape[0]} elements; send 1 to {max_strings}.")
+    try:
+        with np.errstate(over="ignore"):
+            numbers = (float(found[0]) for found in _NUMBER.finditer(data))
+            return _floats(tensor, np.fromiter(numbers, _FLOAT))
+    except ValueError:
+        raise malformed(f"{tensor.name}: an element is no number.") from None
 
 
-def _flag(parameters: dict[str, Any] | None, name: str, default: bool) -> bool:
-    value = (parameters or {}).get(name, default)
-    if not isinstance(value, bool):
-        raise MalformedTensorError(f"{name} is {echo(value)}; give true or false.")
-    return value
+def _nested(shape: Sequence[int]) -> bytes:
+    """The brackets and commas of a JSON array of this shape."""
+    text = b""
+    for length in reversed(shape):
+        text = b"[%s]" % (length * (b"," + text))[1:]
+    return text
 
 
-def _from_json(name: str, tensor: RequestInput) -> Tensor:
-    """The tensor of a JSON array, flat or nested as its shape says; bytes are base64 there."""
-    elements = _elements(name, tensor.shape, tensor.data)
-    if tensor.datatype == FP32:
-        if not set(map(type, elements)) <= {int, float}:
-            raise MalformedTensorError(f"{name}: an element of FP32 is no number.")
-        try:
-            with np.errstate(over="ignore"):
-                return _floats(name, tensor, np.array(elements, np.float64).astype(np.float32))
-        except OverflowError:  # a whole number beyond float64
-            return _floats(name, tensor, np.array([np.inf]))
+def _floats(tensor: RequestInput, data: Any) -> FloatArray:
+    """The tensor of float32 numbers, or of their bytes."""
+    expected = math.prod(tensor.shape) * _FLOAT.itemsize
+    if data.nbytes != expected:
+        raise malformed(
+            f"{tensor.name}: {data.nbytes} bytes of FP32 were sent; its shape takes {expected}."
+        )
+    values: FloatArray = np.frombuffer(data, _FLOAT).reshape(tensor.shape)
+    if not np.isfinite(values).all():
+        raise malformed(f"{tensor.name}: an element is infinite, or too large for FP32.")
+    return values
+
+
+def _strings_in_json(tensor: RequestInput, data: memoryview, max_bytes: int) -> list[bytes]:
+    """The strings of a JSON array, which are base64."""
+    commas = _STRING.sub(b"", data).translate(None, _SPACE)
+    if tensor.data or commas != _nested(tensor.shape):
+        raise malformed(
+            f"{tensor.name}: its data are no texts in base64 that fit the shape {tensor.shape}."
+        )
     strings = []
-    for index, text in enumerate(elements):
-        strings.append(decode_base64(text) if isinstance(text, str) else None)
-        if strings[-1] is None:
-            raise MalformedTensorError(
-                f"{name}: element {index} is no base64, which bytes are sent as in JSON; without "
-                "base64 they go as binary data."
+    for index, found in enumerate(_STRING.finditer(data)):
+        if found.end() - found.start() > 2 * max_bytes + 4:  # there is room for escapes
+            raise _too_large(tensor, index, max_bytes)
+        text = parse_json(found[0])
+        string = None if text is INVALID else decode_base64(text)
+        if string is None:
+            raise malformed(
+                f"{tensor.name}: element {index} is no base64, which bytes are sent as in JSON; "
+                "without base64 they go as binary data."
             )
-    return Tensor(tensor.name, BYTES, strings)
+        strings.append(string)
+    return strings
 
 
-def _elements(name: str, shape: list[int], data: list[Any] | None) -> list[Any]:
-    """The elements of a JSON array in row-major order."""
-    if data is None:
-        raise MalformedTensorError(f"{name}: its data is missing; send an array.")
-    array = np.array(data, dtype=object)
-    if list(array.shape) not in (shape, [math.prod(shape)]):
-        raise _misshapen(name, shape, list(array.shape))
-    elements: list[Any] = array.ravel().tolist()
-    return elements
-
-
-def _from_binary(name: str, tensor: RequestInput, data: bytes) -> Tensor:
-    """The tensor of little-endian numbers, or of byte strings with their length before each."""
-    if tensor.datatype == FP32:
-        expected = math.prod(tensor.shape) * _FLOAT.itemsize
-        if len(data) != expected:
-            raise MalformedTensorError(
-                f"{name}: {len(data)} bytes were sent; the shape {echo(tensor.shape)} of FP32 "
-                f"takes {echo(expected)}."
-            )
-        return _floats(name, tensor, np.frombuffer(data, _FLOAT))
+def _strings(tensor: RequestInput, data: memoryview) -> list[bytes]:
+    """Byte strings, each after its length."""
     strings: list[bytes] = []
     at = 0
-    while at < len(data) and len(strings) < tensor.shape[0]:
+    for index in range(tensor.shape[0]):
         begin = at + _PREFIX.size
         at = begin + _PREFIX.unpack_from(data, at)[0] if begin <= len(data) else begin
         if at > len(data):
-            raise MalformedTensorError(
-                f"{name}: the data ends within element {len(strings)}; send each as its length "
+            raise malformed(
+                f"{tensor.name}: the data ends within element {index}; send each as its length "
                 "(four bytes, little-endian) and its bytes."
             )
-        strings.append(data[begin:at])
+        strings.append(bytes(data[begin:at]))
     if at < len(data):
-        raise MalformedTensorError(
-            f"{name}: {len(data) - at} bytes follow the {len(strings)} elements of its shape."
+        raise malformed(
+            f"{tensor.name}: {len(data) - at} bytes follow the {len(strings)} elements."
         )
-    if len(strings) < tensor.shape[0]:
-        raise _misshapen(name, tensor.shape, [len(strings)])
-    return Tensor(tensor.name, BYTES, strings)
+    return strings
 
 
-def _floats(name: str, tensor: RequestInput, flat: Any) -> Tensor:
-    if not np.isfinite(flat).all():
-        raise MalformedTensorError(
-            f"{name}: an element is infinite, too large for FP32, or no number."
-        )
-    try:
-        values = flat.reshape(tensor.shape).astype(np.float32, copy=False)
-    except ValueError as error:  # no elements, and lengths that no array can have
-        raise MalformedTensorError(
-            f"{name}: no tensor has the shape {echo(tensor.shape)}."
-        ) from error
-    return Tensor(tensor.name, FP32, values)
+def _too_large(tensor: RequestInput, index: int, max_bytes: int) -> ProblemError:
+    return malformed(f"{tensor.name}: element {index} has over {max_bytes} bytes.")
 
 
 def _to_binary(tensor: Tensor) -> bytes:
@@ -288,10 +312,3 @@ def _to_binary(tensor: Tensor) -> bytes:
         return b"".join(_PREFIX.pack(len(element)) + element for element in tensor.values)
     data: bytes = tensor.values.astype(_FLOAT).tobytes()
     return data
-
-
-def _misshapen(name: str, shape: list[int], given: list[int]) -> MalformedTensorError:
-    return MalformedTensorError(
-        f"{name}: data of the shape {echo(given)} was sent; that does not fit the shape "
-        f"{echo(shape)}."
-    )

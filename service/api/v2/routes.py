@@ -9,8 +9,9 @@ from service.api import errors, routes
 from service.api.errors import V2_PREFIX, Kind, ProblemError
 from service.api.handlers import Served, engine_of
 from service.api.openapi import reference
-from service.api.v2.infer import MALFORMED, described
+from service.api.v2.infer import described
 from service.api.v2.infer import infer as answer
+from service.api.v2.messages import MALFORMED
 from service.api.v2.schemas import (
     Inference,
     InferenceBody,

@@ -56,15 +56,27 @@ class ServedModel(BaseModel):
     outputs: list[TensorMetadata]
 
 
+class Parameters(BaseModel):
+    """How tensors are sent as binary data; others are ignored."""
+
+    binary_data_size: int | None = Field(
+        default=None, description="Of an input: its bytes, after the JSON."
+    )
+    binary_data: bool | None = Field(
+        default=None, description="Of an output: whether it is wanted as binary data."
+    )
+    binary_data_output: bool | None = Field(
+        default=None, description="Of a request: whether outputs are, which do not say."
+    )
+
+
 class RequestInput(BaseModel):
     """A tensor of a request."""
 
     name: str
     datatype: str
     shape: list[int]
-    parameters: dict[str, Any] | None = Field(
-        default=None, description="`binary_data_size`: its bytes, after the JSON."
-    )
+    parameters: Parameters | None = None
     data: list[Any] | None = Field(
         default=None,
         description="In row-major order, flat or nested as the shape says; elements of BYTES in "
@@ -76,9 +88,7 @@ class RequestedOutput(BaseModel):
     """An output that is wanted."""
 
     name: str
-    parameters: dict[str, Any] | None = Field(
-        default=None, description="`binary_data`: whether it is wanted as binary data."
-    )
+    parameters: Parameters | None = None
 
 
 class InferenceBody(BaseModel):
@@ -101,9 +111,7 @@ class InferenceBody(BaseModel):
     )
 
     id: str | None = Field(default=None, description="Given back with the answer.")
-    parameters: dict[str, Any] | None = Field(
-        default=None, description="`binary_data_output`: whether outputs are wanted as binary data."
-    )
+    parameters: Parameters | None = None
     inputs: list[RequestInput] = Field(description="One: the image tensor, or `picture`.")
     outputs: list[RequestedOutput] | None = Field(default=None, description="Default: all.")
 

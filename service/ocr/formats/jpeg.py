@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from service.ocr.exceptions import UndecodableError
+from service.ocr.formats import exif
 
 _SOI_BYTES = 2
 _HEAD_BYTES = 4
@@ -22,13 +23,14 @@ _READ_FRAMES = frozenset((0xC0, 0xC1, _SOF2))
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
+_MARK = 0xFF
+"""The first byte of every marker."""
+
 _EOI = 0xD9
 _SOS = 0xDA
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
 _METADATA = frozenset((*range(0xE0, 0xF0), 0xFE)) - {_APP0, _APP14}
 """Application segments and comments, without those that tell how colours are stored."""
-
-_EXIF = b"Exif\0\0"
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -52,8 +54,8 @@ _MAX_FILL_BYTES = 4096
 def check(data: bytes) -> tuple[bytes, float]:
     """See `service.ocr.formats.Format.check`.
 
-    Of the metadata only the first EXIF segment is kept, which has the orientation. Pillow would
-    take all of them apart.
+    Of the metadata only the orientation in the first EXIF segment is kept. Pillow would take all of
+    them apart.
 
     Raises:
         UndecodableError: arithmetic coding or another rare kind, too many scans or other
@@ -61,7 +63,7 @@ def check(data: bytes) -> tuple[bytes, float]:
     """
     metadata = []
     metadata_begin = None
-    has_exif = False
+    orientation = 0
     scans = others = components = table_bytes = 0
     progressive = False
     for marker, begin, end in _segments(data):
@@ -83,17 +85,23 @@ def check(data: bytes) -> tuple[bytes, float]:
             components = max(components, *data[begin + _COMPONENTS_AT : begin + _COMPONENTS_AT + 1])
         if marker not in _METADATA:
             table_bytes += (end - begin) * (marker != _SOS)
-        elif not has_exif and marker == _APP1 and data.startswith(_EXIF, begin + _HEAD_BYTES):
-            has_exif = True
         else:
             metadata_begin = begin
+            exif_begin = begin + _HEAD_BYTES
+            if not orientation and data.startswith(exif.SIGNATURE, exif_begin):
+                orientation = exif.orientation(data[exif_begin:end])
     if table_bytes > _MAX_TABLE_BYTES:
         raise UndecodableError(f"The JPEG has over {_MAX_TABLE_BYTES} bytes of tables.")
     if not scans:
         raise UndecodableError(
             "The JPEG has no scan, or too many bytes that belong to nothing before it."
         )
-    return _without(data, metadata), _pixel_cost(scans, components, progressive)
+    data = _without(data, metadata)
+    if orientation > 1:
+        body = exif.encoded(orientation)
+        segment = bytes((_MARK, _APP1)) + (2 + len(body)).to_bytes(2) + body
+        data = data[:_SOI_BYTES] + segment + data[_SOI_BYTES:]
+    return data, _pixel_cost(scans, components, progressive)
 
 
 def _pixel_cost(scans: int, components: int, progressive: bool) -> float:

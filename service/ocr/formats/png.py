@@ -55,6 +55,10 @@ _ADAM7 = (
 
 _INFLATE_BYTES = 1 << 16
 
+_COMPRESSED_BYTE_COST, _FREE_BYTES = 10, 1 << 16
+"""What a byte of a file costs, like a pixel, and the bytes that cost nothing. A megabyte can hold
+90,000 deflate blocks without a pixel, each with Huffman codes of its own that are built first."""
+
 
 class _Chunk(NamedTuple):
     """The type of a chunk, and where it begins and ends."""
@@ -106,7 +110,7 @@ def check(data: bytes) -> tuple[bytes, float]:
         data = frame
     elif len(data) > chunks[-1].end or not _NEEDED.issuperset(kinds):
         data = _joined(data, chunks)
-    return data, _pixel_cost(_header(data), b"tRNS" in kinds)
+    return data, _pixel_cost(_header(data), b"tRNS" in kinds, len(data))
 
 
 def finish(image: Image.Image, data: bytes) -> Image.Image:
@@ -118,7 +122,8 @@ def finish(image: Image.Image, data: bytes) -> Image.Image:
     header = _header(data)
     last: Any = image.getpixel((image.width - 1, image.height - 1))
     black = not (any(last) if isinstance(last, tuple) else last)
-    if (black or header.interlace) and _lacks_rows(data, header):
+    # A large file that is not interlaced would be inflated twice at the price of once.
+    if ((black and len(data) <= _FREE_BYTES) or header.interlace) and _lacks_rows(data, header):
         raise EOFError("rows are missing")
     key = image.info.get("transparency")
     if image.mode == "L" and isinstance(key, int) and header.depth < 8:
@@ -204,14 +209,16 @@ def _header(data: bytes) -> _Header:
     return _Header(*_HEADER.unpack_from(data, _HEADER_AT))
 
 
-def _pixel_cost(header: _Header, transparent: bool) -> float:
-    """By the bytes of a pixel, which are inflated and filtered.
+def _pixel_cost(header: _Header, transparent: bool, file_bytes: int) -> float:
+    """By the bytes of a pixel, which are inflated and filtered, and those of a large file.
 
     The passes of an interlaced picture cost as much again, and so does the check for missing rows.
     """
     cost = 1 + header.bits / 8
     if transparent or header.colour_type == _GRAY_ALPHA:
         cost += 1.5  # converted to RGBA
+    large = _COMPRESSED_BYTE_COST * max(0, file_bytes - _FREE_BYTES)
+    cost += large / max(1, header.width * header.height)
     return 2 * cost if header.interlace else cost
 
 

@@ -134,7 +134,9 @@ def test_probabilities(client: TestClient, nested: bool) -> None:
     assert rows["shape"] == [60, stripes.TIME_STEPS, len(stripes.ALPHABET) + 1]
     assert all(p > 0.99 for p in rows["data"][1 :: len(stripes.ALPHABET) + 1])
     tensor["data"] = [*flat * 60][:-1]
-    assert_refused(client.post(INFER, json={"inputs": [tensor]}), 400, "does not fit the shape")
+    assert_refused(
+        client.post(INFER, json={"inputs": [tensor]}), 400, "no numbers that fit the shape"
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,13 +144,13 @@ def test_probabilities(client: TestClient, nested: bool) -> None:
     [
         ({"inputs": []}, "the inputs are []; send 'image'"),
         (pictures(PICTURE, name="file"), "the inputs are ['file']"),
-        (pictures(PICTURE, name="image"), "image is BYTES"),
+        (pictures(PICTURE, name="image"), "image is 'BYTES'"),
         (pictures(), "has 0 pictures; send 1 to 3"),
-        (pictures(*[PICTURE] * 4), "'picture' has 4 elements; send 1 to 3"),
+        (pictures(*[PICTURE] * 4), "picture has 4 pictures; send 1 to 3"),
         (images(4), "has 4 pictures; send 1 to 3"),
-        (pictures(PICTURE, b"0" * 3000), "element 1 has 3000 bytes; send at most 2000"),
+        (pictures(PICTURE, b"0" * 3000), "element 1 has over 2000 bytes"),
         (pictures(PICTURE, b"no"), "picture: element 1: "),
-        (pictures(PICTURE, outputs=[{"name": "é"}]), "there is no output '\\xe9'"),
+        (pictures(PICTURE, outputs=[{"name": "é"}]), "there is no output 'é'"),
     ],
 )
 def test_refusals(document: dict[str, Any], word: str, stripe_model: Path) -> None:
@@ -160,14 +162,14 @@ def test_refusals(document: dict[str, Any], word: str, stripe_model: Path) -> No
 
 def test_a_malformed_document_is_forgotten(client: TestClient) -> None:
     """Without the help of the garbage collector: of 8 MB in JSON, hundreds stayed in memory."""
-    sent = json.dumps({"inputs": [{"shape": [1], "data": [[]] * 50_000}]})
+    sent = json.dumps({"inputs": [{"shape": [1], "parameters": [[]] * 10_000}]})
     assert_refused(client.post(INFER, content=sent), 400, "inputs.0.name: Field required")
     gc.collect()
     gc.disable()
     try:
         before = len(gc.get_objects())
         client.post(INFER, content=sent)
-        assert len(gc.get_objects()) < before + 10_000
+        assert len(gc.get_objects()) < before + 1000
     finally:
         gc.enable()
 

@@ -2,6 +2,8 @@
 
 const PIXELS = 1_000_000;
 const FEWEST_PIXELS = 20_000;
+// The service counts a byte beyond 64 kB of a PNG as ten pixels.
+const PNG_BYTES = 200_000;
 
 /** A region as the service takes it. */
 export const regionText = ({ x, y, width, height }) => [x, y, width, height].join(",");
@@ -22,11 +24,12 @@ export async function toSend(file, region, limits, shrink = false) {
   const type = file.type === "image/jpeg" ? file.type : "image/png";
   // The service counts a pixel with transparency, which a PNG of a canvas has, as several.
   let pixels = Math.min(PIXELS, limits.pixels / (type === "image/png" ? 8 : 2));
+  const bytes = type === "image/png" ? Math.min(limits.bytes, PNG_BYTES) : limits.bytes;
   for (;;) {
     const scale = Math.min(1, Math.sqrt(pixels / (part.width * part.height)));
     const canvas = drawn(bitmap, part, scale);
     const body = await new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));
-    if (body && (body.size <= limits.bytes || pixels < FEWEST_PIXELS)) {
+    if (body && (body.size <= bytes || pixels < FEWEST_PIXELS)) {
       bitmap.close();
       return { body, x: part.x, scale: canvas.width / part.width, size: [canvas.width, canvas.height] };
     }
