@@ -8,7 +8,6 @@ import typer
 from service.default_model import default_model_path
 
 if TYPE_CHECKING:
-    from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
     from service.ocr.recognizer import Recognizer
 
 DEFAULT_MODEL = default_model_path()
@@ -24,6 +23,7 @@ def load_model(path: Path, max_pixels: int | None = None) -> "Recognizer":
         max_pixels: width × height above which it refuses a picture; None: the recognizer's default.
     """
     from service.ocr.exceptions import ModelError, ModelFileError
+    from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
     from service.ocr.recognizer import Recognizer
 
     try:
