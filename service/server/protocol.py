@@ -156,24 +156,35 @@ def _refusal(error: BaseException | None) -> tuple[Kind, str]:
 
 
 class _AnswerTransport:
-    """What an answer is written to; its `close` waits for a client that still sends.
+    """What an answer is written to: the head together with what comes next, in one system call.
 
-    To close with unread bytes resets the connection, and the client may then lose the answer
-    (RFC 9112, 9.6).
+    Its `close` waits for a client that still sends: to close with unread bytes resets the
+    connection, and the client may then lose the answer (RFC 9112, 9.6).
+
+    Args:
+        has_body: whether anything is written after the head.
     """
 
-    def __init__(self, protocol: "Protocol") -> None:
+    def __init__(self, protocol: "Protocol", has_body: bool = True) -> None:
         self._protocol = protocol
         self._write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
+        self._head = None if has_body else b""
 
     def write(self, data: bytes) -> None:
         """Writes, unless the connection is lost."""
+        if self._head is None and not data.startswith(b"HTTP/1.1 100"):
+            self._head = data
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
         if not self.is_closing():
             self._write(data)
 
     def close(self) -> None:
         """Closes the connection, now or when the client has stopped sending."""
+        if self._head:
+            self.write(b"")
         self._protocol.close()
 
 
@@ -301,7 +312,7 @@ class Protocol(HttpToolsProtocol):
             self.expect_100_continue = False
         self._in_head = False
         super().on_headers_complete()
-        self.cycle.transport = _AnswerTransport(self)  # type: ignore[assignment]
+        self.cycle.transport = _AnswerTransport(self, method != b"HEAD")  # type: ignore[assignment]
         if self._last or self.app_state[DRAINING].is_set():
             self.cycle.keep_alive = False
 

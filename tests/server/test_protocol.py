@@ -315,6 +315,18 @@ def test_continue_is_for_those_who_know_it(version: bytes, told: bool, address: 
         assert [status for status, _ in answers(connection)] == [200]
 
 
+def test_an_answer_is_sent_at_once(address: Address) -> None:
+    """Whoever kills the process leaves no half answers; 100 times, as it is a race otherwise."""
+    with socket.create_connection(address, timeout=20) as connection:
+        for _ in range(100):
+            connection.sendall(picture())
+            answer = connection.recv(65536)
+            ((status, body),) = parsed(answer)
+            assert (status, json.loads(body)["text"]) == (200, "ab")
+        connection.sendall(READY.replace(b"GET", b"HEAD"))
+        assert connection.recv(65536).endswith(b"\r\n\r\n")
+
+
 def test_spaces_behind_a_value_are_none_of_it(address: Address) -> None:
     """RFC 9110, 5.5; here, a key that is right."""
     asked = b"GET /model HTTP/1.1\r\nHost: x\r\nX-Request-ID: abc \t\r\nX-API-Key: secret  \r\n\r\n"
