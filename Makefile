@@ -5,6 +5,7 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 PEERS  := .venv-peers
 FAMILIES := .venv-families
+MANIFESTS := .venv-manifests
 TRAINING := $(VENV)/.training
 LOCK   := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 PORT   ?= $(or $(OCR_PORT),8000)
@@ -25,6 +26,8 @@ serve: $(VENV)/.service ## serve models/captcha.onnx on PORT (8000)
 
 test: $(VENV)/.dev ## run all tests but attacks and soak; ARGS= goes to pytest
 	$(PY) -m pytest $(ARGS)
+
+manifests: $(MANIFESTS)/.manifests ## install what renders and validates deploy/kubernetes in the tests, apart
 
 test-hostile: $(VENV)/.dev ## attack a running service; HOSTILE_SHARE=0.02 for a fiftieth of the requests
 	HOSTILE_SHARE=$(HOSTILE_SHARE) $(PY) -m pytest -m hostile tests/hostile $(ARGS)
@@ -137,11 +140,12 @@ lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	    --output-file requirements/$$extra.txt || exit 1; \
 	done
 	$(LOCK) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.txt
+	$(LOCK) tests/deploy/requirements.in --output-file tests/deploy/requirements.txt
 	$(LOCK) benchmarks/families/isolated/requirements.in --output-file benchmarks/families/isolated/requirements.txt \
 	  --override benchmarks/families/isolated/overrides.txt
 
 clean: ## remove the environment and caches, not data or runs
-	rm -rf $(VENV) $(PEERS) $(FAMILIES) benchmarks/families/isolated/npm/node_modules .*_cache build dist
+	rm -rf $(VENV) $(PEERS) $(FAMILIES) $(MANIFESTS) benchmarks/families/isolated/npm/node_modules .*_cache build dist
 
 # What the stamps below install, on disk.
 SIZE_service  := 250 MB, in about a minute
@@ -157,6 +161,11 @@ $(VENV)/.%: requirements/%.txt | $(PY)
 $(PEERS)/.peers: benchmarks/peers/requirements.txt
 	"$(PYTHON)" -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(MANIFESTS)/.manifests: tests/deploy/requirements.txt
+	"$(PYTHON)" -m venv $(MANIFESTS)
+	$(MANIFESTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(FAMILIES)/.families: benchmarks/families/isolated/requirements.txt benchmarks/families/isolated/npm/package-lock.json
