@@ -1,0 +1,208 @@
+"""Three services behind HAProxy, run with the configuration of `deploy/`."""
+
+import csv
+import re
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx2
+
+from tests import stripes
+from tests.deploy.proxy import FOLDER, change, free_port, running
+from tests.server.process import START_SECONDS, address_of, start, until
+
+HAPROXY = (FOLDER / "haproxy.cfg").read_text(encoding="utf-8")
+REPLICAS = 3
+ASKERS = 8
+
+
+class Answer(NamedTuple):
+    """To one request; without a status, what the client saw in its place."""
+
+    status: int
+    model_version: str = ""
+    error: str = ""
+
+
+class Replicas:
+    """Services, and HAProxy before them.
+
+    Args:
+        folder: for configurations, logs and the model of each service.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+        self.models = [stripes.write_model(folder / f"{number}.onnx") for number in range(REPLICAS)]
+        self.services = [self.start(number) for number in range(REPLICAS)]
+        self.addresses = [address_of(service) for service in self.services]
+        servers = "\n".join(
+            f"    server ocr{number} {address.removeprefix('http://')}"
+            for number, address in enumerate(self.addresses)
+        )
+        template = re.search(r"^    server-template .*$", HAPROXY, re.MULTILINE)
+        assert template
+        port = free_port()
+        self._control = folder / "control"
+        self._log = folder / "log"
+        log = "    log stderr format raw local0 info\n"
+        file = folder / "haproxy.cfg"
+        file.write_text(
+            change(
+                HAPROXY,
+                (log, f"{log}    stats socket {self._control} level admin\n"),
+                ("bind :8080", f"bind 127.0.0.1:{port}"),
+                (template[0], servers),
+            )
+        )
+        stack.enter_context(running(["haproxy", "-db", "-f", str(file)], self._log))
+        self.url = f"http://127.0.0.1:{port}"
+        until(self._control.exists, "HAProxy runs")
+        self.restore()
+
+    def start(self, number: int, code: str | None = None) -> subprocess.Popen[str]:
+        """Starts a service with the model of this number, which nobody asks yet."""
+        # What a busy machine would refuse for want of time is no loss by the proxy.
+        service = start(
+            code, model_path=self.models[number], port=0, threads=1, drain_seconds=3,
+            queue_ms=60_000,
+        )  # fmt: skip
+        self._stack.callback(service.communicate)
+        self._stack.callback(service.kill)
+        return service
+
+    def put(self, number: int, service: subprocess.Popen[str]) -> None:
+        """Puts a service in the place of another; waits until it is asked."""
+        self.services[number] = service
+        self.addresses[number] = address_of(service)
+        _, _, port = self.addresses[number].rpartition(":")
+        self._command(f"set server captcha-ocr/ocr{number} addr 127.0.0.1 port {port}")
+        self.wait(number, "UP")
+
+    def restore(self) -> None:
+        """Waits until all are asked; those that have ended are started."""
+        started = {
+            number: self.start(number)
+            for number, service in enumerate(self.services)
+            if service.poll() is not None
+        }
+        for number, service in started.items():
+            self.put(number, service)
+        for number in range(REPLICAS):
+            self.wait(number, "UP")
+
+    def wait(self, number: int, status: str) -> None:
+        """Until HAProxy says of a service that it is UP, or DOWN."""
+        until(lambda: self._status(number) == status, f"ocr{number} is {status}", START_SECONDS)
+
+    def _status(self, number: int) -> str:
+        rows = csv.DictReader(self._command("show stat").removeprefix("# ").splitlines())
+        (status,) = [row["status"] for row in rows if row["svname"] == f"ocr{number}"]
+        return status
+
+    def _command(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(30)
+            connection.connect(str(self._control))
+            connection.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def shares(self) -> list[int]:
+        """How many requests each has answered so far, by the log."""
+        log = self._log.read_text()
+        return [log.count(f" captcha-ocr/ocr{number} ") for number in range(REPLICAS)]
+
+    @contextmanager
+    def asked(self) -> Iterator["Answers"]:
+        """Asks all the time, with clients that try nothing again."""
+        answers = Answers()
+        ended = threading.Event()
+
+        def ask() -> None:
+            picture = stripes.picture("ab")
+            with httpx2.Client(base_url=self.url, timeout=60) as client:
+                while not ended.is_set():
+                    try:
+                        answer = client.post("/predict", files={"file": picture})
+                        good = answer.status_code == 200
+                        version = answer.json()["model"]["version"] if good else ""
+                        answers.append(
+                            Answer(answer.status_code, version, "" if good else answer.text)
+                        )
+                    except httpx2.TransportError as error:
+                        answers.append(Answer(0, error=repr(error)))
+                    ended.wait(0.01)
+
+        askers = [threading.Thread(target=ask) for _ in range(ASKERS)]
+        for asker in askers:
+            asker.start()
+        try:
+            answers.wait_for_more(50)
+            yield answers
+            answers.wait_for_more(50)
+        finally:
+            ended.set()
+            for asker in askers:
+                asker.join()
+
+
+class Answers(list[Answer]):
+    """Those to all requests."""
+
+    def wait_for_more(self, number: int) -> None:
+        """Until so many more have come."""
+        enough = len(self) + number
+        until(lambda: len(self) >= enough, f"{number} more requests are answered", START_SECONDS)
+
+    @property
+    def lost(self) -> list[Answer]:
+        """Those that were not read."""
+        return [answer for answer in self if answer.status != 200]
+
+
+@contextmanager
+def slowed(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Lets a process run for a tenth of the time."""
+    ended = threading.Event()
+
+    def slow() -> None:
+        while not ended.is_set():
+            process.send_signal(signal.SIGSTOP)
+            ended.wait(0.09)
+            process.send_signal(signal.SIGCONT)
+            ended.wait(0.01)
+
+    slowing = threading.Thread(target=slow)
+    slowing.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        slowing.join()
+
+
+@contextmanager
+def link_cut(address: str) -> Iterator[None]:
+    """Drops all that is sent to an address, and from it; raises OSError where that cannot be."""
+    _, _, port = address.rpartition(":")
+    rules = [
+        ["INPUT", "--in-interface", "lo", "--protocol", "tcp", end, port, "--jump", "DROP"]
+        for end in ("--destination-port", "--source-port")
+    ]
+    with ExitStack() as stack:
+        for rule in rules:
+            added = subprocess.run(
+                ["iptables", "--wait", "--insert", *rule],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if added.returncode:
+                raise OSError(added.stderr)
+            stack.callback(subprocess.run, ["iptables", "--wait", "--delete", *rule], check=True)
+        yield
