@@ -1,5 +1,6 @@
 """Serves in this process: as the only one, or as a worker of a supervisor."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -34,6 +35,8 @@ _RESERVED_DESCRIPTORS = 64
 """For the log, pipes, model files and libraries."""
 
 _MAX_BACKLOG = 2048
+
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +102,10 @@ class Link:
 
 def run_worker(settings: Settings, sockets: list[socket], connection: Connection) -> None:
     """The main function of a worker's process; it exits with 0 after an orderly end."""
+    if sys.platform == "linux":
+        # `Link.report` cannot end a worker that is stopped, or stuck in C code, and that would keep
+        # the port. The kernel does it when the thread that has started this process ends.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     return_freed_memory()
     configure_logging(settings)
     link = Link(connection)

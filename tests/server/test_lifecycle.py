@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -30,6 +32,17 @@ import sys, time
 if "multiprocessing.spawn" in " ".join(sys.orig_argv):
     time.sleep({seconds})
 """
+
+STUCK = """
+import ctypes, os, signal
+def stick(*_):
+    os.write(2, b"stuck\\n")
+    mutex, library = ctypes.create_string_buffer(64), ctypes.PyDLL(None)
+    while True:
+        library.pthread_mutex_lock(mutex)
+signal.signal(signal.SIGRTMIN, stick)
+"""
+"""At a signal, a process waits for ever in C code, and no thread of its Python runs."""
 
 
 def info(address: str) -> dict[str, object]:
@@ -253,4 +266,29 @@ def test_workers_end_with_their_parent(stripe_model: Path) -> None:
             pass
     finally:
         process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_worker_that_is_stuck_ends_with_its_parent(stripe_model: Path, tmp_path: Path) -> None:
+    """Also one that runs no Python any more; it would keep the port."""
+    (tmp_path / "sitecustomize.py").write_text(STUCK)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    process = start(port=0, model_path=stripe_model, workers=2, environment=environment)
+    workers = set[int]()
+    try:
+        address = address_of(process)
+        wait(address)
+        until(lambda: metric(address, "workers") == 2, "two workers")
+        workers = workers_of(address)
+        stuck = max(workers)
+        os.kill(stuck, signal.SIGRTMIN)
+        lines_until(process, "stuck")
+        process.kill()
+        until(lambda: not Path(f"/proc/{stuck}").exists(), "the worker ends")
+    finally:
+        process.kill()
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         process.communicate()
