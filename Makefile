@@ -128,6 +128,9 @@ bench-lifecycle: $(TRAINING) ## what is lost when the service, or one of its wor
 	$(PY) -m benchmarks.lifecycle --model "$(MODEL)" $(ARGS)
 	$(PY) -m benchmarks.report
 
+bench-scaling: $(VENV)/.dev ## what a picture costs with workers, behind HAProxy, and with Ray Serve if bench-peers was there
+	$(PY) -m benchmarks.scaling --model "$(MODEL)" $(ARGS)
+
 bench-families: $(TRAINING) $(FAMILIES)/.families ## twelve families of pictures, learned anew; hours, resumes; ARGS="--families a,b --labels 200"
 	$(PY) -m benchmarks.families $(ARGS)
 

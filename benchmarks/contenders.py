@@ -50,8 +50,7 @@ def fast_peers(model: Path) -> list[Contender]:
 
 def slow_peers(model: Path) -> list[Contender]:
     """Servers with packages of their own, which say why they cannot be started, and Keras."""
-    python = str(PEERS_PYTHON)
-    absent = None if PEERS_PYTHON.exists() else _HOW
+    python, absent = _peers_python()
     environment = {"OCR_MODEL_PATH": str(model), "BENTOML_DO_NOT_TRACK": "True"}
     peers = []
     for workers in (1, 2):
@@ -62,9 +61,27 @@ def slow_peers(model: Path) -> list[Contender]:
     bentoml += ["--host", HOST, "--port", "{port}"]
     recipe = Recipe("BentoML + onnxruntime", bentoml, environment, ready="/readyz")
     peers.append(Contender(recipe, 1, absent=absent))
+    peers += ray_serve(model)
     settings = {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     peers.append(_uvicorn("FastAPI + Keras", "fastapi_keras", model, 1, settings))
     return peers
+
+
+def ray_serve(model: Path) -> list[Contender]:
+    """Ray Serve, which says why it cannot be started."""
+    python, absent = _peers_python()
+    environment = {"OCR_MODEL_PATH": str(model), "RAY_USAGE_STATS_ENABLED": "0"}
+    peers = []
+    for replicas in (1, 2):
+        command = [python, "-m", "benchmarks.peers.ray_serve_onnx", "{port}", str(replicas)]
+        recipe = Recipe("Ray Serve + onnxruntime", command, environment, ready="/health")
+        peers.append(Contender(recipe, replicas, absent=absent))
+    return peers
+
+
+def _peers_python() -> tuple[str, str | None]:
+    """The Python that has their packages, and why there is none."""
+    return str(PEERS_PYTHON), None if PEERS_PYTHON.exists() else _HOW
 
 
 def _uvicorn(

@@ -14,7 +14,7 @@ def test_the_peers_lock_is_whole() -> None:
     text = (PEERS / "requirements.txt").read_text()
     assert "://" not in text
     pins = re.findall(r"^(\S+)==\S+", text, re.MULTILINE)
-    assert {"bentoml", "litserve", "onnxruntime"} <= set(pins)
+    assert {"bentoml", "litserve", "onnxruntime", "ray"} <= set(pins)
     assert len(re.findall(r"^\S+", text, re.MULTILINE)) == len(pins) + text.count("\n#")
     assert text.count("--hash=sha256:") >= len(pins)
 
