@@ -13,6 +13,8 @@ from unittest.mock import Mock
 
 import pytest
 import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from service.api.routes import DRAINING
@@ -441,6 +443,32 @@ def test_who_sends_no_more_gets_the_answers(
 # Memory
 
 
+def unconnected(application: ASGIApp) -> Protocol:
+    """A connection without a socket."""
+    config = uvicorn.Config(application, lifespan="off", log_config=None)
+    config.load()
+    connections = Connections(Settings(max_header_bytes=2048), 9)
+    return Protocol(config, ServerState(), {DRAINING: asyncio.Event()}, connections=connections)
+
+
+@pytest.mark.parametrize(("method", "body"), [(b"GET", b"Hello"), (b"HEAD", b"")])
+def test_an_answer_is_written_at_once(method: bytes, body: bytes) -> None:
+    """The head with the body; another system call for each would be felt under overload."""
+
+    async def written() -> list[bytes]:
+        protocol, transport, done = unconnected(PlainTextResponse("Hello")), Mock(), asyncio.Event()
+        transport.is_closing.return_value = False
+        protocol.connection_made(transport)
+        protocol.on_response_complete = done.set  # type: ignore[method-assign]
+        protocol.data_received(READY.replace(b"GET", method, 1))
+        await asyncio.wait_for(done.wait(), 20)
+        return [call.args[0] for call in transport.write.call_args_list]
+
+    (answer,) = asyncio.run(written())
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.partition(b"\r\n\r\n")[2] == body
+
+
 @pytest.mark.parametrize(
     "sent",
     [
@@ -459,11 +487,7 @@ def test_a_lost_connection_leaves_nothing(sent: bytes) -> None:
         """Answers nothing."""
 
     async def left() -> object:
-        config = uvicorn.Config(application, lifespan="off", log_config=None)
-        config.load()
-        connections = Connections(Settings(max_header_bytes=2048), 9)
-        state = {DRAINING: asyncio.Event()}
-        protocol = Protocol(config, ServerState(), state, connections=connections)
+        protocol = unconnected(application)
         protocol.connection_made(Mock())
         protocol.data_received(sent)
         protocol.connection_lost(ConnectionResetError())
