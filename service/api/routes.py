@@ -5,7 +5,9 @@ import os
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.routing import request_response
 
 from service import __version__
 from service.api import errors, handlers
@@ -37,6 +39,17 @@ process is about to end: readiness turns to 503, while requests are answered as 
 FORMATS_DESCRIPTION = f"Pictures are {', '.join(known.name for known in FORMATS)}."
 
 router = APIRouter()
+
+
+class RequestRoute(APIRoute):
+    """A route whose function takes the request, and gives the response.
+
+    FastAPI describes it, but resolves no parameters for it and validates no answer.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app = request_response(self.endpoint)
 
 
 def _described(form: type[BaseModel], json: type[BaseModel], **raw: Any) -> dict[str, Any]:
@@ -79,8 +92,11 @@ _ERRORS = documented(
 )
 
 
-router.post(
+router.add_api_route(
     "/predict",
+    handlers.predict,
+    methods=["POST"],
+    route_class_override=RequestRoute,
     operation_id="predict",
     summary="Read the text in a picture",
     response_model=Prediction,
@@ -90,16 +106,19 @@ router.post(
         PictureJson,
         **{"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     ),
-)(handlers.predict)
+)
 
-router.post(
+router.add_api_route(
     "/predict/batch",
+    handlers.predict_batch,
+    methods=["POST"],
+    route_class_override=RequestRoute,
     operation_id="predict_batch",
     summary="Read the texts in several pictures",
     response_model=Batch,
     responses=_ERRORS,
     openapi_extra=_described(PicturesForm, PicturesJson),
-)(handlers.predict_batch)
+)
 
 
 RunningEngine = Annotated[Engine, Depends(engine_of)]
