@@ -19,6 +19,7 @@ from service.api.auth import ApiKeys
 from service.api.handlers import Engine
 from service.api.middleware.access_log import AccessLog
 from service.api.middleware.body_limit import BodyLimit
+from service.api.middleware.load_shedding import LoadShedding
 from service.api.v2 import routes as v2_routes
 from service.api.v2.messages import LENGTH_HEADER
 from service.api.web import routes as web_routes
@@ -93,7 +94,7 @@ def create_app(
     app.state.keys = ApiKeys(settings)
     errors.install(app)
     for router in (routes.router, v2_routes.router, web_routes.router()):
-        app.include_router(router)
+        app.router.routes += router.routes
         for route in router.routes:
             # RFC 9110, 9.3.2: HEAD wherever there is GET. The server leaves the body out.
             if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
@@ -105,6 +106,9 @@ def create_app(
                     include_in_schema=False,
                 )
     openapi.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bodies_bytes)
+    reading = [route for route in routes.router.routes if isinstance(route, routes.RequestRoute)]
+    app.add_middleware(LoadShedding, routes=reading)
     if origins := split_list(settings.cors_origins):
         app.add_middleware(
             CORSMiddleware,
@@ -113,7 +117,6 @@ def create_app(
             allow_headers=[*_SHARED_HEADERS, "X-API-Key", "Authorization", "traceparent"],
             expose_headers=[*_SHARED_HEADERS, "Retry-After"],
         )
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bodies_bytes)
     app.add_middleware(AccessLog, metrics=metrics, logs=settings.access_log, traces=traces)
     if proxies := split_list(settings.trusted_proxies):
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)

@@ -96,10 +96,21 @@ class Engine:
             ProblemError: an API key is missing or wrong, or has had too many pictures read.
             OverloadedError: there is no room for the request.
         """
-        name = self._keys.authenticate(request)
+        name = self.authorize(request)
         self.batcher.admit()
         if name is not None:
-            self._limit.admit(name)
+            self._limit.charge(name, 1)
+
+    def authorize(self, request: Request) -> str | None:
+        """The name of the request's API key, None without any keys.
+
+        Raises:
+            ProblemError: the key is missing or wrong, or has had too many pictures read.
+        """
+        name = self._keys.authenticate(request)
+        if name is not None:
+            self._limit.check(name)
+        return name
 
     def charge(self, request: Request, pictures: int) -> None:
         """Counts the pictures of a request that was admitted towards its API key."""

@@ -31,8 +31,8 @@ class RateLimit:
         self._now = now
         self._buckets: dict[str, _Bucket] = {}
 
-    def admit(self, name: str) -> None:
-        """Takes a token for a request.
+    def check(self, name: str) -> None:
+        """Lets a request pass if there is a token for it.
 
         Raises:
             ProblemError: there is none; its `Retry-After` says when there is one again.
@@ -44,7 +44,6 @@ class RateLimit:
             seconds = math.ceil((1 - tokens) / self._rate)
             detail = f"This API key may have {self._rate:g} pictures read a second, on average."
             raise ProblemError(RATE_LIMITED, detail, {"Retry-After": str(seconds)})
-        self.charge(name, 1)
 
     def charge(self, name: str, pictures: int) -> None:
         """Takes the tokens of pictures, whether they are there or not."""

@@ -66,9 +66,10 @@ def test_keys_that_are_none_are_refused(keys: str, reason: str) -> None:
 def refusal(limit: RateLimit, name: str) -> str | None:
     """The `Retry-After` of a refusal; None where the request is admitted."""
     try:
-        limit.admit(name)
+        limit.check(name)
     except ProblemError as error:
         return (error.headers or {})["Retry-After"]
+    limit.charge(name, 1)
     return None
 
 
