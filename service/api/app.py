@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -65,19 +65,16 @@ def create_app(
         load = partial(load_predictor, settings)
         first = predictor or load()
         engine = app.state.engine = Engine(first, settings, metrics, app.state.keys)
-        background = asyncio.gather(
+        reload = asyncio.create_task(
             model_reload.watch(
                 engine, settings.model_path, settings.reload_seconds, load, first.file_state
-            ),
-            engine.sample_forever(),
+            )
         )
         sys.setswitchinterval(_SWITCH_SECONDS)
         yield {routes.DRAINING: asyncio.Event()}
         app.state.engine = None
         engine.close()
-        background.cancel()
-        with suppress(asyncio.CancelledError):
-            await background
+        reload.cancel()
         if traces is not None:
             await asyncio.to_thread(traces.close)
 
@@ -94,6 +91,7 @@ def create_app(
     app.state.keys = ApiKeys(settings)
     errors.install(app)
     for router in (routes.router, v2_routes.router, web_routes.router()):
+        # Not by `include_router`, whose routes are searched twice for every request.
         app.router.routes += router.routes
         for route in router.routes:
             # RFC 9110, 9.3.2: HEAD wherever there is GET. The server leaves the body out.

@@ -3,7 +3,6 @@
 `Engine` holds what requests share while the application runs.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -145,14 +144,16 @@ class Engine:
         items = [(picture, question) for picture in pictures]
         read_slow = partial(predictor.read, slow=True)
         if question.is_slow:
-            outcomes = [await self.batcher.submit_slow(read_slow, item, gone) for item in items]
-        elif len(items) == 1:
-            outcomes = [await self.batcher.submit(predictor.read, items[0], gone)]
+            outcomes = [
+                await self.batcher.submit(read_slow, item, gone, slow=True) for item in items
+            ]
         else:
             outcomes = await self.batcher.submit_all(predictor.read, items, gone)
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome.reading, SlowPictureError):
-                outcomes[index] = await self.batcher.submit_slow(read_slow, items[index], gone)
+                outcomes[index] = await self.batcher.submit(
+                    read_slow, items[index], gone, slow=True
+                )
         times = set()
         for picture, outcome in zip(pictures, outcomes, strict=True):
             if isinstance(outcome.reading, Reading):
@@ -172,14 +173,7 @@ class Engine:
 
     def close(self) -> None:
         """Ends the threads."""
-        self.metrics.sample(self.batcher)
         self.batcher.close()
-
-    async def sample_forever(self, seconds: float = 1.0) -> None:
-        """Shows in the metrics how busy the threads are."""
-        while True:
-            self.metrics.sample(self.batcher)
-            await asyncio.sleep(seconds)
 
 
 def questions_of(predictor: Predictor, settings: Settings) -> Questions:
@@ -210,14 +204,9 @@ def is_gone(request: Request) -> Callable[[], bool]:
     return gone
 
 
-def timing_of(request: Request) -> RequestTiming:
-    """The timing of a request; one that nobody looks at, if the request has none."""
-    return request.scope.get(REQUEST_TIMING) or RequestTiming()
-
-
 async def received(request: Request, body: Awaitable[T]) -> T:
     """What is read from the body of a request; the timing of the request tells how long it took."""
-    timing = timing_of(request)
+    timing: RequestTiming = request.scope[REQUEST_TIMING]
     timing.receive_began = time.perf_counter()
     upload = await body
     timing.receive_ended = time.perf_counter()
@@ -226,7 +215,7 @@ async def received(request: Request, body: Awaitable[T]) -> T:
 
 def note_times(request: Request, predictor: Predictor, submitted: float, times: set[Times]) -> None:
     """Adds the times of pictures that were read to the timing of their request."""
-    timing = timing_of(request)
+    timing: RequestTiming = request.scope[REQUEST_TIMING]
     for read in sorted(times):
         timing.reads.append(Read(min(submitted, read.began), *read))
         timing.model_version = predictor.metadata.version

@@ -174,7 +174,6 @@ async def info(engine: RunningEngine) -> Info:
 )
 async def metrics(engine: RunningEngine) -> Response:
     """The sums over all workers, in Prometheus' text format."""
-    engine.metrics.sample(engine.batcher)
     text = await asyncio.to_thread(engine.metrics.exposition)
     return Response(text, media_type=CONTENT_TYPE)
 

@@ -150,9 +150,7 @@ class Batcher:
         """The result of work other than reading pictures.
 
         Raises:
-            OverloadedError: it waited too long.
-            ClientGoneError: it was not done.
-            Exception: whatever `work` raises.
+            OverloadedError, ClientGoneError, Exception: as `submit`.
         """
         result: T = await self._outcome(
             self.ordinary, lambda _: [work()], None, is_gone, reads=False
@@ -160,7 +158,11 @@ class Batcher:
         return result
 
     async def submit(
-        self, work: Work[I, T], item: I, is_gone: Callable[[], bool] = lambda: False
+        self,
+        work: Work[I, T],
+        item: I,
+        is_gone: Callable[[], bool] = lambda: False,
+        slow: bool = False,
     ) -> T:
         """The outcome of `work` for one picture, perhaps done together with others that wait.
 
@@ -168,29 +170,18 @@ class Batcher:
             work: items of equal `work` may be done together. If it raises, each of them is tried
                 alone, so that what is wrong with one harms no other.
             is_gone: whether the client has gone; work that still waits is then not done.
+            slow: whether it takes long. One thread at a time is used for such pictures, and where
+                other work waits, it has its turn between two of them.
 
         Raises:
-            OverloadedError: it waited too long.
+            OverloadedError: it waited too long, or is slow and would have to.
             ClientGoneError: it was not done.
             Exception: whatever `work` raises.
         """
-        outcome: T = await self._outcome(self.ordinary, work, item, is_gone, reads=True)
-        return outcome
-
-    async def submit_slow(
-        self, work: Work[I, T], item: I, is_gone: Callable[[], bool] = lambda: False
-    ) -> T:
-        """As `submit`, for a picture that takes long.
-
-        One thread at a time is used for such pictures, and where other work waits, it has its turn
-        between two of them.
-
-        Raises:
-            OverloadedError: it waited too long, or would have to.
-            ClientGoneError, Exception: as `submit`.
-        """
-        self._check(self.slow, 1)
-        outcome: T = await self._outcome(self.slow, work, item, is_gone, reads=True)
+        if slow:
+            self._check(self.slow, 1)
+        lane = self.slow if slow else self.ordinary
+        outcome: T = await self._outcome(lane, work, item, is_gone, reads=True)
         return outcome
 
     async def submit_all(

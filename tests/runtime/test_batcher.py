@@ -344,7 +344,7 @@ def test_slow_pictures_have_one_thread() -> None:
             assert release.wait(20)
             return doubled(items)
 
-        tasks = [await begin(batcher.submit_slow(slow, i)) for i in range(4)]
+        tasks = [await begin(batcher.submit(slow, i, slow=True)) for i in range(4)]
         assert await batcher.submit(doubled, 1) == 2
         assert await batcher.submit_all(doubled, range(9)) == [*range(0, 18, 2)]
         assert (batcher.waiting, batcher.in_flight) == (3, 4)
@@ -364,7 +364,7 @@ def test_others_have_their_turn_between_slow_pictures() -> None:
 
         async with stuck(batcher):
             tasks = [
-                await begin(batcher.submit_slow(lambda _: [calls.append("slow")], None))
+                await begin(batcher.submit(lambda _: [calls.append("slow")], None, slow=True))
                 for _ in range(3)
             ]
             for name in ("first", "second"):
@@ -387,9 +387,9 @@ def test_slow_pictures_are_refused_first() -> None:
             return doubled(items)
 
         batcher.slow.mean_seconds = 2 * LONG
-        tasks = [await begin(batcher.submit_slow(slow, i)) for i in range(2)]
+        tasks = [await begin(batcher.submit(slow, i, slow=True)) for i in range(2)]
         with pytest.raises(OverloadedError) as refused:
-            await batcher.submit_slow(slow, 3)
+            await batcher.submit(slow, 3, slow=True)
         assert refused.value.retry_seconds >= LONG
         batcher.admit()
         assert await batcher.submit(doubled, 1) == 2
