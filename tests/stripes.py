@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -50,7 +51,7 @@ def picture(text: str, alphabet: str = ALPHABET) -> bytes:
 
 def metadata(alphabet: str = ALPHABET) -> ModelMetadata:
     """Of the stripe model."""
-    first, second, *_ = alphabet
+    first, second = alphabet[0], alphabet[1]
     golden = GoldenPicture(picture(f"{first} {second}", alphabet), first + second)
     return ModelMetadata(
         name="stripes",
@@ -72,7 +73,7 @@ def metadata(alphabet: str = ALPHABET) -> ModelMetadata:
 def graph(alphabet: str = ALPHABET, width: int = WIDTH, channels: int = 1) -> onnx.ModelProto:
     """The model without metadata; of several channels it takes the mean."""
     levels = np.array([[[level_of(s, alphabet) for s in (*alphabet, BLANK)]]], np.float32)
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "blocks": np.array([0, width // 4, 4], np.int64),
         "spatial": np.array([2, 3], np.int64),
         "last": np.array([2], np.int64),

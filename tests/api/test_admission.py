@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
@@ -57,7 +58,7 @@ sys.exit(main())
 
 
 @contextmanager
-def changed(code: str, model: Path, **settings: object) -> Iterator[str]:
+def changed(code: str, model: Path, **settings: Any) -> Iterator[str]:
     """The address of a service with some of its code replaced."""
     process = start(code, port=0, model_path=model, **settings)
     try:

@@ -1,5 +1,7 @@
 """API keys, what each may have read, and what is closed without one."""
 
+from pathlib import Path
+
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
@@ -14,7 +16,7 @@ from tests.api.test_uploads import text_of
 
 
 @pytest.mark.parametrize("way", ["/predict", "/predict/batch"])
-def test_api_keys(way: str, stripe_model: object) -> None:
+def test_api_keys(way: str, stripe_model: Path) -> None:
     """With keys set, a picture is read with one of them in either header, and not without."""
     settings = Settings(model_path=stripe_model, api_keys="first, second")
     body = {"image": text_of(stripes.picture("a"))}

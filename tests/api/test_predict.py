@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -9,7 +10,7 @@ from service.settings import Settings
 from tests import stripes
 
 
-def post(client: TestClient, data: bytes, **options: object) -> httpx2.Response:
+def post(client: TestClient, data: bytes, **options: Any) -> httpx2.Response:
     return client.post("/predict", files={"file": ("name.png", data)}, **options)
 
 
@@ -167,7 +168,7 @@ def test_an_undeclared_length_is_counted(client: TestClient) -> None:
 @pytest.mark.parametrize("length", ["-5", "abc", "1e9", "²"])
 def test_nonsense_lengths(length: str, client: TestClient) -> None:
     """A length that is no number is never an internal error."""
-    headers = {
+    headers: dict[str, Any] = {
         "content-type": "multipart/form-data; boundary=x",
         "content-length": length.encode("latin-1"),
     }

@@ -1,6 +1,7 @@
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -186,7 +187,7 @@ def test_bad_batches(
     assert detail in response.json()["detail"]
 
 
-def test_a_picture_of_a_batch_that_is_too_large(stripe_model: object) -> None:
+def test_a_picture_of_a_batch_that_is_too_large(stripe_model: Path) -> None:
     """The limit of a single picture holds in a batch, too."""
     settings = Settings(model_path=stripe_model, max_upload_bytes=1000)
     with TestClient(create_app(settings)) as client:
@@ -203,7 +204,7 @@ def test_the_same_options_at_both_addresses(client: TestClient) -> None:
     assert json.dumps(single) == json.dumps(batch)
 
 
-def test_origins(stripe_model: object) -> None:
+def test_origins(stripe_model: Path) -> None:
     """Pages of other origins are let in only where the settings name them."""
     for origins, allowed in (("", None), ("https://a.example", "https://a.example")):
         settings = Settings(model_path=stripe_model, cors_origins=origins)
@@ -238,7 +239,7 @@ def test_origins_are_taken(given: str) -> None:
     assert Settings(cors_origins=given).cors_origins == given
 
 
-def test_origins_may_send_what_the_api_takes(stripe_model: object) -> None:
+def test_origins_may_send_what_the_api_takes(stripe_model: Path) -> None:
     """A browser, which asks before it sends pictures, JSON or a key for a page, is told it may."""
     settings = Settings(model_path=stripe_model, cors_origins="https://a.example")
     with TestClient(create_app(settings)) as client:

@@ -66,7 +66,7 @@ def test_a_duel_that_fails_loses_no_figures(monkeypatch: pytest.MonkeyPatch) -> 
         raise ServerError("it did not start\nand wrote much")
 
     monkeypatch.setattr(serving, "duel", fail)
-    contenders = [Contender(Recipe(row["server"], []), 1) for row in ROWS]
+    contenders = [Contender(Recipe(str(row["server"]), []), 1) for row in ROWS]
     outcome = serving.compare(contenders, Path("model"), serving.Effort(2, 1), {0})
     assert outcome == {"rows": ROWS, "duels": [], "skipped": ["it did not start"]}
 
@@ -91,7 +91,7 @@ def test_servers_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
             super().__init__(*arguments)
             self.name = next(names)
 
-        def closed_loop(self, seconds: float) -> list[Outcome]:
+        def closed_loop(self, seconds: float, patience: float = 0) -> list[Outcome]:
             turns.append(self.name)
             rate = next(rates[self.name])
             return [Outcome(0.0, 0.0, (n + 1) / rate, 200) for n in range(rate)]

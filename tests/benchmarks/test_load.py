@@ -1,3 +1,4 @@
+import select
 import socket
 import threading
 import time
@@ -9,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks import load as loads
 from benchmarks.connection import Address, exchange, parse_answer
 from benchmarks.load import UNANSWERED, LoadGenerator
 from benchmarks.payloads import get, post
@@ -184,14 +184,13 @@ def test_a_load_with_a_processor_to_itself_never_sleeps(
 ) -> None:
     """It need not be woken for answers, at the cost of the server, nor for what is due."""
     waits: list[float] = []
-    select = loads.select.select
 
     def watched(read: list[Any], write: list[Any], other: list[Any], seconds: float) -> Any:
         waits.append(seconds)
-        return select(read, write, other, seconds)
+        return select.select(read, write, other, seconds)
 
     monkeypatch.setattr(LoadGenerator, "spins", spins)
-    monkeypatch.setattr(loads.select, "select", watched)
+    monkeypatch.setattr("benchmarks.load.select.select", watched)
     with (
         server(lambda handler, _: answer(handler)) as address,
         LoadGenerator(address, [REQUEST], 1) as generator,

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -26,9 +27,9 @@ def test_reads_pictures_with_a_real_service(use: Call, address: str, tmp_path: P
     file = tmp_path / "picture.png"
     file.write_bytes(stripes.picture("abcd"))
     assert use(address, lambda c: c.predict(file)).text == "abcd"
-    question = {"alternatives": 2, "length": 2, "alphabet": "ab", "pattern": "a.|ba"}
+    asked: dict[str, Any] = {"alternatives": 2, "length": 2, "alphabet": "ab", "pattern": "a.|ba"}
     prediction = use(
-        address, lambda c: c.predict(stripes.picture("ab"), **question, min_confidence=0.5)
+        address, lambda c: c.predict(stripes.picture("ab"), **asked, min_confidence=0.5)
     )
     assert prediction.text == "ab"
     assert prediction.accepted
@@ -36,7 +37,7 @@ def test_reads_pictures_with_a_real_service(use: Call, address: str, tmp_path: P
     answer = httpx2.post(
         f"{address}/predict",
         files={"file": stripes.picture("ab")},
-        params={**question, "min_confidence": 0.5},
+        params={**asked, "min_confidence": 0.5},
     ).json()
     assert prediction.confidence == answer["confidence"]
     spans = [character.span for character in prediction.characters]

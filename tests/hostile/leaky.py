@@ -26,5 +26,5 @@ class LeakyEngine(Engine):
 
 
 if __name__ == "__main__":
-    service.api.app.Engine = LeakyEngine  # type: ignore[misc]
+    service.api.app.Engine = LeakyEngine  # type: ignore[assignment, attr-defined]
     sys.exit(main())

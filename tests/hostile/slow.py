@@ -69,7 +69,7 @@ async def never_read(connection: socket.socket) -> None:
         await asyncio.sleep(0.02)
 
 
-CLIENTS = {
+CLIENTS: dict[Way, tuple[int, int]] = {
     silent: (500, 20),
     slow_headers: (500, 20),
     slow_body: (200, 20),

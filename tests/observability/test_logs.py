@@ -118,7 +118,7 @@ def test_a_sound_request_id_is_kept(given: str, client: TestClient) -> None:
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "a\tb", "é".encode("latin-1")])
 def test_an_unsound_request_id_is_replaced(given: str | bytes, client: TestClient) -> None:
     """What could break a log, or fill it, gets into none."""
-    answer = client.get("/model", headers={"X-Request-ID": given})  # type: ignore[dict-item]
+    answer = client.get("/model", headers={"X-Request-ID": given})  # type: ignore[arg-type]
     assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
 
 
@@ -185,8 +185,9 @@ def test_the_address_is_that_of_the_client(
 
 def test_lines_of_text_have_times(stripe_model: Path) -> None:
     """And, of a request, the client and the name of its key."""
-    settings = {"api_keys": "shop:s3cret", "log_format": "text", "access_log": True}
-    process = start(port=0, model_path=stripe_model, **settings)
+    process = start(
+        port=0, model_path=stripe_model, api_keys="shop:s3cret", log_format="text", access_log=True
+    )
     try:
         address = address_of(process)
         headers = {"X-API-Key": "s3cret", "Content-Type": "image/png"}

@@ -144,7 +144,7 @@ def test_problems_are_told(client: TestClient, collector: Collector) -> None:
 @pytest.mark.parametrize("given", ["", "00-xyz-1-01", "00-" + "0" * 32 + f"-{PARENT}-01", "é"])
 def test_an_unsound_parent_is_none(given: str, client: TestClient, collector: Collector) -> None:
     """The request begins a trace of its own."""
-    client.get("/model", headers={"traceparent": given.encode("latin-1")})  # type: ignore[dict-item]
+    client.get("/model", headers={"traceparent": given.encode("latin-1")})  # type: ignore[arg-type]
     (root,) = collector.roots(1)
     assert root.parent_span_id == b""
 

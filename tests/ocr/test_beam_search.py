@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_what_suggests_nothing_is_not_followed_far(
     """A picture of which every text is as probable takes no time to speak of, and has a text."""
     followed = []
 
-    def noted(*arguments: object) -> dict[object, object]:
+    def noted(*arguments: Any) -> dict[Any, Any]:
         followed.append(len(result := extended(*arguments)))
         return result
 

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ def by_brute_force(probabilities: np.ndarray, blank: int) -> dict[tuple[int, ...
     totals: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(classes), repeat=steps):
         label = tuple(c for c, _ in itertools.groupby(path) if c != blank)
-        mass = np.prod([float(probabilities[t, c]) for t, c in enumerate(path)])
+        mass = math.prod(float(probabilities[t, c]) for t, c in enumerate(path))
         totals[label] = totals.get(label, 0.0) + mass
     return totals
 

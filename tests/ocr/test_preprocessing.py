@@ -1,6 +1,7 @@
 import io
 import struct
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_palette_with_transparency() -> None:
 
 
 @pytest.mark.parametrize(("mode", "key"), [("L", 7), ("RGB", (7, 7, 7)), ("1", 0)])
-def test_transparent_colour_key(mode: str, key: object) -> None:
+def test_transparent_colour_key(mode: str, key: Any) -> None:
     """The colour that a PNG declares transparent is white."""
     image = Image.new(mode, (2, 1), 1 if mode == "1" else "white")
     image.putpixel((0, 0), key)

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from service.ocr.decoding.decoder import Reading
 from service.ocr.exceptions import (
     ModelCheckError,
     ModelFileError,
@@ -81,6 +82,8 @@ def test_one_bad_picture_of_several(recognizer: Recognizer) -> None:
     """It gets the error; the others get their readings. The error does not keep the picture."""
     bad = stripes.picture("ab")[:-20]
     good, error, other = recognizer.read_all([stripes.picture("ab"), bad, stripes.picture("cd")])
+    assert isinstance(good, Reading)
+    assert isinstance(other, Reading)
     assert (good.text, other.text) == ("ab", "cd")
     assert isinstance(error, UndecodableError)
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)

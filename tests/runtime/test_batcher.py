@@ -362,11 +362,12 @@ def test_others_have_their_turn_between_slow_pictures() -> None:
         batcher = Batcher(1, 10, LONG)
         calls: list[str] = []
 
+        def slow(_: Sequence[None]) -> list[None]:
+            calls.append("slow")
+            return [None]
+
         async with stuck(batcher):
-            tasks = [
-                await begin(batcher.submit(lambda _: [calls.append("slow")], None, slow=True))
-                for _ in range(3)
-            ]
+            tasks = [await begin(batcher.submit(slow, None, slow=True)) for _ in range(3)]
             for name in ("first", "second"):
                 tasks.append(await begin(batcher.run(partial(calls.append, name))))
         await asyncio.gather(*tasks)

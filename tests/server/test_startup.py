@@ -57,7 +57,7 @@ def misreading(path: Path) -> None:
     stripes.write_model(path, golden=(GoldenPicture(stripes.picture("ab"), "ba"),))
 
 
-BREAKAGES = {
+BREAKAGES: dict[Callable[[Path], None], str] = {
     missing: "no model file",
     truncated: "cut short",
     not_onnx: "cannot be loaded as an ONNX model",

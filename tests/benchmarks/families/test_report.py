@@ -1,6 +1,7 @@
 """The page of the exam says which bars are met, on how many families."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from benchmarks.families.catalogue import FAMILIES
 from benchmarks.families.exam import DDDDOCR, OURS, Outcome
 
 
-def outcome(family: str, labels: int, exact: int, **more: object) -> Outcome:
+def outcome(family: str, labels: int, exact: int, **more: Any) -> Outcome:
     return Outcome(family, labels, OURS, exact, 200, **more)
 
 
@@ -17,7 +18,7 @@ def outcomes(*given: Outcome) -> report.Outcomes:
     return {(o.family, o.labels, o.reader): o for o in given}
 
 
-def verdicts(measured: report.Outcomes) -> dict[str, tuple[float | None, int, bool | None]]:
+def verdicts(measured: report.Outcomes) -> dict[str, tuple[Any, int, bool | None]]:
     return {bar.name: (bar.value, families, bar.met) for families, bar in report.bars_of(measured)}
 
 

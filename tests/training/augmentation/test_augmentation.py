@@ -19,10 +19,10 @@ NOTHING = Augmentation(**dict.fromkeys(OPERATIONS, 0.0), clean=0.0)
 def picture(request: pytest.FixtureRequest) -> FloatArray:
     """A generated picture of 200×50 pixels, black on white or red on green of about that luma."""
     (drawing,) = generate(1, "abc", (5,), 200, 50, seed=0)
-    gray = np.asarray(drawing.image, np.float32) / 255
+    gray = (np.asarray(drawing.image) / 255).astype(np.float32)
     if request.param == "gray":
         return gray
-    return np.stack([1 - gray, gray / 2, 0 * gray], axis=2)
+    return np.stack([1 - gray, gray / 2, 0 * gray], axis=2, dtype=np.float32)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -125,5 +125,5 @@ def test_distorted_copies(clean: Examples) -> None:
     """Validation has the same distorted copies every time, with their labels."""
     copies = clean.distorted(replace(NOTHING, inversion=1.0), copies=3, seed=0)
     assert copies.pictures.shape == (30, 48, 16, 1)
-    assert 0 < (copies.pictures == 1).mean() < 1
+    assert 0 < np.mean(copies.pictures == 1) < 1
     assert len(copies.labels) == len(copies.texts) == 30

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def write_pictures(folder: Path, names: Iterable[str]) -> Path:
 def read(tmp_path: Path) -> Callable[..., dict[str, str]]:
     """Prepares a source; gives the label of each picture by its name."""
 
-    def prepared(source: Path, **options: object) -> dict[str, str]:
+    def prepared(source: Path, **options: Any) -> dict[str, str]:
         samples: list[Sample] = prepare(source, tmp_path / "data", **options)
         return {sample.source: sample.label for sample in samples}
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
@@ -37,7 +38,7 @@ def text_picture(
 def warned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Warned:
     """Prepares pictures by their labels; gives what was printed."""
 
-    def printed(pictures: Sequence[tuple[str, bytes]], **options: object) -> str:
+    def printed(pictures: Sequence[tuple[str, bytes]], **options: Any) -> str:
         rows = ["path\tlabel"]
         for number, (label, picture) in enumerate(pictures):
             (tmp_path / f"{number}.png").write_bytes(picture)

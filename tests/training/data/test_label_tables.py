@@ -104,7 +104,7 @@ def test_what_was_guessed_is_said(
     assert r"paths that were found by their end: 1, such as C:\a\1.png (x.csv, line 2)" in printed
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "a stray quotation mark": (
         "labels.csv",
         'path,label\n1.png,"ab\n2.png,ba\nmore/3.png,c"d\n4.png,ab\n',

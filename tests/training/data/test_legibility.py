@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def drawn(
 TEXTS = ["K7AD2", "9MNPX", "44RTE"]
 DARK: list[Colour] = [(120, 0, 0), (0, 90, 0), (0, 0, 160), (90, 60, 0), (80, 0, 120)]
 
-GRAY_IS_ENOUGH = {
+GRAY_IS_ENOUGH: dict[str, dict[str, Any]] = {
     "black on white": {},
     "white on black": {"paper": BLACK, "inks": lambda _: WHITE},
     "much noise": {"paper": (200, 200, 200), "inks": lambda _: (60, 60, 60), "noise": 40},
@@ -44,7 +45,7 @@ GRAY_IS_ENOUGH = {
     "dark inks": {"paper": (235, 245, 250), "inks": lambda place: DARK[place]},
     "dark inks as JPEG": {"inks": lambda place: DARK[place], "noise": 15, "format": "JPEG"},
 }
-COLOUR_IS_NEEDED = {
+COLOUR_IS_NEEDED: dict[str, dict[str, Any]] = {
     "red on green": {"paper": (0, 104, 0), "inks": lambda _: (204, 0, 0)},
     "red on blue": {"paper": (0, 0, 255), "inks": lambda _: (255, 0, 0)},
     "yellow on white": {"inks": lambda _: (255, 240, 0)},

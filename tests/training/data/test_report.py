@@ -3,6 +3,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def drawn(count: int, alphabet: str = "AB7", lengths: Sequence[int] = (2, 3)) ->
     return [(drawing.text, drawing.png()) for drawing in drawings]
 
 
-def encoded(picture: bytes, **options: object) -> bytes:
+def encoded(picture: bytes, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.open(io.BytesIO(picture)).save(file, **options)
     return file.getvalue()

@@ -5,6 +5,7 @@ import pytest
 
 from service.ocr.recognizer import Recognizer
 from tests import stripes
+from training.augmentation.conditions import CONDITIONS
 from training.data.dataset import Dataset
 from training.data.prepare import prepare
 from training.evaluation import compare
@@ -32,7 +33,7 @@ def test_models_stand_side_by_side(
     """A row for each, with what was read of the same pictures; the first is the measure of time."""
     first = stripes.write_model(tmp_path / "first.onnx")
     second = stripes.write_model(tmp_path / "second.onnx", version="2")
-    monkeypatch.setattr(compare, "CONDITIONS", compare.CONDITIONS[:3])
+    monkeypatch.setattr(compare, "CONDITIONS", CONDITIONS[:3])
     arguments = [str(first), str(second), "--split", "all", "--rounds", "1"]
     compare.main([*arguments, "--data", str(striped.folder)])
     rows = [

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
         "exact_match_interval": [0.93, 0.98],
     }  # fmt: skip
     assert "| 50 | 99/104, 103/104 | 0.9711 | 0.9300–0.9800 |" in label_table([row])
-    summary = {
+    summary: dict[str, Any] = {
         "pictures": 20, "exact": 19, "exact_match": 0.95, "exact_match_interval": [0.76, 0.99],
         "cer": 0.01, "digest": "abc", "folds": [{"pictures": 20, "exact": 19}],
         "started_from": "x", "start_trained_by": "`y`",

@@ -1,11 +1,13 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+from service.ocr.metadata import GoldenPicture
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from tests import stripes
@@ -92,7 +94,7 @@ def test_parity_compares_texts_too(recognizer: Recognizer) -> None:
     check_parity(recognizer, tensors, probabilities, batch_size=1)
     tie = probabilities.copy()
     tie[0, 0] = [0.2, 0.2 + 1e-5, 0.2, 0.2, 0.2]
-    recognizer.infer = lambda _: np.where(tie == tie[0, 0, 1], tie - 2e-5, tie)  # type: ignore[method-assign]
+    recognizer.infer = lambda _: np.where(tie == tie[0, 0, 1], tie - 2e-5, tie)  # type: ignore[assignment, method-assign]
     with pytest.raises(ExportError, match="Keras reads test picture 0 as 'b', ONNX as 'ab'"):
         check_parity(recognizer, tensors, tie, batch_size=1)
 
@@ -102,7 +104,7 @@ def test_a_model_that_misreads_its_golden_picture_is_refused(
 ) -> None:
     """The last check is the service's own."""
 
-    def choose_wrongly(*arguments: object) -> tuple[object, ...]:
+    def choose_wrongly(*arguments: Any) -> tuple[GoldenPicture, ...]:
         return tuple(replace(picture, text="77A") for picture in choose(*arguments))
 
     choose = onnx_export.choose_golden

@@ -1,6 +1,7 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,8 @@ def test_patience_counts_epochs_without_a_lower_loss() -> None:
 @pytest.mark.parametrize("setting", ["keep_last", "train_on_validation"])
 def test_the_last_epoch_is_kept_where_no_loss_may_choose(setting: str) -> None:
     """On request, or where validation pictures are trained on, the last epoch is the best."""
-    config = TrainConfig(**{setting: True})
+    chosen: dict[str, Any] = {setting: True}
+    config = TrainConfig(**chosen)
     progress = Progress()
     for loss in (3.0, 2.0, 2.5):
         progress.record(figures(loss), config)

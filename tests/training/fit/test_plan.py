@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from training.fit.plan import choose
 def base(tmp_path: Path) -> Path:
     """The file of a base that knows three symbols, with two arrays of one layer."""
     facts = {"architecture": "residual-crnn-wide", "alphabet": "AB7", "channels": 3}
-    arrays = {"dense2/1": np.ones(4, np.float16), "dense2/0": np.ones((2, 4), np.float16)}
+    half = np.float16
+    arrays: dict[str, Any] = {"dense2/1": np.ones(4, half), "dense2/0": np.ones((2, 4), half)}
     with (tmp_path / "base.npz").open("wb") as file:
         np.savez(file, facts=np.array(json.dumps(facts)), **arrays)
     return tmp_path / "base.npz"

@@ -1,6 +1,5 @@
 import pytest
 
-from training.fit import progress_display
 from training.fit.progress_display import duration, epoch_display
 
 
@@ -14,7 +13,7 @@ def test_a_line_a_minute_elsewhere_than_on_a_terminal(
 ) -> None:
     """It says how far the epoch is and how much time is left, at most what may be spent."""
     now = [0.0]
-    monkeypatch.setattr(progress_display.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("training.fit.progress_display.time.monotonic", lambda: now[0])
     for most, left in ((1e9, "8 min"), (130.0, "60 s")):
         now[0] = 0.0
         with epoch_display(2, 3, pictures=400, most_seconds=most) as advance:

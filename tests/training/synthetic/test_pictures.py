@@ -1,13 +1,16 @@
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from training.exceptions import DataError
 from training.synthetic.clutter import CLUTTERS, COLOURS, Clutter
 from training.synthetic.fonts import Font, covering, read_fonts, shipped_fonts
+from training.synthetic.glyphs import Box
 from training.synthetic.papers import PAPERS
 from training.synthetic.pictures import LETTERINGS, PITCHES, Style, draw
 from training.synthetic.random_styles import random_style
@@ -20,7 +23,9 @@ BLACK_ON_WHITE = Style(
 )
 
 
-def pixels(text: str, style: Style, width: int = 200, height: int = 50, seed: int = 0):
+def pixels(
+    text: str, style: Style, width: int = 200, height: int = 50, seed: int = 0
+) -> tuple[NDArray[Any], tuple[Box, ...]]:
     drawing = draw(text, style, width, height, np.random.default_rng(seed))
     return np.asarray(drawing.image).astype(int), drawing.boxes
 
