@@ -1,4 +1,4 @@
-ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 # Build stage: the service's locked dependencies, and nothing else, in a virtual environment.
 FROM ${PYTHON_IMAGE} AS build
