@@ -7,7 +7,7 @@ PEERS  := .venv-peers
 FAMILIES := .venv-families
 MANIFESTS := .venv-manifests
 TRAINING := $(VENV)/.training
-LOCK   := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK   := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 PORT   ?= $(or $(OCR_PORT),8000)
 MODEL  ?= $(or $(OCR_MODEL_PATH),models/captcha.onnx)
 RECIPE ?= auto
@@ -28,6 +28,12 @@ test: $(VENV)/.dev ## run all tests but attacks and soak; ARGS= goes to pytest
 	$(PY) -m pytest $(ARGS)
 
 manifests: $(MANIFESTS)/.manifests ## install what renders and validates deploy/kubernetes in the tests, apart
+
+coverage: $(VENV)/.dev ## run the tests as `make test` does, and say how much of the code they reach
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest $(ARGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 test-hostile: $(VENV)/.dev ## attack a running service; HOSTILE_SHARE=0.02 for a fiftieth of the requests
 	HOSTILE_SHARE=$(HOSTILE_SHARE) $(PY) -m pytest -m hostile tests/hostile $(ARGS)
@@ -134,7 +140,10 @@ bench-scaling: $(VENV)/.dev ## what a picture costs with workers, behind HAProxy
 bench-families: $(TRAINING) $(FAMILIES)/.families ## twelve families of pictures, learned anew; hours, resumes; ARGS="--families a,b --labels 200"
 	$(PY) -m benchmarks.families $(ARGS)
 
-lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
+sbom: $(VENV)/.dev ## write build/sbom.cdx.json (CycloneDX) and docs/licences.md: what the image installs
+	$(PY) -m tests.deploy.sbom
+
+lock: $(VENV)/.dev ## write all locks anew; UPGRADE=1 takes the newest versions that pyproject.toml allows
 	@# All of them end up in one environment, so the largest binds the others.
 	$(LOCK) pyproject.toml --extra dev --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml --constraint requirements/dev.txt --output-file requirements/service.txt
@@ -146,6 +155,13 @@ lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 	$(LOCK) tests/deploy/requirements.in --output-file tests/deploy/requirements.txt
 	$(LOCK) benchmarks/families/isolated/requirements.in --output-file benchmarks/families/isolated/requirements.txt \
 	  --override benchmarks/families/isolated/overrides.txt
+	$(if $(UPGRADE),npm update --silent --package-lock-only --omit-lockfile-registry-resolved --prefix benchmarks/families/isolated/npm)
+	@# The service installs without a compiler on every Python that it is tested with.
+	for platform in x86_64 aarch64; do for minor in 11 12 13 14; do \
+	  $(PY) -m uv pip install --quiet --dry-run --no-build --require-hashes --target build/none \
+	    --python-version 3.$$minor --python-platform $$platform-manylinux_2_28 \
+	    -r requirements/service.txt || exit 1; \
+	done; done
 
 clean: ## remove the environment and caches, not data or runs
 	rm -rf $(VENV) $(PEERS) $(FAMILIES) $(MANIFESTS) benchmarks/families/isolated/npm/node_modules .*_cache build dist

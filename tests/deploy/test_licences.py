@@ -1,0 +1,22 @@
+import re
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deploy.sbom import DOCUMENT, LOCK
+
+ROW = re.compile(r"\| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
+
+
+def test_the_table_has_what_is_installed() -> None:
+    """Every package of the lock in its version. Where this fails, `make sbom` writes it anew."""
+    lines = re.findall(r"^\w.*==.*(?= \\$)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    locked = [Requirement(line) for line in lines]
+    rows = ROW.findall(DOCUMENT.read_text(encoding="utf-8"))
+    assert {(canonicalize_name(name), f"=={version}") for name, version, _ in rows[1:]} == {
+        (canonicalize_name(one.name), str(one.specifier))
+        for one in locked
+        if one.marker is None or one.marker.evaluate({"sys_platform": "linux"})
+    }
+    assert all(licence.strip() for _, _, licence in rows)
+    assert not any("GPL" in licence for _, _, licence in rows)
