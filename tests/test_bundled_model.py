@@ -11,7 +11,7 @@ from service.ocr.decoding.likelihood import log_likelihood
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from training.data.dataset import Dataset, digest_of
-from training.data.download import DIGEST
+from training.data.download import DIGEST, WRONG_LABELS
 from training.data.prepare import prepare
 from training.data.split import split_by_content
 from training.evaluation.evaluate import read_samples_with
@@ -74,7 +74,9 @@ def test_the_real_test_split(bundled: Recognizer, tmp_path: Path) -> None:
     samples = prepare(PUBLIC_SET, tmp_path / "data")
     assert len(samples) == 1040
     assert digest_of(samples) == DIGEST
-    test = split_by_content(samples)["test"]
+    splits = split_by_content(samples)
+    assert {sample.label for sample in splits["train"]} >= WRONG_LABELS.keys(), "as the card says"
+    test = splits["test"]
     results = read_samples_with(bundled, Dataset(tmp_path / "data"), test)
     exact = exact_matches(result.pair for result in results)
     assert exact == bundled.metadata.figures["exact"]

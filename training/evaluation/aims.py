@@ -43,10 +43,7 @@ def aims_missed(clean: Mapping[str, Any], robust: Mapping[str, Any]) -> str:
 
 
 def training_time(minutes: float) -> str:
-    """A sentence for the card: what the epochs of the model's last run took."""
+    """A sentence for the card: whether the epochs of the model's last run took too long."""
     over = round(minutes) - TRAINING_MINUTES
-    return (
-        f"The epochs of its last run took {minutes:.0f} minutes together, other work on that "
-        f"machine included. At most {TRAINING_MINUTES} on 2 cores were aimed at, "
-        + (f"missed by {over}." if over > 0 else "reached.")
-    )
+    outcome = f"missed by {over}" if over > 0 else "reached"
+    return f"At most {TRAINING_MINUTES} on 2 cores were aimed at, {outcome}."

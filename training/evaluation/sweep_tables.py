@@ -1,9 +1,12 @@
 """The results of series of runs: JSON files, and tables in Markdown for the model card."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from training.data.download import DIGEST, WRONG_LABELS
+from training.evaluation.metrics import wilson_interval
 
 LABEL_CURVE = "label-curve.json"
 CROSS_VALIDATION = "cross-validation.json"
@@ -47,14 +50,33 @@ def fold_table(summary: dict[str, Any]) -> str:
     outcome = f"missed by {over}" if over > 0 else "reached"
     lines.append(f"At most {MOST_MISREAD} misread was aimed at, {outcome}.")
     lines += [f"`{e['label']}` was read as `{e['read']}`." for e in summary["errors"]]
+    if summary["digest"] == DIGEST:
+        lines.append(_without_wrong_labels(summary))
     return "\n".join(lines)
 
 
-def series_section(folder: Path) -> str:
-    """The card's section on what lies in a model's folder; empty where nothing was measured."""
+def _without_wrong_labels(summary: dict[str, Any]) -> str:
+    misread = {error["label"] for error in summary["errors"]}
+    pictures = summary["pictures"] - len(WRONG_LABELS)
+    exact = summary["exact"] - len(WRONG_LABELS.keys() - misread)
+    low, high = wilson_interval(exact, pictures)
+    labels = ", ".join(f"`{label}`, which shows {shown}" for label, shown in WRONG_LABELS.items())
+    return (
+        f"\nWithout {labels}: {exact}/{pictures} = {exact / pictures:.4f} "
+        f"(95 % interval {low:.4f}–{high:.4f})."
+    )
+
+
+def series_section(folder: Path, digests: Collection[str]) -> str:
+    """The card's section on what lies in a model's folder.
+
+    Args:
+        digests: those of the model's data and of its test split. What was measured on other
+            pictures is left out.
+    """
     parts = []
-    if (folder / LABEL_CURVE).exists():
-        curve = json.loads((folder / LABEL_CURVE).read_text(encoding="utf-8"))
+    curve = _measured(folder / LABEL_CURVE)
+    if curve.get("test_digest") in digests:
         parts.append(
             "## With few labels\n\n"
             "Not of this model: of others, each of which was trained on so many labelled pictures "
@@ -63,8 +85,8 @@ def series_section(folder: Path) -> str:
             "readings of all seeds.\n\n![exact match by labelled pictures](label-curve.png)\n\n"
             + label_table(curve["rows"])
         )
-    if (folder / CROSS_VALIDATION).exists():
-        folds = json.loads((folder / CROSS_VALIDATION).read_text(encoding="utf-8"))
+    folds = _measured(folder / CROSS_VALIDATION)
+    if folds.get("digest") in digests:
         start = folds["start_trained_by"]
         parts.append(
             "## Every picture, unseen\n\n"
@@ -76,3 +98,11 @@ def series_section(folder: Path) -> str:
             + fold_table(folds)
         )
     return "".join(part + "\n\n" for part in parts)
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """What a series wrote; empty where there was none."""
+    if not path.exists():
+        return {}
+    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return summary

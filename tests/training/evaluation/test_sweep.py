@@ -9,6 +9,7 @@ from PIL import Image
 
 from training.data.charts import draw_misread
 from training.data.dataset import Dataset
+from training.data.download import DIGEST
 from training.data.label_errors import read_opinions
 from training.evaluation import cross_validate, label_curve
 from training.evaluation.evaluate import write_results
@@ -89,7 +90,7 @@ def test_the_curve_has_a_row_for_each_number(
 
 def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     """What was measured stands in the card with its command, its digest and its interval."""
-    assert series_section(tmp_path) == ""
+    assert series_section(tmp_path, ("abc", "def")) == ""
     row = {
         "labels": 50, "pictures": 104, "exact": [99, 103], "exact_match": 0.97115,
         "exact_match_interval": [0.93, 0.98],
@@ -105,10 +106,17 @@ def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     assert "`ab` was read as `a`" in fold_table(summary)
     assert "aimed at, reached" in fold_table(summary)
     assert "aimed at, missed by 2" in fold_table(summary | {"errors": 3 * summary["errors"]})
+    assert "Without" not in fold_table(summary)
+    right = fold_table(summary | {"digest": DIGEST})
+    assert "Without `cdcb3`, which shows edcb3: 18/19 = 0.9474" in right
+    wrong = {"source": "s", "label": "cdcb3", "read": "edcb3"}
+    assert "edcb3: 19/19" in fold_table(summary | {"digest": DIGEST, "errors": [wrong]})
     curve = {"started_from": "runs/p", "test_digest": "def", "rows": [row]}
     (tmp_path / "label-curve.json").write_text(json.dumps(curve))
     (tmp_path / "cross-validation.json").write_text(json.dumps(summary))
-    section = series_section(tmp_path)
+    assert "With few labels" not in series_section(tmp_path, ("abc", "other"))
+    assert "Every picture" not in series_section(tmp_path, ("other", "def"))
+    section = series_section(tmp_path, ("abc", "def"))
     for expected in (
         "starting from `runs/p`", "`def`",
         "`make cross-validate FINETUNE=x`, which was trained by `y`.", "`abc`",
