@@ -149,8 +149,8 @@ def log_config(settings: Settings) -> dict[str, Any]:
     }
     config: dict[str, Any] = {"version": 1, "disable_existing_loggers": False}
     config["formatters"] = {"default": {"()": JsonFormatter} if as_json else text}
-    queued = {"class": "service.observability.logs.QueuedHandler", "formatter": "default"}
-    config["handlers"] = {"default": queued}
+    # As a factory: of a class, Python 3.12 and newer would make it with a queue of their own.
+    config["handlers"] = {"default": {"()": QueuedHandler, "formatter": "default"}}
     # All through the one handler: others write where they are called, and wait there.
     config["root"] = {"handlers": ["default"], "level": "WARNING"}
     config["loggers"] = {"uvicorn": {"level": "INFO"}, "uvicorn.access": {"level": "WARNING"}}
