@@ -77,6 +77,7 @@ def test_every_version_is_the_same() -> None:
         "CHANGELOG.md": r"^## \[(\d.*?)\]",
         "CITATION.cff": r"^version: (.*)",
         "Dockerfile": r'image\.version="(.*)"',
+        "deploy/kubernetes/base/kustomization.yaml": r"newTag: (.*)",
     }
     found = {}
     for file, pattern in wanted.items():
