@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 import httpx2
@@ -25,7 +25,7 @@ def overloaded(settings: Settings, sheds: bool) -> Iterator[TestClient]:
     """A client of a service without room for any picture, with the middleware or without."""
     app = create_app(settings.model_copy(update={"queue_ms": 60_000}))
     if not sheds:
-        others = [one for one in app.user_middleware if one.cls is not LoadShedding]
+        others = [one for one in app.user_middleware if one.cls is not cast(Any, LoadShedding)]
         assert len(others) == len(app.user_middleware) - 1
         app.user_middleware = others
     with (
