@@ -7,7 +7,11 @@ client ends, a malformed request is answered after those before it, and the rule
 """
 
 import asyncio
+import fcntl
 import re
+import termios
+from array import array
+from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -167,7 +171,6 @@ class _AnswerTransport:
 
     def __init__(self, protocol: "Protocol", has_body: bool = True) -> None:
         self._protocol = protocol
-        self._write = protocol.transport.write
         self.is_closing = protocol.transport.is_closing
         self._head = None if has_body else b""
 
@@ -179,7 +182,7 @@ class _AnswerTransport:
         if self._head:
             data, self._head = self._head + data, b""
         if not self.is_closing():
-            self._write(data)
+            self._protocol.write(data)
 
     def close(self) -> None:
         """Closes the connection, now or when the client has stopped sending."""
@@ -221,7 +224,7 @@ class Protocol(HttpToolsProtocol):
         self._in_data = False  # whether what has arrived last is data of the body, and no line
         self._body_bytes = 0  # of bodies, in what is being parsed
         self._missing_bytes = 0  # by which the body is too short for the number of its chunks
-        self._received_bytes = self._discarded_bytes = 0
+        self._received_bytes = self._discarded_bytes = self._written_bytes = 0
         self._discards = False  # whether what arrives is dropped: the last answer is given or due
         self._may_linger = True  # whether the client may finish sending before the end
         self._lingers = False  # whether only the client's end is waited for
@@ -382,6 +385,23 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
         return True
 
+    @property
+    def _taken_bytes(self) -> int:
+        """Of answers, by the client: not in memory, and acknowledged as far as the system tells.
+
+        The system's own buffer may hold minutes of a slow client's answers, and asks for more in
+        pieces that take many seconds.
+        """
+        queued = array("i", [0])
+        with suppress(OSError, ValueError):  # the connection is lost
+            fcntl.ioctl(self.transport.get_extra_info("socket"), termios.TIOCOUTQ, queued)
+        return self._written_bytes - self.untaken_bytes - queued[0]
+
+    def write(self, data: bytes) -> None:
+        """Writes a part of an answer."""
+        self._written_bytes += len(data)
+        self.transport.write(data)
+
     def check(self, now: float) -> None:
         """Ends the connection if it has waited for its client too long."""
         before, wait = self._wait, self._waits_for()
@@ -408,9 +428,9 @@ class Protocol(HttpToolsProtocol):
     def _waits_for(self) -> _Wait:
         seconds, number = self._settings.request_seconds, self._requests
         if self.transport.is_closing() or self._lingers:
-            return _Wait(("close", 0), seconds, -self.transport.get_write_buffer_size())
+            return _Wait(("close", 0), seconds, self._taken_bytes)
         if self.flow.write_paused:
-            return _Wait(("take", number), seconds, -self.transport.get_write_buffer_size())
+            return _Wait(("take", number), seconds, self._taken_bytes)
         if self._discards or self.flow.read_paused:
             return _Wait(("answer", number), None, 0)
         if self._arriving or not number:
