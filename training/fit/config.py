@@ -72,9 +72,6 @@ class TrainConfig:
         0, "labelled pictures an epoch is to have; fewer are repeated to about so many"
     )
     fold: int = setting(10, "which tenth of the pictures is the test split, 1 to 10")
-    pretrain: bool = setting(
-        False, "train on generated pictures alone; labelled ones show what to draw"
-    )
     train_on_validation: bool = setting(
         False, "train on the validation split too; the last epoch is then kept, not the best"
     )
@@ -152,8 +149,8 @@ _AT_LEAST = {
     "ramp_epochs": 1,
 }
 
-_RETIRED = {"precision", "xla"}
-"""Settings of runs of earlier versions that change nothing any more."""
+_RETIRED = {"precision", "pretrain", "xla"}
+"""Settings of earlier versions, which the runs that they trained still have."""
 
 _TYPE_NAMES: dict[Any, str] = {
     str: "text",

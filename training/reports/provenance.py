@@ -33,17 +33,11 @@ def commands_of(run: Run, runs: Path) -> str:
     if Path(config.init_from).name == BASE.name:
         return "`make data && make train`"
     if config.init_from:
-        recipe = "few" if config.keep_last else "refine"
-    elif config.pretrain:
-        recipe = "pretrain"
-    else:
-        recipe = "robust" if config.strength else "seed"
-    arguments = _arguments(config, recipe)
-    if not config.init_from:
-        return f"`make data && make train RECIPE={recipe}{arguments}`"
-    command = f"`make train RECIPE={recipe} FINETUNE={config.init_from}{arguments}`"
-    before = commands_of_start(config, runs)
-    return f"{before}, then {command}" if before else command
+        command = f"`make train FINETUNE={config.init_from}`"
+        before = commands_of_start(config, runs)
+        return f"{before}, then {command}" if before else command
+    recipe = "robust" if config.strength else "seed"
+    return f"`make data && make train RECIPE={recipe}{_arguments(config, recipe)}`"
 
 
 def commands_of_start(config: TrainConfig, runs: Path) -> str:

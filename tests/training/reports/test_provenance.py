@@ -40,11 +40,11 @@ def test_the_commands_go_back_to_the_beginning(run: Run, tmp_path: Path) -> None
     assert commands_of(first, tmp_path) == (
         '`make data && make train RECIPE=robust ARGS="--name first"`'
     )
-    second = trained("refine", init_from=first.name)
+    second = trained("robust", init_from=first.name)
     assert commands_of(second, tmp_path) == (
-        f"{commands_of(first, tmp_path)}, then `make train RECIPE=refine FINETUNE={first.name}`"
+        f"{commands_of(first, tmp_path)}, then `make train FINETUNE={first.name}`"
     )
-    assert commands_of(second, run.folder) == f"`make train RECIPE=refine FINETUNE={first.name}`"
+    assert commands_of(second, run.folder) == f"`make train FINETUNE={first.name}`"
 
 
 def test_the_commands_name_what_the_recipe_does_not(run: Run, tmp_path: Path) -> None:
