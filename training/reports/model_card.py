@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -186,9 +187,14 @@ def _confidence(summary: dict[str, Any]) -> str:
     for kind in ("texts", "characters"):
         row = summary[kind]
         lines.append(
-            f"| {kind} | {row['right']}/{row['count']} | {row['ece']:.4f} | {row['auroc']:.4f} |"
+            f"| {kind} | {row['right']}/{row['count']} | {_figure(row['ece'])} "
+            f"| {_figure(row['auroc'])} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _figure(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 def _rejection(summary: dict[str, Any]) -> str:
