@@ -23,11 +23,11 @@ from service.ocr.exceptions import OcrError
 from service.ocr.metadata import GoldenPicture, ModelMetadata
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
-from training.data.dataset import Dataset, Sample
+from training.data.dataset import Dataset
 from training.evaluation.evaluate import read_samples_with, summarize
 from training.evaluation.rejection import accepting_threshold
 from training.exceptions import ExportError
-from training.export.calibrate import distorted_probabilities, fit_calibration
+from training.export.calibrate import calibration_of, held_out
 from training.export.checks import (
     BATCH_SIZES,
     check_exact_match,
@@ -44,6 +44,7 @@ from training.synthetic.generate import generate
 
 OPSET = 18
 _MOST_COMPARED = 2000
+_FEWEST_ACCEPTED, _MORE_RIGHT_THAN_WRONG = 20, 0.5
 _GOLDEN_PICTURES = 3
 _GOLDEN_CANDIDATES = 32
 
@@ -168,23 +169,18 @@ def _check_on_test_split(path: Path, model: keras.Model, run: Run, dataset: Data
         check_parity(recognizer, tensors, expected, batch_size)
 
 
-def _held_out(run: Run) -> list[Sample]:
-    """The pictures that confidences are judged by: none that the run trained on."""
-    return run.split("test" if run.config.train_on_validation else "validation")
-
-
 def _accepting(path: Path, run: Run, dataset: Dataset) -> float:
-    """The confidence that all but `1 - ACCEPTED_SHARE` of the clean held-out pictures reach."""
-    results = read_samples_with(Recognizer.load(path), dataset, _held_out(run))
+    """The confidence that nearly all of the clean held-out pictures reach; 0.5 if they are few."""
+    samples = held_out(run)
+    if len(samples) < _FEWEST_ACCEPTED:
+        return _MORE_RIGHT_THAN_WRONG
+    results = read_samples_with(Recognizer.load(path), dataset, samples)
     return accepting_threshold([result.reading.confidence for result in results])
 
 
 def _calibrated(path: Path, run: Run, dataset: Dataset) -> Calibration:
     recognizer = Recognizer.load(path)
-    samples = _held_out(run)
-    augmentation = run.config.augmentation
-    measured = distorted_probabilities(recognizer, dataset, samples, augmentation)
-    return fit_calibration(recognizer, *measured)
+    return calibration_of(recognizer, dataset, held_out(run), run.config.augmentation)
 
 
 def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, Any]:

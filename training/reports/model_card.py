@@ -176,8 +176,7 @@ def _pooled(texts: dict[str, Any]) -> str:
 def _confidence(summary: dict[str, Any]) -> str:
     lines = [
         "The same command judges the confidences over all of these conditions together (ECE over "
-        "15 bins, and how often a right one is surer than a wrong one). They were calibrated on "
-        "the validation split under the distortions of training.",
+        "15 bins, and how often a right one is surer than a wrong one).",
         "",
         "![reliability diagram](reliability.png)",
         "",

@@ -11,15 +11,15 @@ from training.fit.runs import Run
 def fitted_to(config: TrainConfig) -> str:
     """The pictures that a model was fitted to, and how its epoch was chosen."""
     splits = "the training split"
-    choice = "the validation split chose the epoch"
+    choice, judge = "the validation split chose the epoch", "validation"
     if config.keep_last:
         choice = "the last epoch was kept"
     if config.train_on_validation:
         splits = "the training and the validation split"
-        choice = "the last epoch was kept, and confidences were calibrated on the validation split"
+        choice, judge = "the last epoch was kept", "test"
     if config.generated:
         splits += f", and to {config.generated} generated pictures (`training/synthetic`)"
-    return f"{splits}; {choice}"
+    return f"{splits}; {choice}, and confidences were calibrated on the {judge} split"
 
 
 def settings_of(config: TrainConfig) -> str:

@@ -11,10 +11,14 @@ from training.settings import Parser
 def test_what_a_model_saw() -> None:
     """The sentence names the splits, the generated pictures and who chose the epoch."""
     plain = fitted_to(TrainConfig())
-    assert plain == "the training split; the validation split chose the epoch"
+    assert plain == (
+        "the training split; the validation split chose the epoch, and confidences were calibrated "
+        "on the validation split"
+    )
     more = fitted_to(TrainConfig(train_on_validation=True, generated=9))
     assert "the training and the validation split, and to 9 generated pictures" in more
     assert "chose" not in more
+    assert "calibrated on the test split" in more
     assert "the last epoch was kept" in fitted_to(TrainConfig(keep_last=True))
 
 
