@@ -16,12 +16,10 @@ from service.ocr.decoding.calibration import Calibration, Logistic
 from service.ocr.decoding.decoder import Decoder, Reading
 from service.ocr.recognizer import Recognizer
 from training.augmentation.policy import Augmentation
-from training.data.dataset import Dataset, Sample
-from training.data.lazy_images import distort
 from training.evaluation.calibration_metrics import Judged, judge_characters, judge_texts, report_of
 from training.evaluation.target import add_target_options, open_target
+from training.export.held_out import COPIES, HeldOut, held_out_of
 from training.export.onnx_file import write_metadata
-from training.fit.runs import Run
 from training.settings import Parser
 
 TEMPERATURES = (0.7, 0.85, 1.0, 1.1, 1.2, 1.3, 1.4, 1.7, 2.0, 2.5, 3.0)
@@ -34,55 +32,23 @@ _RIDGE = 10.0
 _IDENTITY = np.array([1.0, 0.0])
 """Scale and offset that leave a probability as it is."""
 
-_COPIES = 20
-_WEIGHT = 2 / _COPIES
+_WEIGHT = 2 / COPIES
 """Of a copy, in observations: those of one picture resemble each other."""
 _FEWEST_PICTURES = 10
 """Held-out pictures below which luck decides how many are read; then what is expected holds."""
-_MOST_PICTURES = 500
-"""Of a large set: a few parameters are fitted, for which their copies are plenty."""
-_SEED = 20
 
 
-def held_out(run: Run) -> list[Sample]:
-    """The pictures that confidences are judged by: none that the run trained on."""
-    return run.split("test" if run.config.train_on_validation else "validation")
-
-
-def calibration_of(
-    recognizer: Recognizer,
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    augmentation: Augmentation,
-) -> Calibration:
+def calibration_of(recognizer: Recognizer, held_out: HeldOut) -> Calibration:
     """The calibration by distorted copies of held-out pictures, if there are enough of them."""
-    if len(samples) < _FEWEST_PICTURES:
+    if len(held_out.samples) < _FEWEST_PICTURES:
         return Calibration(EXPECTED_TEMPERATURE)
-    return fit_calibration(
-        recognizer, *distorted_probabilities(recognizer, dataset, samples, augmentation)
-    )
+    return fit_calibration(recognizer, *_copies(held_out))
 
 
-def distorted_probabilities(
-    recognizer: Recognizer,
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    augmentation: Augmentation,
-    seed: int = _SEED,
-) -> tuple[list[str], NDArray[np.float32]]:
-    """Labels, and class probabilities `(n, time steps, classes)`, of distorted copies."""
-    samples = samples[:_MOST_PICTURES]
-    width, height = recognizer.metadata.width, recognizer.metadata.height
-    tensors = dataset.tensors(samples, width, height, recognizer.metadata.channels)
-    labels, probabilities = [], []
-    for copy in range(_COPIES):
-        batch = np.empty_like(tensors)
-        for number, tensor in enumerate(tensors):
-            generator = np.random.default_rng((seed, copy, number))
-            batch[number] = distort(tensor, augmentation, generator.random(), generator)
-        labels += [sample.label for sample in samples]
-        probabilities.append(recognizer.infer(batch))
-    return labels, np.concatenate(probabilities)
+def _copies(held_out: HeldOut) -> tuple[list[str], NDArray[np.float32]]:
+    """The labels and probabilities of all distorted copies."""
+    distorted = held_out.distorted
+    return held_out.labels * len(distorted), distorted.reshape(-1, *distorted.shape[2:])
 
 
 def fit_calibration(
@@ -164,15 +130,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_target_options(parser, split=None)
     arguments = parser.parse_args(argv)
     target = open_target(arguments, "validation")
-    recognizer, dataset, augmentation = target.recognizer, target.dataset, Augmentation()
-    known = target.run.split_path("validation").exists()
-    samples = held_out(target.run) if known else target.samples
-    calibration = calibration_of(recognizer, dataset, samples, augmentation)
-    labels, probabilities = distorted_probabilities(
-        recognizer, dataset, samples, augmentation, seed=_SEED + 1
-    )
-    if len(samples) < _FEWEST_PICTURES:
-        print(f"{len(samples)} held-out pictures are too few to fit anything to:")
+    recognizer, dataset = target.recognizer, target.dataset
+    if target.run.split_path("validation").exists():
+        held_out = held_out_of(target.run, recognizer, dataset)
+    else:
+        held_out = HeldOut.of(recognizer, dataset, target.samples, Augmentation())
+    calibration = calibration_of(recognizer, held_out)
+    if len(held_out.samples) < _FEWEST_PICTURES:
+        print(f"{len(held_out.samples)} held-out pictures are too few to fit anything to:")
+    labels, probabilities = _copies(held_out)
     for name, tried in {"as trained": Calibration(), "calibrated": calibration}.items():
         readings = _read(recognizer, tried, probabilities)
         texts, characters = judge_texts(labels, readings), judge_characters(labels, readings)
