@@ -91,10 +91,10 @@ evaluate-robustness: $(TRAINING) ## read a split under fixed distortions; draws 
 evaluate-rejection: $(TRAINING) ## tell pictures without text from those with one
 	$(PY) -m training rejection --model "$(MODEL)" --split $(SPLIT)
 
-label-curve: $(TRAINING) ## exact match by number of labels: FINETUNE=a run of RECIPE=pretrain; resumes
+label-curve: $(TRAINING) ## exact match by number of labels, each trained anew; FINETUNE=run or model; resumes
 	$(PY) -m training label-curve --charts "$$(dirname "$(MODEL)")" $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
-cross-validate: $(TRAINING) ## read each picture with a model that has not seen it; FINETUNE= as above; resumes
+cross-validate: $(TRAINING) ## read each picture with a model that has not seen it; FINETUNE=run or model; resumes
 	$(PY) -m training cross-validate --out "$$(dirname "$(MODEL)")" $(if $(FINETUNE),--init-from "$(FINETUNE)") $(ARGS)
 
 calibrate: $(TRAINING) ## fit the exported model's confidences anew, as the export does

@@ -50,8 +50,8 @@ class ModelMetadata:
         golden: pictures that an undamaged copy of the model reads as stated.
         channels: 1 for gray, 3 for red, green and blue; 1 where the file does not say.
         min_confidence: the default confidence, 0 to 1, below which a text is not accepted. The
-            exporter writes the threshold that 98 % of the clean held-out pictures pass; 0, which
-            accepts everything, where the file does not say.
+            exporter writes the threshold that 98 % of the clean held-out pictures pass, or 0.5 if
+            they are few; 0, which accepts everything, where the file does not say.
 
     Raises:
         ModelMetadataError: a value is out of its range, or two contradict each other.

@@ -88,7 +88,7 @@ def export(weights: Path, fonts: Path, folder: Path) -> ModelMetadata:
     expected = model.predict(tensors, verbose=0)
     for size in BATCH_SIZES:
         check_parity(recognizer, tensors, expected, size)
-    calibration = fit_calibration(recognizer, validation.texts, expected)
+    calibration = fit_calibration(recognizer, validation.texts, expected, weight=1.0)
     metadata = replace(metadata, calibration=calibration)
     write_model(graph, metadata, path)
     Recognizer.load(path).verify()

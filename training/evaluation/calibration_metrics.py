@@ -57,6 +57,26 @@ def expected_calibration_error(judged: Judged, bins: int = BINS) -> float:
     return float(np.abs(gaps).sum() / len(judged.right))
 
 
+def error_by_chance(judged: Judged, trials: int = 200) -> float:
+    """The mean ECE of as many readings that are right exactly as often as their confidences say.
+
+    It falls with their number, and is why the ECE of few readings says little.
+    """
+    generator = np.random.default_rng(0)
+    return float(
+        np.mean(
+            [
+                expected_calibration_error(
+                    Judged(
+                        judged.confidences, generator.random(len(judged.right)) < judged.confidences
+                    )
+                )
+                for _ in range(trials)
+            ]
+        )
+    )
+
+
 def area_under_roc(judged: Judged) -> float:
     """AUROC: how often a right one is surer than a wrong one, ties counting half.
 
@@ -87,11 +107,20 @@ def report_of(judged: dict[str, Judged]) -> str:
     lines = []
     for kind, values in judged.items():
         figures = figures_of(values)
-        lines.append(
-            f"confidence of {kind}: {figures['right']}/{figures['count']} right, "
-            f"ECE {figures['ece']:.4f}, AUROC {figures['auroc']:.4f}"
-        )
+        count, right = figures["count"], figures["right"]
+        if not count:
+            lines.append(f"confidence of {kind}: there are none")
+            continue
+        ranking = f"AUROC {figures['auroc']:.4f}"
+        if right in (0, count):
+            ranking = f"no AUROC, since {'none' if right else 'all'} of them are wrong"
+        lines.append(f"confidence of {kind}: {right}/{count} right, {_error(values)}, {ranking}")
     return "\n".join(lines)
+
+
+def _error(judged: Judged) -> str:
+    ece, chance = expected_calibration_error(judged), error_by_chance(judged)
+    return f"ECE {ece:.4f}, where true confidences would have {chance:.4f} by chance"
 
 
 def draw_diagram(judged: dict[str, Judged], path: Path) -> None:

@@ -16,7 +16,7 @@ from training.data.dataset import Dataset, digest_of
 from training.data.split import FOLDS
 from training.evaluation.evaluate import Result, write_results
 from training.evaluation.metrics import character_error_rate, exact_matches, wilson_interval
-from training.evaluation.sweep import read_held_out, trained
+from training.evaluation.sweep import name_of_start, read_held_out, trained
 from training.evaluation.sweep_tables import CROSS_VALIDATION, fold_table, write_summary
 from training.fit.config import AUTO, TrainConfig, add_config_options
 from training.fit.plan import plan_of
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     misread = [(one.sample, one.reading.text) for one in errors_in(results)]
     draw_misread(Dataset(Path(config.data)), misread).save(sheet)
     summary = {
-        "started_from": config.init_from,
+        "started_from": name_of_start(config),
         "start_trained_by": commands_of_start(config, arguments.runs.parent),
     } | summarize(folds)
     written = write_summary(arguments.out / CROSS_VALIDATION, summary)

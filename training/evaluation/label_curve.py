@@ -11,9 +11,8 @@ from typing import Any
 from training.data.dataset import Dataset, digest_of
 from training.data.split import split_by_content
 from training.evaluation.metrics import exact_matches, wilson_interval
-from training.evaluation.sweep import read_held_out, trained
+from training.evaluation.sweep import name_of_start, read_held_out, trained
 from training.evaluation.sweep_tables import LABEL_CURVE, label_table, write_summary
-from training.fit.base_file import BASE
 from training.fit.config import AUTO, TrainConfig, add_config_options
 from training.fit.datamodule import labelled_samples
 from training.fit.plan import plan_of
@@ -103,8 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = measure(settings, arguments.counts, arguments.seeds, arguments.runs)
     first = settings(arguments.counts[0], 1)
     test = digest_of(trained(first, arguments.runs).split("test"))
-    start = Path(first.init_from).name if first.init_from == str(BASE) else first.init_from
-    summary = {"started_from": start, "test_digest": test, "rows": rows}
+    summary = {"started_from": name_of_start(first), "test_digest": test, "rows": rows}
     written = write_summary(arguments.charts / LABEL_CURVE, summary)
     chart = written.with_suffix(".png")
     draw_curve(rows, chart)

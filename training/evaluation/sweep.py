@@ -8,6 +8,7 @@ from service.ocr.decoding.decoder import Decoder
 from training.data.dataset import Dataset, digest_of
 from training.evaluation.evaluate import Result
 from training.exceptions import ConfigError, RunError
+from training.fit.base_file import BASE
 from training.fit.config import TrainConfig
 from training.fit.runs import Run
 from training.tensorflow_import import import_tensorflow
@@ -32,6 +33,11 @@ def trained(config: TrainConfig, runs: Path) -> Run:
     # Graphs of the models before would pile up.
     keras.backend.clear_session()
     return train(config, runs)
+
+
+def name_of_start(config: TrainConfig) -> str:
+    """What the runs of a series start from; the base is only named, wherever it is."""
+    return BASE.name if config.init_from == str(BASE) else config.init_from
 
 
 def read_held_out(run: Run, dataset: Dataset) -> list[Result]:

@@ -91,9 +91,10 @@ def series_section(folder: Path, digests: Collection[str]) -> str:
         parts.append(
             "## Every picture, unseen\n\n"
             "Not of this model either: ten others, each trained on nine tenths of the pictures and "
-            f"reading the rest (together digest `{folds['digest']}`). `make cross-validate "
-            f"FINETUNE={folds['started_from']}`"
+            f"reading the rest (together digest `{folds['digest']}`), starting from "
+            f"`{folds['started_from']}`"
             + (f", which was trained by {start}" if start else "")
+            + ": `make cross-validate`"
             + ".\n\n"
             + fold_table(folds)
         )

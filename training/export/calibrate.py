@@ -1,9 +1,11 @@
 """`make calibrate`: fits the confidences of an exported model to how often it is right.
 
-On the validation split under the distortions of training, never on test. The export does the
-same; this command does it again for a model that is there, and shows the effect.
+On pictures that the model was not fitted to, under the distortions of training. A few of them say
+little, so what they show is added to what is expected of any model that was trained here. The
+export does the same; this command does it again for a model that is there, and shows the effect.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,60 +16,68 @@ from service.ocr.decoding.calibration import Calibration, Logistic
 from service.ocr.decoding.decoder import Decoder, Reading
 from service.ocr.recognizer import Recognizer
 from training.augmentation.policy import Augmentation
-from training.data.dataset import Dataset, Sample
-from training.data.lazy_images import distort
 from training.evaluation.calibration_metrics import Judged, judge_characters, judge_texts, report_of
 from training.evaluation.target import add_target_options, open_target
+from training.export.held_out import COPIES, HeldOut, held_out_of
 from training.export.onnx_file import write_metadata
 from training.settings import Parser
 
-TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
+TEMPERATURES = (0.7, 0.85, 1.0, 1.1, 1.2, 1.3, 1.4, 1.7, 2.0, 2.5, 3.0)
 
-_COPIES = 20
-_MOST_PICTURES = 500
-"""Of a large set: a few parameters are fitted, for which their copies are plenty."""
-_SEED = 20
-_RIDGE = 1.0
-"""Weight of the belief that probabilities are right as they are, in observations."""
+EXPECTED_TEMPERATURE, _SPREAD = 1.2, 0.15
+"""Of models that were trained from the base, and the standard deviation of its logarithm.
+
+The base itself has 1.0 in random styles and fonts that it has not seen, with that spread between
+styles. Training on few pictures makes it too sure of others.
+"""
+_RIDGE = 10.0
+"""Weight of the belief that tempered probabilities are right, in observations."""
+
+_IDENTITY = np.array([1.0, 0.0])
+"""Scale and offset that leave a probability as it is."""
+
+_WEIGHT = 2 / COPIES
+"""Of a copy, in observations: those of one picture resemble each other."""
+_FEWEST_PICTURES = 10
+"""Held-out pictures below which luck decides how many are read; then what is expected holds."""
 
 
-def distorted_probabilities(
-    recognizer: Recognizer,
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    augmentation: Augmentation,
-    seed: int = _SEED,
-) -> tuple[list[str], NDArray[np.float32]]:
-    """Labels, and class probabilities `(n, time steps, classes)`, of distorted copies."""
-    samples = samples[:_MOST_PICTURES]
-    width, height = recognizer.metadata.width, recognizer.metadata.height
-    tensors = dataset.tensors(samples, width, height, recognizer.metadata.channels)
-    labels, probabilities = [], []
-    for copy in range(_COPIES):
-        batch = np.empty_like(tensors)
-        for number, tensor in enumerate(tensors):
-            generator = np.random.default_rng((seed, copy, number))
-            batch[number] = distort(tensor, augmentation, generator.random(), generator)
-        labels += [sample.label for sample in samples]
-        probabilities.append(recognizer.infer(batch))
-    return labels, np.concatenate(probabilities)
+def calibration_of(recognizer: Recognizer, held_out: HeldOut) -> Calibration:
+    """The calibration by distorted copies of held-out pictures, if there are enough of them."""
+    if len(held_out.samples) < _FEWEST_PICTURES:
+        return Calibration(EXPECTED_TEMPERATURE)
+    return fit_calibration(recognizer, *_copies(held_out))
+
+
+def _copies(held_out: HeldOut) -> tuple[list[str], NDArray[np.float32]]:
+    """The labels and probabilities of all distorted copies."""
+    distorted = held_out.distorted
+    return held_out.labels * len(distorted), distorted.reshape(-1, *distorted.shape[2:])
 
 
 def fit_calibration(
-    recognizer: Recognizer, labels: Sequence[str], probabilities: NDArray[np.float32]
+    recognizer: Recognizer,
+    labels: Sequence[str],
+    probabilities: NDArray[np.float32],
+    weight: float = _WEIGHT,
 ) -> Calibration:
-    """The temperature and logistic functions under which being right is least surprising.
+    """The temperature and logistic functions that are most probable a posteriori.
 
     Args:
         probabilities: of pictures that the model was not fitted to, `(n, time steps, classes)`.
+        weight: of each picture, in observations.
     """
-    best, least = Calibration(), np.inf
+    best, least = Calibration(EXPECTED_TEMPERATURE), np.inf
     for temperature in TEMPERATURES:
         raw = Calibration(temperature)
         readings = _read(recognizer, raw, probabilities)
         texts, characters = judge_texts(labels, readings), judge_characters(labels, readings)
-        fitted = replace(raw, text=fit_logistic(texts), character=fit_logistic(characters))
-        surprise = _surprise(texts, fitted.text) + _surprise(characters, fitted.character)
+        fitted = replace(
+            raw, text=fit_logistic(texts, weight), character=fit_logistic(characters, weight)
+        )
+        surprise = (math.log(temperature / EXPECTED_TEMPERATURE) / _SPREAD) ** 2 / 2
+        for judged, logistic in ((texts, fitted.text), (characters, fitted.character)):
+            surprise += _surprise(judged, np.array([logistic.scale, logistic.offset]), weight)
         if surprise < least:
             best, least = fitted, surprise
     return best
@@ -80,39 +90,43 @@ def _read(
     return [decoder.decode(picture) for picture in probabilities]
 
 
-def fit_logistic(judged: Judged) -> Logistic:
-    """The maximum-likelihood logistic function of the log-odds, by Newton's method."""
-    odds = np.log(judged.confidences) - np.log1p(-judged.confidences)
-    features = np.stack([odds, np.ones_like(odds)], axis=1)
-    signs = np.where(judged.right, -1.0, 1.0)
-    prior = weights = np.array([1.0, 0.0])
+def fit_logistic(judged: Judged, weight: float = 1.0) -> Logistic:
+    """The most probable logistic function of the log-odds a posteriori, by Newton's method.
 
-    def cost(candidate: NDArray[np.float64]) -> float:
-        surprise = np.logaddexp(0, signs * (features @ candidate)).sum()
-        return float(surprise + _RIDGE / 2 * ((candidate - prior) ** 2).sum())
-
+    Args:
+        weight: of each confidence, in observations.
+    """
+    features, right = _features(judged), judged.right
+    parameters = _IDENTITY
     for _ in range(50):
-        expected = 1 / (1 + np.exp(-np.clip(features @ weights, -30, 30)))
-        gradient = features.T @ (expected - judged.right) + _RIDGE * (weights - prior)
-        variance = expected * (1 - expected)
+        expected = 1 / (1 + np.exp(-np.clip(features @ parameters, -30, 30)))
+        gradient = weight * features.T @ (expected - right) + _RIDGE * (parameters - _IDENTITY)
+        variance = weight * expected * (1 - expected)
         curvature = (features * variance[:, np.newaxis]).T @ features + _RIDGE * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
+        before = _surprise(judged, parameters, weight)
         # Far from the minimum a whole step may overshoot.
-        while cost(weights - step) > cost(weights) and np.abs(step).max() > 1e-9:
+        while np.abs(step).max() > 1e-9 and _surprise(judged, parameters - step, weight) > before:
             step = step / 2
-        weights = weights - step
+        parameters = parameters - step
         if np.abs(step).max() < 1e-9:
             break
     # A falling function would rank readings backwards.
-    return Logistic(max(float(weights[0]), 0.01), float(weights[1]))
+    return Logistic(max(float(parameters[0]), 0.01), float(parameters[1]))
 
 
-def _surprise(judged: Judged, logistic: Logistic) -> float:
-    """The mean negative log-likelihood, in nats; 0 where there is nothing to be surprised by."""
-    if not len(judged.right):
-        return 0.0
-    expected = np.array([logistic(float(confidence)) for confidence in judged.confidences])
-    return float(-np.log(np.where(judged.right, expected, 1 - expected)).mean())
+def _surprise(judged: Judged, parameters: NDArray[np.float64], weight: float) -> float:
+    """The negative logarithm of the posterior probability of scale and offset, up to a constant."""
+    signs = np.where(judged.right, -1.0, 1.0)
+    wrongness = np.logaddexp(0, signs * (_features(judged) @ parameters)).sum()
+    distance = ((parameters - _IDENTITY) ** 2).sum()
+    return float(weight * wrongness + _RIDGE / 2 * distance)
+
+
+def _features(judged: Judged) -> NDArray[np.float64]:
+    """The log-odds of the confidences, and a constant, `(n, 2)`."""
+    odds = np.log(judged.confidences) - np.log1p(-judged.confidences)
+    return np.stack([odds, np.ones_like(odds)], axis=1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -120,12 +134,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_target_options(parser, split=None)
     arguments = parser.parse_args(argv)
     target = open_target(arguments, "validation")
-    recognizer, augmentation = target.recognizer, Augmentation()
-    measured = distorted_probabilities(recognizer, target.dataset, target.samples, augmentation)
-    calibration = fit_calibration(recognizer, *measured)
-    labels, probabilities = distorted_probabilities(
-        recognizer, target.dataset, target.samples, augmentation, seed=_SEED + 1
-    )
+    recognizer, dataset = target.recognizer, target.dataset
+    if target.run.split_path("validation").exists():
+        held_out = held_out_of(target.run, recognizer, dataset)
+    else:
+        held_out = HeldOut.of(recognizer, dataset, target.samples, Augmentation())
+    calibration = calibration_of(recognizer, held_out)
+    if len(held_out.samples) < _FEWEST_PICTURES:
+        print(f"{len(held_out.samples)} held-out pictures are too few to fit anything to:")
+    labels, probabilities = _copies(held_out)
     for name, tried in {"as trained": Calibration(), "calibrated": calibration}.items():
         readings = _read(recognizer, tried, probabilities)
         texts, characters = judge_texts(labels, readings), judge_characters(labels, readings)

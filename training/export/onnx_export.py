@@ -23,11 +23,11 @@ from service.ocr.exceptions import OcrError
 from service.ocr.metadata import GoldenPicture, ModelMetadata
 from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
-from training.data.dataset import Dataset, Sample
-from training.evaluation.evaluate import read_samples_with, summarize
+from training.data.dataset import Dataset
+from training.evaluation.evaluate import Result, read_samples_with, summarize
 from training.evaluation.rejection import accepting_threshold
 from training.exceptions import ExportError
-from training.export.calibrate import distorted_probabilities, fit_calibration
+from training.export.calibrate import calibration_of
 from training.export.checks import (
     BATCH_SIZES,
     check_exact_match,
@@ -35,6 +35,8 @@ from training.export.checks import (
     check_parity,
     count_bidirectional,
 )
+from training.export.cross_fit import report_halves
+from training.export.held_out import HeldOut, held_out_of, is_cross_fitted
 from training.export.onnx_file import write_model
 from training.export.quantize import quantize
 from training.fit.runs import Run
@@ -44,6 +46,7 @@ from training.synthetic.generate import generate
 
 OPSET = 18
 _MOST_COMPARED = 2000
+_FEWEST_ACCEPTED, _MORE_RIGHT_THAN_WRONG = 20, 0.5
 _GOLDEN_PICTURES = 3
 _GOLDEN_CANDIDATES = 32
 
@@ -105,9 +108,14 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
             metadata = replace(metadata, version=f"{metadata.version}-int8")
             write_model(graph, metadata, temporary)
         say("calibrating the confidences")
-        metadata = replace(metadata, calibration=_calibrated(temporary, run, dataset))
+        recognizer = Recognizer.load(temporary)
+        held_out = held_out_of(run, recognizer, dataset)
+        metadata = replace(metadata, calibration=calibration_of(recognizer, held_out))
         write_model(graph, metadata, temporary)
-        metadata = replace(metadata, min_confidence=_accepting(temporary, run, dataset))
+        clean = _read(temporary, held_out)
+        metadata = replace(metadata, min_confidence=_accepting(clean))
+        if is_cross_fitted(run):
+            print(report_halves(run, clean))
         say("reading the test split")
         figures = _test_figures(temporary, run, dataset)
         if quantized:
@@ -168,23 +176,20 @@ def _check_on_test_split(path: Path, model: keras.Model, run: Run, dataset: Data
         check_parity(recognizer, tensors, expected, batch_size)
 
 
-def _held_out(run: Run) -> list[Sample]:
-    """The pictures that confidences are judged by: none that the run trained on."""
-    return run.split("test" if run.config.train_on_validation else "validation")
+def _read(path: Path, held_out: HeldOut) -> list[Result]:
+    """What a model file's calibration makes of held-out pictures."""
+    decode = Recognizer.load(path).decoder.decode
+    return [
+        Result(sample, decode(probabilities))
+        for sample, probabilities in zip(held_out.samples, held_out.clean, strict=True)
+    ]
 
 
-def _accepting(path: Path, run: Run, dataset: Dataset) -> float:
-    """The confidence that all but `1 - ACCEPTED_SHARE` of the clean held-out pictures reach."""
-    results = read_samples_with(Recognizer.load(path), dataset, _held_out(run))
-    return accepting_threshold([result.reading.confidence for result in results])
-
-
-def _calibrated(path: Path, run: Run, dataset: Dataset) -> Calibration:
-    recognizer = Recognizer.load(path)
-    samples = _held_out(run)
-    augmentation = run.config.augmentation
-    measured = distorted_probabilities(recognizer, dataset, samples, augmentation)
-    return fit_calibration(recognizer, *measured)
+def _accepting(clean: Sequence[Result]) -> float:
+    """The confidence that nearly all of the clean held-out pictures reach; 0.5 if they are few."""
+    if len(clean) < _FEWEST_ACCEPTED:
+        return _MORE_RIGHT_THAN_WRONG
+    return accepting_threshold([result.reading.confidence for result in clean])
 
 
 def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, Any]:

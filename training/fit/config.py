@@ -72,8 +72,11 @@ class TrainConfig:
         0, "labelled pictures an epoch is to have; fewer are repeated to about so many"
     )
     fold: int = setting(10, "which tenth of the pictures is the test split, 1 to 10")
-    pretrain: bool = setting(
-        False, "train on generated pictures alone; labelled ones show what to draw"
+    half: int = setting(0, "1 or 2 leaves out that half of the labelled pictures; 0: none")
+    cross_fit: bool = setting(
+        False,
+        "then train on each half of the labelled pictures, if there is time for as many steps "
+        "again; what is read in the other half calibrates the confidences",
     )
     train_on_validation: bool = setting(
         False, "train on the validation split too; the last epoch is then kept, not the best"
@@ -103,6 +106,8 @@ class TrainConfig:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
         if not 1 <= self.fold <= FOLDS:
             raise ConfigError(f"fold is {self.fold}; it must be 1 to {FOLDS}.")
+        if self.half not in (0, 1, 2):
+            raise ConfigError(f"half is {self.half}; it must be 0, 1 or 2.")
         if self.channels not in (1, 3):
             raise ConfigError(f"channels is {self.channels}; it must be 1 or 3.")
         for name, item in _settings():
@@ -152,8 +157,8 @@ _AT_LEAST = {
     "ramp_epochs": 1,
 }
 
-_RETIRED = {"precision", "xla"}
-"""Settings of runs of earlier versions that change nothing any more."""
+_RETIRED = {"precision", "pretrain", "xla"}
+"""Settings of earlier versions, which the runs that they trained still have."""
 
 _TYPE_NAMES: dict[Any, str] = {
     str: "text",

@@ -14,9 +14,6 @@ from training.fit.loader import Examples, Feed, generated_examples, labelled_exa
 _DISTORTED_COPIES = 1
 """Of every validation picture, where training distorts its own."""
 
-_PRETRAINING_VALIDATION = 100
-"""Generated pictures that a pretraining is validated on."""
-
 
 @dataclass(frozen=True, slots=True)
 class Material:
@@ -50,20 +47,12 @@ def gather(
     generated = None
     if config.generated:
         generated = generated_examples(labelled, config.generated, codec, config.seed)
-    elif config.pretrain or config.aligned_epochs:
+    elif config.aligned_epochs:
         raise ConfigError("generated is 0; how many pictures are to be generated and trained on?")
-    if config.pretrain and generated:
-        # The labelled pictures only show the style.
-        training: Examples = generated
-        rough: Examples = generated
-        validation: Examples = generated_examples(
-            labelled, _PRETRAINING_VALIDATION, codec, config.seed + 1
-        )
-    else:
-        training = labelled.repeated(max(1, round(config.shown / len(chosen))))
-        rough = training + generated if generated else training
-        shown = chosen if config.learned else splits["validation"]
-        validation = labelled_examples(dataset, shown, *size, codec, config.memory, config.channels)
+    training = labelled.repeated(max(1, round(config.shown / len(chosen))))
+    rough = training + generated if generated else training
+    shown = chosen if config.learned else splits["validation"]
+    validation = labelled_examples(dataset, shown, *size, codec, config.memory, config.channels)
     clean = len(validation.texts)
     if config.strength:
         validation += validation.distorted(
@@ -91,10 +80,10 @@ def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]
     samples = [*splits["train"]]
     if config.train_on_validation:
         samples += splits["validation"]
-    if not config.labels or (config.pretrain and config.labels > len(samples)):
-        # To show the style, fewer are enough.
-        return samples
     if config.labels > len(samples):
         raise ConfigError(f"labels is {config.labels}; the training split has {len(samples)}.")
-    order = np.random.default_rng(config.seed).permutation(len(samples))
-    return [samples[place] for place in sorted(order[: config.labels])]
+    if config.labels:
+        order = np.random.default_rng(config.seed).permutation(len(samples))
+        samples = [samples[place] for place in sorted(order[: config.labels])]
+    # Their order is that of their digests, so a half is as good as any.
+    return samples[config.half % 2 :: 2] if config.half else samples

@@ -52,6 +52,15 @@ def seconds_left(config: TrainConfig, progress: Progress, prepared: float) -> fl
     return 60 * config.minutes - _EXPORT_SECONDS - spent
 
 
+def time_for_halves(config: TrainConfig, spent: float) -> bool:
+    """Whether `minutes` leave time for models of the halves, which take as long as the run did.
+
+    Args:
+        spent: seconds that the run took.
+    """
+    return not config.minutes or 2 * spent <= 60 * config.minutes - _EXPORT_SECONDS
+
+
 def _stalled_epoch(config: TrainConfig, progress: Progress) -> int | None:
     """The first epoch at which validation had not improved for `patience` epochs.
 

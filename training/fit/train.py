@@ -7,6 +7,7 @@ files in training/recipes. Every setting that --settings lists is an option too.
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     Dataset(Path(plan.config.data))
     print(plan.explanation, flush=True)
     config = with_start_found(plan.config, arguments.runs)
+    started = time.monotonic()
     run = _train(config, arguments.runs, arguments.fresh)
+    if config.cross_fit:
+        _cross_fit(run, time.monotonic() - started)
     if config.export:
         _export(run)
 
@@ -45,6 +49,24 @@ def _train(config: TrainConfig, runs: Path, fresh: bool) -> Run:
         return train(config, runs, fresh)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command resumes after the last whole epoch") from None
+
+
+def _cross_fit(run: Run, seconds: float) -> None:
+    """Trains on the halves of the labelled pictures, if there is time after so many seconds."""
+    from training.fit.schedule import time_for_halves
+
+    if not time_for_halves(run.config, seconds):
+        print("no time is left to train on each half of the labelled pictures")
+        return
+    print("training on each half of the labelled pictures, to see how sure to be of the others")
+    from training.export.cross_fit import cross_fit
+
+    try:
+        cross_fit(run, Dataset(Path(run.config.data)))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"the model itself is trained; make export-onnx RUN={run.name} exports it"
+        ) from None
 
 
 def _export(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -194,8 +195,7 @@ def _pooled(texts: dict[str, Any]) -> str:
 def _confidence(summary: dict[str, Any]) -> str:
     lines = [
         "The same command judges the confidences over all of these conditions together (ECE over "
-        "15 bins, and how often a right one is surer than a wrong one). They were calibrated on "
-        "the validation split under the distortions of training.",
+        "15 bins, and how often a right one is surer than a wrong one).",
         "",
         "![reliability diagram](reliability.png)",
         "",
@@ -205,9 +205,14 @@ def _confidence(summary: dict[str, Any]) -> str:
     for kind in ("texts", "characters"):
         row = summary[kind]
         lines.append(
-            f"| {kind} | {row['right']}/{row['count']} | {row['ece']:.4f} | {row['auroc']:.4f} |"
+            f"| {kind} | {row['right']}/{row['count']} | {_figure(row['ece'])} "
+            f"| {_figure(row['auroc'])} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _figure(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 def _rejection(summary: dict[str, Any]) -> str:

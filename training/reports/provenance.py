@@ -11,15 +11,15 @@ from training.fit.runs import Run
 def fitted_to(config: TrainConfig) -> str:
     """The pictures that a model was fitted to, and how its epoch was chosen."""
     splits = "the training split"
-    choice = "the validation split chose the epoch"
+    choice, judge = "the validation split chose the epoch", "validation"
     if config.keep_last:
         choice = "the last epoch was kept"
     if config.train_on_validation:
         splits = "the training and the validation split"
-        choice = "the last epoch was kept, and confidences were calibrated on the validation split"
+        choice, judge = "the last epoch was kept", "test"
     if config.generated:
         splits += f", and to {config.generated} generated pictures (`training/synthetic`)"
-    return f"{splits}; {choice}"
+    return f"{splits}; {choice}, and confidences were calibrated on the {judge} split"
 
 
 def settings_of(config: TrainConfig) -> str:
@@ -33,17 +33,11 @@ def commands_of(run: Run, runs: Path) -> str:
     if Path(config.init_from).name == BASE.name:
         return "`make data && make train`"
     if config.init_from:
-        recipe = "few" if config.keep_last else "refine"
-    elif config.pretrain:
-        recipe = "pretrain"
-    else:
-        recipe = "robust" if config.strength else "seed"
-    arguments = _arguments(config, recipe)
-    if not config.init_from:
-        return f"`make data && make train RECIPE={recipe}{arguments}`"
-    command = f"`make train RECIPE={recipe} FINETUNE={config.init_from}{arguments}`"
-    before = commands_of_start(config, runs)
-    return f"{before}, then {command}" if before else command
+        command = f"`make train FINETUNE={config.init_from}`"
+        before = commands_of_start(config, runs)
+        return f"{before}, then {command}" if before else command
+    recipe = "robust" if config.strength else "seed"
+    return f"`make data && make train RECIPE={recipe}{_arguments(config, recipe)}`"
 
 
 def commands_of_start(config: TrainConfig, runs: Path) -> str:

@@ -43,10 +43,10 @@ class Reading:
     """What one picture says.
 
     `confidence` is the posterior probability of the text, summed over all of its alignments
-    (Graves et al. 2006) and calibrated: among many readings of confidence 0.9, nine in ten are
-    right. `satisfied` is false where a constraint allows no text. `matrix` has the tempered class
-    probabilities of every time step, if they were asked for. `pixels` is the picture's width ×
-    height.
+    (Graves et al. 2006) and calibrated: among many readings of confidence 0.9, about nine in ten
+    are right. `satisfied` is false where a constraint allows no text. `matrix` has the tempered
+    class probabilities of every time step, if they were asked for. `pixels` is the picture's
+    width × height.
     """
 
     text: str

@@ -97,7 +97,7 @@ def test_training_is_told_its_minutes_and_nothing_that_the_outer_make_was_told(
     said: str,
 ) -> None:
     for name, value in (("ARGS", "--families x"), ("MAKEFLAGS", " -- ARGS=--families"),
-                        ("RECIPE", "few")):  # fmt: skip
+                        ("RECIPE", "robust")):  # fmt: skip
         monkeypatch.setenv(name, value)
 
     outcome = exam.run(family, labels, reader, tmp_path / "work", repository, minutes)

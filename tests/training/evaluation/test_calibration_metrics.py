@@ -9,9 +9,11 @@ from training.evaluation.calibration_metrics import (
     Judged,
     area_under_roc,
     draw_diagram,
+    error_by_chance,
     expected_calibration_error,
     judge_characters,
     judge_texts,
+    report_of,
 )
 
 
@@ -53,6 +55,38 @@ def test_area_under_roc() -> None:
     assert area_under_roc(judged((0.9, True), (0.8, True), (0.1, False))) == 1
     assert area_under_roc(judged((0.9, True), (0.5, False), (0.5, True), (0.1, False))) == 0.875
     assert np.isnan(area_under_roc(judged((0.9, True), (0.8, True))))
+
+
+def test_the_error_of_true_confidences() -> None:
+    """Even they have one, which falls with the root of their number."""
+    generator = np.random.default_rng(0)
+
+    def by_chance(count: int) -> float:
+        confidences = generator.uniform(0.2, 0.9, count)
+        return error_by_chance(Judged(confidences, np.ones(count, bool)))
+
+    few, many = by_chance(200), by_chance(20_000)
+    assert 0.06 < few < 0.12
+    assert many == pytest.approx(few / 10, rel=0.25)
+
+
+def test_the_report_says_why_there_is_no_ranking() -> None:
+    """Never that a figure is not a number."""
+    nothing = Judged(np.array([]), np.array([], bool))
+    report = report_of(
+        {
+            "some": judged((0.9, True), (0.4, False)),
+            "right": judged((0.9, True), (0.8, True)),
+            "wrong": judged((0.9, False)),
+            "none": nothing,
+        }
+    ).splitlines()
+    assert report[0].startswith("confidence of some: 1/2 right, ECE 0.2500, where")
+    assert report[0].endswith("AUROC 1.0000")
+    assert report[1].endswith("no AUROC, since none of them are wrong")
+    assert report[2].endswith("no AUROC, since all of them are wrong")
+    assert report[3] == "confidence of none: there are none"
+    assert "nan" not in "".join(report)
 
 
 def test_judging() -> None:

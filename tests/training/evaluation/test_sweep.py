@@ -13,9 +13,10 @@ from training.data.download import DIGEST
 from training.data.label_errors import read_opinions
 from training.evaluation import cross_validate, label_curve
 from training.evaluation.evaluate import write_results
-from training.evaluation.sweep import read_held_out, trained
+from training.evaluation.sweep import name_of_start, read_held_out, trained
 from training.evaluation.sweep_tables import fold_table, label_table, series_section
 from training.exceptions import ConfigError
+from training.fit.base_file import BASE
 from training.fit.config import TrainConfig
 from training.fit.runs import Run
 
@@ -88,6 +89,12 @@ def test_the_curve_has_a_row_for_each_number(
     assert np.asarray(Image.open(tmp_path / "curve.png")).std() > 0
 
 
+def test_the_base_is_named_without_its_folder() -> None:
+    """A run or model that a series starts from is named as it was asked for."""
+    assert name_of_start(TrainConfig(init_from=str(BASE))) == "base.npz"
+    assert name_of_start(TrainConfig(init_from="runs/first")) == "runs/first"
+
+
 def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     """What was measured stands in the card with its command, its digest and its interval."""
     assert series_section(tmp_path, ("abc", "def")) == ""
@@ -119,6 +126,6 @@ def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     section = series_section(tmp_path, ("abc", "def"))
     for expected in (
         "starting from `runs/p`", "`def`",
-        "`make cross-validate FINETUNE=x`, which was trained by `y`.", "`abc`",
+        "starting from `x`, which was trained by `y`: `make cross-validate`.", "`abc`",
     ):  # fmt: skip
         assert expected in section

@@ -88,3 +88,9 @@ def test_runs_of_before_there_were_schedules(cosine: str, schedule: str, tmp_pat
     """The settings of an old run, which had a truth value instead, are still understood."""
     (tmp_path / "config.toml").write_text(f"cosine = {cosine}\n")
     assert load_config(tmp_path / "config.toml", {}).schedule == schedule
+
+
+def test_runs_that_have_settings_which_are_gone(tmp_path: Path) -> None:
+    """They can still be exported and started from."""
+    (tmp_path / "config.toml").write_text('pretrain = false\nxla = "auto"\nepochs = 3\n')
+    assert load_config(tmp_path / "config.toml", {}) == TrainConfig(epochs=3)

@@ -1,6 +1,5 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -35,8 +34,6 @@ def test_more_labels_than_there_are(dataset: Dataset) -> None:
     splits = split_by_content(dataset.samples)
     with pytest.raises(ConfigError, match="labels is 99; the training split has 32"):
         labelled_samples(TrainConfig(labels=99), splits)
-    few = labelled_samples(TrainConfig(labels=99, pretrain=True), splits)
-    assert few == splits["train"], "fewer show the manner as well"
 
 
 def test_the_validation_split_may_be_trained_on(dataset: Dataset) -> None:
@@ -56,17 +53,6 @@ def test_few_labelled_pictures_are_repeated_and_generated_ones_join(config: Trai
     assert len(material.validation.texts) == 8, "clean, then distorted"
 
 
-def test_pretraining_sees_no_labelled_picture(config: TrainConfig) -> None:
-    """It trains and validates on generated pictures alone."""
-    material = gathered(replace(config, pretrain=True, generated=20, labels=4))
-    dataset = Dataset(Path(config.data))
-    real = dataset.tensors(dataset.samples, 48, 16)
-    for pictures in (material.feed.rough.pictures, material.validation.pictures):
-        for number in range(pictures.shape[0]):
-            assert not np.any(np.all(real == pictures[number], axis=(1, 2, 3)))
-    assert len(material.feed.clean.texts) == 20
-
-
 def test_aligned_epochs_show_the_generated_pictures(config: TrainConfig) -> None:
     """Each with a class for every time step, and none of the labelled ones."""
     material = gathered(replace(config, aligned_epochs=1))
@@ -76,8 +62,7 @@ def test_aligned_epochs_show_the_generated_pictures(config: TrainConfig) -> None
     assert np.array_equal(pictures, np.asarray(material.feed.rough.pictures)[-config.generated :])
 
 
-@pytest.mark.parametrize("wish", [{"pretrain": True}, {"aligned_epochs": 1}])
-def test_some_settings_need_generated_pictures(config: TrainConfig, wish: dict[str, Any]) -> None:
-    """Otherwise there is nothing to train on."""
+def test_aligned_epochs_need_generated_pictures(config: TrainConfig) -> None:
+    """Otherwise there is nothing to train on in them."""
     with pytest.raises(ConfigError, match="how many pictures are to be generated"):
-        gathered(replace(config, generated=0, **wish))
+        gathered(replace(config, generated=0, aligned_epochs=1))

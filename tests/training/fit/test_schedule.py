@@ -4,7 +4,7 @@ import pytest
 
 from training.fit.checkpoint import Progress
 from training.fit.config import TrainConfig
-from training.fit.schedule import learning_rate, planned_epochs, warm_up
+from training.fit.schedule import learning_rate, planned_epochs, time_for_halves, warm_up
 
 
 def after(config: TrainConfig, losses: list[float], cer: float = 0.1) -> list[float]:
@@ -92,3 +92,11 @@ def test_pictures_that_are_learned_end_a_training() -> None:
         progress.record(figures, config)
         planned.append(planned_epochs(config, progress, 0))
     assert planned == [50, 50, 7, 7]
+
+
+def test_halves_are_trained_where_as_much_time_is_left_again() -> None:
+    """Two minutes are for the export; without a limit there is always time."""
+    limited = TrainConfig(minutes=10)
+    assert time_for_halves(limited, 240)
+    assert not time_for_halves(limited, 241)
+    assert time_for_halves(TrainConfig(), 10_000)

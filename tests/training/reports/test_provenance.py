@@ -11,10 +11,14 @@ from training.settings import Parser
 def test_what_a_model_saw() -> None:
     """The sentence names the splits, the generated pictures and who chose the epoch."""
     plain = fitted_to(TrainConfig())
-    assert plain == "the training split; the validation split chose the epoch"
+    assert plain == (
+        "the training split; the validation split chose the epoch, and confidences were calibrated "
+        "on the validation split"
+    )
     more = fitted_to(TrainConfig(train_on_validation=True, generated=9))
     assert "the training and the validation split, and to 9 generated pictures" in more
     assert "chose" not in more
+    assert "calibrated on the test split" in more
     assert "the last epoch was kept" in fitted_to(TrainConfig(keep_last=True))
 
 
@@ -40,11 +44,11 @@ def test_the_commands_go_back_to_the_beginning(run: Run, tmp_path: Path) -> None
     assert commands_of(first, tmp_path) == (
         '`make data && make train RECIPE=robust ARGS="--name first"`'
     )
-    second = trained("refine", init_from=first.name)
+    second = trained("robust", init_from=first.name)
     assert commands_of(second, tmp_path) == (
-        f"{commands_of(first, tmp_path)}, then `make train RECIPE=refine FINETUNE={first.name}`"
+        f"{commands_of(first, tmp_path)}, then `make train FINETUNE={first.name}`"
     )
-    assert commands_of(second, run.folder) == f"`make train RECIPE=refine FINETUNE={first.name}`"
+    assert commands_of(second, run.folder) == f"`make train FINETUNE={first.name}`"
 
 
 def test_the_commands_name_what_the_recipe_does_not(run: Run, tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.ocr.decoding.decoder import Reading
+from service.ocr.recognizer import Recognizer
+from training.data.dataset import Dataset
+from training.data.label_errors import read_opinions
+from training.evaluation.evaluate import Result
+from training.export.calibrate import calibration_of
+from training.export.cross_fit import cross_fit, report_halves
+from training.export.held_out import COPIES, HeldOut, held_out_of
+from training.fit.config import TrainConfig
+from training.fit.runs import Run
+
+
+@pytest.fixture
+def own_run(run: Run, tmp_path: Path) -> Run:
+    """A copy of the small run, to store something in."""
+    return Run(Path(shutil.copytree(run.folder, tmp_path / "runs" / run.name)))
+
+
+def test_every_labelled_picture_is_read_by_a_model_that_has_not_seen_it(
+    own_run: Run, dataset: Dataset, exported: Path
+) -> None:
+    """Once, in the order of the halves; the export takes it instead of the validation split."""
+    found = cross_fit(own_run, dataset)
+
+    assert sorted(found.labels) == sorted(sample.label for sample in own_run.split("train"))
+    assert len({sample.sha256 for sample in found.samples}) == 32
+    assert found.clean.shape == (32, 12, 4)
+    assert found.distorted.shape == (COPIES, 32, 12, 4)
+    # Each is read by one of two models.
+    tensors = dataset.tensors(found.samples, 48, 16)
+    seen_all = Recognizer.load(exported).infer(tensors)
+    assert not np.allclose(found.clean, seen_all, atol=1e-3)
+    assert sorted(path.name for path in own_run.folder.glob("*fit*")) == ["cross-fit.npz"]
+
+    stored = held_out_of(own_run, Recognizer.load(exported), dataset)
+    assert stored.samples == found.samples
+    assert np.allclose(stored.clean, found.clean, atol=1e-3)
+    assert np.allclose(stored.distorted, found.distorted, atol=1e-3)
+
+
+def test_without_halves_the_validation_split_is_read(
+    run: Run, dataset: Dataset, exported: Path
+) -> None:
+    """It calibrates by its distorted copies, unless it has too few pictures."""
+    recognizer = Recognizer.load(exported)
+    found = held_out_of(run, recognizer, dataset)
+    assert found.samples == run.split("validation")
+    assert calibration_of(recognizer, found).temperature == 1.2
+    assert calibration_of(recognizer, found).text.scale == 1.0
+    more = HeldOut.of(recognizer, dataset, run.split("train"), run.config.augmentation)
+    assert calibration_of(recognizer, more).text.scale != 1.0
+
+
+def test_halves_are_complements(dataset: Dataset) -> None:
+    """Together they are all labelled pictures, and they share none."""
+    from training.data.split import split_by_content
+    from training.fit.datamodule import labelled_samples
+
+    splits = split_by_content(dataset.samples)
+    for config in (TrainConfig(), TrainConfig(labels=9), TrainConfig(train_on_validation=True)):
+        first, second = (labelled_samples(replace(config, half=half), splits) for half in (1, 2))
+        assert not set(first) & set(second)
+        assert set(first) | set(second) == set(labelled_samples(config, splits))
+        assert abs(len(first) - len(second)) <= 1
+
+
+def test_the_report_names_labels_in_doubt(own_run: Run) -> None:
+    """A sure reading that differs is named, with the command that shows its picture."""
+    samples = own_run.split("train")[:4]
+    texts = [sample.label for sample in samples[:3]] + ["BBBB"]
+    results = [
+        Result(sample, Reading(text, 0.95, ())) for sample, text in zip(samples, texts, strict=True)
+    ]
+    report = report_halves(own_run, results)
+    assert "two models read 3 in the other half: 0.75 (95 % interval 0.30 to 0.95)" in report
+    assert f"{samples[3].source} is {samples[3].label!r}, read as 'BBBB'" in report
+    table = own_run.folder / "evaluation" / "halves.csv"
+    assert f"make inspect READINGS={table}" in report
+    assert read_opinions(table)[samples[3].sha256].text == "BBBB"
+
+    right = report_halves(own_run, results[:3])
+    assert "is the label right" not in right

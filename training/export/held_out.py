@@ -1,0 +1,119 @@
+"""What is read in labelled pictures that a model was not trained on, plain and distorted."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.ocr.preprocessing import FloatArray
+from service.ocr.recognizer import Recognizer
+from training.augmentation.policy import Augmentation
+from training.data.dataset import Dataset, Sample
+from training.data.lazy_images import distort
+from training.fit.runs import Run
+
+COPIES = 20
+"""Of every picture, each distorted otherwise."""
+_MOST_PICTURES = 500
+"""Of a large set: a few parameters are fitted, for which their copies are plenty."""
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Pictures and their class probabilities.
+
+    Args:
+        samples: `n` labelled pictures.
+        clean: `(n, time steps, classes)`.
+        distorted: `(COPIES, n, time steps, classes)`.
+    """
+
+    samples: list[Sample]
+    clean: NDArray[np.float32]
+    distorted: NDArray[np.float32]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of every sample."""
+        return [sample.label for sample in self.samples]
+
+    @classmethod
+    def of(
+        cls,
+        recognizer: Recognizer,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        augmentation: Augmentation,
+        seed: int = _SEED,
+    ) -> Self:
+        """What a model gives for samples that it was not trained on."""
+        samples = list(samples[:_MOST_PICTURES])
+        model = recognizer.metadata
+        tensors = dataset.tensors(samples, model.width, model.height, model.channels)
+        copies = distorted_copies(tensors, augmentation, seed)
+        return cls(
+            samples,
+            recognizer.infer(tensors),
+            np.stack([recognizer.infer(copy) for copy in copies]),
+        )
+
+    def save(self, run: Run) -> None:
+        """Stores it in a run's folder, for `load`."""
+        path = _path(run)
+        temporary = path.with_name(f".{path.name}")
+        np.savez_compressed(
+            temporary,
+            sha256=np.array([sample.sha256 for sample in self.samples]),
+            clean=self.clean.astype(np.float16),
+            distorted=self.distorted.astype(np.float16),
+        )
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, run: Run) -> Self | None:
+        """What `save` stored with a run; None if that was nothing."""
+        if not is_cross_fitted(run):
+            return None
+        samples = {one.sha256: one for one in run.split("train") + run.split("validation")}
+        with np.load(_path(run)) as stored:
+            return cls(
+                [samples[digest] for digest in stored["sha256"].tolist()],
+                stored["clean"].astype(np.float32),
+                stored["distorted"].astype(np.float32),
+            )
+
+
+def is_cross_fitted(run: Run) -> bool:
+    """Whether a run has a model for each half of its labelled pictures."""
+    return _path(run).exists()
+
+
+def held_out_of(run: Run, recognizer: Recognizer, dataset: Dataset) -> HeldOut:
+    """What was read of a run's labelled pictures by models that were not trained on them.
+
+    That is its two halves if it was cross-fitted, else the validation split, or the test split if
+    it was trained on the validation split.
+    """
+    config = run.config
+    samples = run.split("test" if config.train_on_validation else "validation")
+    return HeldOut.load(run) or HeldOut.of(recognizer, dataset, samples, config.augmentation)
+
+
+def distorted_copies(
+    tensors: FloatArray, augmentation: Augmentation, seed: int = _SEED
+) -> Iterator[FloatArray]:
+    """`COPIES` batches like `tensors`, each picture distorted with a strength of its own."""
+    for copy in range(COPIES):
+        batch = np.empty_like(tensors)
+        for number, tensor in enumerate(tensors):
+            generator = np.random.default_rng((seed, copy, number))
+            batch[number] = distort(tensor, augmentation, generator.random(), generator)
+        yield batch
+
+
+def _path(run: Run) -> Path:
+    return run.folder / "cross-fit.npz"
