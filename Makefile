@@ -127,6 +127,9 @@ bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with Keras, and with LitSer
 	$(PY) -m benchmarks.serving --model "$(MODEL)" --peers $(ARGS)
 	$(PY) -m benchmarks.report
 
+bench-bulk: $(BULK)/.bulk ## what reading in bulk costs beside `captcha-ocr predict`; ARGS="--pictures 20000"
+	$(BULK)/bin/python -m benchmarks.bulk --model "$(MODEL)" $(ARGS)
+
 bench-path: $(VENV)/.dev ## the modules, calls and changes of module that one request passes
 	$(PY) -m benchmarks.request_path --model $(MODEL)
 
