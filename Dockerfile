@@ -2,7 +2,7 @@ ARG PYTHON_IMAGE=python:3.13-slim-trixie
 
 # Build stage: the service's locked dependencies, and nothing else, in a virtual environment.
 FROM ${PYTHON_IMAGE} AS build
-# The extra to install: `traces` is the service, and what exports its traces.
+# The extra to install: `traces` is the service and what exports its traces, `bulk` reads in bulk.
 ARG EXTRA=service
 RUN python3 -m venv /opt/venv
 COPY requirements/${EXTRA}.txt /tmp/requirements.txt

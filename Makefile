@@ -6,6 +6,7 @@ PY     := $(VENV)/bin/python
 PEERS  := .venv-peers
 FAMILIES := .venv-families
 MANIFESTS := .venv-manifests
+BULK   := .venv-bulk
 TRAINING := $(VENV)/.training
 LOCK   := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 PORT   ?= $(or $(OCR_PORT),8000)
@@ -43,6 +44,9 @@ test-container-hostile: $(VENV)/.dev ## the same attacks, all together on a cont
 
 test-soak: $(VENV)/.dev ## SOAK_MINUTES (30) of mixed load, in which nothing may leak
 	SOAK_MINUTES=$(SOAK_MINUTES) $(PY) -m pytest -m soak tests/hostile $(ARGS)
+
+test-bulk: $(BULK)/.bulk ## read in bulk on Ray, also with lost nodes, installed apart; ARGS= goes to pytest
+	$(BULK)/bin/python -m pytest tests/bulk $(ARGS)
 
 test-generators: $(VENV)/.dev ## generate clients from docs/openapi.json and use them; needs Java, Node and the indexes
 	$(PY) -m pytest -m generators tests/client $(ARGS)
@@ -123,6 +127,9 @@ bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with Keras, and with LitSer
 	$(PY) -m benchmarks.serving --model "$(MODEL)" --peers $(ARGS)
 	$(PY) -m benchmarks.report
 
+bench-bulk: $(BULK)/.bulk ## what reading in bulk costs beside `captcha-ocr predict`; ARGS="--pictures 20000"
+	$(BULK)/bin/python -m benchmarks.bulk --model "$(MODEL)" $(ARGS)
+
 bench-path: $(VENV)/.dev ## the modules, calls and changes of module that one request passes
 	$(PY) -m benchmarks.request_path --model $(MODEL)
 
@@ -147,10 +154,12 @@ lock: $(VENV)/.dev ## write all locks anew; UPGRADE=1 takes the newest versions 
 	@# All of them end up in one environment, so the largest binds the others.
 	$(LOCK) pyproject.toml --extra dev --output-file requirements/dev.txt
 	$(LOCK) pyproject.toml --constraint requirements/dev.txt --output-file requirements/service.txt
-	for extra in traces training; do \
+	for extra in traces bulk training; do \
 	  $(LOCK) pyproject.toml --extra $$extra --constraint requirements/dev.txt \
 	    --output-file requirements/$$extra.txt || exit 1; \
 	done
+	$(LOCK) pyproject.toml tests/bulk/requirements.in --extra bulk --constraint requirements/bulk.txt \
+	  --output-file tests/bulk/requirements.txt
 	$(LOCK) benchmarks/peers/requirements.in --output-file benchmarks/peers/requirements.txt
 	$(LOCK) tests/deploy/requirements.in --output-file tests/deploy/requirements.txt
 	$(LOCK) benchmarks/families/isolated/requirements.in --output-file benchmarks/families/isolated/requirements.txt \
@@ -164,7 +173,7 @@ lock: $(VENV)/.dev ## write all locks anew; UPGRADE=1 takes the newest versions 
 	done; done
 
 clean: ## remove the environment and caches, not data or runs
-	rm -rf $(VENV) $(PEERS) $(FAMILIES) $(MANIFESTS) benchmarks/families/isolated/npm/node_modules .*_cache build dist
+	rm -rf $(VENV) $(BULK) $(PEERS) $(FAMILIES) $(MANIFESTS) benchmarks/families/isolated/npm/node_modules .*_cache build dist
 
 # What the stamps below install, on disk.
 SIZE_service  := 250 MB, in about a minute
@@ -185,6 +194,11 @@ $(PEERS)/.peers: benchmarks/peers/requirements.txt
 $(MANIFESTS)/.manifests: tests/deploy/requirements.txt
 	"$(PYTHON)" -m venv $(MANIFESTS)
 	$(MANIFESTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(BULK)/.bulk: tests/bulk/requirements.txt
+	"$(PYTHON)" -m venv $(BULK)
+	$(BULK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(FAMILIES)/.families: benchmarks/families/isolated/requirements.txt benchmarks/families/isolated/npm/package-lock.json

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SERVICE = ("ocr", "settings", "runtime", "observability", "api", "server", "cli")
+SERVICE = ("ocr", "settings", "runtime", "observability", "api", "bulk", "server", "cli")
 """A room may import those before it; `settings` stands for every module directly in service/."""
 MATERIAL = ("augmentation", "data", "models", "synthetic")
 TRAINING_LIBRARIES = {"keras", "matplotlib", "onnx", "rapidfuzz", "tensorflow", "tf2onnx"}
@@ -43,7 +43,7 @@ def room(dotted: str, rooms: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("path", modules("service"), ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_room_of_the_service_imports_only_those_below(path: Path) -> None:
-    """`cli → server → api → observability → runtime → settings → ocr`; training is none of them."""
+    """`cli → server → bulk → api → observability → runtime → settings → ocr`, without training."""
     assert packages(path) & (TRAINING_LIBRARIES | {"training", "tests"}) == set()
     if path.name == "__main__.py":
         return
@@ -53,7 +53,30 @@ def test_a_room_of_the_service_imports_only_those_below(path: Path) -> None:
             assert SERVICE.index(room(name, SERVICE)) <= own, name
 
 
-@pytest.mark.parametrize("path", modules("service/ocr"), ids=lambda p: p.stem)
+def test_only_the_command_line_reads_in_bulk() -> None:
+    """Its packages are an extra. Of the API it knows only how readings are written."""
+    users = {
+        path for path in modules("service") if any("service.bulk" in n for n in imported(path))
+    }
+    assert {str(path.relative_to(ROOT / "service")).partition("/")[0] for path in users} == {
+        "bulk", "cli",
+    }  # fmt: skip
+    extras = {path: packages(path) & {"pyarrow", "ray"} for path in modules("service")}
+    found = {str(path.relative_to(ROOT)): extra for path, extra in extras.items() if extra}
+    assert found == {
+        "service/bulk/run.py": {"ray"},
+        "service/bulk/shards.py": {"pyarrow"},
+        "service/bulk/tables.py": {"pyarrow"},
+    }
+    known = {name for path in modules("service/bulk") for name in imported(path)}
+    assert {
+        name for name in known if name.startswith(("service.api", "service.observability"))
+    } == {"service.api.serializers.prediction"}
+
+
+@pytest.mark.parametrize(
+    "path", [*modules("service/ocr"), ROOT / "service/bulk/rows.py"], ids=lambda p: p.stem
+)
 def test_reading_needs_no_framework(path: Path) -> None:
     """`service.ocr` can be used by training, and by programs without HTTP."""
     assert packages(path) & FRAMEWORKS == set()
@@ -97,7 +120,7 @@ def test_the_running_application_loads_no_training_library() -> None:
 
 def test_locks_are_whole() -> None:
     """Every package is pinned by version and hash, no host is named, and the service is slim."""
-    for extra in ("service", "traces", "training", "dev"):
+    for extra in ("service", "bulk", "traces", "training", "dev"):
         text = (ROOT / "requirements" / f"{extra}.txt").read_text()
         assert "://" not in text
         pins = [line for line in text.splitlines() if line[:1].isalnum()]
@@ -105,4 +128,5 @@ def test_locks_are_whole() -> None:
         assert text.count("--hash=sha256:") >= len(pins)
         names = {line.partition("==")[0] for line in pins}
         assert ("tensorflow" in names) is (extra in ("training", "dev"))
-        assert ("opentelemetry-sdk" in names) is (extra in ("traces", "dev"))
+        assert ("opentelemetry-sdk" in names) is (extra in ("bulk", "traces", "dev"))
+        assert ("ray" in names) is (extra == "bulk")

@@ -10,6 +10,7 @@ import typer
 
 from service import __version__
 from service.cli.bench import bench
+from service.cli.bulk import create_bulk
 from service.cli.info import info
 from service.cli.label import label
 from service.cli.predict import predict
@@ -28,6 +29,7 @@ def create_cli() -> typer.Typer:
     cli.callback()(_options)
     for command in (predict, serve, label, info, bench):
         cli.command()(command)
+    cli.add_typer(create_bulk())
     return cli
 
 

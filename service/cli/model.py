@@ -13,7 +13,18 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = default_model_path()
 MODEL_VARIABLE = "OCR_MODEL_PATH"
 
+MAX_PIXELS = 4_000_000  # of service.ocr.preprocessing, which takes too long to import for --help
+
 ModelOption = Annotated[Path, typer.Option(envvar=MODEL_VARIABLE, help="The exported model.")]
+MaxPixelsOption = Annotated[
+    int,
+    typer.Option(
+        envvar="OCR_MAX_PIXELS",
+        min=1,
+        help="Width × height above which a gray JPEG is not read; other kinds may have fewer "
+        "pixels.",
+    ),
+]
 
 
 def load_model(path: Path, max_pixels: int | None = None) -> "Recognizer":

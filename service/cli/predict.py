@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.model import DEFAULT_MODEL, ModelOption, load_model
+from service.cli.model import (
+    DEFAULT_MODEL,
+    MAX_PIXELS,
+    MaxPixelsOption,
+    ModelOption,
+    load_model,
+)
 from service.cli.output import Answer, CsvWriter, JsonWriter, TextWriter, printing
 from service.cli.pictures import NoPicturesError, named_pictures
 from service.cli.question import question_of, question_options
@@ -19,8 +25,6 @@ if TYPE_CHECKING:
 
 _MOST_SKIPPED = 10
 """Files that are named one by one."""
-
-_MAX_PIXELS = 4_000_000  # of service.ocr.preprocessing, which takes too long to import for --help
 
 
 @question_options(*QueryParams.model_fields)
@@ -36,15 +40,7 @@ def predict(
         bool, typer.Option("--json", help="Print JSON lines: the HTTP answer and `file`.")
     ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
-    max_pixels: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            envvar="OCR_MAX_PIXELS",
-            help="Width × height above which a gray JPEG is not read; other kinds may have fewer "
-            "pixels.",
-        ),
-    ] = _MAX_PIXELS,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     least_sure: Annotated[
         int | None,
         typer.Option(

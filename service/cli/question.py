@@ -38,12 +38,16 @@ def question_of(model: "ModelMetadata", given: Given) -> "tuple[Question, float]
 
     Ends the command with an explanation where an option is wrong.
     """
-    values = {n: value for n, value in given.items() if value is not None and value is not False}
-    query = urlencode(values, errors="surrogateescape").encode()
     try:
-        return Questions(model.alphabet, model.min_confidence, Defaults()).ask(query)
+        return Questions(model.alphabet, model.min_confidence, Defaults()).ask(query_of(given))
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def query_of(given: Given) -> bytes:
+    """The query string that asks the same of `POST /predict`."""
+    values = {n: value for n, value in given.items() if value is not None and value is not False}
+    return urlencode(values, errors="surrogateescape").encode()
 
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:

@@ -1,0 +1,117 @@
+"""`make bench-bulk`: what reading in bulk costs beside `captcha-ocr predict`.
+
+Both read the same pictures, of which every 250th is broken, in turn, so that a busy machine slows
+both alike; `bulk read` reads the folder and what `bulk pack` makes of it. The CPU time is that of
+predict without its start, and that of the processes of Ray that read, which the command prints.
+The texts are compared.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+BAR = 1.15
+EVERY = 250
+
+
+class Cost(NamedTuple):
+    """Of one command: wall time, CPU time of its processes, and what it wrote."""
+
+    seconds: float
+    cpu_seconds: float
+    output: str
+    errors: str
+
+
+def run(*arguments: object) -> Cost:
+    """Runs `captcha-ocr` with these arguments."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "service.cli", *map(str, arguments)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(seconds, cpu, done.stdout, done.stderr)
+
+
+def read_cpu_ms(errors: str) -> float:
+    """What `bulk read` says that a picture costs."""
+    match = re.search(r"([\d.]+) CPU-ms each", errors)
+    if match is None:
+        raise SystemExit(errors)
+    return float(match[1])
+
+
+def texts(table: Path) -> dict[str, str]:
+    """The texts in a table by the names of the pictures."""
+    from pyarrow import parquet
+
+    columns = parquet.read_table(table, columns=["path", "text"]).to_pydict()
+    pairs = zip(columns["path"], columns["text"], strict=True)
+    return {path: text for path, text in pairs if text is not None}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bulk", description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
+    parser.add_argument("--pictures", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--inputs", default="folder,tar,parquet")
+    arguments = parser.parse_args()
+    examples = sorted(Path("examples").glob("*.png"))
+    model = ("--model", arguments.model)
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work, "folder")
+        folder.mkdir()
+        for number in range(arguments.pictures):
+            content = examples[number % len(examples)].read_bytes()
+            file = folder / f"{number:08}.png"
+            file.write_bytes(content[:100] if number % EVERY == 0 else content)
+        inputs = {name: Path(work, name) for name in arguments.inputs.split(",")}
+        for name, path in inputs.items():
+            if name != "folder":
+                shard = max(1, arguments.pictures // 20)
+                run("bulk", "pack", folder, path, "--format", name, "--shard-pictures", shard)
+        start = statistics.median(run("predict", examples[0], *model).cpu_seconds for _ in range(3))
+        costs: dict[str, list[tuple[float, float, float]]] = {}
+        for _ in range(arguments.rounds):
+            predicted = run("predict", folder, "--json", *model)
+            answers = [json.loads(line) for line in predicted.output.splitlines()]
+            wanted = {Path(answer["file"]).name: answer["text"] for answer in answers}
+            base = 1000 * (predicted.cpu_seconds - start) / arguments.pictures
+            costs.setdefault("predict", []).append((base, 1.0, predicted.seconds))
+            for name, path in inputs.items():
+                table = Path(work, "table")
+                shutil.rmtree(table, ignore_errors=True)
+                cost = run("bulk", "read", path, table, *model)
+                each = read_cpu_ms(cost.errors)
+                costs.setdefault(name, []).append((each, each / base, cost.seconds))
+                if texts(table) != wanted:
+                    raise SystemExit(f"{name}: the texts are not those of predict")
+    print(f"{arguments.pictures} pictures, load average {os.getloadavg()[0]:.1f}")
+    print("| | CPU-ms a picture | ÷ predict | seconds, Ray's start included |")
+    print("| --- | --: | --: | --: |")
+    worst = 0.0
+    for name, rows in costs.items():
+        each, ratio, seconds = (statistics.median(column) for column in zip(*rows, strict=True))
+        worst = max(worst, ratio)
+        label = name if name == "predict" else f"bulk read, {name}"
+        print(f"| {label} | {each:.2f} | {ratio:.2f} | {seconds:.0f} |")
+    print(f"The texts are equal. The dearest costs {worst:.2f} × predict; the bar is {BAR}.")
+
+
+if __name__ == "__main__":
+    main()

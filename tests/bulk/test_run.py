@@ -1,0 +1,402 @@
+"""Reads with Ray as a user does, on one machine, clusters, and with an object store.
+
+Loops wait for what must happen; no test depends on how long that takes.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before Ray, which reads its environment while it is imported.
+pytest.importorskip("service.bulk.run", reason="the extra bulk is not installed; make test-bulk")
+
+import ray
+from pyarrow import fs as filesystems
+from pyarrow import parquet
+from ray.cluster_utils import Cluster
+
+from service.bulk.run import Progress, RunError, Work, cluster, read_shards
+from service.bulk.shards import find_shards, pack
+from service.bulk.tables import Asked, Table
+from tests import stripes
+from tests.cli.command import COMMAND, ROOT, environment, run
+
+MODEL = ROOT / "models" / "captcha.onnx"
+EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
+NODE = {"object_store_memory": 80 << 20, "include_dashboard": False}
+DEADLINE = 300
+"""Seconds after which something hangs."""
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's, of its own processes
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def two_cpus() -> Iterator[str]:
+    """The address of a cluster of one node with two CPUs."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **NODE})
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return stripes.write_model(tmp_path / "stripes.onnx")
+
+
+def write_pictures(folder: Path, number: int, broken: set[int] = frozenset()) -> dict[str, str]:  # type: ignore[assignment]
+    """Writes pictures; gives the texts of those that are not broken, by their names."""
+    folder.mkdir(parents=True)
+    texts = {}
+    choose = random.Random(number).choice
+    for index in range(number):
+        text = "".join(choose(stripes.ALPHABET + stripes.BLANK) for _ in range(stripes.TIME_STEPS))
+        content = stripes.picture(text)
+        (folder / f"{index:05}.png").write_bytes(content[:60] if index in broken else content)
+        if index not in broken:
+            texts[f"{index:05}.png"] = text
+    return texts
+
+
+def link_examples(folder: Path, number: int) -> None:
+    """Fills a folder with pictures that a real model takes some milliseconds for."""
+    folder.mkdir()
+    for index in range(number):
+        os.link(EXAMPLES[index % len(EXAMPLES)], folder / f"{index:05}.png")
+
+
+def bulk_read(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*COMMAND, "bulk", "read", *map(str, arguments)],
+        cwd=ROOT, env=environment(**variables), capture_output=True, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = parquet.read_table(folder).to_pylist()
+    return sorted(rows, key=lambda row: row["path"])
+
+
+def files(folder: Path) -> dict[str, int]:
+    """The files of a table, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True)
+    return [int(pid) for pid in found.stdout.split()]
+
+
+def title(process: int) -> str:
+    """How a process calls itself."""
+    done = subprocess.run(["ps", "-o", "args=", "-p", str(process)], capture_output=True, text=True)
+    return done.stdout
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_texts_are_those_of_predict(model: Path, tmp_path: Path) -> None:
+    """On this machine alone: 5,000 pictures, of which 20 are broken and have rows as well."""
+    broken = set(random.Random(1).sample(range(5000), 20))
+    write_pictures(tmp_path / "in", 5000, broken)
+    done = bulk_read(tmp_path / "in", tmp_path / "out", "--model", model, "--alternatives", 1)
+    assert done.returncode == 0, done.stderr.decode()
+    rows = table(tmp_path / "out")
+    predicted = run("predict", tmp_path / "in", "--json", "--model", model, "--alternatives", 1)
+    answers = [json.loads(line) for line in predicted.stdout.splitlines()]
+    sound = [row for row in rows if row["error_kind"] is None]
+    assert [(row["path"], row["text"]) for row in sound] == [
+        (Path(answer["file"]).name, answer["text"]) for answer in answers
+    ]
+    assert sound[0]["alternatives"] == answers[0]["alternatives"]
+    assert {row["path"] for row in rows if row["error_kind"]} == {f"{n:05}.png" for n in broken}
+    assert len(rows) == 5000
+    assert b"5000 rows: 49" in done.stdout
+    assert b"20  undecodable-picture" in done.stdout
+    facts = json.loads(run("bulk", "status", tmp_path / "out", "--json").stdout)
+    assert facts["complete"]
+    assert facts["files"] == facts["shards"] == 5
+    assert facts["counts"]["rows"] == 5000
+    assert facts["counts"]["errors"] == {"undecodable-picture": 20}
+
+
+@pytest.mark.parametrize("actors", [None, 2, 5])
+def test_two_cpus_are_enough(
+    actors: int | None, two_cpus: str, model: Path, tmp_path: Path
+) -> None:
+    """A first run and a resume end, also with more actors than there are CPUs."""
+    texts = write_pictures(tmp_path / "in", 300)
+    given = () if actors is None else ("--actors", actors)
+    arguments = (
+        tmp_path / "in", tmp_path / "out", "--model", model, "--address", two_cpus,
+        "--shard-pictures", 50, *given,
+    )  # fmt: skip
+    assert bulk_read(*arguments).returncode == 0
+    first = files(tmp_path / "out")
+    lost = sorted(first)[:4]
+    for name in lost:
+        (tmp_path / "out" / name).unlink()
+    status = run("bulk", "status", tmp_path / "out").stdout.decode()
+    again = bulk_read(*arguments)
+    assert again.returncode == 0, again.stderr.decode()
+    assert b"2 of 6 shards are read already" in again.stderr
+    kept = {name: written for name, written in first.items() if name not in lost}
+    assert kept.items() <= files(tmp_path / "out").items()
+    assert {row["path"]: row["path"] for row in table(tmp_path / "out")}.keys() == texts.keys()
+    assert len(table(tmp_path / "out")) == 300
+    assert status.startswith("2 of 6 shards")
+
+
+def test_a_shard_that_fails_is_named(two_cpus: str, model: Path, tmp_path: Path) -> None:
+    """The others are read; once it is repaired, the same command does the rest."""
+    texts = write_pictures(tmp_path / "in", 30)
+    pack(str(tmp_path / "in"), str(tmp_path / "shards"), 10, "tar", lambda _: None)
+    last = tmp_path / "shards" / "shard-000002.tar"
+    whole = last.read_bytes()
+    os.truncate(last, 5000)
+    arguments = (tmp_path / "shards", tmp_path / "out", "--model", model, "--address", two_cpus)
+    done = bulk_read(*arguments)
+    assert done.returncode == 1
+    assert b"failed: shard-000002.tar: " in done.stderr
+    assert b"1 of 3 shards could not be read" in done.stderr
+    assert len(table(tmp_path / "out")) == 20
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+    last.write_bytes(whole)
+    assert bulk_read(*arguments).returncode == 0
+    assert [row["path"] for row in table(tmp_path / "out")] == sorted(texts)
+    assert json.loads((tmp_path / "out" / "_SUCCESS").read_text())["counts"]["rows"] == 30
+
+
+def test_errors_and_other_questions(two_cpus: str, model: Path, tmp_path: Path) -> None:
+    """Shards with errors are read again if asked to; of another question, none is kept."""
+    write_pictures(tmp_path / "in", 30, {3})
+    arguments = (
+        tmp_path / "in", tmp_path / "out", "--model", model, "--address", two_cpus,
+        "--shard-pictures", 10,
+    )  # fmt: skip
+    assert bulk_read(*arguments).returncode == 0
+    first = files(tmp_path / "out")
+    assert bulk_read(*arguments).returncode == 0
+    assert files(tmp_path / "out") == first
+    assert bulk_read(*arguments, "--retry-errors").returncode == 0
+    second = files(tmp_path / "out")
+    assert second.keys() == first.keys()
+    assert sum(second[name] != written for name, written in first.items()) == 1
+
+    refused = bulk_read(*arguments, "--length", "2")
+    assert refused.returncode == 1
+    assert b"has 3 files of another input, model or question" in refused.stderr
+    assert files(tmp_path / "out") == second
+    assert bulk_read(*arguments, "--length", "2", "--replace").returncode == 0
+    assert not files(tmp_path / "out").keys() & second.keys()
+    assert {len(row["text"]) for row in table(tmp_path / "out") if row["text"]} <= {2}
+
+
+def test_a_killed_driver_loses_little(tmp_path: Path) -> None:
+    """Killed after 8 of 20 shards; of those that were begun, one a process is read again."""
+    link_examples(tmp_path / "in", 20 * 150)
+    out = tmp_path / "out"
+    arguments = [
+        tmp_path / "in", out, "--model", MODEL, "--shard-pictures", 150, "--actors", 2,
+    ]  # fmt: skip
+    driver = subprocess.Popen(
+        [*COMMAND, "bulk", "read", *map(str, arguments)],
+        cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: len(files(out)) >= 8 or driver.poll() is not None)
+        driver.send_signal(signal.SIGKILL)
+    finally:
+        driver.kill()
+        driver.wait()
+    before = files(out)
+    assert 8 <= len(before) < 20
+    done = bulk_read(*arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    assert before.items() <= files(out).items()
+    assert len(files(out)) == 20
+    assert [row["path"] for row in table(out)] == [f"{n:05}.png" for n in range(3000)]
+
+
+def test_an_actor_that_hangs_is_replaced(model: Path, tmp_path: Path) -> None:
+    """Its process is there and does nothing, as one behind a file system that does not answer."""
+    link_examples(tmp_path / "in", 10 * 60)
+    shards = find_shards(str(tmp_path / "in"), 60)
+    asked = Asked("digest", "", 4_000_000)
+    work = Work(str(tmp_path / "in"), str(tmp_path / "out"), asked, 8)
+    Table(work.target).begin({}, [])
+    others = set(children(os.getpid()))  # of a cluster that another test has used
+    stopped: list[int] = []
+
+    def stop_one(progress: Progress) -> None:
+        if progress.shards and not stopped:
+            raylets = set(children(os.getpid())) - others
+            readers = [p for r in raylets for p in children(r) if "_Reader" in title(p)]
+            stopped.append(readers[0])
+            os.kill(readers[0], signal.SIGSTOP)
+
+    with cluster(None, 2) as actors:
+        done = read_shards(shards, work, MODEL.read_bytes(), actors, DEADLINE, stop_one, 20)
+    assert (done.shards, done.failed) == (10, {})
+    assert len(table(tmp_path / "out")) == 600
+    wait_until(lambda: not Path("/proc", str(stopped[0])).exists())
+
+
+def test_actors_that_cannot_start_are_explained(two_cpus: str, tmp_path: Path) -> None:
+    """As where the program is not installed on the other machines."""
+    link_examples(tmp_path / "in", 3)
+    shards = find_shards(str(tmp_path / "in"), 1)
+    work = Work(str(tmp_path / "in"), str(tmp_path / "out"), Asked("", "", 4_000_000), 8)
+    with (
+        pytest.raises(RunError, match=r"(?s)the workers do not start: .*ONNX"),
+        cluster(two_cpus, 1) as actors,
+    ):
+        read_shards(shards, work, b"no model", actors, DEADLINE, lambda _: None)
+
+
+@pytest.mark.parametrize("lost", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "silent"])
+def test_a_lost_node_loses_little(
+    lost: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three nodes, one is lost while it reads: every row is there, once.
+
+    A node that is stopped answers nothing, as one behind a cut link.
+    """
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")  # as docs/scaling.md says
+    link_examples(tmp_path / "in", 20 * 150)
+    out = tmp_path / "out"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NODE})
+    driver = None
+    processes: list[int] = []
+    try:
+        nodes = [cluster.add_node(num_cpus=1, **NODE) for _ in range(2)]
+        arguments = [
+            tmp_path / "in", out, "--model", MODEL, "--shard-pictures", 150, "--actors", 3,
+            "--address", cluster.address,
+        ]  # fmt: skip
+        driver = subprocess.Popen(
+            [*COMMAND, "bulk", "read", *map(str, arguments)],
+            cwd=ROOT, env=environment(), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        wait_until(lambda: len(files(out)) >= 4 or driver.poll() is not None)
+        (raylet,) = nodes[0].all_processes["raylet"]
+        processes = [raylet.process.pid, *children(raylet.process.pid)]
+        for process in processes if lost == signal.SIGSTOP else processes[:1]:
+            os.kill(process, lost)
+        before = len(files(out))
+        output, _ = driver.communicate(timeout=DEADLINE)
+        assert driver.returncode == 0, output
+        assert before < 20
+        assert [row["path"] for row in table(out)] == [f"{n:05}.png" for n in range(3000)]
+    finally:
+        if driver is not None:
+            driver.kill()
+            driver.wait()
+        for process in processes[1:]:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        cluster.shutdown()
+
+
+def test_an_address_where_no_cluster_is_is_explained(model: Path, tmp_path: Path) -> None:
+    """At once; Ray itself would wait for many minutes."""
+    write_pictures(tmp_path / "in", 3)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        done = bulk_read(
+            tmp_path / "in", tmp_path / "out", "--model", model, "--address", address
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert f"cannot be started or joined at {address}: ".encode() in done.stderr
+
+
+def test_a_cluster_without_a_free_cpu_is_no_silent_wait(model: Path, tmp_path: Path) -> None:
+    """The command says what it waits for, and gives up."""
+    write_pictures(tmp_path / "in", 3)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NODE})
+    try:
+        done = bulk_read(
+            tmp_path / "in", tmp_path / "out", "--model", model, "--address", cluster.address,
+            "--patience", 3,
+        )  # fmt: skip
+    finally:
+        cluster.shutdown()
+    assert done.returncode == 1
+    assert b"error: after 3 s no worker has started, 0 of 0 CPUs are free" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["loose", "tar", "parquet"])
+def test_an_object_store_is_read_and_written(
+    form: str, two_cpus: str, model: Path, tmp_path: Path
+) -> None:
+    """Pictures, shards and table are in it; its credentials are written nowhere."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        query = f"?scheme=http&region=us-east-1&endpoint_override=127.0.0.1:{port}"
+        store = filesystems.S3FileSystem(
+            access_key="key", secret_key="hidden", scheme="http", region="us-east-1",
+            endpoint_override=f"127.0.0.1:{port}", allow_bucket_creation=True,
+        )  # fmt: skip
+        store.create_dir(form)  # a bucket; moto keeps those of earlier tests
+        texts = write_pictures(tmp_path / "in", 60, {7})
+        for path in (tmp_path / "in").iterdir():
+            with store.open_output_stream(f"{form}/in/{path.name}") as stream:
+                stream.write(path.read_bytes())
+        source = f"s3://key:hidden@{form}/in{query}"
+        if form != "loose":
+            packed = f"s3://key:hidden@{form}/shards{query}"
+            done = run("bulk", "pack", source, packed, "--shard-pictures", 25, "--format", form)
+            assert done.stdout == b"60 pictures in 3 shards\n", done.stderr
+            source = packed
+        target = f"s3://key:hidden@{form}/out{query}"
+        arguments = (
+            source, target, "--model", model, "--address", two_cpus, "--shard-pictures", 25,
+        )  # fmt: skip
+        assert bulk_read(*arguments).returncode == 0
+        again = bulk_read(*arguments)
+        assert b"3 of 3 shards are read already" in again.stderr
+        status = run("bulk", "status", target).stdout
+        assert status.startswith(f"3 of 3 shards of s3://{form}/".encode())
+        assert b"complete\n60 rows" in status
+        rows = parquet.read_table(f"{form}/out", filesystem=store).to_pylist()
+        assert len(rows) == 60
+        assert {row["path"] for row in rows if row["text"] is not None} == texts.keys()
+        with store.open_input_file(f"{form}/out/_SUCCESS") as file:
+            assert b"hidden" not in file.read()
+    finally:
+        server.stop()
+
+
+def test_nothing_of_ray_is_left(two_cpus: str) -> None:
+    """Its usage report is off; what reads is not nice."""
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    ray.init(address=two_cpus, log_to_driver=False)
+    try:
+        niceness = ray.remote(num_cpus=1)(lambda: os.nice(0)).remote()
+        assert ray.get(niceness, timeout=DEADLINE) == os.nice(0)
+    finally:
+        ray.shutdown()

@@ -1,0 +1,146 @@
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="the extra bulk is not installed; make test-bulk")
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from service.bulk.shards import InputError, find_shards, is_below, pack, read_pictures
+
+CONTENTS = {f"{'below/' if n % 2 else ''}{n:02}.png": bytes([n]) * 700 for n in range(10)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten files with the names of pictures on two levels, and others."""
+    folder = tmp_path / "pictures"
+    for path, content in CONTENTS.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    (folder / "notes.txt").touch()
+    (folder / ".hidden.png").touch()
+    return folder
+
+
+def contents(address: Path, each: int = 3) -> list[tuple[str, bytes | OSError]]:
+    return [
+        picture
+        for shard in find_shards(str(address), each)
+        for picture in read_pictures(str(address), shard)
+    ]
+
+
+def test_a_folder_is_cut_into_shards(folder: Path) -> None:
+    shards = find_shards(str(folder), 4)
+    assert [len(shard.files) for shard in shards] == [4, 4, 2]
+    assert sum(shard.size for shard in shards) == 7000
+    assert len({shard.name for shard in shards}) == 3
+    assert contents(folder) == sorted(CONTENTS.items())
+
+
+@pytest.mark.parametrize("form", ["tar", "parquet"])
+def test_what_is_packed_is_found_again(
+    form: Literal["tar", "parquet"], folder: Path, tmp_path: Path
+) -> None:
+    packed: list[int] = []
+    assert pack(str(folder), str(tmp_path / "shards"), 4, form, packed.append) == 3
+    assert packed == [4, 4, 2]
+    assert sorted(path.name for path in (tmp_path / "shards").iterdir()) == [
+        f"shard-{n:06}.{form}" for n in range(3)
+    ]
+    assert contents(tmp_path / "shards") == sorted(CONTENTS.items())
+    one = tmp_path / "shards" / f"shard-000002.{form}"
+    assert contents(one) == sorted(CONTENTS.items())[8:]
+    with pytest.raises(InputError, match="not empty"):
+        pack(str(folder), str(tmp_path / "shards"), 4, form, packed.append)
+    with pytest.raises(InputError, match="shards already"):
+        pack(str(tmp_path / "shards"), str(tmp_path / "again"), 4, form, packed.append)
+
+
+def test_a_picture_that_cannot_be_packed_ends_it(folder: Path, tmp_path: Path) -> None:
+    """It is never left out without a word."""
+    later = folder / "08.png"
+    with pytest.raises(FileNotFoundError, match="08"):
+        pack(str(folder), str(tmp_path / "shards"), 4, "tar", lambda _: later.unlink(True))
+
+
+def test_only_pictures_of_a_tar_are_read(tmp_path: Path) -> None:
+    """WebDataset puts texts beside them."""
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in ("1.png", "1.json", "2.JPG"):
+            (tmp_path / "member").write_text(name)
+            tar.add(tmp_path / "member", name)
+    assert contents(tmp_path / "a.tar") == [("1.png", b"1.png"), ("2.JPG", b"2.JPG")]
+
+
+@pytest.mark.parametrize("kept", [512, 700, 1024 + 512, 2 * 1024, 3 * 1024 + 100])
+def test_a_tar_that_is_cut_short_is_an_error(kept: int, folder: Path, tmp_path: Path) -> None:
+    """Wherever it was cut: between two members, in a header, or in a picture."""
+    pack(str(folder), str(tmp_path / "shards"), 10, "tar", lambda _: None)
+    os.truncate(tmp_path / "shards" / "shard-000000.tar", kept)
+    with pytest.raises((InputError, tarfile.TarError)):
+        contents(tmp_path / "shards")
+
+
+def test_a_table_needs_its_columns(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"path": ["a"], "image": [b"x"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="image, path; `path` and `bytes` are needed"):
+        contents(tmp_path / "a.parquet")
+
+
+def test_a_row_without_bytes_is_an_error_of_that_picture(tmp_path: Path) -> None:
+    parquet.write_table(
+        pa.table({"path": ["a", "b"], "bytes": [None, b"x"]}), tmp_path / "a.parquet"
+    )
+    (_, error), good = contents(tmp_path / "a.parquet")
+    assert isinstance(error, OSError)
+    assert good == ("b", b"x")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "does not exist"),
+        (lambda folder: folder.mkdir(), "has no pictures in it"),
+        (lambda folder: folder.write_bytes(b""), "neither a folder nor"),
+    ],
+)
+def test_nothing_to_read_is_explained(
+    make: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(InputError, match=message):
+        find_shards(str(tmp_path / "x"), 10)
+
+
+def test_pictures_and_shards_do_not_mix(folder: Path) -> None:
+    """A table written into the folder of its pictures would be taken for an input."""
+    (folder / "a.tar").touch()
+    with pytest.raises(InputError, match=r"00\.png and a\.tar"):
+        find_shards(str(folder), 10)
+
+
+def test_an_unknown_file_system_is_explained() -> None:
+    with pytest.raises(InputError, match="nowhere://x"):
+        find_shards("nowhere://x", 10)
+
+
+def test_a_change_changes_the_identity(folder: Path) -> None:
+    """Of that shard alone."""
+    before = [shard.identity for shard in find_shards(str(folder), 4)]
+    assert [shard.identity for shard in find_shards(str(folder), 4)] == before
+    os.utime(folder / "08.png", (1, 1))
+    after = [shard.identity for shard in find_shards(str(folder), 4)]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True]
+
+
+def test_one_address_below_another() -> None:
+    assert is_below("/a/b", "/a")
+    assert is_below("/a", "/a/")
+    assert not is_below("/ab", "/a")
