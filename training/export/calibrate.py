@@ -1,4 +1,5 @@
-"""`make calibrate`: fits the confidences of an exported model to how often it is right.
+"""`make calibrate`: fits the confidences of an exported model to how often it is right, and the
+least confidence that is accepted.
 
 On pictures that the model was not fitted to, under the distortions of training. A few of them say
 little, so what they show is added to what is expected of any model that was trained here. The
@@ -17,6 +18,7 @@ from service.ocr.decoding.decoder import Decoder, Reading
 from service.ocr.recognizer import Recognizer
 from training.augmentation.policy import Augmentation
 from training.evaluation.calibration_metrics import Judged, judge_characters, judge_texts, report_of
+from training.evaluation.rejection import accepting_threshold
 from training.evaluation.target import add_target_options, open_target
 from training.export.held_out import COPIES, HeldOut, held_out_of
 from training.export.onnx_file import write_metadata
@@ -41,12 +43,21 @@ _WEIGHT = 2 / COPIES
 _FEWEST_PICTURES = 10
 """Held-out pictures below which luck decides how many are read; then what is expected holds."""
 
+_FEWEST_ACCEPTED, _MORE_RIGHT_THAN_WRONG = 20, 0.5
+
 
 def calibration_of(recognizer: Recognizer, held_out: HeldOut) -> Calibration:
     """The calibration by distorted copies of held-out pictures, if there are enough of them."""
     if len(held_out.samples) < _FEWEST_PICTURES:
         return Calibration(EXPECTED_TEMPERATURE)
     return fit_calibration(recognizer, *_copies(held_out))
+
+
+def accepted_from(clean: Sequence[Reading]) -> float:
+    """The confidence that nearly all clean held-out pictures reach; 0.5 if they are few."""
+    if len(clean) < _FEWEST_ACCEPTED:
+        return _MORE_RIGHT_THAN_WRONG
+    return accepting_threshold([reading.confidence for reading in clean])
 
 
 def _copies(held_out: HeldOut) -> tuple[list[str], NDArray[np.float32]]:
@@ -147,5 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         readings = _read(recognizer, tried, probabilities)
         texts, characters = judge_texts(labels, readings), judge_characters(labels, readings)
         print(f"{name}:\n{report_of({'texts': texts, 'characters': characters})}")
-    write_metadata(arguments.model, replace(recognizer.metadata, calibration=calibration))
-    print(f"{calibration}, written to {arguments.model}")
+    threshold = accepted_from(_read(recognizer, calibration, held_out.clean))
+    metadata = replace(recognizer.metadata, calibration=calibration, min_confidence=threshold)
+    write_metadata(arguments.model, metadata)
+    print(f"{calibration}, accepted from {threshold:.4f}, written to {arguments.model}")

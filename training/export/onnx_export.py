@@ -25,9 +25,8 @@ from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from training.data.dataset import Dataset
 from training.evaluation.evaluate import Result, read_samples_with, summarize
-from training.evaluation.rejection import accepting_threshold
 from training.exceptions import ExportError
-from training.export.calibrate import calibration_of
+from training.export.calibrate import accepted_from, calibration_of
 from training.export.checks import (
     BATCH_SIZES,
     check_exact_match,
@@ -46,7 +45,6 @@ from training.synthetic.generate import generate
 
 OPSET = 18
 _MOST_COMPARED = 2000
-_FEWEST_ACCEPTED, _MORE_RIGHT_THAN_WRONG = 20, 0.5
 _GOLDEN_PICTURES = 3
 _GOLDEN_CANDIDATES = 32
 
@@ -113,7 +111,7 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
         metadata = replace(metadata, calibration=calibration_of(recognizer, held_out))
         write_model(graph, metadata, temporary)
         clean = _read(temporary, held_out)
-        metadata = replace(metadata, min_confidence=_accepting(clean))
+        metadata = replace(metadata, min_confidence=accepted_from([each.reading for each in clean]))
         if is_cross_fitted(run):
             print(report_halves(run, clean))
         say("reading the test split")
@@ -183,13 +181,6 @@ def _read(path: Path, held_out: HeldOut) -> list[Result]:
         Result(sample, decode(probabilities))
         for sample, probabilities in zip(held_out.samples, held_out.clean, strict=True)
     ]
-
-
-def _accepting(clean: Sequence[Result]) -> float:
-    """The confidence that nearly all of the clean held-out pictures reach; 0.5 if they are few."""
-    if len(clean) < _FEWEST_ACCEPTED:
-        return _MORE_RIGHT_THAN_WRONG
-    return accepting_threshold([result.reading.confidence for result in clean])
 
 
 def _test_figures(path: Path, run: Run, dataset: Dataset) -> dict[str, Any]:
