@@ -1,8 +1,9 @@
 """The query parameters of `/predict`: their definition, and what they ask of a picture.
 
-A parameter is added here, and only here. From its field in `Defaults` or `QueryParams` follow the
-setting `OCR_<NAME>`, the OpenAPI document, the check of requests, the field of the page and the
-option of the command line; `Questions` gives it its effect.
+A parameter is added here, and in no other code; tests name the rows that documents need. From its
+field in `Defaults` or `QueryParams` follow the setting `OCR_<NAME>`, the OpenAPI document, the
+check of requests, the field of the page and the option of the command line; `Questions` gives it
+its effect.
 
 The command line imports this module for its help, so that what takes long to import is imported
 inside of functions.

@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457), and the one map from exceptions to HTTP.
 
-A new kind of error is an exception beside the code that raises it, and a line in `KINDS` here.
+A new kind of error is a `Kind` here. `service.api` raises it as a `ProblemError`; the rooms below
+raise an exception of their own, which has a line in `KINDS`.
 """
 
 from collections.abc import Mapping

@@ -5,8 +5,8 @@ answers nobody in time. Items that wait are done together, up to four of them, s
 less time for each of four pictures than for a single one. A thread that is free takes what is there
 and waits for no company, so that a lone request is as fast as possible.
 
-Pictures that take long wait in a lane of their own, which has one thread at most, so that who sends
-nothing else leaves the other threads to the rest.
+Pictures that take long wait in a lane of their own, which has one thread at most. A client that
+sends many of them leaves the other threads to all other pictures.
 
 All bookkeeping is done on the event loop, so that no locks are needed.
 """
@@ -29,15 +29,15 @@ Work = Callable[[Sequence[I]], Sequence[T]]
 """Gives an outcome for each item, in their order."""
 
 BATCH_SIZE = 4
-"""Items that a thread takes together at most. More of them cost the model no less time each (`make
-bench`), and the last of them would wait for the first."""
+"""Most items that a thread takes together. With more, the model needs no less time for each (`make
+bench`), and all are answered later."""
 
 _SMOOTHING = 0.05
 """Weight of the newest measurement in the mean time of a picture."""
 
 _MAX_GRACE_SECONDS = 0.5
-"""Who has been admitted may wait for twice the queue time, since its wait was only estimated; but
-not for longer than this beyond it."""
+"""An admitted request may wait for longer than the queue time, since its wait was only estimated:
+for as long again, but at most this much longer."""
 
 
 class OverloadedError(Exception):
@@ -95,8 +95,8 @@ class Batcher:
         threads: pieces of work that are done at the same time.
         queue_requests: pictures that may wait for a thread.
         queue_seconds: that a request may probably have to wait.
-        observe: is given, of items that were done together, the seconds that each waited, those
-            that they were done in, and the number of pictures.
+        observe: is called after items were done together, with the seconds that each of them had
+            waited, the seconds that they took, and the number of pictures among them.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class Batcher:
         return future
 
     def _dispatch(self) -> None:
-        """Gives free threads what waits; what waits on has a deadline afterwards."""
+        """Gives waiting work to free threads, and a deadline to work that must wait longer."""
         while self._free > 0 and (lane := self._next_lane()):
             if batch := self._next_batch(lane):
                 self._start(batch)

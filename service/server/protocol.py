@@ -127,7 +127,7 @@ class Connections:
         self._bound_answers()
 
     def _bound_answers(self) -> None:
-        """Ends those with the largest answers that are not taken, while all of these are too many.
+        """Closes connections while clients leave too many bytes of answers untaken, largest first.
 
         A client that takes them at the least rate has minutes for the largest.
         """
@@ -458,7 +458,7 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _answers_arriving(self) -> bool:
-        """Whether the only answer that is due is that to the request that is still arriving."""
+        """Whether no request is unanswered but the one that is still arriving."""
         return self._arriving and not self._in_head and not self.pipeline
 
     def _feed(self, data: bytes) -> None:
