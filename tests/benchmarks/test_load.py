@@ -184,13 +184,14 @@ def test_a_load_with_a_processor_to_itself_never_sleeps(
 ) -> None:
     """It need not be woken for answers, at the cost of the server, nor for what is due."""
     waits: list[float] = []
+    unwatched = select.select
 
     def watched(read: list[Any], write: list[Any], other: list[Any], seconds: float) -> Any:
         waits.append(seconds)
-        return select.select(read, write, other, seconds)
+        return unwatched(read, write, other, seconds)
 
     monkeypatch.setattr(LoadGenerator, "spins", spins)
-    monkeypatch.setattr("benchmarks.load.select.select", watched)
+    monkeypatch.setattr(select, "select", watched)
     with (
         server(lambda handler, _: answer(handler)) as address,
         LoadGenerator(address, [REQUEST], 1) as generator,
