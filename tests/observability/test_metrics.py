@@ -174,7 +174,7 @@ def test_reloads_are_counted(tmp_path: Path) -> None:
         assert value(scrape(client), "model_info", version="1") == 0
         assert value(scrape(client), "reloads_total") == 1
         model.write_bytes(b"broken")
-        until(lambda: value(scrape(client), "reload_failures_total") == 1, "failed")
+        until(lambda: value(scrape(client), "reload_failures_total") >= 1, "failed")
         assert value(scrape(client), "reload_failed") == 1
         replace(model, version="3")
         until(lambda: value(scrape(client), "reload_failed") == 0, "healed")
