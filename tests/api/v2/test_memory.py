@@ -53,6 +53,7 @@ def _bodies() -> Iterator[tuple[str, int, bytes]]:
     )
     yield "lists", 400, _request("image", "FP32", [1, *_IMAGE], b"[%s]" % (b"[1]," * 130_000)[:-1])
     yield "lists in parameters", 400, b'{"parameters": [%s]}' % (b"[1]," * 130_000)[:-1]
+    yield "inputs without members", 400, b'{"inputs": [%s]}' % (b"{}," * 20_000)[:-1]
     yield "bad base64", 400, _picture(letters + b"?")
     yield "beyond ASCII", 400, _picture(smile + letters)
     yield "a long name", 400, _request("n", "BYTES", [1], b"[]").replace(b'"n"', b'"%s"' % letters)
