@@ -21,6 +21,7 @@ from httptools import (
     HttpParserInvalidURLError,
     HttpParserUpgrade,
     HttpRequestParser,
+    parse_url,
 )
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -485,6 +486,8 @@ class Protocol(HttpToolsProtocol):
             raise _RefusedError(BAD_REQUEST, "This is no proxy.")
         if version not in ("1.0", "1.1"):
             raise _RefusedError(BAD_REQUEST, "The version must be HTTP/1.1 or HTTP/1.0.")
+        if not self.url.startswith(b"/") and parse_url(self.url).path is None:
+            raise _RefusedError(BAD_REQUEST, "The address has no path.")
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (version == "1.1" and not hosts):
             raise _RefusedError(BAD_REQUEST, "There must be one Host field (RFC 9112, 3.2).")
