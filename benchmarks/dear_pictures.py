@@ -119,6 +119,47 @@ def _bmp(bits: int) -> Encode:
     return encode
 
 
+def prefix_codes(width: int, height: int, unused: int = 0) -> bytes:
+    """A lossless WebP with other prefix codes for every tile of four by four pixels (RFC 9649).
+
+    Args:
+        unused: groups of prefix codes beside these, for no tile.
+    """
+    tiles = math.ceil(width / 4) * math.ceil(height / 4)
+    bits: list[str] = []
+
+    def put(value: int, size: int) -> None:
+        bits.append(f"{value:0{size}b}"[::-1])
+
+    def put_eight_bits(symbols: int) -> None:
+        """A prefix code of 256 symbols with 8 bits each; others are not in it."""
+        put(8 << 1, 5)
+        for symbol in (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8):
+            put(symbol in (8, 18), 3)
+        put(0, 1 + 256)
+        if symbols > 256:
+            put(symbols - 256 - 11 << 1 | 1, 8)
+
+    only_zero = "1000"
+    put(0x2F, 8)
+    put(width - 1, 14)
+    put(height - 1, 14)
+    put(0, 1 + 3 + 1 + 1)  # no alpha, version, no transform, no colour cache
+    put(1, 1 + 3)  # tiles of four by four
+    put(0, 1)
+    put_eight_bits(280)
+    put_eight_bits(256)
+    bits += [only_zero] * 3
+    last = tiles + unused - 1
+    bits += [f"{number & 255:08b}{number >> 8:08b}" for number in (*range(tiles - 1), last)]
+    bits += [only_zero] * 5 * (last + 1)
+    text = "".join(bits)
+    text = text.ljust(math.ceil(len(text) / 16) * 16, "0")
+    data = int(text[::-1], 2).to_bytes(len(text) // 8, "little")
+    chunk = b"VP8L" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
 def _small_frame(name: str) -> Encode:
     """An animation of tiny frames on a large canvas."""
 
@@ -162,6 +203,7 @@ def kinds() -> dict[str, Encode]:
         found[f"WEBP {mode}, lossless"] = _pillow(
             "WEBP", mode, lossless=True, quality=0, method=0, exact=True
         )
+    found["WEBP of prefix codes"] = lambda width, height, _: prefix_codes(width, height)
     found["WEBP animation"] = _small_frame("WEBP")
     for bits in (1, 4, 8, 24, 32):
         found[f"BMP {bits} bits"] = _bmp(bits)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.dear_pictures import prefix_codes
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
 from service.ocr.formats import FORMATS
-from service.ocr.preprocessing import MAX_SIDE, decode_gray
+from service.ocr.preprocessing import MAX_SIDE, decode_gray, to_model_input
 from tests.pngs import png
 from tests.stripes import draw, encode
 
@@ -45,6 +46,22 @@ def test_truncated_pictures_are_refused(format: str, share: float) -> None:
     data = encode(Image.fromarray(noise), format)
     with pytest.raises(UndecodableError):
         decode_gray(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize(("side", "unused"), [(4, 65_000), (700, 0)])
+def test_a_webp_of_prefix_codes(side: int, unused: int) -> None:
+    """Many take long, however few pixels there are, and much memory where pixels use them."""
+    assert decode_gray(prefix_codes(64, 64)).max() == 0
+    with pytest.raises(PictureTooLargeError, match="WEBP"):
+        decode_gray(prefix_codes(side, side, unused))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_small_lossless_webp_takes_no_longer_than_others(mode: str) -> None:
+    """Even one of noise."""
+    samples = np.random.default_rng(0).integers(0, 255, (50, 130, len(mode)), np.uint8)
+    data = encode(Image.fromarray(samples, mode), "WEBP", lossless=True)
+    assert to_model_input(data, 200, 50, slow=False).width == 130
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 10), (10, 0)])
