@@ -61,6 +61,30 @@ def test_bodies_take_no_more_together_until_they_are_answered() -> None:
     asyncio.run(check())
 
 
+def test_large_bodies_leave_room_for_small_ones() -> None:
+    """Those that wait to be answered cannot keep out others; a large one alone has all the room."""
+
+    async def check() -> None:
+        app = Reading()
+        limit = BodyLimit(app, max_bytes=6400)
+
+        async def send(size: int) -> None:
+            async def body() -> Message:
+                return {"type": "http.request", "body": bytes(size), "more_body": False}
+
+            await limit({"type": "http"}, body, unheard)
+
+        tasks = [asyncio.create_task(send(size)) for size in (4000, 2400, 1600, 100, 100)]
+        await asyncio.sleep(0)
+        refused = [task.done() and isinstance(task.exception(), ProblemError) for task in tasks]
+        assert refused == [False, True, False, False, False]
+        app.end.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await send(6400)
+
+    asyncio.run(check())
+
+
 def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) -> None:
     """Wherever it is sent, 503 with Retry-After, as long as another's body is on its way."""
     limits = {"max_upload_bytes": 16_000, "max_batch_bytes": 20_000, "max_bodies_bytes": 24_000}

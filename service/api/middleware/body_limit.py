@@ -8,6 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import OVERLOADED, ProblemError
 
+_KEPT_SHARE = 1 / 8
+"""Of the room, for bodies that are at most this share of it in turn: 192 KiB of 12 MiB."""
+
 
 @dataclass(slots=True, eq=False)
 class _Body:
@@ -31,7 +34,9 @@ class BodyLimit:
     received counts until it is answered.
 
     Where there is no room, the largest body that is still arriving is given up for a smaller one:
-    otherwise two clients that never finish their requests would keep out all others.
+    otherwise two clients that never finish their requests would keep out all others. A part of the
+    room is for small bodies, unless a large one is alone: two batches take seconds to be read, and
+    cannot be given up meanwhile.
 
     Args:
         max_bytes: a request for which there is no room gets a `ProblemError` from its `receive`.
@@ -39,7 +44,9 @@ class BodyLimit:
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
-        self._free = max_bytes
+        self._free = self._most = max_bytes
+        self._kept = int(_KEPT_SHARE * max_bytes)
+        self._small = int(_KEPT_SHARE * self._kept)
         self._arriving: set[_Body] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,7 +83,7 @@ class BodyLimit:
         Raises:
             ProblemError: they do not fit.
         """
-        while size > self._free:
+        while size > self._free - self._kept_from(body, size):
             largest = max(self._arriving, key=lambda one: one.taken, default=body)
             if largest.taken <= body.taken + size or largest.task is None:
                 raise _no_room()
@@ -85,6 +92,12 @@ class BodyLimit:
             largest.taken = 0
             largest.given_up = True
             largest.task.cancel()  # it waits for more, and nothing else
+
+    def _kept_from(self, body: _Body, size: int) -> int:
+        """The room that a body of `size` bytes more cannot have."""
+        is_small = body.taken + size <= self._small
+        is_alone = self._free + body.taken == self._most
+        return 0 if is_small or is_alone else self._kept
 
 
 def _no_room() -> ProblemError:
