@@ -71,10 +71,14 @@ class Connections:
     Args:
         settings: of which `request_seconds`, `max_bodies_bytes` and the like count.
         most: open at the same time.
+
+    Attributes:
+        waiting_bytes: of bodies that wait for the answers before theirs on the same connection.
     """
 
     def __init__(self, settings: Settings, most: int) -> None:
         self.settings = settings
+        self.waiting_bytes = 0
         self._most = most
         self._open: set[Protocol] = set()
         self._new: dict[Protocol, None] = {}
@@ -224,6 +228,7 @@ class Protocol(HttpToolsProtocol):
         self._line_bytes = 0  # of the last line, which is in no field yet
         self._in_data = False  # whether what has arrived last is data of the body, and no line
         self._body_bytes = 0  # of bodies, in what is being parsed
+        self._waiting_bytes = 0  # of bodies, behind a request that is not answered yet
         self._missing_bytes = 0  # by which the body is too short for the number of its chunks
         self._received_bytes = self._discarded_bytes = self._written_bytes = 0
         self._discards = False  # whether what arrives is dropped: the last answer is given or due
@@ -247,6 +252,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         # Without these references the memory is free now, and not at the next garbage collection.
         self.pipeline.clear()
+        self._count_waiting()
         self.cycle = None  # type: ignore[assignment]
 
     @override
@@ -338,6 +344,19 @@ class Protocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         self._missing_bytes -= len(body)
         super().on_body(body)
+        self._count_waiting()
+        if (
+            self._waiting_bytes
+            and self._connections.waiting_bytes > self._settings.max_bodies_bytes
+        ):
+            detail = "Too many requests wait for answers before theirs; send this again later."
+            raise _RefusedError(OVERLOADED, detail)
+
+    def _count_waiting(self) -> None:
+        """Counts the bodies of requests that wait for the answers before theirs."""
+        before = self._waiting_bytes
+        self._waiting_bytes = sum(len(cycle.body) for cycle, _ in self.pipeline)
+        self._connections.waiting_bytes += self._waiting_bytes - before
 
     @override
     def on_message_complete(self) -> None:
@@ -367,6 +386,7 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            self._count_waiting()
 
     # What `Connections` calls.
 
@@ -533,6 +553,7 @@ class Protocol(HttpToolsProtocol):
             answers_before = bool(self.pipeline)
             if self.pipeline:
                 self.pipeline.popleft()
+                self._count_waiting()
             # The application, if it waits for the rest of the request, learns that there is none.
             cycle.disconnected = True
             cycle.message_event.set()

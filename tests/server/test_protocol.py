@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive
 from uvicorn.server import ServerState
 
 from service.api.routes import DRAINING
@@ -446,11 +446,11 @@ def test_who_sends_no_more_gets_the_answers(
 # Memory
 
 
-def unconnected(application: ASGIApp) -> Protocol:
+def unconnected(application: ASGIApp, connections: Connections | None = None) -> Protocol:
     """A connection without a socket."""
     config = uvicorn.Config(application, lifespan="off", log_config=None)
     config.load()
-    connections = Connections(Settings(max_header_bytes=2048), 9)
+    connections = connections or Connections(Settings(max_header_bytes=2048), 99)
     return Protocol(config, ServerState(), {DRAINING: asyncio.Event()}, connections=connections)
 
 
@@ -470,6 +470,31 @@ def test_an_answer_is_written_at_once(method: bytes, body: bytes) -> None:
     (answer,) = asyncio.run(written())
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert answer.partition(b"\r\n\r\n")[2] == body
+
+
+def test_requests_behind_others_are_bounded() -> None:
+    """Those of all connections together; one too many is refused, and none is read on."""
+    body = bytes(1 << 20)
+    head = HEAD + b"Content-Length: %d\r\n\r\n" % len(body)
+    connections = Connections(Settings(max_bodies_bytes=12 << 20), 99)
+
+    async def application(scope: object, receive: Receive, send: object) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def held() -> list[int]:
+        opened, counts = [], []
+        for _ in range(15):
+            opened.append(unconnected(application, connections))
+            opened[-1].connection_made(Mock())
+            opened[-1].data_received(READY + head + body)
+            counts.append(connections.waiting_bytes >> 20)
+        for protocol in opened:
+            protocol.connection_lost(None)
+        await asyncio.sleep(0.01)  # the requests end, too
+        return [*counts, connections.waiting_bytes]
+
+    assert asyncio.run(held()) == [*range(1, 13), 12, 12, 12, 0]
 
 
 @pytest.mark.parametrize(
