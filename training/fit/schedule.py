@@ -69,7 +69,7 @@ def _stalled_epoch(config: TrainConfig, progress: Progress) -> int | None:
     if config.learned:
         shares = (row["val_clean_exact_match"] for row in progress.history)
         return next((n for n, share in enumerate(shares, 1) if share >= config.learned), None)
-    if config.keep_last or config.train_on_validation:
+    if config.train_on_validation:
         return None
     waited = 0
     for epoch, gained in gains(progress.history, config.monitor):

@@ -65,15 +65,16 @@ def test_few_labels_are_all_trained_on(dataset: Dataset, base: Path) -> None:
 def test_many_labels_are_validated(
     dataset: Dataset, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a hundred and more, a tenth decides when to stop; more labels have more time."""
+    """With a hundred and more, a tenth decides when to stop; more labels have more time.
+
+    Which epoch is kept it decides where it is not small itself.
+    """
     picture = dataset.read(dataset.samples[0])
     monkeypatch.setattr(Dataset, "read", lambda self, sample: picture)
-    minutes = []
-    for count in (200, 1000):
-        config = choose(many(dataset, count), {}, base).config
-        assert not config.train_on_validation
-        minutes.append(config.minutes)
-    assert minutes == [15, 30]
+    configs = [choose(many(dataset, count), {}, base).config for count in (200, 900, 1100)]
+    assert not any(config.train_on_validation for config in configs)
+    assert [config.minutes for config in configs] == [15, 30, 30]
+    assert [config.keep_last for config in configs] == [True, True, False]
 
 
 def test_what_is_asked_for_is_not_chosen(dataset: Dataset, base: Path) -> None:
