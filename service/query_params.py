@@ -128,7 +128,7 @@ class Questions:
         self.default = self.ask(b"")
 
     def is_cached(self, query: bytes) -> bool:
-        """Whether `ask` answers at once; a pattern may take longer to compile than a picture."""
+        """Whether `ask` answers at once."""
         return query in self._cache
 
     def ask(self, query: bytes) -> "tuple[Question, float]":

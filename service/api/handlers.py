@@ -129,7 +129,8 @@ class Engine:
             return questions.default
         if questions.is_cached(query):
             return questions.ask(query)
-        return await self.batcher.run(lambda: questions.ask(query), is_gone(request))
+        # A pattern may take longer to compile than several pictures take to be read.
+        return await self.batcher.run(lambda: questions.ask(query), is_gone(request), slow=True)
 
     async def read(
         self, request: Request, predictor: Predictor, pictures: Sequence[bytes], question: Question

@@ -59,12 +59,14 @@ class Lane:
     Args:
         waiting: pictures that wait for a thread.
         running: pictures that are being read.
+        threads: that do its work.
         mean_seconds: a recent picture's time in its thread.
     """
 
     queue: "deque[_Item]" = field(default_factory=deque)
     waiting: int = 0
     running: int = 0
+    threads: int = 0
     mean_seconds: float = 0.0
 
 
@@ -146,15 +148,22 @@ class Batcher:
         if lane.waiting >= self._queue_requests or expected > self._queue_seconds:
             raise OverloadedError(max(1, math.ceil(expected)))
 
-    async def run(self, work: Callable[[], T], is_gone: Callable[[], bool] = lambda: False) -> T:
+    async def run(
+        self,
+        work: Callable[[], T],
+        is_gone: Callable[[], bool] = lambda: False,
+        slow: bool = False,
+    ) -> T:
         """The result of work other than reading pictures.
+
+        Args:
+            slow: as for `submit`.
 
         Raises:
             OverloadedError, ClientGoneError, Exception: as `submit`.
         """
-        result: T = await self._outcome(
-            self.ordinary, lambda _: [work()], None, is_gone, reads=False
-        )
+        lane = self.slow if slow else self.ordinary
+        result: T = await self._outcome(lane, lambda _: [work()], None, is_gone, reads=False)
         return result
 
     async def submit(
@@ -276,7 +285,7 @@ class Batcher:
     def _next_lane(self) -> Lane | None:
         """The lane whose turn it is, if any work may begin."""
         yields = self._slow_was_last and self.ordinary.queue
-        if self.slow.queue and not self.slow.running and not yields:
+        if self.slow.queue and not self.slow.threads and not yields:
             return self.slow
         return self.ordinary if self.ordinary.queue else None
 
@@ -318,6 +327,7 @@ class Batcher:
         self._free -= 1
         lane = batch[0].lane
         lane.running += pictures
+        lane.threads += 1
         self._slow_was_last = lane is self.slow
         started = time.perf_counter()
         job = self._executor.submit(batch[0].work, values)
@@ -342,6 +352,7 @@ class Batcher:
         lane = batch[0].lane
         self._free += 1
         lane.running -= pictures
+        lane.threads -= 1
         self._dispatch()  # first, since the thread has nothing to do meanwhile
         if job.cancelled():
             return

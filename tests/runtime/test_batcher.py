@@ -355,6 +355,22 @@ def test_slow_pictures_have_one_thread() -> None:
     run(test)
 
 
+def test_other_slow_work_has_one_thread() -> None:
+    """Such as patterns that take long to compile, however many come."""
+
+    async def test() -> None:
+        batcher = Batcher(2, 10, LONG)
+        release = threading.Event()
+        waits = [await begin(batcher.run(lambda: release.wait(20), slow=True)) for _ in range(4)]
+        picture = await begin(batcher.submit(doubled, 3, slow=True))
+        assert await batcher.submit(doubled, 1) == 2
+        assert not picture.done()
+        release.set()
+        assert await asyncio.gather(*waits, picture) == [True] * 4 + [6]
+
+    run(test)
+
+
 def test_others_have_their_turn_between_slow_pictures() -> None:
     """Also where there is one thread."""
 
