@@ -42,7 +42,7 @@ def test_refusing_is_cheap(
     service: Watched, normal: bytes, some: Callable[[int, int], int]
 ) -> None:
     """What looks small and would cost much is refused for little more than a picture costs."""
-    each = some(30, 4)
+    each = some(30, 15)  # of fewer, the clock of CPU time, which ticks every 10 ms, sees too little
     hostile = list(pictures.refused(DEFAULT_MAX_PIXELS, MAX_SIDE))
     cpu_of(service, normal, 5 * each, 200)
     for _, picture, status in hostile:
