@@ -14,7 +14,7 @@ VERBS = {
     "base": ("training.base.command", "make the model that trainings start from"),
     "preview": ("training.reports.preview", "draw every distortion of training"),
     "train": ("training.fit.train", "train a model, or resume an interrupted training"),
-    "export": ("training.export.replacement", "export a run to the model that is served"),
+    "export": ("training.export.command", "export a run to the model that is served"),
     "evaluate": ("training.evaluation.evaluate", "read a split through the exported model"),
     "compare": ("training.evaluation.compare", "exported models side by side"),
     "robustness": ("training.evaluation.robustness", "read a split under fixed distortions"),

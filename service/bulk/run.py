@@ -178,30 +178,16 @@ def cluster(address: str | None, actors: int | None) -> Iterator[int]:
         ray.shutdown()
 
 
-def read_shards(
-    shards: list[Shard],
-    work: Work,
-    model: bytes,
-    actors: int,
-    patience: float,
-    report: Callable[[Progress], None],
-    stalled_seconds: float = _STALLED_SECONDS,
-) -> Progress:
-    """Reads shards with actors of the cluster that was joined, and writes their files.
+class Driver:
+    """Has the actors of the cluster that was joined read shards and write their files.
 
     Args:
         model: the content of the model file, so that no other machine needs it.
         patience: seconds to wait while there is not one worker, in which a cluster may add nodes.
         report: is called every second or more often.
         stalled_seconds: after which an actor that has read nothing is replaced.
-
-    Raises:
-        RunError: there were no workers for so long, or none can start.
     """
-    return _Driver(shards, work, model, actors, patience, report, stalled_seconds).run()
 
-
-class _Driver:
     def __init__(
         self,
         shards: list[Shard],
@@ -210,7 +196,7 @@ class _Driver:
         actors: int,
         patience: float,
         report: Callable[[Progress], None],
-        stalled_seconds: float,
+        stalled_seconds: float = _STALLED_SECONDS,
     ) -> None:
         self._queue = deque(shards)
         self._attempts: dict[str, int] = {}
@@ -227,6 +213,11 @@ class _Driver:
         self._last_worker = self._last_probe = time.monotonic()
 
     def run(self) -> Progress:
+        """Reads all shards; gives what became of them.
+
+        Raises:
+            RunError: there were no workers for longer than the patience, or none can start.
+        """
         for _ in range(min(self._most_actors, len(self._queue))):
             self._start()
         while self._queue or any(actor.shard for actor in self._waited_for.values()):

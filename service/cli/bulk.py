@@ -127,7 +127,7 @@ def read(
     metadata = load_model(model, max_pixels).metadata
     question_of(metadata, question)
     with _errors():
-        from service.bulk.run import Work, cluster, read_shards
+        from service.bulk.run import Driver, Work, cluster
         from service.bulk.shards import InputError, find_shards, is_below
         from service.bulk.tables import Asked, Table
 
@@ -164,7 +164,7 @@ def read(
         if left:
             work = Work(source, target, asked, batch)
             with cluster(address, actors) as most, _Display(left) as display:
-                done = read_shards(left, work, content, most, patience, display.show)
+                done = Driver(left, work, content, most, patience, display.show).run()
             counts += done.counts
             _print_speed(done, display.seconds)
             _stop_at_failed(done.failed, len(files))

@@ -25,7 +25,7 @@ from pyarrow import fs as filesystems
 from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
-from service.bulk.run import Progress, RunError, Work, cluster, read_shards
+from service.bulk.run import Driver, Progress, RunError, Work, cluster
 from service.bulk.shards import find_shards, pack
 from service.bulk.tables import Asked, Table
 from tests import stripes
@@ -254,7 +254,7 @@ def test_an_actor_that_hangs_is_replaced(model: Path, tmp_path: Path) -> None:
             os.kill(readers[0], signal.SIGSTOP)
 
     with cluster(None, 2) as actors:
-        done = read_shards(shards, work, MODEL.read_bytes(), actors, DEADLINE, stop_one, 20)
+        done = Driver(shards, work, MODEL.read_bytes(), actors, DEADLINE, stop_one, 20).run()
     assert (done.shards, done.failed) == (10, {})
     assert len(table(tmp_path / "out")) == 600
     wait_until(lambda: not Path("/proc", str(stopped[0])).exists())
@@ -269,7 +269,7 @@ def test_actors_that_cannot_start_are_explained(two_cpus: str, tmp_path: Path) -
         pytest.raises(RunError, match=r"(?s)the workers do not start: .*ONNX"),
         cluster(two_cpus, 1) as actors,
     ):
-        read_shards(shards, work, b"no model", actors, DEADLINE, lambda _: None)
+        Driver(shards, work, b"no model", actors, DEADLINE, lambda _: None).run()
 
 
 @pytest.mark.parametrize("lost", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "silent"])

@@ -5,8 +5,8 @@ import pytest
 
 from service.ocr.preprocessing import FloatArray
 from training.synthetic.generate import generate
-from training.synthetic.style import Manner
-from training.synthetic.style_fit import manner_of
+from training.synthetic.manner import Manner
+from training.synthetic.manner_fit import manner_of
 
 PLAIN = Manner(
     paper_left=(0.6, 0.6), paper_right=(0.9, 0.9), ink=(0.1, 0.1), noise=(0.0, 0.0),

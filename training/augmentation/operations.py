@@ -8,7 +8,7 @@ from service.ocr.preprocessing import FloatArray
 from training.augmentation import distortions
 from training.augmentation.distortions import Level
 from training.synthetic.glyphs import curve
-from training.synthetic.style import Manner
+from training.synthetic.manner import Manner
 
 Operation = Callable[[FloatArray, float, np.random.Generator], FloatArray]
 """Of a picture, float32 `(height, width)`, 0 black to 1 white, or `(height, width, 3)` in RGB, and

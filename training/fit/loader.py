@@ -26,8 +26,8 @@ from training.data.lazy_images import (
 )
 from training.synthetic.alignment import frames_of
 from training.synthetic.generate import draw
+from training.synthetic.manner_fit import manner_of
 from training.synthetic.negatives import draw_background
-from training.synthetic.style_fit import manner_of
 
 _AHEAD = 8
 """Batches that are prepared before they are asked for."""

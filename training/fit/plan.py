@@ -1,7 +1,7 @@
 """The recipe `auto`: chooses the settings of a training by the data.
 
-It starts from the base where its file is there, which only has to be told which of what it knows
-a family of pictures is; without it the recipe `robust` trains from scratch.
+It fine-tunes the base, a model that has seen very many styles of pictures. Without the base's file,
+the recipe `robust` trains from scratch.
 """
 
 import argparse
@@ -29,18 +29,16 @@ _FEW = 100
 """Labelled pictures below which none is spent on validation."""
 
 _CHOOSES = 800
-"""Labelled pictures from which on the tenth for validation, as many as a hundred, may choose the
-epoch. Fewer say when to stop, but which of their figures is best is luck: one picture of 20 is 5 %,
-more than epochs differ by then."""
+"""Labelled pictures from which on those for validation choose the epoch that is kept. Fewer only
+say when to stop: one picture of 20 is 5 %, and epochs differ by less."""
 
 _MINUTES = ((100, 10.0), (400, 15.0))
 """Time for fewer labelled pictures than so many; for more it is `_MOST_MINUTES`."""
 _MOST_MINUTES = 30.0
 
 _EPOCH, _SHORT_EPOCH = 1600, 800
-"""Labelled pictures of an epoch, each shown as often as it takes; the second with few labels, with
-which validation takes little time."""
-
+"""Pictures that an epoch shows, for which labelled ones are repeated. With fewer than 400 labels
+epochs are short, since validating takes little time."""
 
 _BATCH = 32
 

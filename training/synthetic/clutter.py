@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from training.synthetic.manner import Range
 from training.synthetic.papers import Colour, Random
-from training.synthetic.style import Range
 
 CLUTTERS = (
     "lines", "curves", "arcs", "waves", "dots", "circles", "grid", "strike", "dashes", "triangles",

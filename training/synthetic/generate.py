@@ -1,7 +1,7 @@
 """Generated pictures in the manner of the real ones, for any alphabet, length and size.
 
 Characters on a gradient, some of them frayed, pushed together along a sine, with curves that thin
-out to the right; `training.synthetic.style` says what all that is like.
+out to the right; `training.synthetic.manner` says what all that is like.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 
 from service.ocr.preprocessing import FloatArray, preprocess
 from training.synthetic.glyphs import FONTS, Box, curve, glyph, stamp
-from training.synthetic.style import Manner
+from training.synthetic.manner import Manner
 
 _WIDEST = 0.9
 _SMALLEST = 6

@@ -19,8 +19,8 @@ from training.synthetic import displays
 from training.synthetic.clutter import Clutter, add_clutter
 from training.synthetic.fonts import Font
 from training.synthetic.generate import Drawing
+from training.synthetic.manner import Range
 from training.synthetic.papers import PAPERS, Colour, Random, grain, shifted
-from training.synthetic.style import Range
 from training.synthetic.warps import WARPS, Field, Points, mesh_of, warped
 
 T = TypeVar("T")

@@ -6,9 +6,9 @@ from typing import TypeVar
 from training.synthetic.clutter import Clutter
 from training.synthetic.displays import FOURTEEN_SEGMENT_SYMBOLS, SEVEN_SEGMENT_SYMBOLS
 from training.synthetic.fonts import Font
+from training.synthetic.manner import Range
 from training.synthetic.papers import PAPERS, Colour, Random, shifted
 from training.synthetic.pictures import Style
-from training.synthetic.style import Range
 from training.synthetic.warps import WARPS
 
 T = TypeVar("T")

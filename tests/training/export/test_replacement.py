@@ -10,7 +10,8 @@ from training.__main__ import main
 from training.data.dataset import Dataset
 from training.data.prepare import prepare
 from training.exceptions import ExportError
-from training.export.replacement import chance_of_luck, compare, replace_model
+from training.export.command import compare
+from training.export.replacement import chance_of_luck, replace_model
 from training.fit.config import TrainConfig
 from training.fit.runs import Run
 

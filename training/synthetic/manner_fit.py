@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.ocr.preprocessing import FloatArray
 from training.synthetic.generate import draw
-from training.synthetic.style import Manner, Range
+from training.synthetic.manner import Manner, Range
 
 _ENOUGH = 100
 """Pictures, of which more would not change what is measured."""
