@@ -17,7 +17,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -34,6 +34,9 @@ bench`), and all are answered later."""
 
 _SMOOTHING = 0.05
 """Weight of the newest measurement in the mean time of a picture."""
+
+_REST_SECONDS = 0.01
+"""For how long requests are collected that will be refused together."""
 
 _MAX_GRACE_SECONDS = 0.5
 """An admitted request may wait for longer than the queue time, since its wait was only estimated:
@@ -118,7 +121,8 @@ class Batcher:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="batcher")
-        self._free = threads
+        self._jobs: set[Future[Any]] = set()
+        self._rests = False
 
     @property
     def waiting(self) -> int:
@@ -147,6 +151,22 @@ class Batcher:
         expected = (lane.waiting + lane.running / 2) * lane.mean_seconds / threads
         if lane.waiting >= self._queue_requests or expected > self._queue_seconds:
             raise OverloadedError(max(1, math.ceil(expected)))
+
+    def rest(self) -> None:
+        """Stops the event loop, when it has done what is to be done now, until a thread is free.
+
+        It lasts for a hundredth of a second at most. Call it when a request was refused: those that
+        arrive meanwhile are then refused together. To wake for each of them, in the middle of
+        reading, takes more of the processors' time than the refusal.
+        """
+        if not self._rests:
+            self._rests = True
+            self._loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._rests = False
+        if len(self._jobs) == self.threads:
+            wait(self._jobs, _REST_SECONDS, FIRST_COMPLETED)
 
     async def run(
         self,
@@ -273,7 +293,7 @@ class Batcher:
 
     def _dispatch(self) -> None:
         """Gives waiting work to free threads, and a deadline to work that must wait longer."""
-        while self._free > 0 and (lane := self._next_lane()):
+        while len(self._jobs) < self.threads and (lane := self._next_lane()):
             if batch := self._next_batch(lane):
                 self._start(batch)
         for lane in (self.ordinary, self.slow):
@@ -291,7 +311,7 @@ class Batcher:
 
     def _next_batch(self, lane: Lane) -> list[_Item]:
         """A free thread's fair share of what waits in a lane: items of the same work."""
-        share = min(BATCH_SIZE, math.ceil(len(lane.queue) / self._free))
+        share = min(BATCH_SIZE, math.ceil(len(lane.queue) / (self.threads - len(self._jobs))))
         if lane is self.slow:
             share = 1
         batch: list[_Item] = []
@@ -324,13 +344,13 @@ class Batcher:
         for item in batch:
             values += item.values
         pictures = len(values) if batch[0].reads else 0
-        self._free -= 1
         lane = batch[0].lane
         lane.running += pictures
         lane.threads += 1
         self._slow_was_last = lane is self.slow
         started = time.perf_counter()
         job = self._executor.submit(batch[0].work, values)
+        self._jobs.add(job)
 
         def finish(job: Future[Sequence[Any]]) -> None:
             seconds = time.perf_counter() - started
@@ -350,7 +370,7 @@ class Batcher:
         seconds: float,
     ) -> None:
         lane = batch[0].lane
-        self._free += 1
+        self._jobs.discard(job)
         lane.running -= pictures
         lane.threads -= 1
         self._dispatch()  # first, since the thread has nothing to do meanwhile

@@ -16,9 +16,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
+from service.api.middleware import access_log
 from service.observability.logs import JsonFormatter, log_config
 from service.ocr.preprocessing import FloatArray
 from service.ocr.recognizer import Recognizer
+from service.runtime.batcher import Batcher, OverloadedError
 from service.runtime.predictor import load_predictor
 from service.settings import Settings
 from tests import stripes
@@ -209,6 +211,27 @@ def test_requests_are_logged_only_where_it_is_wanted(
     with TestClient(create_app(Settings(model_path=stripe_model, access_log=False))) as client:
         assert client.get("/model").headers["x-request-id"]
     assert fields(caplog, 0) == []
+
+
+def test_a_flood_of_refusals_is_summed_up(
+    client: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refusal is in a line of its own or in a number; every other request has its line."""
+    caplog.set_level(logging.INFO, "service.access")
+    monkeypatch.setattr(access_log, "_REFUSALS_LOGGED", 1)
+    with patch.object(Batcher, "admit", side_effect=OverloadedError(1)):
+        for _ in range(40):
+            assert post(client, stripes.picture("a")).status_code == 503
+    assert post(client, stripes.picture("a")).status_code == 200
+
+    def counts() -> tuple[int, int]:
+        alone = [one for one in records(caplog, 1) if one.fields["status"] == 503]  # type: ignore[attr-defined]
+        more = re.findall(r"(\d+) more requests were refused in a second: overloaded", caplog.text)
+        return len(alone), sum(map(int, more))
+
+    until(lambda: sum(counts()) == 40, "counted")
+    assert 0 < counts()[0] < 40
+    assert [line["status"] for line in fields(caplog, 2)][-1] == 200
 
 
 def test_an_exception_is_one_line_of_json() -> None:

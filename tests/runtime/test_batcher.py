@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -62,6 +63,31 @@ def test_results_and_errors_come_back() -> None:
         with pytest.raises(ZeroDivisionError):
             await batcher.run(lambda: 1 // 0)
         assert batcher.in_flight == 0
+
+    run(test)
+
+
+def test_the_event_loop_rests_while_all_threads_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is done until a thread is free, and then everything at once."""
+    monkeypatch.setattr("service.runtime.batcher._REST_SECONDS", LONG)
+
+    async def test() -> None:
+        batcher = Batcher(1, 4, LONG)
+        batcher.rest()  # with a free thread there is none
+        begun = threading.Event()
+        ran: list[str] = []
+
+        def work() -> list[str]:
+            begun.set()
+            time.sleep(0.1)
+            return list(ran)
+
+        task = await begin(batcher.run(work))
+        await asyncio.to_thread(begun.wait)
+        batcher.rest()
+        asyncio.get_running_loop().call_soon(ran.append, "something else")
+        assert await task == []
+        assert ran == ["something else"]
 
     run(test)
 

@@ -1,5 +1,6 @@
 """Gives every request an id, counts it, and logs it, outside of everything that may answer it."""
 
+import asyncio
 import logging
 import random
 import re
@@ -10,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.auth import KEY_NAME
-from service.api.errors import INTERNAL_ERROR, REASON, REQUEST_ID
+from service.api.errors import INTERNAL_ERROR, OVERLOADED, REASON, REQUEST_ID
 from service.observability.metrics import Metrics
 from service.observability.request_timing import REQUEST_TIMING, RequestTiming
 from service.observability.tracing import Answered, Traces
@@ -21,6 +22,9 @@ _VALID_ADDRESS = re.compile("[A-Za-z0-9._:%-]{1,64}")
 _NO_ROUTE = "other"
 """The route of what no route answers; the path itself is whatever the client likes."""
 
+_REFUSALS_LOGGED = 10
+"""Lines a second for requests that are refused since there is no room."""
+
 logger = logging.getLogger("service.access")
 
 
@@ -29,7 +33,8 @@ class AccessLog:
 
     A request's `X-Request-ID` is kept if it is valid (at most 128 letters, digits and
     `._:/+=@-`); any other request gets a new one. The line has the client's address and the
-    name of its API key, and never a query, file name or key.
+    name of its API key, and never a query, file name or key. Of the requests of a second that are
+    refused since there is no room, the first ten have a line each, and all others one together.
 
     Args:
         logs: whether there is a line.
@@ -41,6 +46,8 @@ class AccessLog:
         self._metrics = metrics
         self._logs = logs
         self._traces = traces
+        self._refusals = 0
+        """In this second."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
@@ -85,7 +92,9 @@ class AccessLog:
         if self._traces is not None:
             answer = Answered("" if route == _NO_ROUTE else route, status, reason, version)
             trace["trace_id"] = self._traces.answered(scope, timing, ended, answer)
-        if self._logs and logger.isEnabledFor(logging.INFO):
+        if not self._logs or not logger.isEnabledFor(logging.INFO):
+            return
+        if reason != OVERLOADED.name or self._logs_refusal():
             ms = 1000 * (ended - timing.began)
             method = scope["method"]
             fields = {
@@ -105,6 +114,18 @@ class AccessLog:
             record = logger.makeRecord(logger.name, logging.INFO, "", 0, *line, None)
             record.fields = fields
             logger.handle(record)
+
+    def _logs_refusal(self) -> bool:
+        """Whether one more refusal has a line of its own."""
+        self._refusals += 1
+        if self._refusals == 1:
+            asyncio.get_running_loop().call_later(1, self._sum_up)
+        return self._refusals <= _REFUSALS_LOGGED
+
+    def _sum_up(self) -> None:
+        more, self._refusals = self._refusals - _REFUSALS_LOGGED, 0
+        if more > 0:
+            logger.warning("%d more requests were refused in a second: %s", more, OVERLOADED.name)
 
 
 def _client_address(scope: Scope) -> str:

@@ -46,6 +46,7 @@ class LoadShedding:
                 engine.authorize(Request(scope))
             except ProblemError:
                 return None
+            engine.batcher.rest()
             scope["route"] = route  # for the log and the metrics
             return _response(error.retry_seconds)
         return None
