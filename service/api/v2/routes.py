@@ -145,26 +145,6 @@ _INFER: dict[str, Any] = {
 }
 
 
-@router.post(f"{_VERSION}/infer", include_in_schema=False)
-@router.post(
-    f"{_MODEL}/infer",
-    operation_id="v2_infer",
-    summary="Infer",
-    response_model=Inference,
-    responses=_documented(
-        MALFORMED,
-        errors.UNAUTHORIZED,
-        _NO_SUCH_MODEL,
-        errors.UPLOAD_TOO_LARGE,
-        errors.ENCODED,
-        errors.INVALID_PARAMETER,
-        errors.RATE_LIMITED,
-        errors.INTERNAL_ERROR,
-        errors.OVERLOADED,
-        errors.NOT_READY,
-    ),
-    openapi_extra=_INFER,
-)
 async def infer(request: Request) -> Response:
     """Gives class probabilities for image tensors, or texts and confidences for pictures.
 
@@ -174,3 +154,29 @@ async def infer(request: Request) -> Response:
     found = served(request)
     engine_of(request).admit(request)
     return await answer(request, engine_of(request), found)
+
+
+for path, shown in ((f"{_MODEL}/infer", True), (f"{_VERSION}/infer", False)):
+    router.add_api_route(
+        path,
+        infer,
+        methods=["POST"],
+        route_class_override=routes.RequestRoute,
+        include_in_schema=shown,
+        operation_id="v2_infer",
+        summary="Infer",
+        response_model=Inference,
+        responses=_documented(
+            MALFORMED,
+            errors.UNAUTHORIZED,
+            _NO_SUCH_MODEL,
+            errors.UPLOAD_TOO_LARGE,
+            errors.ENCODED,
+            errors.INVALID_PARAMETER,
+            errors.RATE_LIMITED,
+            errors.INTERNAL_ERROR,
+            errors.OVERLOADED,
+            errors.NOT_READY,
+        ),
+        openapi_extra=_INFER,
+    )
