@@ -128,11 +128,10 @@ def _bytes_of(picture: Picture) -> bytes:
         return bytes(picture)
     if isinstance(picture, str | PathLike):
         return Path(picture).read_bytes()
+    if isinstance(picture, io.TextIOBase):
+        raise TypeError("the file is open for text; open it with mode 'rb'")
     if hasattr(picture, "read"):
-        content = picture.read()
-        if not isinstance(content, bytes):
-            raise TypeError("the file is open for text; open it with mode 'rb'")
-        return content
+        return picture.read()
     if hasattr(picture, "save"):
         return _png_of(picture)
     raise TypeError(

@@ -156,6 +156,8 @@ def test_takes_open_files_and_pillow_images(use: Call, address: str, tmp_path: P
         assert use(address, lambda c: c.predict(opened)).text == "abcd"
     assert use(address, lambda c: c.predict(io.BytesIO(file.read_bytes()))).text == "abcd"
     assert use(address, lambda c: c.predict(bytearray(file.read_bytes()))).text == "abcd"
+    with file.open() as opened, pytest.raises(TypeError, match="mode 'rb'"):
+        use(address, lambda c: c.predict(opened))
     image = Image.open(file)
     pictures = [image.convert(mode) for mode in ("L", "RGB", "RGBA", "P", "CMYK", "YCbCr")]
     answers = use(address, lambda c: c.predict_batch([image, *pictures]))
