@@ -23,6 +23,7 @@ from service.api.errors import (
     ProblemError,
 )
 from service.ocr.formats import MEDIA_TYPES
+from service.ocr.preprocessing import SMALLER
 
 FIELD, BATCH_FIELD = "file", "files"
 """The fields of a form that hold one picture, and those of a batch."""
@@ -162,7 +163,9 @@ async def read_pictures(
             if pictures
             else f"The batch is empty; {_HOW_BATCH}.",
         )
-    large = ProblemError(UPLOAD_TOO_LARGE, f"The picture has more than {max_picture_bytes} bytes.")
+    large = ProblemError(
+        UPLOAD_TOO_LARGE, f"The picture has more than {max_picture_bytes} bytes. {SMALLER}"
+    )
     return [
         large if isinstance(picture, bytes) and len(picture) > max_picture_bytes else picture
         for picture in pictures
@@ -174,7 +177,7 @@ def too_large(max_bytes: int) -> ProblemError:
     # The rest of the body is not read, so the connection cannot be used again.
     return ProblemError(
         UPLOAD_TOO_LARGE,
-        f"The upload is too large; at most {max_bytes} bytes are read.",
+        f"The upload is too large; at most {max_bytes} bytes are read. {SMALLER}",
         {"Connection": "close"},
     )
 

@@ -33,6 +33,9 @@ DEFAULT_MAX_PIXELS = 4_000_000
 MAX_SIDE = 16_384
 """Width or height above which a picture is refused before it is decoded."""
 
+SMALLER = "Shrink large pictures, or crop them to the text, before they are sent."
+"""What to do with a picture that is too large."""
+
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -189,7 +192,8 @@ def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.
     if cost > max_pixels or max(image.size) > MAX_SIDE:
         raise PictureTooLargeError(
             f"The picture has {width}×{height} pixels; at most {int(max_pixels / pixel_cost)} in "
-            f"all, and {MAX_SIDE} a side, are read of {picture_format.name} pictures of this kind."
+            f"all, and {MAX_SIDE} a side, are read of {picture_format.name} pictures of this kind. "
+            + SMALLER
         )
     if width == 0 or height == 0:
         raise UndecodableError(f"The picture has {width}×{height} pixels: none.")
@@ -225,7 +229,7 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=[name])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureTooLargeError(
-            f"The picture is too large; at most {max_pixels} pixels are read."
+            f"The picture is too large; at most {max_pixels} pixels are read. {SMALLER}"
         ) from error
     except Exception as error:
         raise UndecodableError(f"The {name} header cannot be read.") from error

@@ -137,7 +137,8 @@ def test_the_largest_file(client: TestClient, settings: Settings) -> None:
     """A picture of exactly the allowed size is read, one byte more is refused."""
     padded = stripes.picture("ab").ljust(settings.max_upload_bytes, b"\0")
     assert post(client, padded).json()["text"] == "ab"
-    assert_problem(post(client, padded + b"\0"), 413, "upload-too-large", "1048576 bytes")
+    refused = post(client, padded + b"\0")
+    assert_problem(refused, 413, "upload-too-large", "1048576 bytes are read. Shrink")
 
 
 def test_a_declared_length_is_refused_unread(client: TestClient) -> None:

@@ -193,7 +193,7 @@ def test_a_picture_of_a_batch_that_is_too_large(stripe_model: Path) -> None:
     with TestClient(create_app(settings)) as client:
         large, small = (stripes.picture("ab").ljust(n, b"\0") for n in (1001, 1000))
         first, second = batch_of(client, large, small).json()["answers"]
-    assert "more than 1000 bytes" in first["problem"]["detail"]
+    assert "more than 1000 bytes. Shrink" in first["problem"]["detail"]
     assert second["prediction"]["text"] == "ab"
 
 

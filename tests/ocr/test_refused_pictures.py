@@ -82,7 +82,7 @@ def test_the_cap_itself_is_allowed() -> None:
     """Width × height may equal the cap, divided by what a pixel of the kind costs."""
     for image, most in ((Image.new("L", (20, 5)), 200), (Image.new("RGBA", (20, 5)), 500)):
         assert decode_gray(encode(image), max_pixels=most).shape == (5, 20)
-        with pytest.raises(PictureTooLargeError, match="20×5 pixels; at most 99 in all"):
+        with pytest.raises(PictureTooLargeError, match=r"20×5 pixels; at most 99 in all.*Shrink"):
             decode_gray(encode(image), max_pixels=most - 1)
 
 
