@@ -22,6 +22,9 @@ def is_service_link(port: object) -> bool:
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """As browsers send it (RFC 6454, 6.2): in lower case, without a path."""
 
+ROOT_PATH = "^(/[A-Za-z0-9._~-]+)*$"
+"""What `OCR_ROOT_PATH` and `X-Forwarded-Prefix` may be."""
+
 _KEY_NAME = re.compile("[A-Za-z0-9._-]{1,64}")
 
 PRIVATE_PATHS = ("/docs", "/info", "/metrics")
@@ -163,7 +166,8 @@ class Settings(Defaults, BaseSettings):
     trusted_proxies: str = Field(
         default="",
         description="Addresses and networks, separated by commas, of proxies whose "
-        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed; `*`: of all peers.",
+        "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Prefix` are believed; `*`: of all "
+        "peers.",
     )
     cors_origins: str = Field(
         default="",
@@ -172,9 +176,10 @@ class Settings(Defaults, BaseSettings):
     )
     root_path: str = Field(
         default="",
-        pattern="^(/[A-Za-z0-9._~-]+)*$",
+        pattern=ROOT_PATH,
         description="The path below which a proxy that strips it serves the service, like `/ocr`; "
-        "for the addresses in `/openapi.json`.",
+        "for the addresses in `/openapi.json`. Not needed if a trusted proxy sends it as "
+        "`X-Forwarded-Prefix`.",
     )
     reload_seconds: float = Field(
         default=2,

@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import __version__
 from service.api import errors, openapi, routes
@@ -20,6 +19,7 @@ from service.api.handlers import Engine
 from service.api.middleware.access_log import AccessLog
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.load_shedding import LoadShedding
+from service.api.middleware.proxy_headers import ProxyHeaders
 from service.api.v2 import routes as v2_routes
 from service.api.v2.messages import LENGTH_HEADER
 from service.api.web import routes as web_routes
@@ -117,5 +117,5 @@ def create_app(
         )
     app.add_middleware(AccessLog, metrics=metrics, logs=settings.access_log, traces=traces)
     if proxies := split_list(settings.trusted_proxies):
-        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=proxies)
+        app.add_middleware(ProxyHeaders, trusted_hosts=proxies)
     return app

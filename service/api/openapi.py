@@ -1,14 +1,15 @@
 """Completes the OpenAPI document, and serves it."""
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
-from fastapi import Depends, FastAPI, Response
+from fastapi import Depends, FastAPI, Request, Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from service.api.auth import private
-from service.api.errors import HEADERS_TOO_LARGE, TIMEOUT, Problem, documented
+from service.api.errors import HEADERS_TOO_LARGE, TIMEOUT, UNAUTHORIZED, Problem, documented
+from service.api.middleware.proxy_headers import PREFIX
 from service.api.schemas import PictureForm, PictureJson, PicturesForm, PicturesJson
 from service.api.v2.schemas import InferenceBody
 
@@ -56,18 +57,19 @@ def install(app: FastAPI) -> None:
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
         for methods in document["paths"].values():
-            for method, operation in methods.items():
+            for operation in methods.values():
                 for status, answer in _SERVER_ERRORS.items():
                     operation["responses"].setdefault(str(status), answer)
-                if method == "post":
+                if str(UNAUTHORIZED.status) in operation["responses"]:
                     operation["security"] = [{}, {_KEY: []}]
         return document
 
     describe, app.openapi = app.openapi, openapi  # type: ignore[method-assign]
 
-    @cache
-    def text() -> bytes:
-        return to_json(app.openapi())
+    @lru_cache(maxsize=8)
+    def text(prefix: str | None) -> bytes:
+        document = app.openapi()
+        return to_json(document if prefix is None else {**document, "servers": [{"url": prefix}]})
 
     @app.api_route(
         "/openapi.json",
@@ -75,5 +77,5 @@ def install(app: FastAPI) -> None:
         dependencies=[Depends(private("/docs"))],
         include_in_schema=False,
     )
-    async def document() -> Response:
-        return Response(text(), media_type="application/json")
+    async def document(request: Request) -> Response:
+        return Response(text(request.scope.get(PREFIX)), media_type="application/json")

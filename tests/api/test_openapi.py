@@ -9,9 +9,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from service.api.app import create_app
+from service.api.middleware.proxy_headers import ProxyHeaders
 from service.settings import Settings
 from tests.api import openapi
 from tests.server.process import serving
@@ -72,14 +74,45 @@ def test_a_stripped_prefix_is_in_the_addresses() -> None:
             Settings(root_path=wrong)
 
 
+@pytest.mark.parametrize(
+    ("trusted", "sent", "url"),
+    [
+        ("testclient", "/ocr/v1", "/ocr/v1"),
+        ("testclient", "/ocr/", "/ocr"),
+        ("testclient", "//host", "/set"),
+        ("testclient", "/", "/set"),
+        ("10.0.0.1", "/ocr", "/set"),
+        ("", "/ocr", "/set"),
+    ],
+)
+def test_a_trusted_proxy_says_which_prefix_it_strips(trusted: str, sent: str, url: str) -> None:
+    """Of others, it is not believed, nor what is no path."""
+    settings = Settings(root_path="/set")
+    app = create_app(settings)
+    if trusted:
+        app.add_middleware(ProxyHeaders, trusted_hosts=[trusted])
+    client = TestClient(app)
+    for _ in range(2):
+        document = client.get("/openapi.json", headers={"X-Forwarded-Prefix": sent}).json()
+        assert document == {**app.openapi(), "servers": [{"url": url}]}
+
+
 def test_keys_are_described() -> None:
-    """A POST may need a key, and a GET never does."""
+    """A POST may need a key, and so may what can be closed."""
     document = json.loads(openapi.text())
     schemes = document["components"]["securitySchemes"]
     assert schemes["ApiKey"]["name"] == "X-API-Key"
     for methods in document["paths"].values():
-        for method, operation in methods.items():
-            assert operation.get("security") == ([{}, {"ApiKey": []}] if method == "post" else None)
+        for operation in methods.values():
+            needed = "401" in operation["responses"]
+            assert operation.get("security") == ([{}, {"ApiKey": []}] if needed else None)
+    assert {path for path, methods in document["paths"].items() if "401" in str(methods)} == {
+        "/predict",
+        "/predict/batch",
+        "/info",
+        "/metrics",
+        "/v2/models/{name}/infer",
+    }
 
 
 @pytest.fixture(scope="module")

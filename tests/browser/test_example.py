@@ -9,11 +9,13 @@ from threading import Thread
 from playwright.sync_api import BrowserContext
 
 from tests.browser.conftest import PATIENCE_MS
-from tests.browser.hand import example
+from tests.browser.hand import example, payload
 from tests.server.process import ROOT, serving
 
 
-def test_a_page_from_another_origin_reads_a_picture(context: BrowserContext, tmp_path: Path) -> None:
+def test_a_page_from_another_origin_reads_a_picture(
+    context: BrowserContext, tmp_path: Path
+) -> None:
     """It says what was read, or the problem."""
     document = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
     (html,) = re.findall(r"^```html\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
@@ -28,7 +30,7 @@ def test_a_page_from_another_origin_reads_a_picture(context: BrowserContext, tmp
             page.goto(f"{origin}/")
             for picture, said in (
                 (example("bndyp"), "bndyp 0.99"),
-                ({**example("bndyp"), "buffer": b"none"}, "Not a picture"),
+                (payload("none.png", b"none"), "Not a picture"),
             ):
                 with page.expect_event("dialog") as dialog:
                     page.once("dialog", lambda shown: shown.dismiss())

@@ -75,6 +75,7 @@ def test_nginx(stripe_model: Path, tmp_path: Path) -> None:
                 assert answer.json()["text"] == "ab"
             files = [("files", ("x", bytes(1 << 20)))] * 7
             assert client.post("/predict/batch", files=files).status_code == 200
+            assert client.get("/openapi.json").json()["servers"] == [{"url": "/ocr"}]
             spoofed = {"X-Forwarded-For": "203.0.113.7"}
             assert client.get("/model", headers=spoofed).status_code == 200
             assert [client.get(path).status_code for path in ("/metrics", "/info")] == [404, 404]

@@ -1,0 +1,29 @@
+"""Believes what trusted proxies say of the client, and of the path below which they serve."""
+
+import re
+from typing import Any
+
+from starlette.datastructures import Headers
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from service.settings import ROOT_PATH
+
+PREFIX = "captcha_ocr.prefix"
+"""The key under which a request's scope holds the path that a trusted proxy has stripped."""
+
+
+class ProxyHeaders(ProxyHeadersMiddleware):
+    """uvicorn's middleware for `X-Forwarded-For` and `X-Forwarded-Proto`, and `X-Forwarded-Prefix`.
+
+    A prefix that is no plain path is ignored.
+    """
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Follows the ASGI specification, version 3."""
+        if scope["type"] == "http":
+            client = scope["client"]
+            if client is not None and client[0] in self.trusted_hosts:
+                prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
+                if prefix and re.fullmatch(ROOT_PATH, prefix):
+                    scope[PREFIX] = prefix
+        await super().__call__(scope, receive, send)
