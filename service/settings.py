@@ -22,7 +22,7 @@ def is_service_link(port: object) -> bool:
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 """As browsers send it (RFC 6454, 6.2): in lower case, without a path."""
 
-ROOT_PATH = "^(/[A-Za-z0-9._~-]+)*$"
+ROOT_PATH = re.compile("(/[A-Za-z0-9._~-]+)*")
 """What `OCR_ROOT_PATH` and `X-Forwarded-Prefix` may be."""
 
 _KEY_NAME = re.compile("[A-Za-z0-9._-]{1,64}")
@@ -176,7 +176,6 @@ class Settings(Defaults, BaseSettings):
     )
     root_path: str = Field(
         default="",
-        pattern=ROOT_PATH,
         description="The path below which a proxy that strips it serves the service, like `/ocr`; "
         "for the addresses in `/openapi.json`. Not needed if a trusted proxy sends it as "
         "`X-Forwarded-Prefix`.",
@@ -264,6 +263,13 @@ class Settings(Defaults, BaseSettings):
             start = _ORIGIN.match(origin.lower())
             right = start[0] if start else "https://example.com"
             raise ValueError(f"{origin} is no origin, as browsers send it; {right} is one")
+        return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        if not ROOT_PATH.fullmatch(value):
+            raise ValueError("it must begin with / and not end with it, like /ocr")
         return value
 
     @field_validator("trusted_proxies")

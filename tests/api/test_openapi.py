@@ -70,7 +70,7 @@ def test_a_stripped_prefix_is_in_the_addresses() -> None:
     settings = Settings(root_path="/ocr/v1")
     assert create_app(settings).openapi()["servers"] == [{"url": "/ocr/v1"}]
     for wrong in ("ocr", "/ocr/", "//host", "https://host"):
-        with pytest.raises(ValidationError, match="root_path"):
+        with pytest.raises(ValidationError, match="like /ocr"):
             Settings(root_path=wrong)
 
 

@@ -1,6 +1,5 @@
 """Believes what trusted proxies say of the client, and of the path below which they serve."""
 
-import re
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -24,6 +23,6 @@ class ProxyHeaders(ProxyHeadersMiddleware):
             client = scope["client"]
             if client is not None and client[0] in self.trusted_hosts:
                 prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
-                if prefix and re.fullmatch(ROOT_PATH, prefix):
+                if prefix and ROOT_PATH.fullmatch(prefix):
                     scope[PREFIX] = prefix
         await super().__call__(scope, receive, send)
