@@ -131,7 +131,7 @@ bench-bulk: $(BULK)/.bulk ## what reading in bulk costs beside `captcha-ocr pred
 	$(BULK)/bin/python -m benchmarks.bulk --model "$(MODEL)" $(ARGS)
 
 bench-path: $(VENV)/.dev ## the modules, calls and changes of module that one request passes
-	$(PY) -m benchmarks.request_path --model $(MODEL)
+	$(PY) -m benchmarks.request_path --model "$(MODEL)"
 
 bench-overload: $(TRAINING) ## what becomes of up to ten times the requests that can be served
 	$(PY) -m benchmarks.overload --model "$(MODEL)" $(ARGS)
