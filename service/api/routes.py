@@ -167,7 +167,7 @@ async def info(engine: RunningEngine) -> Info:
     summary="Metrics for Prometheus",
     response_class=Response,
     responses={
-        200: {"content": {"text/plain": {}}},
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
         **documented(errors.UNAUTHORIZED, errors.NOT_READY),
     },
     dependencies=[Depends(private("/metrics"))],

@@ -62,6 +62,7 @@ def test_generators_can_use_it() -> None:
         assert {"408", "431"} <= set(operation["responses"])
         for status, response in operation["responses"].items():
             assert response["content"], (operation["operationId"], status)
+            assert all(content["schema"] for content in response["content"].values())
 
 
 def test_a_stripped_prefix_is_in_the_addresses() -> None:

@@ -65,11 +65,12 @@ api = DefaultApi(ApiClient(Configuration(host={address!r})))
 print(api.predict(file=picture, length="5", **form).text)
 for answer in api.predict_batch(files=[picture, b"no picture"], **form).answers:
     print(answer.prediction.text if answer.prediction else answer.problem.status)
+print(api.metrics().split()[0])
 """)
     shown = run(
         tmp_path, *UV, "run", "-q", "--no-project", "--with", "./client", "python", "use.py"
     )
-    assert shown.split() == ["bndyp", "bndyp", "415"]
+    assert shown.split() == ["bndyp", "bndyp", "415", "#"]
 
 
 def test_openapi_python_client(address: str, tmp_path: Path) -> None:
