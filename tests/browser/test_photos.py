@@ -73,6 +73,7 @@ def test_more_pixels_than_the_service_takes(page: Page) -> None:
     expect(page.locator(".facts")).to_contain_text("8000 × 2000, sent as 1414 × 354")
 
 
+@pytest.mark.parametrize("look", [{}, {"viewport": {"width": 390, "height": 800}}])
 def test_text_in_a_small_part_of_a_page(page: Page) -> None:
     """No text is found, cropping is suggested, and the part that is dragged over is read."""
     sheet = Image.new("L", (1600, 1200), 255)
@@ -93,7 +94,10 @@ def test_text_in_a_small_part_of_a_page(page: Page) -> None:
     page.mouse.up()
     field = page.get_by_label("x, y, width, height")
     region = [int(number) for number in field.input_value().split(",")]
-    assert region == pytest.approx([900, 700, 200, 50], abs=3)
+    assert region == pytest.approx([900, 700, 200, 50], abs=4)
+    mark = page.locator("#crop .area i").bounding_box()
+    assert mark is not None
+    assert [mark["x"] - box["x"], mark["width"]] == pytest.approx([900 * scale, 200 * scale], abs=3)
     field.fill("1500,700,200,50")
     page.get_by_role("button", name="Read this part").click()
     expect(page.locator("#crop")).to_be_visible()  # there is no such part
