@@ -38,7 +38,7 @@ from training.export.cross_fit import report_halves
 from training.export.held_out import HeldOut, held_out_of, is_cross_fitted
 from training.export.onnx_file import write_model
 from training.export.quantize import quantize
-from training.fit.runs import Run
+from training.fit.runs import INT8, Run
 from training.models.crnn import OUTPUT_LAYER
 from training.models.registry import build_model
 from training.synthetic.generate import generate
@@ -103,7 +103,7 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
             exact = _test_figures(temporary, run, dataset)["exact_match"]
             shown = run.split("train")[:_MOST_COMPARED]
             graph = quantize(graph, dataset.tensors(shown, *run.facts.size, config.channels))
-            metadata = replace(metadata, version=f"{metadata.version}-int8")
+            metadata = replace(metadata, version=metadata.version + INT8)
             write_model(graph, metadata, temporary)
         say("calibrating the confidences")
         recognizer = Recognizer.load(temporary)

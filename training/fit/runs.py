@@ -31,6 +31,9 @@ from training.data.dataset import Sample, read_samples, write_samples
 from training.exceptions import ConfigError, RunError, TrainingError
 from training.fit.config import TrainConfig, load_config
 
+INT8 = "-int8"
+"""The end of the version of a model that computes in 8-bit integers."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:

@@ -19,7 +19,7 @@ from training.evaluation.metrics import wilson_interval
 from training.evaluation.robustness import table
 from training.evaluation.sweep_tables import series_section
 from training.exceptions import RunError
-from training.fit.runs import Run
+from training.fit.runs import INT8, Run
 from training.reports.provenance import commands_of, fitted_to, settings_of
 from training.settings import Parser
 
@@ -27,7 +27,7 @@ _TEMPLATE = """# {name} {version}
 
 Reads pictures of {width}×{height} pixels, or stretched to that, with a few of these
 {symbols} characters on them: `{alphabet}`. {parameters} in the ONNX file, exported by
-`make export-onnx` from the run `{training_run}`.
+`make export-onnx{quantized}` from the run `{training_run}`.
 
 Written by `make card`; every figure below is printed by the command beside it.
 
@@ -109,6 +109,7 @@ def write_card(model: Path, runs: Path) -> str:
     card = _TEMPLATE.format(
         **_described(metadata),
         parameters=f"{model.stat().st_size / 1e6:.1f} MB",
+        quantized=" QUANTIZE=int8" if metadata.version.endswith(INT8) else "",
         symbols=len(metadata.alphabet),
         data=_public_data() if public else _OWN_DATA,
         splits="".join(
@@ -121,8 +122,8 @@ def write_card(model: Path, runs: Path) -> str:
         if run.config.strength
         else "",
         settings=settings_of(run.config),
-        time=f"The epochs of its last run took {minutes:.0f} minutes together, other work on that "
-        "machine included." + (f" {training_time(minutes)}" if public else ""),
+        time=f"The epochs of its last run took {minutes:.{int(minutes < 10)}f} minutes together, "
+        "other work on that machine included." + (f" {training_time(minutes)}" if public else ""),
         clean=_clean(clean),
         robust=_robust(robustness) if robustness else _NOT_DISTORTED,
         aims=aims_missed(clean, robustness) if public and robustness else "",

@@ -23,8 +23,12 @@ def fitted_to(config: TrainConfig) -> str:
 
 
 def settings_of(config: TrainConfig) -> str:
-    """The settings as TOML, but for the amounts of the augmentation, which are many."""
-    return "".join(line for line in config.lines() if not line.startswith("augmentation."))
+    """The settings as TOML, but for the amounts of the augmentation, which are many.
+
+    Paths in the project's folder are relative to it.
+    """
+    lines = (line for line in config.lines() if not line.startswith("augmentation."))
+    return "".join(lines).replace(f"{BASE.parents[1]}/", "")
 
 
 def commands_of(run: Run, runs: Path) -> str:

@@ -2,6 +2,7 @@ import json
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 
 from service.ocr.recognizer import Recognizer
@@ -51,6 +52,13 @@ def test_the_card_of_a_model_of_ones_own(exported: Path, run: Run, tmp_path: Pat
         assert expected in card
     for other in ("CaptchaCracker", "cdcb3", "imed at", "With few labels", ".png)"):
         assert other not in card
+    assert "exported by\n`make export-onnx` from" in card
+
+    quantized = onnx.load(model)
+    (version,) = (entry for entry in quantized.metadata_props if entry.key == "version")
+    version.value += "-int8"
+    onnx.save(quantized, model)
+    assert "`make export-onnx QUANTIZE=int8` from" in write_card(model, copy.parent)
 
 
 def test_the_bundled_card_has_the_series() -> None:

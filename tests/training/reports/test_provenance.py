@@ -2,6 +2,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+from training.fit.base_file import BASE
 from training.fit.config import RECIPES, TrainConfig, add_config_options, config_of, load_config
 from training.fit.runs import Run
 from training.reports.provenance import commands_of, fitted_to, settings_of
@@ -23,9 +24,9 @@ def test_what_a_model_saw() -> None:
 
 
 def test_the_settings_of_a_model() -> None:
-    """Each is told with its value; of the augmentation none."""
-    told = tomllib.loads(settings_of(TrainConfig(seed=7)))
-    assert told["seed"] == 7
+    """Each is told with its value, paths as they are in the project; of the augmentation none."""
+    told = tomllib.loads(settings_of(TrainConfig(seed=7, init_from=str(BASE))))
+    assert (told["seed"], told["init_from"]) == (7, "models/base.npz")
     assert set(told) == {item.name for item in fields(TrainConfig)} - {"augmentation"}
 
 
