@@ -193,6 +193,23 @@ def test_a_charset_of_the_senders_choice(charset: str, client: TestClient) -> No
     assert response.json()["text"] == "ab"
 
 
+@pytest.mark.parametrize("semicolons", [9, 3000])
+@pytest.mark.parametrize("where", ["content type", "parameter", "filename", "other"])
+def test_headers_of_many_semicolons(where: str, semicolons: int, client: TestClient) -> None:
+    """The time to take them apart would rise with the square of their number."""
+    long = {where: ";" * semicolons}
+    name = f'name="file"; filename="a{long.get("filename", "")}"; x="{long.get("parameter", "")}"'
+    head = f"--x\r\nContent-Disposition: form-data; {name}\r\nA: {long.get('other', '')}\r\n\r\n"
+    headers = {
+        "content-type": f'multipart/form-data; a="{long.get("content type", "")}"; boundary=x'
+    }
+    body = head.encode() + stripes.picture("ab") + b"\r\n--x--\r\n"
+    answer = client.post("/predict", content=body, headers=headers)
+    assert answer.status_code == (200 if semicolons < 10 else 422)
+    if semicolons > 10:
+        assert "over 16 semicolons" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("boundary", ['"a b"', r'"a\"b\\c"', '"a;b"', "a'()+_,-./:=?"])
 def test_a_boundary_of_any_characters(boundary: str, client: TestClient) -> None:
     """Quoted or not."""
