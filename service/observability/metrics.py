@@ -4,6 +4,7 @@ Names follow https://prometheus.io/docs/practices/naming/; docs/operations.md sa
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import chain
@@ -111,6 +112,7 @@ class Metrics(Collector):
         self._failures = counter("reload_failures", "New model files that were not switched to.")
         self._stale = gauge("reload_failed", "1 while the newest model file is not the one served.")
         self._served: Gauge | None = None
+        self._exposing = threading.Lock()
 
     def answered(
         self, route: str, status: int, reason: str, timing: RequestTiming, ended: float
@@ -192,9 +194,11 @@ class Metrics(Collector):
     def exposition(self) -> bytes:
         """The same in Prometheus' text format, version 0.0.4.
 
-        It may wait for the other workers' metrics: call it in a thread.
+        It may wait for the other workers' metrics: call it in a thread. One thread at a time does
+        it, so that many scrapes leave Python's global lock to the event loop.
         """
-        return generate_latest(self)
+        with self._exposing:
+            return generate_latest(self)
 
 
 def merge(snapshots: Iterable[Snapshot], ended: bool = False) -> Snapshot:

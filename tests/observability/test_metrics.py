@@ -3,7 +3,10 @@
 import inspect
 import pkgutil
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -214,6 +217,24 @@ def test_processes_are_summed() -> None:
     assert {metric.name for metric in ended if metric.name.startswith("process")} == {
         "process_cpu_seconds"
     }
+
+
+def test_one_thread_at_a_time_writes_them() -> None:
+    """Scrapes wait for each other, and not all other threads for them."""
+    barrier = threading.Barrier(2)
+
+    def others() -> Snapshot:
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(0.2)
+            met.append(True)
+        return []
+
+    met: list[bool] = []
+    metrics = Metrics(others)
+    with ThreadPoolExecutor(2) as threads:
+        written = list(threads.map(lambda _: metrics.exposition(), range(2)))
+    assert all(written)
+    assert not met
 
 
 def test_every_metric_is_in_the_table() -> None:
