@@ -1,4 +1,6 @@
+import os
 import re
+from unittest.mock import Mock
 
 import pytest
 from fastapi.testclient import TestClient
@@ -80,6 +82,24 @@ def test_the_examples_are_of_the_served_model(client: TestClient) -> None:
     example = client.get(f"/{address}")
     assert example.headers["content-type"] == "image/png"
     assert example.content == stripes.metadata().golden[0].data
+
+
+def test_files_are_given_as_a_whole(client: TestClient) -> None:
+    """A server need not heed ranges (RFC 9110, 14.2); each would be read on its own."""
+    for path in ["/", "/docs", *parts(client)]:
+        whole = client.get(path)
+        assert whole.headers["accept-ranges"] == "none"
+        for asked in ("bytes=0-1", "bytes=0-1,3-4", "bytes=9999999-", "bytes=a"):
+            answer = client.get(path, headers={"Range": asked})
+            assert (answer.status_code, answer.content) == (200, whole.content)
+
+
+def test_a_deep_path_is_not_walked(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system is not asked for each of its folders."""
+    lstat = Mock(side_effect=os.lstat)
+    monkeypatch.setattr(os, "lstat", lstat)
+    assert client.get(f"/page/{'a/' * 1000}").status_code == 404
+    assert lstat.call_count < 100
 
 
 @pytest.mark.parametrize("path", ["/page/routes.py", "/page/..%2froutes.py", "/examples/1"])
