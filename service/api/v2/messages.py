@@ -39,6 +39,7 @@ _MAX_NUMBERS = 1 << 18
 
 _DATA = re.compile(rb'"data"\s*:\s*(\[[^{}:]*\])')
 _NUMBER = re.compile(rb"[-+.eE0-9]{1,255}")
+_NO_ELEMENT = re.compile(rb"[\[,][ \t\r\n]*[\],]")
 _STRING = re.compile(rb'"[^"]*"')
 """Without quotes in it, which base64 has none of."""
 
@@ -217,7 +218,7 @@ def _known_input(
             f"{tensor.name} is {echo(tensor.datatype)} of the shape {echo(tensor.shape)}; {how}."
         )
     if not 1 <= tensor.shape[0] <= most:
-        raise malformed(f"{tensor.name} has {tensor.shape[0]} pictures; send 1 to {most}.")
+        raise malformed(f"{tensor.name} has {echo(tensor.shape[0])} pictures; send 1 to {most}.")
     return tensor
 
 
@@ -227,7 +228,8 @@ def _floats_in_json(tensor: RequestInput, data: memoryview) -> FloatArray:
     if count > _MAX_NUMBERS:
         raise malformed(f"{tensor.name} has over {_MAX_NUMBERS} numbers; send them as binary data.")
     brackets = bytes(data).translate(None, _NUMBER_CHARACTERS)
-    if tensor.data or brackets not in (_nested([count]), _nested(tensor.shape)):
+    fits = brackets in (_nested([count]), _nested(tensor.shape))
+    if tensor.data or not fits or _NO_ELEMENT.search(data):
         raise malformed(
             f"{tensor.name}: its data are no numbers that fit the shape {tensor.shape}, in a flat "
             "or nested array."
@@ -240,9 +242,8 @@ def _floats_in_json(tensor: RequestInput, data: memoryview) -> FloatArray:
         raise malformed(f"{tensor.name}: an element is no number.") from None
 
 
-def _nested(shape: Sequence[int]) -> bytes:
-    """The brackets and commas of a JSON array of this shape."""
-    text = b""
+def _nested(shape: Sequence[int], text: bytes = b"") -> bytes:
+    """A JSON array of this shape in which every element is the text."""
     for length in reversed(shape):
         text = b"[%s]" % (length * (b"," + text))[1:]
     return text
@@ -263,8 +264,8 @@ def _floats(tensor: RequestInput, data: Any) -> FloatArray:
 
 def _strings_in_json(tensor: RequestInput, data: memoryview, max_bytes: int) -> list[bytes]:
     """The strings of a JSON array, which are base64."""
-    commas = _STRING.sub(b"", data).translate(None, _SPACE)
-    if tensor.data or commas != _nested(tensor.shape):
+    quotes = _STRING.sub(b'"', data).translate(None, _SPACE)
+    if tensor.data or quotes != _nested(tensor.shape, b'"'):
         raise malformed(
             f"{tensor.name}: its data are no texts in base64 that fit the shape {tensor.shape}."
         )
