@@ -58,6 +58,9 @@ _SHUTDOWN_SECONDS = 0.25
 """How long an idle connection stays open at a shutdown: a request may be on its way."""
 
 _LINE_BYTES = len(b": \r\n")
+_FIELD_BYTES = 128
+"""That a header field takes of memory beside its name and value."""
+
 _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)
 
 
@@ -73,7 +76,7 @@ class Connections:
         most: open at the same time.
 
     Attributes:
-        waiting_bytes: of bodies that wait for the answers before theirs on the same connection.
+        waiting_bytes: of requests that wait for the answers before theirs on the same connection.
     """
 
     def __init__(self, settings: Settings, most: int) -> None:
@@ -172,10 +175,12 @@ class _AnswerTransport:
 
     Args:
         has_body: whether anything is written after the head.
+        request_head: memory that the head of the request takes, in bytes.
     """
 
-    def __init__(self, protocol: "Protocol", has_body: bool = True) -> None:
+    def __init__(self, protocol: "Protocol", has_body: bool = True, request_head: int = 0) -> None:
         self._protocol = protocol
+        self.request_head = request_head
         self.is_closing = protocol.transport.is_closing
         self._head = None if has_body else b""
 
@@ -228,7 +233,7 @@ class Protocol(HttpToolsProtocol):
         self._line_bytes = 0  # of the last line, which is in no field yet
         self._in_data = False  # whether what has arrived last is data of the body, and no line
         self._body_bytes = 0  # of bodies, in what is being parsed
-        self._waiting_bytes = 0  # of bodies, behind a request that is not answered yet
+        self._waiting_bytes = 0  # of requests, behind one that is not answered yet
         self._missing_bytes = 0  # by which the body is too short for the number of its chunks
         self._received_bytes = self._discarded_bytes = self._written_bytes = 0
         self._discards = False  # whether what arrives is dropped: the last answer is given or due
@@ -322,9 +327,12 @@ class Protocol(HttpToolsProtocol):
             self.expect_100_continue = False
         self._in_head = False
         super().on_headers_complete()
-        self.cycle.transport = _AnswerTransport(self, method != b"HEAD")  # type: ignore[assignment]
+        head = self._field_bytes + self._fields * _FIELD_BYTES
+        transport = _AnswerTransport(self, method != b"HEAD", head)
+        self.cycle.transport = transport  # type: ignore[assignment]
         if self._last or self.app_state[DRAINING].is_set():
             self.cycle.keep_alive = False
+        self._bound_waiting()
 
     def on_chunk_header(self) -> None:
         """A chunk of the body begins, or the trailer."""
@@ -344,6 +352,10 @@ class Protocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         self._missing_bytes -= len(body)
         super().on_body(body)
+        self._bound_waiting()
+
+    def _bound_waiting(self) -> None:
+        """Raises a refusal where too many bytes wait."""
         self._count_waiting()
         if (
             self._waiting_bytes
@@ -353,9 +365,12 @@ class Protocol(HttpToolsProtocol):
             raise _RefusedError(OVERLOADED, detail)
 
     def _count_waiting(self) -> None:
-        """Counts the bodies of requests that wait for the answers before theirs."""
+        """Counts the bytes of requests that wait for the answers before theirs."""
         before = self._waiting_bytes
-        self._waiting_bytes = sum(len(cycle.body) for cycle, _ in self.pipeline)
+        self._waiting_bytes = sum(
+            len(cycle.body) + cycle.transport.request_head  # type: ignore[attr-defined]
+            for cycle, _ in self.pipeline
+        )
         self._connections.waiting_bytes += self._waiting_bytes - before
 
     @override
