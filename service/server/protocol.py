@@ -54,6 +54,9 @@ _MAX_PIPELINED = 16
 _MAX_DISCARDED = 16 << 20
 """Bytes that are read and dropped behind the last answer; a client that sends more is cut off."""
 
+_CHECKED_SHARE = 1 / 8
+"""Of the room for answers: after as many bytes more, the bound is checked at once."""
+
 _SHUTDOWN_SECONDS = 0.25
 """How long an idle connection stays open at a shutdown: a request may be on its way."""
 
@@ -87,6 +90,7 @@ class Connections:
         self._new: dict[Protocol, None] = {}
         self._used: dict[Protocol, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._written_bytes = 0  # of answers, since their bound was last checked
 
     def opened(self, connection: "Protocol") -> None:
         """A client has connected."""
@@ -108,6 +112,13 @@ class Connections:
         """The connection is lost."""
         self._open.discard(connection)
         self._forget(connection)
+
+    def written(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        """A part of an answer is being written."""
+        self._written_bytes += size
+        if self._written_bytes > _CHECKED_SHARE * self.settings.max_bodies_bytes:
+            self._written_bytes = 0
+            loop.call_soon(self._bound_answers)  # when the system has taken what it has room for
 
     def _make_room(self) -> bool:
         for one in chain(self._new, self._used):
@@ -437,6 +448,7 @@ class Protocol(HttpToolsProtocol):
         """Writes a part of an answer."""
         self._written_bytes += len(data)
         self.transport.write(data)
+        self._connections.written(len(data), self.loop)
 
     def check(self, now: float) -> None:
         """Ends the connection if it has waited for its client too long."""

@@ -138,6 +138,33 @@ def test_a_request_that_was_answered_early_leaves_no_connection(
     assert statuses(address, begun, b"abc" + following, pause=SECONDS / 4)[0] == 401
 
 
+def test_answers_that_nobody_takes(address: Address) -> None:
+    """A client that asks on and on and never reads is cut off, its answers not kept for it."""
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.settimeout(SECONDS / 4)
+        sent = 0
+        with suppress(OSError):
+            for _ in range(2000):
+                connection.sendall(request)
+                sent += 1
+        time.sleep(SECONDS * 4)
+        connection.settimeout(20)
+        data = received(connection)
+    # Being cut off may take with it what had been answered.
+    assert data.count(b"HTTP/1.1 200") < sent
+
+
+# Size
+
+
+def test_who_sends_too_much_hears_of_it(address: Address) -> None:
+    """The refusal reaches a client that first sends all it has, in chunks."""
+    chunks = b"10000\r\n" + bytes(65536) + b"\r\n"
+    for _ in range(5):
+        assert statuses(address, CHUNKED + 48 * chunks + b"0\r\n\r\n") == [413]
+
+
 @pytest.mark.parametrize("before", [b"", b"20000\r\n" + bytes(1 << 17) + b"\r\n"])
 def test_tiny_chunks_are_refused(before: bytes, address: Address) -> None:
     """A body in a million of them is refused early, and the refusal reaches its client."""
