@@ -186,19 +186,23 @@ $(VENV)/.%: requirements/%.txt | $(PY)
 	$(PY) -m pip install --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+# uv needs a tenth of the time. Where it is missing or fails, pip installs, or says why it cannot.
+INSTALL = $(VENV)/bin/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $< 2>/dev/null || \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+
 $(PEERS)/.peers: benchmarks/peers/requirements.txt
 	"$(PYTHON)" -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(call INSTALL,$(PEERS))
 	@touch $@
 
 $(MANIFESTS)/.manifests: tests/deploy/requirements.txt
 	"$(PYTHON)" -m venv $(MANIFESTS)
-	$(MANIFESTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(call INSTALL,$(MANIFESTS))
 	@touch $@
 
 $(BULK)/.bulk: tests/bulk/requirements.txt
 	"$(PYTHON)" -m venv $(BULK)
-	$(BULK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(call INSTALL,$(BULK))
 	@touch $@
 
 $(FAMILIES)/.families: benchmarks/families/isolated/requirements.txt benchmarks/families/isolated/npm/package-lock.json

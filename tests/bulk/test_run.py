@@ -6,14 +6,9 @@ Loops wait for what must happen; no test depends on how long that takes.
 import json
 import os
 import random
-import signal
 import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,17 +20,20 @@ from pyarrow import fs as filesystems
 from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
-from service.bulk.run import Driver, Progress, RunError, Work, cluster
+from service.bulk.run import Driver, RunError, Work, cluster
 from service.bulk.shards import find_shards, pack
-from service.bulk.tables import Asked, Table
+from service.bulk.tables import Asked
 from tests import stripes
-from tests.cli.command import COMMAND, ROOT, environment, run
-
-MODEL = ROOT / "models" / "captcha.onnx"
-EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
-NODE = {"object_store_memory": 80 << 20, "include_dashboard": False}
-DEADLINE = 300
-"""Seconds after which something hangs."""
+from tests.bulk.reading import (
+    DEADLINE,
+    NODE,
+    bulk_read,
+    files,
+    link_examples,
+    table,
+    write_pictures,
+)
+from tests.cli.command import run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's, of its own processes
@@ -54,63 +52,6 @@ def two_cpus() -> Iterator[str]:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return stripes.write_model(tmp_path / "stripes.onnx")
-
-
-def write_pictures(folder: Path, number: int, broken: set[int] = frozenset()) -> dict[str, str]:  # type: ignore[assignment]
-    """Writes pictures; gives the texts of those that are not broken, by their names."""
-    folder.mkdir(parents=True)
-    texts = {}
-    choose = random.Random(number).choice
-    for index in range(number):
-        text = "".join(choose(stripes.ALPHABET + stripes.BLANK) for _ in range(stripes.TIME_STEPS))
-        content = stripes.picture(text)
-        (folder / f"{index:05}.png").write_bytes(content[:60] if index in broken else content)
-        if index not in broken:
-            texts[f"{index:05}.png"] = text
-    return texts
-
-
-def link_examples(folder: Path, number: int) -> None:
-    """Fills a folder with pictures that a real model takes some milliseconds for."""
-    folder.mkdir()
-    for index in range(number):
-        os.link(EXAMPLES[index % len(EXAMPLES)], folder / f"{index:05}.png")
-
-
-def bulk_read(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [*COMMAND, "bulk", "read", *map(str, arguments)],
-        cwd=ROOT, env=environment(**variables), capture_output=True, timeout=DEADLINE, check=False,
-    )  # fmt: skip
-
-
-def table(folder: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = parquet.read_table(folder).to_pylist()
-    return sorted(rows, key=lambda row: row["path"])
-
-
-def files(folder: Path) -> dict[str, int]:
-    """The files of a table, and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
-
-
-def children(process: int) -> list[int]:
-    """The processes that a process has started."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True)
-    return [int(pid) for pid in found.stdout.split()]
-
-
-def title(process: int) -> str:
-    """How a process calls itself."""
-    done = subprocess.run(["ps", "-o", "args=", "-p", str(process)], capture_output=True, text=True)
-    return done.stdout
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_texts_are_those_of_predict(model: Path, tmp_path: Path) -> None:
@@ -138,7 +79,7 @@ def test_texts_are_those_of_predict(model: Path, tmp_path: Path) -> None:
     assert facts["counts"]["errors"] == {"undecodable-picture": 20}
 
 
-@pytest.mark.parametrize("actors", [None, 2, 5])
+@pytest.mark.parametrize("actors", [None, 5])
 def test_two_cpus_are_enough(
     actors: int | None, two_cpus: str, model: Path, tmp_path: Path
 ) -> None:
@@ -210,56 +151,6 @@ def test_errors_and_other_questions(two_cpus: str, model: Path, tmp_path: Path) 
     assert {len(row["text"]) for row in table(tmp_path / "out") if row["text"]} <= {2}
 
 
-def test_a_killed_driver_loses_little(tmp_path: Path) -> None:
-    """Killed after 8 of 20 shards; of those that were begun, one a process is read again."""
-    link_examples(tmp_path / "in", 20 * 150)
-    out = tmp_path / "out"
-    arguments = [
-        tmp_path / "in", out, "--model", MODEL, "--shard-pictures", 150, "--actors", 2,
-    ]  # fmt: skip
-    driver = subprocess.Popen(
-        [*COMMAND, "bulk", "read", *map(str, arguments)],
-        cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        wait_until(lambda: len(files(out)) >= 8 or driver.poll() is not None)
-        driver.send_signal(signal.SIGKILL)
-    finally:
-        driver.kill()
-        driver.wait()
-    before = files(out)
-    assert 8 <= len(before) < 20
-    done = bulk_read(*arguments)
-    assert done.returncode == 0, done.stderr.decode()
-    assert before.items() <= files(out).items()
-    assert len(files(out)) == 20
-    assert [row["path"] for row in table(out)] == [f"{n:05}.png" for n in range(3000)]
-
-
-def test_an_actor_that_hangs_is_replaced(model: Path, tmp_path: Path) -> None:
-    """Its process is there and does nothing, as one behind a file system that does not answer."""
-    link_examples(tmp_path / "in", 10 * 60)
-    shards = find_shards(str(tmp_path / "in"), 60)
-    asked = Asked("digest", "", 4_000_000)
-    work = Work(str(tmp_path / "in"), str(tmp_path / "out"), asked, 8)
-    Table(work.target).begin({}, [])
-    others = set(children(os.getpid()))  # of a cluster that another test has used
-    stopped: list[int] = []
-
-    def stop_one(progress: Progress) -> None:
-        if progress.shards and not stopped:
-            raylets = set(children(os.getpid())) - others
-            readers = [p for r in raylets for p in children(r) if "_Reader" in title(p)]
-            stopped.append(readers[0])
-            os.kill(readers[0], signal.SIGSTOP)
-
-    with cluster(None, 2) as actors:
-        done = Driver(shards, work, MODEL.read_bytes(), actors, DEADLINE, stop_one, 20).run()
-    assert (done.shards, done.failed) == (10, {})
-    assert len(table(tmp_path / "out")) == 600
-    wait_until(lambda: not Path("/proc", str(stopped[0])).exists())
-
-
 def test_actors_that_cannot_start_are_explained(two_cpus: str, tmp_path: Path) -> None:
     """As where the program is not installed on the other machines."""
     link_examples(tmp_path / "in", 3)
@@ -270,51 +161,6 @@ def test_actors_that_cannot_start_are_explained(two_cpus: str, tmp_path: Path) -
         cluster(two_cpus, 1) as actors,
     ):
         Driver(shards, work, b"no model", actors, DEADLINE, lambda _: None).run()
-
-
-@pytest.mark.parametrize("lost", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "silent"])
-def test_a_lost_node_loses_little(
-    lost: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of three nodes, one is lost while it reads: every row is there, once.
-
-    A node that is stopped answers nothing, as one behind a cut link.
-    """
-    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")  # as docs/scaling.md says
-    link_examples(tmp_path / "in", 20 * 150)
-    out = tmp_path / "out"
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NODE})
-    driver = None
-    processes: list[int] = []
-    try:
-        nodes = [cluster.add_node(num_cpus=1, **NODE) for _ in range(2)]
-        arguments = [
-            tmp_path / "in", out, "--model", MODEL, "--shard-pictures", 150, "--actors", 3,
-            "--address", cluster.address,
-        ]  # fmt: skip
-        driver = subprocess.Popen(
-            [*COMMAND, "bulk", "read", *map(str, arguments)],
-            cwd=ROOT, env=environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        wait_until(lambda: len(files(out)) >= 4 or driver.poll() is not None)
-        (raylet,) = nodes[0].all_processes["raylet"]
-        processes = [raylet.process.pid, *children(raylet.process.pid)]
-        for process in processes if lost == signal.SIGSTOP else processes[:1]:
-            os.kill(process, lost)
-        before = len(files(out))
-        output, _ = driver.communicate(timeout=DEADLINE)
-        assert driver.returncode == 0, output
-        assert before < 20
-        assert [row["path"] for row in table(out)] == [f"{n:05}.png" for n in range(3000)]
-    finally:
-        if driver is not None:
-            driver.kill()
-            driver.wait()
-        for process in processes[1:]:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        cluster.shutdown()
 
 
 def test_an_address_where_no_cluster_is_is_explained(model: Path, tmp_path: Path) -> None:

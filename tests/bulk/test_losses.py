@@ -1,0 +1,216 @@
+"""Drivers, processes and machines that are lost while they read: each row is there, once.
+
+Loops wait for what must happen; no test depends on how long that takes.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("service.bulk.run", reason="the extra bulk is not installed; make test-bulk")
+
+from service.bulk.run import Driver, Progress, Work, cluster
+from service.bulk.shards import find_shards
+from service.bulk.tables import Asked, Table
+from tests.bulk.reading import (
+    DEADLINE,
+    MODEL,
+    bulk_read,
+    children,
+    files,
+    link_examples,
+    name_of,
+    start_bulk_read,
+    table,
+    wait_until,
+)
+from tests.cli.command import environment
+
+SHARDS, EACH = 20, 150
+PATHS = [f"{number:05}.png" for number in range(SHARDS * EACH)]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's, of its own processes
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def test_a_lost_driver_loses_little(tmp_path: Path) -> None:
+    """After 8 of 20 shards; of those that were begun, one a process is read again."""
+    link_examples(tmp_path / "in", SHARDS * EACH)
+    out = tmp_path / "out"
+    arguments = (
+        tmp_path / "in", out, "--model", MODEL, "--shard-pictures", EACH, "--actors", 2,
+    )  # fmt: skip
+    with start_bulk_read(*arguments) as driver:
+        try:
+            wait_until(lambda: len(files(out)) >= 8 or driver.poll() is not None)
+            driver.kill()
+            driver.communicate(timeout=DEADLINE)
+        finally:
+            driver.kill()
+    before = files(out)
+    assert 8 <= len(before) < SHARDS
+    done = bulk_read(*arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    assert before.items() <= files(out).items()
+    assert len(files(out)) == SHARDS
+    assert [row["path"] for row in table(out)] == PATHS
+
+
+def test_an_actor_that_hangs_is_replaced(tmp_path: Path) -> None:
+    """Its process is there and does nothing, as one behind a file system that does not answer."""
+    link_examples(tmp_path / "in", 10 * 60)
+    shards = find_shards(str(tmp_path / "in"), 60)
+    asked = Asked("digest", "", 4_000_000)
+    work = Work(str(tmp_path / "in"), str(tmp_path / "out"), asked, 8)
+    Table(work.target).begin({}, [])
+    others = set(children(os.getpid()))  # of a cluster that another test has used
+    stopped: list[int] = []
+
+    def stop_one(progress: Progress) -> None:
+        if progress.shards and not stopped:
+            raylets = set(children(os.getpid())) - others
+            readers = [p for r in raylets for p in children(r) if "_Reader" in name_of(p)]
+            stopped.append(readers[0])
+            os.kill(readers[0], signal.SIGSTOP)
+
+    with cluster(None, 2) as actors:
+        done = Driver(shards, work, MODEL.read_bytes(), actors, DEADLINE, stop_one, 20).run()
+    assert (done.shards, done.failed) == (10, {})
+    assert len(table(tmp_path / "out")) == 600
+    wait_until(lambda: not Path("/proc", str(stopped[0])).exists())
+
+
+class Machines:
+    """Machines with a node of Ray each: network namespaces that reach each other and nothing else.
+
+    Args:
+        number: of machines; the switch is in the first one.
+        home: of the user on all of them, with the token of the cluster.
+
+    Raises:
+        OSError: there can be no namespaces here.
+    """
+
+    def __init__(self, number: int, home: Path, stack: ExitStack) -> None:
+        self._names = [f"captcha-ocr-{os.getpid()}-{place}" for place in range(number)]
+        # Sockets are below it, and their paths may have no more than 107 characters.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-"))
+        self.variables = {
+            "HOME": str(home),
+            "RAY_TMPDIR": folder,
+            # As docs/scaling.md says.
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",
+            "RAY_health_check_failure_threshold": "3",
+        }
+        first = self._names[0]
+        for name in self._names:
+            _ip("netns", "add", name)
+            stack.callback(self._end, name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        _ip("-n", first, "link", "add", "switch", "type", "bridge")
+        _ip("-n", first, "address", "add", f"{_address(0)}/24", "dev", "switch")
+        _ip("-n", first, "link", "set", "switch", "up")
+        for place, name in enumerate(self._names[1:], 1):
+            port = ("link", "add", f"port{place}", "type", "veth")
+            _ip("-n", first, *port, "peer", "name", "eth0", "netns", name)
+            _ip("-n", first, "link", "set", f"port{place}", "master", "switch", "up")
+            _ip("-n", name, "address", "add", f"{_address(place)}/24", "dev", "eth0")
+            _ip("-n", name, "link", "set", "eth0", "up")
+        self.address = f"{_address(0)}:6379"
+        self._ray(0, "get-auth-token", "--generate")
+        for place in range(number):
+            role = ["--address", self.address] if place else ["--head", "--port", "6379"]
+            node = ["--num-cpus", "1", "--object-store-memory", str(80 << 20)]
+            self._ray(place, "start", *role, "--node-ip-address", _address(place), *node)
+
+    def _ray(self, place: int, *arguments: str) -> None:
+        ray = Path(sys.executable).with_name("ray")
+        done = subprocess.run(
+            [*self.on(place), str(ray), *arguments],
+            env=environment(**self.variables), timeout=DEADLINE,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def on(self, place: int) -> tuple[str, ...]:
+        """What a command begins with that runs on a machine."""
+        return ("nsenter", f"--net=/run/netns/{self._names[place]}")
+
+    def raylet(self, place: int) -> int:
+        """The process of Ray that is a machine's node."""
+        processes = self._processes(self._names[place])
+        (found,) = [pid for pid in processes if name_of(pid) == "raylet"]
+        return found
+
+    def cut(self, place: int) -> None:
+        """Cuts a machine's link."""
+        _ip("-n", self._names[0], "link", "set", f"port{place}", "down")
+
+    def _processes(self, name: str) -> list[int]:
+        return [int(pid) for pid in _ip("netns", "pids", name).split()]
+
+    def _end(self, name: str) -> None:
+        for pid in self._processes(name):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not self._processes(name))
+        _ip("netns", "delete", name)
+
+
+def _ip(*arguments: str) -> str:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(done.stderr)
+    return done.stdout
+
+
+def _address(place: int) -> str:
+    return f"10.77.0.{place + 1}"
+
+
+def test_lost_machines_lose_nothing(tmp_path: Path) -> None:
+    """Of three, one's raylet is killed, and then another one's link is cut.
+
+    The test prints the longest time in which no shard was finished; pytest's -rP shows it.
+    """
+    link_examples(tmp_path / "in", SHARDS * EACH)
+    out = tmp_path / "out"
+    with ExitStack() as stack:
+        try:
+            machines = Machines(3, tmp_path, stack)
+        except OSError as error:
+            pytest.skip(f"no network namespaces can be had; needs root and iproute2: {error}")
+        driver = stack.enter_context(
+            start_bulk_read(
+                tmp_path / "in", out, "--model", MODEL, "--shard-pictures", EACH, "--actors", 3,
+                "--address", machines.address,
+                prefix=machines.on(0), **machines.variables,
+            )
+        )  # fmt: skip
+        stack.callback(driver.kill)
+
+        def wait_for_files(number: int) -> None:
+            wait_until(lambda: len(files(out)) >= number or driver.poll() is not None)
+
+        wait_for_files(3)
+        os.kill(machines.raylet(1), signal.SIGKILL)
+        wait_for_files(6)
+        machines.cut(2)
+        before = len(files(out))
+        output, _ = driver.communicate(timeout=DEADLINE)
+        assert driver.returncode == 0, output
+    assert before < SHARDS
+    assert [row["path"] for row in table(out)] == PATHS
+    assert len(files(out)) == SHARDS
+    pause = max(later - one for one, later in pairwise(sorted(files(out).values())))
+    print(f"longest pause between two shards: {pause / 1e9:.1f} s")
