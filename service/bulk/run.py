@@ -6,6 +6,7 @@ actors and nodes, a shard's file is written at once or not at all.
 """
 
 import os
+import signal
 import socket
 import tempfile
 import time
@@ -145,6 +146,7 @@ def cluster(address: str | None, actors: int | None) -> Iterator[int]:
     """Joins a Ray cluster or starts one of this machine alone; gives the number of actors.
 
     One CPU stays free: on this machine it exists for Ray only; in a cluster the driver needs it.
+    From then on SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
 
     Args:
         address: of the cluster, `auto` for the one that this machine is a node of; None: start one.
@@ -170,6 +172,8 @@ def cluster(address: str | None, actors: int | None) -> Iterator[int]:
     except (RayError, OSError, RuntimeError, ValueError) as error:
         where = "on this machine" if address is None else f"at {address}"
         raise RunError(f"Ray cannot be started or joined {where}: {error}") from error
+    # Ray's own handler prints a stack of C++ and ends the process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if address is not None:
             number = actors or max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)

@@ -42,7 +42,8 @@ pytestmark = [
 ]
 
 
-def test_a_lost_driver_loses_little(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "ended"])
+def test_a_lost_driver_loses_little(lost: signal.Signals, tmp_path: Path) -> None:
     """After 8 of 20 shards; of those that were begun, one a process is read again."""
     link_examples(tmp_path / "in", SHARDS * EACH)
     out = tmp_path / "out"
@@ -52,10 +53,12 @@ def test_a_lost_driver_loses_little(tmp_path: Path) -> None:
     with start_bulk_read(*arguments) as driver:
         try:
             wait_until(lambda: len(files(out)) >= 8 or driver.poll() is not None)
-            driver.kill()
-            driver.communicate(timeout=DEADLINE)
+            driver.send_signal(lost)
+            output, _ = driver.communicate(timeout=DEADLINE)
         finally:
             driver.kill()
+    if lost == signal.SIGTERM:
+        assert (driver.returncode, output) == (130, "Interrupted; the same command goes on.\n")
     before = files(out)
     assert 8 <= len(before) < SHARDS
     done = bulk_read(*arguments)
