@@ -127,8 +127,9 @@ bench-peers: $(TRAINING) $(PEERS)/.peers ## the same with Keras, and with LitSer
 	$(PY) -m benchmarks.serving --model "$(MODEL)" --peers $(ARGS)
 	$(PY) -m benchmarks.report
 
-bench-bulk: $(BULK)/.bulk ## what reading in bulk costs beside `captcha-ocr predict`; ARGS="--pictures 20000"
+bench-bulk: $(TRAINING) $(BULK)/.bulk ## what reading in bulk costs beside `captcha-ocr predict`; ARGS="--pictures 20000"
 	$(BULK)/bin/python -m benchmarks.bulk --model "$(MODEL)" $(ARGS)
+	$(PY) -m benchmarks.scaling_report
 
 bench-path: $(VENV)/.dev ## the modules, calls and changes of module that one request passes
 	$(PY) -m benchmarks.request_path --model "$(MODEL)"
@@ -141,8 +142,9 @@ bench-lifecycle: $(TRAINING) ## what is lost when the service, or one of its wor
 	$(PY) -m benchmarks.lifecycle --model "$(MODEL)" $(ARGS)
 	$(PY) -m benchmarks.report
 
-bench-scaling: $(VENV)/.dev ## what a picture costs with workers, behind HAProxy, and with Ray Serve if bench-peers was there
+bench-scaling: $(VENV)/.dev $(PEERS)/.peers ## what a picture costs with workers, behind HAProxy, and with Ray Serve
 	$(PY) -m benchmarks.scaling --model "$(MODEL)" $(ARGS)
+	$(PY) -m benchmarks.scaling_report
 
 bench-families: $(TRAINING) $(FAMILIES)/.families ## twelve families of pictures, learned anew; hours, resumes; ARGS="--families a,b --labels 200"
 	$(PY) -m benchmarks.families $(ARGS)

@@ -3,7 +3,8 @@
 Both read the same pictures, of which every 250th is broken, in turn, so that a busy machine slows
 both alike; `bulk read` reads the folder and what `bulk pack` makes of it. The CPU time is that of
 predict without its start, and that of the processes of Ray that read, which the command prints.
-The texts are compared.
+The texts are compared. What the driver needs for a shard is measured with shards of one picture.
+The figures go to benchmarks/results/bulk.json, and from there into docs/scaling.md.
 """
 
 import argparse
@@ -18,10 +19,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from benchmarks import measurement
+from benchmarks.conditions import conditions
+
+RESULTS = Path("benchmarks/results/bulk.json")
 BAR = 1.15
 EVERY = 250
+
+_TINY_SHARDS = 300
 
 
 class Cost(NamedTuple):
@@ -64,13 +71,35 @@ def texts(table: Path) -> dict[str, str]:
     return {path: text for path, text in pairs if text is not None}
 
 
+def driver_cpu_ms(folder: Path, work: Path, model: Path) -> float:
+    """CPU time of the driver for a shard."""
+    from service.bulk.run import Driver, Work, cluster
+    from service.bulk.shards import find_shards
+    from service.bulk.tables import Asked, Table
+
+    shards = find_shards(str(folder), 1)[:_TINY_SHARDS]
+    table = str(work / "tiny")
+    Table(table).begin({}, [])
+    asked = Work(str(folder), table, Asked("", "", 4_000_000), 1)
+    with cluster(None, None) as actors:
+        driver = Driver(shards, asked, model.read_bytes(), actors, 600, lambda _: None)
+        before = time.process_time()
+        done = driver.run()
+        cpu_seconds = time.process_time() - before
+    if done.failed:
+        raise SystemExit(f"{len(done.failed)} shards failed")
+    return 1000 * cpu_seconds / len(shards)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bulk", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--pictures", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--inputs", default="folder,tar,parquet")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    measured = conditions(os.sched_getaffinity(0))
     examples = sorted(Path("examples").glob("*.png"))
     model = ("--model", arguments.model)
     with tempfile.TemporaryDirectory() as work:
@@ -101,16 +130,22 @@ def main() -> None:
                 costs.setdefault(name, []).append((each, each / base, cost.seconds))
                 if texts(table) != wanted:
                     raise SystemExit(f"{name}: the texts are not those of predict")
-    print(f"{arguments.pictures} pictures, load average {os.getloadavg()[0]:.1f}")
-    print("| | CPU-ms a picture | ÷ predict | seconds, Ray's start included |")
-    print("| --- | --: | --: | --: |")
-    worst = 0.0
-    for name, rows in costs.items():
-        each, ratio, seconds = (statistics.median(column) for column in zip(*rows, strict=True))
-        worst = max(worst, ratio)
+        driver_ms = driver_cpu_ms(Path(work, "folder"), Path(work), arguments.model)
+    rows: list[dict[str, Any]] = []
+    for name, measurements in costs.items():
+        each, ratio, seconds = (
+            statistics.median(column) for column in zip(*measurements, strict=True)
+        )
         label = name if name == "predict" else f"bulk read, {name}"
-        print(f"| {label} | {each:.2f} | {ratio:.2f} | {seconds:.0f} |")
-    print(f"The texts are equal. The dearest costs {worst:.2f} × predict; the bar is {BAR}.")
+        rows.append({"reads": label, "cpu_ms": each, "ratio": ratio, "seconds": seconds})
+    figures = {
+        "conditions": measured,
+        "pictures": arguments.pictures,
+        "broken": len(range(0, arguments.pictures, EVERY)),
+        "rows": rows,
+        "driver_cpu_ms": driver_ms,
+    }
+    measurement.write(figures, arguments.out)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ def tail(latency: dict[str, Any]) -> str:
     return " / ".join(number(latency[name], 0) for name in ("p50", "p99", "p999"))
 
 
-def measured_under(conditions: dict[str, Any]) -> str:
-    """The conditions as a sentence."""
+def measured_under(conditions: dict[str, Any], users: str = "the servers and the load") -> str:
+    """The conditions as a sentence; `users` share the cores."""
     versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
     pinned = (
         f"the servers on {conditions['server_cores']} of them and the load on one, where it never "
         "sleeps"
         if conditions["pinned"]
-        else "shared by the servers and the load"
+        else f"shared by {users}"
     )
     busy = conditions["load_average_before"] > conditions["cores"] / 2
     warning = (

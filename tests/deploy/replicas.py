@@ -2,7 +2,6 @@
 
 import csv
 import re
-import signal
 import socket
 import subprocess
 import threading
@@ -165,27 +164,6 @@ class Answers(list[Answer]):
     def lost(self) -> list[Answer]:
         """Those that were not read."""
         return [answer for answer in self if answer.status != 200]
-
-
-@contextmanager
-def slowed(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Lets a process run for a tenth of the time."""
-    ended = threading.Event()
-
-    def slow() -> None:
-        while not ended.is_set():
-            process.send_signal(signal.SIGSTOP)
-            ended.wait(0.09)
-            process.send_signal(signal.SIGCONT)
-            ended.wait(0.01)
-
-    slowing = threading.Thread(target=slow)
-    slowing.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        slowing.join()
 
 
 @contextmanager

@@ -15,9 +15,10 @@ import httpx2
 import pytest
 import yaml
 
+from benchmarks.scaling import slowed
 from service.settings import Settings
 from tests.deploy.proxy import FOLDER
-from tests.deploy.replicas import ASKERS, HAPROXY, REPLICAS, Replicas, link_cut, slowed
+from tests.deploy.replicas import ASKERS, HAPROXY, REPLICAS, Replicas, link_cut
 from tests.server.process import START_SECONDS, replace, until, version
 
 NEWER = "9.9.9"

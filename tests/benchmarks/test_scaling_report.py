@@ -1,0 +1,33 @@
+import json
+
+import pytest
+
+from benchmarks import bulk, scaling
+from benchmarks.reckoning import Reckoning
+from benchmarks.scaling_report import PAGE, fill, sections
+
+
+def test_only_what_is_marked_is_replaced() -> None:
+    page = "before\n<!-- a -->\nold\n<!-- end of a -->\nafter <!-- b -->\n"
+    assert fill(page, "a", r"new \1") == (
+        "before\n<!-- a -->\n\nnew \\1\n<!-- end of a -->\nafter <!-- b -->\n"
+    )
+    with pytest.raises(ValueError, match="b"):
+        fill(page, "b", "new")
+
+
+def test_the_page_has_the_figures_that_were_measured() -> None:
+    """`python -m benchmarks.scaling_report` writes it."""
+    page = PAGE.read_text(encoding="utf-8")
+    serving, read = (json.loads(path.read_text()) for path in (scaling.RESULTS, bulk.RESULTS))
+    for name, content in sections(serving, read).items():
+        assert fill(page, name, content) == page, name
+
+
+def test_what_is_reckoned() -> None:
+    """Whichever is slower, the cores or the driver; a core reads whole shards."""
+    reckoning = Reckoning(cpu_ms=4, driver_ms=1)
+    assert reckoning.shard_seconds == 80
+    assert reckoning.reading_seconds(10**9, 1000) == 60 + 50 * 80
+    assert reckoning.reading_seconds(20_001, 1000) == 60 + 80
+    assert Reckoning(4, 100).reading_seconds(10**9, 1000) == 60 + 5000
