@@ -26,6 +26,10 @@ def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[tupl
         lowest = min(lowest, figures[monitor])
 
 
+_MOST = 0.9
+"""Share of the clean validation pictures from which on distortions grow beyond gentle ones."""
+
+
 @dataclass(slots=True)
 class Progress:
     """Where the loop stands after an epoch."""
@@ -59,12 +63,15 @@ class Progress:
         """How strongly the next epoch's pictures are distorted; None: clean pictures alone.
 
         Distortions from the first step would keep CTC on its plateau of blanks; so pictures
-        stay clean until they are read, and then the strength rises.
+        stay clean until they are read, and then the strength rises. Where the text is hard to read
+        as it is, more than gentle distortions hide what is to be learned.
         """
         if self.clean_epochs is None or not config.strength or self.aligned(config):
             return None
         rise = (self.epoch + 1 - self.clean_epochs) / config.ramp_epochs
-        return config.strength * min(1.0, rise)
+        read = self.history[-1]["val_clean_exact_match"] if self.history else 0.0
+        beyond = max(0.0, (read - _MOST) / (1 - _MOST))
+        return config.strength * min(1.0, rise) * (config.gentle + (1 - config.gentle) * beyond)
 
     def save(self, run: Run, model: keras.Model) -> None:
         """Stores the epoch so that a kill at any moment leaves a run that resumes."""

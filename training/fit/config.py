@@ -87,6 +87,9 @@ class TrainConfig:
     strength: float = setting(0.0, "of distortions, 0 to 1; 0 leaves pictures as they are")
     clean_until: float = setting(0.5, "pictures stay clean until this share is read exactly")
     ramp_epochs: int = setting(15, "epochs in which the strength then rises from 0")
+    gentle: float = setting(
+        1.0, "share of the strength until most clean pictures are read, from where it rises to all"
+    )
     generated: int = setting(0, "generated pictures that join the distorted ones")
     backgrounds: int = setting(0, "pictures without text that join them, new ones every epoch")
     export: bool = setting(True, "export the run to ONNX, into its folder, when it is finished")
@@ -101,7 +104,7 @@ class TrainConfig:
                 raise ConfigError(
                     f"{key} is {getattr(self, key)}; it must be at least 0 and below 1."
                 )
-        for key in ("strength", "clean_until", "plateau_factor", "learned"):
+        for key in ("strength", "gentle", "clean_until", "plateau_factor", "learned"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
         if not 1 <= self.fold <= FOLDS:

@@ -140,6 +140,7 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "aligned_epochs": 0,
         "backgrounds": epoch // 16,
         "strength": 1.0,
+        "gentle": 0.3,
         "augmentation.clean": 0.3,
         "clean_until": 0.0,
         "ramp_epochs": 3,

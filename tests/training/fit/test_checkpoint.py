@@ -63,6 +63,18 @@ def test_distortions_begin_when_clean_pictures_are_read() -> None:
     assert progress.strength(config) == pytest.approx(0.8)
 
 
+def test_distortions_are_gentle_until_most_clean_pictures_are_read() -> None:
+    """Their strength follows what was read in the last epoch, down as well as up."""
+    config = TrainConfig(strength=0.8, gentle=0.25, clean_until=0.0, ramp_epochs=1)
+    progress = Progress(clean_epochs=0)
+    strengths = []
+    for exact in (0.5, 0.9, 0.95, 1.0, 0.7):
+        strengths.append(progress.strength(config))
+        progress.record(figures(1.0, exact=exact), config)
+    assert strengths == pytest.approx([0.2, 0.2, 0.2, 0.5, 0.8])
+    assert progress.strength(config) == pytest.approx(0.2)
+
+
 def test_epochs_that_are_taught_places_are_not_distorted() -> None:
     """A distortion would move the characters away from where they are said to be."""
     config = TrainConfig(strength=0.8, clean_until=0.5, ramp_epochs=2, aligned_epochs=2)
