@@ -88,15 +88,18 @@ class Engine:
         self.reload_error = reason
         self.metrics.reload_failed()
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request, batch: bool = False) -> None:
         """Lets a request for pictures pass, or refuses it before its body is read.
+
+        Args:
+            batch: as for `Batcher.admit`.
 
         Raises:
             ProblemError: an API key is missing or wrong, or has had too many pictures read.
             OverloadedError: there is no room for the request.
         """
         name = self.authorize(request)
-        self.batcher.admit()
+        self.batcher.admit(batch)
         if name is not None:
             self._limit.charge(name, 1)
 
@@ -163,13 +166,15 @@ class Engine:
         note_times(request, predictor, submitted, times)
         return outcomes
 
-    async def respond(self, answer: Callable[[], dict[str, Any]], question: Question) -> Response:
+    async def respond(
+        self, answer: Callable[[], dict[str, Any]], question: Question, batch: bool = False
+    ) -> Response:
         """The response to a question; where it has a matrix, a thread makes the large document."""
 
         def body() -> bytes:
             return to_json(answer())
 
-        content = await self.batcher.run(body) if question.matrix else body()
+        content = await self.batcher.run(body, batch=batch) if question.matrix else body()
         return Response(content, media_type="application/json")
 
     def close(self) -> None:
@@ -246,7 +251,7 @@ async def predict_batch(request: Request) -> Response:
     instead of a prediction.
     """
     engine = engine_of(request)
-    engine.admit(request)
+    engine.admit(request, batch=True)
     settings = engine.settings
     predictor, questions = engine.served
     question, min_confidence = await engine.ask(request, questions)
@@ -268,5 +273,5 @@ async def predict_batch(request: Request) -> Response:
         return {"prediction": None, "problem": problem_of(error.kind, error.detail).model_dump()}
 
     return await engine.respond(
-        lambda: {"answers": [answer(upload) for upload in uploads]}, question
+        lambda: {"answers": [answer(upload) for upload in uploads]}, question, batch=True
     )

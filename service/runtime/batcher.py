@@ -6,7 +6,9 @@ less time for each of four pictures than for a single one. A thread that is free
 and waits for no company, so that a lone request is as fast as possible.
 
 Pictures that take long wait in a lane of their own, which has one thread at most. A client that
-sends many of them leaves the other threads to all other pictures.
+sends many of them leaves the other threads to all other pictures. Requests with several pictures
+wait in a third lane. Single pictures have their turn between two pieces of work of these lanes, and
+are not refused for what waits there.
 
 All bookkeeping is done on the event loop, so that no locks are needed.
 """
@@ -115,8 +117,11 @@ class Batcher:
         self._queue_seconds = queue_seconds
         self._deadline_seconds = queue_seconds + min(queue_seconds, _MAX_GRACE_SECONDS)
         self.ordinary = Lane()
+        self.batches = Lane()
         self.slow = Lane()
-        self._slow_was_last = False
+        self._yielding = deque([self.slow, self.batches])
+        """The lanes that let ordinary work pass; the one that had its turn last is the last."""
+        self._ordinary_is_next = False
         self._queue_requests = queue_requests
         self._observe = observe
         self._loop = asyncio.get_running_loop()
@@ -127,22 +132,31 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Pictures that wait for a thread."""
-        return self.ordinary.waiting + self.slow.waiting
+        return sum(lane.waiting for lane in self._lanes)
 
     @property
     def in_flight(self) -> int:
         """Pictures that wait or are being read."""
-        return self.waiting + self.ordinary.running + self.slow.running
+        return self.waiting + sum(lane.running for lane in self._lanes)
 
-    def admit(self) -> None:
+    @property
+    def _lanes(self) -> tuple[Lane, ...]:
+        return (self.ordinary, *self._yielding)
+
+    def admit(self, batch: bool = False) -> None:
         """Lets a request pass for which there is room; ask once, however many pictures it has.
 
         A request that finds nothing waiting is always admitted.
+
+        Args:
+            batch: whether it has several pictures. Those of other such requests refuse no others.
 
         Raises:
             OverloadedError: it would have to wait for too long, or the queue is full.
         """
         self._check(self.ordinary, self.threads)
+        if batch:
+            self._check(self.batches, self.threads)
 
     def _check(self, lane: Lane, threads: int) -> None:
         if not lane.waiting:
@@ -173,16 +187,18 @@ class Batcher:
         work: Callable[[], T],
         is_gone: Callable[[], bool] = lambda: False,
         slow: bool = False,
+        batch: bool = False,
     ) -> T:
         """The result of work other than reading pictures.
 
         Args:
             slow: as for `submit`.
+            batch: whether it is for several pictures, and waits among those of `submit_all`.
 
         Raises:
             OverloadedError, ClientGoneError, Exception: as `submit`.
         """
-        lane = self.slow if slow else self.ordinary
+        lane = self.slow if slow else self.batches if batch else self.ordinary
         result: T = await self._outcome(lane, lambda _: [work()], None, is_gone, reads=False)
         return result
 
@@ -219,11 +235,16 @@ class Batcher:
         """The outcomes for the pictures of one request, in their order.
 
         They are submitted a few at a time, so that those of other requests have their turn between
-        them. Where they take long, one thread is left to others, if there are several.
+        them. Where they take long, one thread is left to others, if there are several. A single
+        picture waits as with `submit`.
 
         Raises:
-            OverloadedError, ClientGoneError, Exception: as `submit`; the rest is then given up.
+            OverloadedError: one waited too long, or several would have to behind other batches.
+            ClientGoneError, Exception: as `submit`; the rest is then given up.
         """
+        lane = self.batches if len(items) > 1 else self.ordinary
+        if lane is self.batches:
+            self._check(lane, self.threads)
         outcomes: list[T] = []
         futures: list[asyncio.Future[Any]] = []
         done: set[asyncio.Future[Any]] = set()
@@ -235,7 +256,7 @@ class Batcher:
                     done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     for future in done:
                         _values(future)
-                future = self._enqueue(self.ordinary, work, part, is_gone, reads=True)
+                future = self._enqueue(lane, work, part, is_gone, reads=True)
                 futures.append(future)
                 running.add(future)
             self._dispatch()
@@ -255,8 +276,8 @@ class Batcher:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _max_parts(self) -> int:
-        """Parts of one request that may wait or be done at a time."""
-        slow = BATCH_SIZE * self.ordinary.mean_seconds > self._queue_seconds
+        """Parts of one batch that may wait or be done at a time, and of all that may be done."""
+        slow = BATCH_SIZE * self.batches.mean_seconds > self._queue_seconds
         return self.threads - 1 if slow and self.threads > 1 else self.threads
 
     def _parts(self, items: Sequence[I]) -> Iterator[Sequence[I]]:
@@ -296,7 +317,7 @@ class Batcher:
         while len(self._jobs) < self.threads and (lane := self._next_lane()):
             if batch := self._next_batch(lane):
                 self._start(batch)
-        for lane in (self.ordinary, self.slow):
+        for lane in self._lanes:
             for item in reversed(lane.queue):
                 if item.deadline is not None:
                     break
@@ -304,9 +325,10 @@ class Batcher:
 
     def _next_lane(self) -> Lane | None:
         """The lane whose turn it is, if any work may begin."""
-        yields = self._slow_was_last and self.ordinary.queue
-        if self.slow.queue and not self.slow.threads and not yields:
-            return self.slow
+        if not (self._ordinary_is_next and self.ordinary.queue):
+            for lane in self._yielding:
+                if lane.queue and lane.threads < (1 if lane is self.slow else self._max_parts()):
+                    return lane
         return self.ordinary if self.ordinary.queue else None
 
     def _next_batch(self, lane: Lane) -> list[_Item]:
@@ -347,7 +369,10 @@ class Batcher:
         lane = batch[0].lane
         lane.running += pictures
         lane.threads += 1
-        self._slow_was_last = lane is self.slow
+        self._ordinary_is_next = lane is not self.ordinary
+        if self._ordinary_is_next:
+            self._yielding.remove(lane)
+            self._yielding.append(lane)
         started = time.perf_counter()
         job = self._executor.submit(batch[0].work, values)
         self._jobs.add(job)

@@ -19,10 +19,10 @@ class LeakyEngine(Engine):
         super().__init__(*args)
         self._kept: list[bytes] = []
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request, batch: bool = False) -> None:
         """As it should be, but for the memory."""
         self._kept.append(b"x" * (LEAK - sys.getsizeof(b"")) + b"")
-        super().admit(request)
+        super().admit(request, batch)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 import asyncio
 import gc
 import threading
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import wait
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -70,6 +70,13 @@ def test_results_and_errors_come_back() -> None:
 def test_the_event_loop_rests_while_all_threads_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else is done until a thread is free, and then everything at once."""
     monkeypatch.setattr("service.runtime.batcher._REST_SECONDS", LONG)
+    rests = threading.Event()
+
+    def observed_wait(*arguments: Any) -> Any:
+        rests.set()
+        return wait(*arguments)
+
+    monkeypatch.setattr("service.runtime.batcher.wait", observed_wait)
 
     async def test() -> None:
         batcher = Batcher(1, 4, LONG)
@@ -79,7 +86,7 @@ def test_the_event_loop_rests_while_all_threads_are_busy(monkeypatch: pytest.Mon
 
         def work() -> list[str]:
             begun.set()
-            time.sleep(0.1)
+            assert rests.wait(20)
             return list(ran)
 
         task = await begin(batcher.run(work))
@@ -298,12 +305,80 @@ def test_others_have_their_turn_between_the_parts_of_a_batch() -> None:
     run(test)
 
 
+def test_single_pictures_do_not_wait_for_many_batches() -> None:
+    """They have every second turn, however many batches wait."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        read: list[int] = []
+
+        def work(items: Sequence[int]) -> list[int]:
+            read.extend(items)
+            return doubled(items)
+
+        async with stuck(batcher):
+            batches = [await begin(batcher.submit_all(work, range(64))) for _ in range(8)]
+            single = await begin(batcher.submit(work, 99))
+        assert await single == 198
+        assert [len(answers) for answers in await asyncio.gather(*batches)] == [64] * 8
+        assert read.index(99) == BATCH_SIZE
+
+    run(test)
+
+
+def test_batches_that_wait_refuse_only_batches() -> None:
+    """Single pictures are admitted beside them, and batches have their turn beside those."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 2 * BATCH_SIZE, LONG)
+        async with stuck(batcher):
+            batches = [await begin(batcher.submit_all(doubled, range(9))) for _ in range(3)]
+            batcher.admit()
+            singles = [await begin(batcher.submit_all(doubled, [1])) for _ in range(3)]
+            with pytest.raises(OverloadedError):
+                batcher.admit(batch=True)
+            with pytest.raises(OverloadedError):
+                await batcher.submit_all(doubled, range(2))
+        assert await asyncio.gather(*singles) == [[2]] * 3
+        assert [len(answers) for answers in await asyncio.gather(*batches)] == [9] * 3
+        assert batcher.in_flight == 0
+        batcher.admit(batch=True)
+
+    run(test)
+
+
+def test_slow_pictures_and_batches_take_turns() -> None:
+    """Neither keeps the other, or single pictures, from the only thread."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        calls: list[str] = []
+
+        def work(name: str) -> Callable[[Sequence[int]], Sequence[int]]:
+            def record(items: Sequence[int]) -> Sequence[int]:
+                calls.append(name)
+                return items
+
+            return record
+
+        async with stuck(batcher):
+            slow = work("slow")
+            tasks = [await begin(batcher.submit(slow, 0, slow=True)) for _ in range(3)]
+            tasks.append(await begin(batcher.submit_all(work("batch"), range(3 * BATCH_SIZE))))
+            tasks += [await begin(batcher.submit(work("single"), 0)) for _ in range(3)]
+        await asyncio.gather(*tasks)
+        assert calls[:6] == ["slow", "single", "batch", "single", "slow", "single"]
+        assert sorted(calls[6:]) == ["batch", "batch", "slow"]
+
+    run(test)
+
+
 def test_a_slow_batch_leaves_a_thread_to_others() -> None:
     """A picture of somebody else is read while all that the batch may use is stuck."""
 
     async def test() -> None:
         batcher = Batcher(2, 64, 10.0)
-        batcher.ordinary.mean_seconds = 10.0
+        batcher.batches.mean_seconds = 10.0
         release = threading.Event()
 
         def slow(items: Sequence[int]) -> list[int]:
