@@ -74,10 +74,12 @@ class Call(Generic[T]):
             if response.status_code == UNAVAILABLE and self.unavailable is not None:
                 return self.unavailable
             problem = Problem.from_json({**response.json(), "status": response.status_code})
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
+            # Not `response.text`: the server names its encoding, and Python has some that fail.
+            excerpt = response.content[:_LONGEST_EXCERPT].decode("utf-8", "replace")
             raise UnexpectedAnswerError(
                 f"{self.method} {response.url} was answered with {response.status_code} and "
-                f"{response.text[:_LONGEST_EXCERPT]!r}, which is not an answer of captcha-ocr."
+                f"{excerpt!r}, which is not an answer of captcha-ocr."
             ) from error
         raise ProblemError(problem.type, problem.title, problem.status, problem.detail)
 

@@ -121,7 +121,7 @@ def test_sends_the_key_and_no_file_name(use: Call, scripted: Call, tmp_path: Pat
 
 
 @both
-@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"text": 1}'])
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"text": 1}', b"[" * 200_000])
 @pytest.mark.parametrize("status", [200, 500])
 def test_another_server_is_told_apart(
     use: Call, scripted: Call, answer: bytes, status: int
@@ -129,6 +129,15 @@ def test_another_server_is_told_apart(
     """An answer of another shape is an error of its own, and shows what came."""
     address, _ = scripted((status, {}, answer))
     with pytest.raises(UnexpectedAnswerError, match=str(status)):
+        use(address, lambda c: c.predict(b"picture"))
+
+
+@both
+@pytest.mark.parametrize("charset", ["rot13", "idna", "unknown"])
+def test_no_encoding_of_an_answer_matters(use: Call, scripted: Call, charset: str) -> None:
+    """Whatever another server names."""
+    address, _ = scripted((200, {"Content-Type": f"text/plain; charset={charset}"}, b"\xff\xfe"))
+    with pytest.raises(UnexpectedAnswerError, match="200"):
         use(address, lambda c: c.predict(b"picture"))
 
 
