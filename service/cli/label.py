@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.model import DEFAULT_MODEL, MODEL_VARIABLE, load_model
-from service.cli.pictures import NoPicturesError, named_pictures
+from service.cli.pictures import NoPicturesError, named_pictures, read_bytes
 from service.cli.question import Given, question_of, question_options
 from service.query_params import CONSTRAINTS
 
@@ -155,7 +155,7 @@ def _near_duplicates(files: list[Path]) -> list[bool]:
     repeated = []
     for file in files:
         try:
-            small = preprocess(file.read_bytes(), width, height).ravel()
+            small = preprocess(read_bytes(str(file)), width, height).ravel()
         except (PictureError, OSError):
             repeated.append(True)
             continue

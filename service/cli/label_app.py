@@ -181,12 +181,17 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
 
 
 def _answer(body: bytes) -> tuple[str, str]:
-    """Path and label of a request, the label in NFC and without spaces around it."""
+    """Path and label of a request, the label in NFC and without spaces around it.
+
+    A label that the file cannot hold is empty: one of several lines, or with half a character.
+    """
     try:
         members: Any = json.loads(body)
         path, label = members["path"], members["label"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return "", ""
     if not isinstance(path, str) or not isinstance(label, str):
         return "", ""
-    return path, unicodedata.normalize("NFC", label).strip()
+    label = unicodedata.normalize("NFC", label).strip()
+    whole = label.encode(errors="ignore").decode() == label
+    return path, label if whole and label.splitlines() == [label] else ""

@@ -1,10 +1,16 @@
 """Which pictures a command line names."""
 
+import errno
+import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 STDIN = "-"
+
+_MOST_BYTES = 64 << 20
+"""A file is read as a whole, and one of many gigabytes may have the name of a picture."""
 
 
 class Named(NamedTuple):
@@ -50,9 +56,13 @@ def read_bytes(picture: str) -> bytes:
     """The bytes of a file, or of the standard input.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is larger than any picture.
     """
-    return sys.stdin.buffer.read() if picture == STDIN else Path(picture).read_bytes()
+    with nullcontext(sys.stdin.buffer) if picture == STDIN else Path(picture).open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), picture)
+    return content
 
 
 def _files(folder: Path) -> list[Path]:

@@ -118,6 +118,8 @@ def test_foreign_hosts_are_refused(host: str, path: str, client: TestClient) -> 
         ({"path": "a.png", "label": " "}, "application/json", 422),
         ({"path": "a.png", "label": "a" * 201}, "application/json", 422),
         ({"path": "a.png", "label": 7}, "application/json", 422),
+        ({"path": "a.png", "label": "a\nb"}, "application/json", 422),
+        ({"path": "a.png", "label": "\ud800"}, "application/json", 422),
         ({"path": "../a.png", "label": "ab"}, "application/json", 422),
         ({"path": "a.png"}, "application/json", 422),
         (["a.png", "ab"], "application/json", 422),

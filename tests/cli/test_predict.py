@@ -146,6 +146,17 @@ def test_bad_files_are_named_at_the_end(folder: Path, stripe_model: Path) -> Non
     assert summary == "3 of 6 pictures could not be read."
 
 
+def test_a_file_of_gigabytes_is_not_read(folder: Path, stripe_model: Path) -> None:
+    """Nor does it keep the others from being read."""
+    huge = folder / "huge.png"
+    with huge.open("wb") as sparse:
+        sparse.truncate(1 << 40)
+    done = run("predict", folder, "--json", "--model", stripe_model)
+    assert done.returncode == 1
+    assert [reading["text"] for reading in readings(done.stdout)] == ["bd", "abcd", "dcba"]
+    assert f"error: {huge}: File too large" in done.stderr.decode().splitlines()
+
+
 def test_the_standard_input_is_a_picture(stripe_model: Path) -> None:
     """`-` stands for it."""
     done = run("predict", "-", "--model", stripe_model, stdin=stripes.picture("cab"))
