@@ -84,14 +84,19 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
             return None
         raise DataError(f"{name} is not in UTF-8 ({error}); save it as UTF-8.") from error
     table: Table | None
-    if suffix in (".jsonl", ".ndjson"):
-        table = _json_lines(name, text) if required or _has_paths(text) else None
-    elif suffix == ".json":
-        table = _json(name, text, required)
-    elif _is_mjsynth(name, text):
-        table = _mjsynth(name, text)
-    else:
-        table = _delimited(name, text, suffix)
+    try:
+        if suffix in (".jsonl", ".ndjson"):
+            table = _json_lines(name, text) if required or _has_paths(text) else None
+        elif suffix == ".json":
+            table = _json(name, text, required)
+        elif _is_mjsynth(name, text):
+            table = _mjsynth(name, text)
+        else:
+            table = _delimited(name, text, suffix)
+    except (ValueError, RecursionError, csv.Error) as error:  # very deep or long in some place
+        if not required and not _names_pictures(data):
+            return None
+        raise DataError(f"{name} is not understood as a table of labels: {error}.") from error
     if table is None and required:
         found = text.strip().splitlines()[:1]
         raise DataError(

@@ -9,7 +9,6 @@ import re
 import struct
 import unicodedata
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,10 @@ _OTHER_PICTURES = (
 )  # fmt: skip
 _BOX_LINE = re.compile(r"\d+( -?\d*\.?\d+){4,}")
 _FEWEST_NUMBERED = 5
+_MOST_PICTURE_BYTES = 64 << 20
+_MOST_TABLE_BYTES = 1 << 30
+"""Files are read as a whole, and a zip of 2 MB can hold one of 2 GB."""
+
 _UNICODE_NAMES = 0x800
 _UNICODE_PATH_FIELD = 0x7075
 
@@ -73,7 +76,9 @@ class _Files(Protocol):
 
     def has(self, name: str) -> bool: ...
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
+        """The bytes of a file; an OSError where it cannot be read, or has more than `most`."""
+        ...
 
 
 @contextmanager
@@ -97,7 +102,7 @@ def open_source(
     if path.is_dir():
         yield _labelled(_Folder(path), label_from)
     elif path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+        with _opened_zip(path) as archive:
             files = _Archive(archive, path.name, zip_encoding)
             source = _labelled(files, label_from)
             source.notes += files.notes
@@ -114,6 +119,19 @@ def open_source(
             f"{path} {found}; DATA= takes a folder of pictures, a zip of one, or a table of paths "
             f"and labels ({', '.join(TABLE_SUFFIXES)})."
         )
+
+
+def _opened_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except Exception as error:
+        # `zipfile` answers a damaged file with many types of exception.
+        raise DataError(f"{path} is a damaged zip: {error}.") from error
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise OSError(f"it has {size:,} bytes, and at most {most:,} are read")
 
 
 class _Folder:
@@ -139,8 +157,10 @@ class _Folder:
     def has(self, name: str) -> bool:
         return (self._root / name).is_file()
 
-    def read(self, name: str) -> bytes:
-        return (self._root / name).read_bytes()
+    def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
+        path = self._root / name
+        _check_size(path.stat().st_size, most)
+        return path.read_bytes()
 
 
 class _Archive:
@@ -170,10 +190,12 @@ class _Archive:
     def has(self, name: str) -> bool:
         return name in self._members
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
+        member = self._members[name]
+        _check_size(member.file_size, most)  # no more is read, whatever the member holds
         try:
-            return self._archive.read(self._members[name])
-        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # the last: encrypted
+            return self._archive.read(member)
+        except Exception as error:  # as in `_opened_zip`
             raise OSError(str(error)) from error
 
 
@@ -276,7 +298,9 @@ def _tables(files: _Files, names: Iterable[str]) -> list[tuple[str, Table]]:
             continue
         named = _TABLE_NAME.fullmatch(path.name) is not None
         try:
-            table = read_table(name, files.read(name), required=named)
+            table = read_table(name, files.read(name, _MOST_TABLE_BYTES), required=named)
+        except OSError as error:
+            raise DataError(f"{name} cannot be read: {error}.") from error
         except DataError as error:
             raise DataError(
                 f"{error} If it is no table of labels, pass --label-from stem (or another way)."

@@ -154,6 +154,8 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         "entry 1: .* is not one text",
     ),
     "broken JSON": ("labels.json", '{"1.png": ', "labels.json is not JSON"),
+    "deep JSON": ("labels.json", "[" * 100_000, "labels.json is not understood"),
+    "a line without end": ("x.txt", "1.png " * 50_000, "x.txt is not understood"),
     "PaddleOCR's detection": (
         "Label.txt",
         '1.png\t[{"transcription": "ab", "points": [[0, 0]]}]\n',

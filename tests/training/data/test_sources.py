@@ -242,6 +242,46 @@ def test_what_cannot_be_unzipped_is_named(
     assert "unreadable picture: ba.png: " in printed
 
 
+def test_a_file_of_gigabytes_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether a zip says that it holds one, or a folder has it; it is not read."""
+    folder = write_pictures(tmp_path / "pictures", ["ab.png", "ba.png"])
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.writestr(file.name, file.read_bytes())
+    data = bytearray(path.read_bytes())
+    directory = data.index(b"ab.png", data.index(b"ab.png") + 1) - 46
+    struct.pack_into("<I", data, directory + 24, 0xF0000000)  # the size that it unpacks to
+    path.write_bytes(data)
+    with (folder / "ab.png").open("r+b") as sparse:
+        sparse.truncate(1 << 32)
+    for number, source in enumerate((folder, path)):
+        samples = prepare(source, tmp_path / str(number))
+        assert [sample.label for sample in samples] == ["ba"]
+        printed = capsys.readouterr().out
+        assert "unreadable picture: ab.png: it has 4," in printed
+
+
+@pytest.mark.parametrize("damage", ["directory", "table"])
+def test_a_damaged_zip_is_told(damage: str, tmp_path: Path) -> None:
+    """Its directory, or a table of labels in it."""
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ab.png", picture("ab"))
+        archive.writestr("labels.csv", "path,label\nab.png,ab\n")
+    data = bytearray(path.read_bytes())
+    if damage == "directory":
+        data[data.index(b"PK\x01\x02")] = 0
+    else:
+        data[data.index(b"path,label")] ^= 1
+    path.write_bytes(data)
+    expected = {"directory": "is a damaged zip", "table": "labels.csv cannot be read: Bad CRC"}
+    with pytest.raises(DataError, match=expected[damage]):
+        prepare(path, tmp_path / "data")
+
+
 @pytest.mark.parametrize("name", ["nothing", "picture.png"])
 def test_sources_of_no_known_kind(name: str, tmp_path: Path) -> None:
     """What can be given is said."""
