@@ -34,6 +34,9 @@ _MOST_PICTURE_BYTES = 64 << 20
 _MOST_TABLE_BYTES = 1 << 30
 """Files are read as a whole, and a zip of 2 MB can hold one of 2 GB."""
 
+_LONGEST_PATH = 4096
+"""Characters; every end of a path in a table is looked for."""
+
 _UNICODE_NAMES = 0x800
 _UNICODE_PATH_FIELD = 0x7075
 
@@ -155,7 +158,10 @@ class _Folder:
         return names
 
     def has(self, name: str) -> bool:
-        return (self._root / name).is_file()
+        try:
+            return (self._root / name).is_file()
+        except OSError:  # the name is too long
+            return False
 
     def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
         path = self._root / name
@@ -377,6 +383,8 @@ def _find(files: _Files, folder: str, path: str) -> str | None:
 
 
 def _found(files: _Files, folder: str, path: str) -> str | None:
+    if len(path) > _LONGEST_PATH:
+        return None
     if files.has(as_written := posixpath.join(folder, path)):
         return posixpath.normpath(as_written)
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]

@@ -177,6 +177,14 @@ def test_a_table_that_is_not_understood(kind: str, read: Read, tmp_path: Path) -
     assert len(read(folder, label_from="stem", accept=True)) == 3
 
 
+@pytest.mark.parametrize("path", ["a" * 300, "a" * 3000, "a/" * 50_000 + "b"])
+def test_a_path_that_no_file_can_have_is_missing(path: str, read: Read, tmp_path: Path) -> None:
+    """However long it is."""
+    folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
+    (folder / "labels.csv").write_text(f"path,label\n1.png,ab\n{path}.png,cd\n2.png,ba\n")
+    assert read(folder) == {"1.png": "ab", "2.png": "ba"}
+
+
 def test_two_columns_that_may_be_the_label(read: Read, tmp_path: Path) -> None:
     """They are named, unless they say the same."""
     folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
