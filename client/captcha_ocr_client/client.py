@@ -7,6 +7,7 @@ differ only in how they send it.
 import asyncio
 import io
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ class Question(TypedDict, total=False):
 
 
 _LONGEST_EXCERPT = 200
+_MOST_BYTES = 32 << 20
+"""Of an answer, unpacked; 1024 predictions with alternatives have some 2 MB."""
 _ONCE = Retry(attempts=1)
 
 
@@ -61,8 +64,11 @@ class Call(Generic[T]):
         """The arguments of httpx2's `request`."""
         return {"method": self.method, "url": self.path, "params": self.params, "files": self.files}
 
-    def result(self, response: httpx2.Response) -> T:
+    def result(self, response: httpx2.Response, content: bytes) -> T:
         """Reads the response.
+
+        Args:
+            content: of the response.
 
         Raises:
             ProblemError: the response is a problem of the service.
@@ -70,13 +76,12 @@ class Call(Generic[T]):
         """
         try:
             if response.is_success:
-                return self.read(response.json())
+                return self.read(json.loads(content))
             if response.status_code == UNAVAILABLE and self.unavailable is not None:
                 return self.unavailable
-            problem = Problem.from_json({**response.json(), "status": response.status_code})
+            problem = Problem.from_json({**json.loads(content), "status": response.status_code})
         except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
-            # Not `response.text`: the server names its encoding, and Python has some that fail.
-            excerpt = response.content[:_LONGEST_EXCERPT].decode("utf-8", "replace")
+            excerpt = content[:_LONGEST_EXCERPT].decode("utf-8", "replace")
             raise UnexpectedAnswerError(
                 f"{self.method} {response.url} was answered with {response.status_code} and "
                 f"{excerpt!r}, which is not an answer of captcha-ocr."
@@ -152,6 +157,14 @@ def _png_of(image: "Image") -> bytes:
     png = io.BytesIO()
     upright.save(png, "PNG")
     return png.getvalue()
+
+
+def _check_size(response: httpx2.Response, content: bytearray) -> None:
+    if len(content) > _MOST_BYTES:
+        raise UnexpectedAnswerError(
+            f"{response.request.method} {response.url} was answered with {response.status_code} "
+            f"and more than {_MOST_BYTES:,} bytes, which is not an answer of captcha-ocr."
+        )
 
 
 @contextmanager
@@ -262,12 +275,20 @@ class Client(_BaseClient):
         started = time.monotonic()
         for attempt in itertools.count(1):
             with _network_errors(self._address):
-                response = self._http.request(**call.request())
+                response, content = self._answer(call)
             pause = retry.pause(response, attempt, time.monotonic() - started)
             if pause is None:
                 break
             time.sleep(pause)
-        return call.result(response)
+        return call.result(response, content)
+
+    def _answer(self, call: Call[T]) -> tuple[httpx2.Response, bytes]:
+        with self._http.stream(**call.request()) as response:
+            content = bytearray()
+            for part in response.iter_bytes():
+                content += part
+                _check_size(response, content)
+        return response, bytes(content)
 
 
 class AsyncClient(_BaseClient):
@@ -318,9 +339,17 @@ class AsyncClient(_BaseClient):
         started = time.monotonic()
         for attempt in itertools.count(1):
             with _network_errors(self._address):
-                response = await self._http.request(**call.request())
+                response, content = await self._answer(call)
             pause = retry.pause(response, attempt, time.monotonic() - started)
             if pause is None:
                 break
             await asyncio.sleep(pause)
-        return call.result(response)
+        return call.result(response, content)
+
+    async def _answer(self, call: Call[T]) -> tuple[httpx2.Response, bytes]:
+        async with self._http.stream(**call.request()) as response:
+            content = bytearray()
+            async for part in response.aiter_bytes():
+                content += part
+                _check_size(response, content)
+        return response, bytes(content)

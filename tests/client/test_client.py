@@ -1,3 +1,4 @@
+import gzip
 import io
 import os
 import subprocess
@@ -138,6 +139,15 @@ def test_no_encoding_of_an_answer_matters(use: Call, scripted: Call, charset: st
     """Whatever another server names."""
     address, _ = scripted((200, {"Content-Type": f"text/plain; charset={charset}"}, b"\xff\xfe"))
     with pytest.raises(UnexpectedAnswerError, match="200"):
+        use(address, lambda c: c.predict(b"picture"))
+
+
+@both
+def test_a_huge_answer_is_not_read(use: Call, scripted: Call) -> None:
+    """Nor one that unpacks to something huge."""
+    packed = gzip.compress(b" " * (40 << 20))
+    address, _ = scripted((200, {"Content-Encoding": "gzip"}, packed))
+    with pytest.raises(UnexpectedAnswerError, match="200 and more than 33,554,432 bytes"):
         use(address, lambda c: c.predict(b"picture"))
 
 
