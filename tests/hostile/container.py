@@ -5,6 +5,7 @@ Memory is read from outside, from the container's control group, of version 1 or
 """
 
 import json
+import re
 import subprocess
 import time
 import uuid
@@ -130,7 +131,9 @@ class Container:
 
 def as_composed() -> list[str]:
     """The options that docker-compose.yml stands for, but for its memory, port and volume."""
-    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["captcha-ocr"]
+    text = (ROOT / "docker-compose.yml").read_text()
+    defaults = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # of the variables in it
+    service = yaml.safe_load(defaults)["services"]["captcha-ocr"]
     options = [f"--restart={service['restart']}", f"--cpus={service['cpus']}"]
     options += [f"--pids-limit={service['pids_limit']}"] + ["--read-only"] * service["read_only"]
     for name, option in (("tmpfs", "tmpfs"), ("cap_drop", "cap-drop"), ("security_opt",) * 2):

@@ -124,7 +124,7 @@ def _container(f: dict[str, Any]) -> str:
 _PROOFS = (
     ("1", "bodies of 5 MB, and of tiny chunks", "+1 MiB", "bodies", _bodies),
     ("1", "large requests that are refused", "+10 MB", "memory", _memory),
-    ("2", "pictures that claim much", "5 CPU-ms, +20 MB", "pictures", _pictures),
+    ("2", "pictures that claim much", "2 × a normal picture, +20 MB", "pictures", _pictures),
     ("3", "a corpus of pictures", "no 5xx", "corpus", _corpus),
     ("3", "senders of the dearest pictures that are accepted", "90 % of its answers", "fairness",
      _fairness),
