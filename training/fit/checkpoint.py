@@ -26,7 +26,7 @@ def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[tupl
         lowest = min(lowest, figures[monitor])
 
 
-_MOST = 0.9
+_MOST = 0.8
 """Share of the clean validation pictures from which on distortions grow beyond gentle ones."""
 
 
