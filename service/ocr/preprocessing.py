@@ -203,7 +203,8 @@ def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.
         with _ONE_AT_A_TIME if cost > _SLOW else nullcontext():
             image.load()
             image = picture_format.finish(image, data)
-            transpose = _TRANSPOSES.get(exif.orientation(image.info.get("exif", b"")))
+            tags = image.info.get("exif")
+            transpose = _TRANSPOSES.get(exif.orientation(tags)) if tags else None
             yield image if transpose is None else image.transpose(transpose)
     except RegionError:
         raise
