@@ -1,6 +1,7 @@
 """The query parameters of `/predict`: their definition, and what they ask of a picture.
 
-A parameter is added here, and in no other code; tests name the rows that documents need. From its
+A parameter is added here; tests name the rows that documents need. Where reading itself must know
+it, `Question` in `service.ocr.decoding.decoder` has a field for it, too. From its
 field in `Defaults` or `QueryParams` follow the setting `OCR_<NAME>`, the OpenAPI document, the
 check of requests, the field of the page and the option of the command line; `Questions` gives it
 its effect.

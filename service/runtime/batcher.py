@@ -37,7 +37,7 @@ bench`), and all are answered later."""
 _SMOOTHING = 0.05
 """Weight of the newest measurement in the mean time of a picture."""
 
-_REST_SECONDS = 0.01
+_PAUSE_SECONDS = 0.01
 """For how long requests are collected that will be refused together."""
 
 _MAX_GRACE_SECONDS = 0.5
@@ -100,7 +100,7 @@ class Batcher:
 
     Args:
         threads: pieces of work that are done at the same time.
-        queue_requests: pictures that may wait for a thread.
+        queue_requests: pictures that may wait for a thread, in each lane.
         queue_seconds: that a request may probably have to wait.
         observe: is called after items were done together, with the seconds that each of them had
             waited, the seconds that they took, and the number of pictures among them.
@@ -127,7 +127,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="batcher")
         self._jobs: set[Future[Any]] = set()
-        self._rests = False
+        self._pauses = False
 
     @property
     def waiting(self) -> int:
@@ -149,7 +149,8 @@ class Batcher:
         A request that finds nothing waiting is always admitted.
 
         Args:
-            batch: whether it has several pictures. Those of other such requests refuse no others.
+            batch: whether it has several pictures. It may be refused for batches that wait, which a
+                single picture never is.
 
         Raises:
             OverloadedError: it would have to wait for too long, or the queue is full.
@@ -166,21 +167,21 @@ class Batcher:
         if lane.waiting >= self._queue_requests or expected > self._queue_seconds:
             raise OverloadedError(max(1, math.ceil(expected)))
 
-    def rest(self) -> None:
+    def pause(self) -> None:
         """Stops the event loop, when it has done what is to be done now, until a thread is free.
 
         It lasts for a hundredth of a second at most. Call it when a request was refused: those that
         arrive meanwhile are then refused together. To wake for each of them, in the middle of
         reading, takes more of the processors' time than the refusal.
         """
-        if not self._rests:
-            self._rests = True
-            self._loop.call_soon(self._rest)
+        if not self._pauses:
+            self._pauses = True
+            self._loop.call_soon(self._pause)
 
-    def _rest(self) -> None:
-        self._rests = False
-        if len(self._jobs) == self.threads:
-            wait(self._jobs, _REST_SECONDS, FIRST_COMPLETED)
+    def _pause(self) -> None:
+        self._pauses = False
+        if len(self._jobs) >= self.threads:
+            wait(self._jobs, _PAUSE_SECONDS, FIRST_COMPLETED)
 
     async def run(
         self,
@@ -276,9 +277,9 @@ class Batcher:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _max_parts(self) -> int:
-        """Parts of one batch that may wait or be done at a time, and of all that may be done."""
-        slow = BATCH_SIZE * self.batches.mean_seconds > self._queue_seconds
-        return self.threads - 1 if slow and self.threads > 1 else self.threads
+        """How many parts one batch may have in the queue, and how many threads all batches use."""
+        takes_long = BATCH_SIZE * self.batches.mean_seconds > self._queue_seconds
+        return self.threads - 1 if takes_long and self.threads > 1 else self.threads
 
     def _parts(self, items: Sequence[I]) -> Iterator[Sequence[I]]:
         """As many for each thread, of nearly the same size, at most BATCH_SIZE items each."""
@@ -315,8 +316,8 @@ class Batcher:
     def _dispatch(self) -> None:
         """Gives waiting work to free threads, and a deadline to work that must wait longer."""
         while len(self._jobs) < self.threads and (lane := self._next_lane()):
-            if batch := self._next_batch(lane):
-                self._start(batch)
+            if group := self._next_group(lane):
+                self._start(group)
         for lane in self._lanes:
             for item in reversed(lane.queue):
                 if item.deadline is not None:
@@ -331,17 +332,17 @@ class Batcher:
                     return lane
         return self.ordinary if self.ordinary.queue else None
 
-    def _next_batch(self, lane: Lane) -> list[_Item]:
+    def _next_group(self, lane: Lane) -> list[_Item]:
         """A free thread's fair share of what waits in a lane: items of the same work."""
         share = min(BATCH_SIZE, math.ceil(len(lane.queue) / (self.threads - len(self._jobs))))
         if lane is self.slow:
             share = 1
-        batch: list[_Item] = []
+        group: list[_Item] = []
         size = 0
         while lane.queue:
             item = lane.queue[0]
-            together = batch and item.work == batch[0].work and size + len(item.values) <= share
-            if batch and not together:
+            together = group and item.work == group[0].work and size + len(item.values) <= share
+            if group and not together:
                 break
             lane.queue.popleft()
             self._left(item)
@@ -350,9 +351,9 @@ class Batcher:
             if item.is_gone():
                 item.future.set_result(_Failure(ClientGoneError()))
             else:
-                batch.append(item)
+                group.append(item)
                 size += len(item.values)
-        return batch
+        return group
 
     def _left(self, item: _Item) -> None:
         """Notes that an item waits no more."""
@@ -361,12 +362,12 @@ class Batcher:
             item.deadline.cancel()
             item.deadline = None  # it refers to the item
 
-    def _start(self, batch: list[_Item]) -> None:
+    def _start(self, group: list[_Item]) -> None:
         values: list[Any] = []
-        for item in batch:
+        for item in group:
             values += item.values
-        pictures = len(values) if batch[0].reads else 0
-        lane = batch[0].lane
+        pictures = len(values) if group[0].reads else 0
+        lane = group[0].lane
         lane.running += pictures
         lane.threads += 1
         self._ordinary_is_next = lane is not self.ordinary
@@ -374,27 +375,27 @@ class Batcher:
             self._yielding.remove(lane)
             self._yielding.append(lane)
         started = time.perf_counter()
-        job = self._executor.submit(batch[0].work, values)
+        job = self._executor.submit(group[0].work, values)
         self._jobs.add(job)
 
         def finish(job: Future[Sequence[Any]]) -> None:
             seconds = time.perf_counter() - started
             with suppress(RuntimeError):  # the event loop has ended, and whoever waited with it
                 self._loop.call_soon_threadsafe(
-                    self._finish, batch, job, pictures, started, seconds
+                    self._finish, group, job, pictures, started, seconds
                 )
 
         job.add_done_callback(finish)
 
     def _finish(
         self,
-        batch: list[_Item],
+        group: list[_Item],
         job: Future[Sequence[Any]],
         pictures: int,
         started: float,
         seconds: float,
     ) -> None:
-        lane = batch[0].lane
+        lane = group[0].lane
         self._jobs.discard(job)
         lane.running -= pictures
         lane.threads -= 1
@@ -402,19 +403,19 @@ class Batcher:
         if job.cancelled():
             return
         error = job.exception()
-        if error is not None and len(batch) > 1:
-            for item in batch:
+        if error is not None and len(group) > 1:
+            for item in group:
                 self._start([item])
             return
         outcomes = iter(job.result() if error is None else [])
-        for item in batch:
+        for item in group:
             own = list(itertools.islice(outcomes, len(item.values)))
             if not item.future.done():
                 item.future.set_result(own if error is None else _Failure(error))
         if pictures and error is None:
             weight = _SMOOTHING if lane.mean_seconds else 1.0
             lane.mean_seconds += weight * (seconds / pictures - lane.mean_seconds)
-            self._observe([started - item.submitted for item in batch], seconds, pictures)
+            self._observe([started - item.submitted for item in group], seconds, pictures)
 
     def _expire(self, item: _Item) -> None:
         item.lane.queue.remove(item)

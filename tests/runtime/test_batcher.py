@@ -67,9 +67,9 @@ def test_results_and_errors_come_back() -> None:
     run(test)
 
 
-def test_the_event_loop_rests_while_all_threads_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_event_loop_pauses_while_all_threads_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing else is done until a thread is free, and then everything at once."""
-    monkeypatch.setattr("service.runtime.batcher._REST_SECONDS", LONG)
+    monkeypatch.setattr("service.runtime.batcher._PAUSE_SECONDS", LONG)
     rests = threading.Event()
 
     def observed_wait(*arguments: Any) -> Any:
@@ -80,7 +80,7 @@ def test_the_event_loop_rests_while_all_threads_are_busy(monkeypatch: pytest.Mon
 
     async def test() -> None:
         batcher = Batcher(1, 4, LONG)
-        batcher.rest()  # with a free thread there is none
+        batcher.pause()  # with a free thread there is none
         begun = threading.Event()
         ran: list[str] = []
 
@@ -91,7 +91,7 @@ def test_the_event_loop_rests_while_all_threads_are_busy(monkeypatch: pytest.Mon
 
         task = await begin(batcher.run(work))
         await asyncio.to_thread(begun.wait)
-        batcher.rest()
+        batcher.pause()
         asyncio.get_running_loop().call_soon(ran.append, "something else")
         assert await task == []
         assert ran == ["something else"]

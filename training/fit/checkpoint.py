@@ -16,7 +16,7 @@ def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[tupl
     """The epochs, from 1, and whether the watched figure became lower in each.
 
     A CTC model first emits nothing but blanks, for a number of epochs that depends on the data
-    and on chance. This plateau is no reason to stop, so its epochs are left out.
+    and on chance. This plateau is no reason to stop, so its epochs without a gain are left out.
     """
     lowest = float("inf")
     for epoch, figures in enumerate(history, start=1):
@@ -26,7 +26,7 @@ def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[tupl
         lowest = min(lowest, figures[monitor])
 
 
-_MOST = 0.8
+_GENTLE_UNTIL = 0.8
 """Share of the clean validation pictures from which on distortions grow beyond gentle ones."""
 
 
@@ -36,7 +36,6 @@ class Progress:
 
     epoch: int = 0
     best_epoch: int = 0
-    best_loss: float = float("inf")
     clean_epochs: int | None = None
     """Epochs until the clean pictures were read; None before."""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -47,13 +46,13 @@ class Progress:
         self.history.append({"epoch": self.epoch} | figures)
         if self.clean_epochs is None and figures["val_clean_exact_match"] >= config.clean_until:
             self.clean_epochs = self.epoch
-        # Of epochs with equal CER, the one with the lowest loss is kept.
+        # Of epochs with an equal figure, the one with the lowest loss is kept.
         key = (config.monitor, "val_loss")
         best = min(self.history, key=lambda row: [row[name] for name in key])
         if config.keep_last or config.train_on_validation:
             # Of pictures that were trained on, no figure says which epoch reads others best.
             best = self.history[-1]
-        self.best_epoch, self.best_loss = int(best["epoch"]), best["val_loss"]
+        self.best_epoch = int(best["epoch"])
 
     def aligned(self, config: TrainConfig) -> bool:
         """Whether the next epoch is taught where characters are."""
@@ -70,7 +69,7 @@ class Progress:
             return None
         rise = (self.epoch + 1 - self.clean_epochs) / config.ramp_epochs
         read = self.history[-1]["val_clean_exact_match"] if self.history else 0.0
-        beyond = max(0.0, (read - _MOST) / (1 - _MOST))
+        beyond = max(0.0, (read - _GENTLE_UNTIL) / (1 - _GENTLE_UNTIL))
         return config.strength * min(1.0, rise) * (config.gentle + (1 - config.gentle) * beyond)
 
     def save(self, run: Run, model: keras.Model) -> None:
@@ -95,7 +94,8 @@ class Progress:
         saved = run.load_progress()
         if saved is None:
             return cls(clean_epochs=None if run.config.clean_until else 0)
-        saved.pop("epochs_without_gain", None)  # of runs that an earlier version began
+        for name in ("epochs_without_gain", "best_loss"):  # of runs that an earlier version began
+            saved.pop(name, None)
         progress = cls(**saved)
         model.load_weights(run.epoch_weights(progress.epoch))
         return progress

@@ -26,14 +26,14 @@ from training.fit.config import (
 )
 
 _FEW = 100
-"""Labelled pictures below which none is spent on validation."""
+"""Pictures of the training split below which none is spent on validation."""
 
-_CHOOSES = 800
-"""Labelled pictures from which on those for validation choose the epoch that is kept. Fewer only
-say when to stop: one picture of 20 is 5 %, and epochs differ by less."""
+_CHOOSES_FROM = 800
+"""Pictures of the training split from which on those for validation choose the epoch that is kept.
+Fewer only say when to stop: one picture of 20 is 5 %, and epochs differ by less."""
 
 _MINUTES = ((100, 10.0), (400, 15.0))
-"""Time for fewer labelled pictures than so many; for more it is `_MOST_MINUTES`."""
+"""Time by the training split: that of the first row with more pictures; else `_MOST_MINUTES`."""
 _MOST_MINUTES = 30.0
 
 _EPOCH, _SHORT_EPOCH = 1600, 800
@@ -130,9 +130,10 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "average": 0.99,
         "monitor": "val_cer",
         "patience": 15,
-        # With few labels, 6,000 more pictures lost 6 % of unseen ones after all labelled were read.
+        # With few labels, 6,000 pictures more, shown after all labelled ones were read, cost 6 % of
+        # the unseen ones.
         "learned": 0.98 if few else 0.0,
-        "keep_last": labels < _CHOOSES,
+        "keep_last": labels < _CHOOSES_FROM,
         "train_on_validation": few,
         "shown": max(epoch, labels),
         "steps_per_epoch": 0 if labels <= 2 * _EPOCH else 2 * _EPOCH // _BATCH,

@@ -1,1 +1,1 @@
-"""ASGI middleware: request id and access log, body limit."""
+"""ASGI middleware: request id and access log, bounds of load and bodies, and what proxies say."""

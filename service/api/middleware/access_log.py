@@ -1,4 +1,4 @@
-"""Gives every request an id, counts it, and logs it, outside of everything that may answer it."""
+"""Gives every request an id, counts it, and logs it, outside of the routes and what refuses it."""
 
 import asyncio
 import logging
@@ -110,8 +110,8 @@ class AccessLog:
                 "model_version": version,
             }
             # Without `info`, which looks for the line of code that logs: it is always this one.
-            line = "%s %s %d %.1f ms", (method, route, status, ms)
-            record = logger.makeRecord(logger.name, logging.INFO, "", 0, *line, None)
+            text, values = "%s %s %d %.1f ms", (method, route, status, ms)
+            record = logger.makeRecord(logger.name, logging.INFO, "", 0, text, values, None)
             record.fields = fields
             logger.handle(record)
 

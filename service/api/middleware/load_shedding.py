@@ -46,7 +46,7 @@ class LoadShedding:
                 engine.authorize(Request(scope))
             except ProblemError:
                 return None
-            engine.batcher.rest()
+            engine.batcher.pause()
             scope["route"] = route  # for the log and the metrics
             return _response(error.retry_seconds)
         return None

@@ -1,4 +1,4 @@
-"""The picture formats that are read. Each is declared here, and only here.
+"""The picture formats that the service reads. Each is declared here.
 
 Uploads, the command line, the page and the training data take names, media types and suffixes from
 `FORMATS`. To add a format, write a module with a `check` function and add a `Format`.
