@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from service.runtime.batcher import BATCH_SIZE, Batcher, ClientGoneError, OverloadedError
+from service.runtime.batcher import BATCH_SIZE, Batcher, ClientGoneError, OverloadedError, Work
 
 LONG = 60.0
 """A queue time that no test waits for."""
@@ -24,6 +24,17 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def doubled(items: Sequence[int]) -> list[int]:
     return [2 * item for item in items]
+
+
+def recorded() -> tuple[list[int], Work[int, int]]:
+    """Work that doubles, and the items that it was given so far."""
+    given: list[int] = []
+
+    def work(items: Sequence[int]) -> list[int]:
+        given.extend(items)
+        return doubled(items)
+
+    return given, work
 
 
 @asynccontextmanager
@@ -288,11 +299,7 @@ def test_others_have_their_turn_between_the_parts_of_a_batch() -> None:
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
-        read: list[int] = []
-
-        def work(items: Sequence[int]) -> list[int]:
-            read.extend(items)
-            return doubled(items)
+        read, work = recorded()
 
         async with stuck(batcher):
             batch = await begin(batcher.submit_all(work, range(64)))
@@ -310,11 +317,7 @@ def test_single_pictures_do_not_wait_for_many_batches() -> None:
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
-        read: list[int] = []
-
-        def work(items: Sequence[int]) -> list[int]:
-            read.extend(items)
-            return doubled(items)
+        read, work = recorded()
 
         async with stuck(batcher):
             batches = [await begin(batcher.submit_all(work, range(64))) for _ in range(8)]

@@ -1,7 +1,6 @@
 """The progress of a training: what is saved after every epoch, and what follows from it."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
@@ -10,21 +9,6 @@ import keras
 from training.fit.config import TrainConfig
 from training.fit.ema import averaged
 from training.fit.runs import Run
-
-
-def gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[tuple[int, bool]]:
-    """The epochs, from 1, and whether the watched figure became lower in each.
-
-    A CTC model first emits nothing but blanks, for a number of epochs that depends on the data
-    and on chance. This plateau is no reason to stop, so its epochs without a gain are left out.
-    """
-    lowest = float("inf")
-    for epoch, figures in enumerate(history, start=1):
-        gained = figures[monitor] < lowest
-        if gained or figures["val_cer"] < 1:
-            yield epoch, gained
-        lowest = min(lowest, figures[monitor])
-
 
 _GENTLE_UNTIL = 0.8
 """Share of the clean validation pictures from which on distortions grow beyond gentle ones."""

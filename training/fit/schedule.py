@@ -5,8 +5,9 @@ had.
 """
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 
-from training.fit.checkpoint import Progress, gains
+from training.fit.checkpoint import Progress
 from training.fit.config import TrainConfig
 
 _LOWEST = 0.01
@@ -72,7 +73,7 @@ def _stalled_epoch(config: TrainConfig, progress: Progress) -> int | None:
     if config.train_on_validation:
         return None
     waited = 0
-    for epoch, gained in gains(progress.history, config.monitor):
+    for epoch, gained in _gains(progress.history, config.monitor):
         waited = 0 if gained else waited + 1
         if waited == config.patience:
             return epoch
@@ -111,8 +112,22 @@ def _half_cosine(progress: Progress, epochs: int) -> float:
 def _plateaus(config: TrainConfig, progress: Progress) -> int:
     """How often the watched figure has not become lower for `plateau_patience` epochs."""
     waited = found = 0
-    for _, gained in gains(progress.history, config.monitor):
+    for _, gained in _gains(progress.history, config.monitor):
         waited = 0 if gained else waited + 1
         if waited == config.plateau_patience:
             found, waited = found + 1, 0
     return found
+
+
+def _gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[tuple[int, bool]]:
+    """The epochs, from 1, and whether the watched figure became lower in each.
+
+    A CTC model first emits nothing but blanks, for a number of epochs that depends on the data
+    and on chance. This plateau is no reason to stop, so its epochs without a gain are left out.
+    """
+    lowest = float("inf")
+    for epoch, figures in enumerate(history, start=1):
+        gained = figures[monitor] < lowest
+        if gained or figures["val_cer"] < 1:
+            yield epoch, gained
+        lowest = min(lowest, figures[monitor])

@@ -110,8 +110,10 @@ class AccessLog:
                 "model_version": version,
             }
             # Without `info`, which looks for the line of code that logs: it is always this one.
-            text, values = "%s %s %d %.1f ms", (method, route, status, ms)
-            record = logger.makeRecord(logger.name, logging.INFO, "", 0, text, values, None)
+            values = (method, route, status, ms)
+            record = logger.makeRecord(
+                logger.name, logging.INFO, "", 0, "%s %s %d %.1f ms", values, None
+            )
             record.fields = fields
             logger.handle(record)
 
