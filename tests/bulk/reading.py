@@ -17,9 +17,6 @@ MODEL = ROOT / "models" / "captcha.onnx"
 DEADLINE = 300
 """Seconds after which something hangs."""
 
-NODE = {"object_store_memory": 80 << 20, "include_dashboard": False}
-"""What every node of a `ray.cluster_utils.Cluster` is given."""
-
 _EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -67,9 +68,9 @@ def test_a_killed_driver_loses_little(tmp_path: Path) -> None:
     assert [row["path"] for row in table(out)] == PATHS
 
 
-def test_a_terminated_driver_says_so(tmp_path: Path) -> None:
+def test_a_terminated_driver_says_so(two_cpus: str, tmp_path: Path) -> None:
     """By SIGTERM, as from Kubernetes; without a stack of Ray's."""
-    with start_bulk_read(*twenty_shards(tmp_path)) as driver:
+    with start_bulk_read(*twenty_shards(tmp_path), "--address", two_cpus) as driver:
         try:
             wait_until(lambda: bool(files(tmp_path / "out")) or driver.poll() is not None)
             driver.terminate()
@@ -81,28 +82,32 @@ def test_a_terminated_driver_says_so(tmp_path: Path) -> None:
     assert "SIGTERM" not in output
 
 
-def test_an_actor_that_hangs_is_replaced(tmp_path: Path) -> None:
+def readers() -> list[int]:
+    """The processes that can read, of clusters that this one has started."""
+    nodes = children(os.getpid())
+    return [pid for node in nodes for pid in children(node) if name_of(pid) == "ray::_Reader"]
+
+
+def test_an_actor_that_hangs_is_replaced(two_cpus: str, tmp_path: Path) -> None:
     """Its process is there and does nothing, as one behind a file system that does not answer."""
     link_examples(tmp_path / "in", 10 * 60)
     shards = find_shards(str(tmp_path / "in"), 60)
     asked = Asked("digest", "", 4_000_000)
     work = Work(str(tmp_path / "in"), str(tmp_path / "out"), asked, 8)
     Table(work.target).begin({}, [])
-    others = set(children(os.getpid()))  # of a cluster that another test has used
     stopped: list[int] = []
 
     def stop_one(progress: Progress) -> None:
-        if progress.shards and not stopped:
-            raylets = set(children(os.getpid())) - others
-            readers = [p for r in raylets for p in children(r) if "_Reader" in name_of(p)]
-            stopped.append(readers[0])
-            os.kill(readers[0], signal.SIGSTOP)
+        if progress.shards and not stopped and (found := readers()):
+            stopped.append(found[0])
+            os.kill(found[0], signal.SIGSTOP)
 
-    with cluster(None, 2) as actors:
-        done = Driver(shards, work, MODEL.read_bytes(), actors, DEADLINE, stop_one, 20).run()
+    wait_until(lambda: not readers())  # those of another test
+    with cluster(two_cpus, 2) as actors:
+        done = Driver(shards, work, MODEL.read_bytes(), actors, DEADLINE, stop_one, 10).run()
+        wait_until(lambda: not name_of(stopped[0]))
     assert (done.shards, done.failed) == (10, {})
     assert len(table(tmp_path / "out")) == 600
-    wait_until(lambda: not Path("/proc", str(stopped[0])).exists())
 
 
 class Machines:
@@ -126,6 +131,8 @@ class Machines:
             # As docs/scaling.md says.
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_timeout_ms": "5000",
             "RAY_health_check_failure_threshold": "3",
         }
         first = self._names[0]
@@ -144,10 +151,18 @@ class Machines:
             _ip("-n", name, "link", "set", "eth0", "up")
         self.address = f"{_address(0)}:6379"
         self._ray(0, "get-auth-token", "--generate")
-        for place in range(number):
-            role = ["--address", self.address] if place else ["--head", "--port", "6379"]
-            node = ["--num-cpus", "1", "--object-store-memory", str(80 << 20)]
-            self._ray(place, "start", *role, "--node-ip-address", _address(place), *node)
+        self._start(0, "--head", "--port", "6379")
+        with ThreadPoolExecutor() as pool:
+            others = [
+                pool.submit(self._start, place, "--address", self.address)
+                for place in range(1, number)
+            ]
+        for started in others:
+            started.result()
+
+    def _start(self, place: int, *role: str) -> None:
+        node = ["--num-cpus", "1", "--object-store-memory", str(80 << 20)]
+        self._ray(place, "start", *role, "--node-ip-address", _address(place), *node)
 
     def _ray(self, place: int, *arguments: str) -> None:
         ray = Path(sys.executable).with_name("ray")

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ pytest.importorskip("service.bulk.run", reason="the extra bulk is not installed;
 import ray
 from pyarrow import fs as filesystems
 from pyarrow import parquet
-from ray.cluster_utils import Cluster
+from ray.util import placement_group
 
 from service.bulk.run import Driver, RunError, Work, cluster
 from service.bulk.shards import find_shards, pack
@@ -26,11 +25,11 @@ from service.bulk.tables import Asked
 from tests import stripes
 from tests.bulk.reading import (
     DEADLINE,
-    NODE,
     bulk_read,
     files,
     link_examples,
     table,
+    wait_until,
     write_pictures,
 )
 from tests.cli.command import run
@@ -39,14 +38,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray's, of its own processes
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[str]:
-    """The address of a cluster of one node with two CPUs."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **NODE})
-    yield cluster.address
-    cluster.shutdown()
 
 
 @pytest.fixture
@@ -79,16 +70,15 @@ def test_texts_are_those_of_predict(model: Path, tmp_path: Path) -> None:
     assert facts["counts"]["errors"] == {"undecodable-picture": 20}
 
 
-@pytest.mark.parametrize("actors", [None, 5])
-def test_two_cpus_are_enough(
-    actors: int | None, two_cpus: str, model: Path, tmp_path: Path
-) -> None:
-    """A first run and a resume end, also with more actors than there are CPUs."""
+def test_two_cpus_are_enough(two_cpus: str, model: Path, tmp_path: Path) -> None:
+    """A first run and a resume end, with more actors than there are CPUs.
+
+    The next tests do the same with as many as there are by default.
+    """
     texts = write_pictures(tmp_path / "in", 300)
-    given = () if actors is None else ("--actors", actors)
     arguments = (
         tmp_path / "in", tmp_path / "out", "--model", model, "--address", two_cpus,
-        "--shard-pictures", 50, *given,
+        "--shard-pictures", 50, "--actors", 5,
     )  # fmt: skip
     assert bulk_read(*arguments).returncode == 0
     first = files(tmp_path / "out")
@@ -176,19 +166,23 @@ def test_an_address_where_no_cluster_is_is_explained(model: Path, tmp_path: Path
     assert f"cannot be started or joined at {address}: ".encode() in done.stderr
 
 
-def test_a_cluster_without_a_free_cpu_is_no_silent_wait(model: Path, tmp_path: Path) -> None:
+def test_a_cluster_without_a_free_cpu_is_no_silent_wait(
+    two_cpus: str, model: Path, tmp_path: Path
+) -> None:
     """The command says what it waits for, and gives up."""
     write_pictures(tmp_path / "in", 3)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NODE})
+    ray.init(address=two_cpus, log_to_driver=False)
     try:
+        assert placement_group([{"CPU": 2}]).wait(DEADLINE)
+        wait_until(lambda: not ray.available_resources().get("CPU"))
         done = bulk_read(
-            tmp_path / "in", tmp_path / "out", "--model", model, "--address", cluster.address,
+            tmp_path / "in", tmp_path / "out", "--model", model, "--address", two_cpus,
             "--patience", 3,
         )  # fmt: skip
     finally:
-        cluster.shutdown()
+        ray.shutdown()  # and the CPUs are free again
     assert done.returncode == 1
-    assert b"error: after 3 s no worker has started, 0 of 0 CPUs are free" in done.stderr
+    assert b"error: after 3 s no worker has started, 0 of 2 CPUs are free" in done.stderr
 
 
 @pytest.mark.parametrize("form", ["loose", "tar", "parquet"])
