@@ -1,8 +1,9 @@
 """`make bench-bulk`: what reading in bulk costs beside `captcha-ocr predict`.
 
-Both read the same pictures, of which every 250th is broken, in turn, so that a busy machine slows
-both alike; `bulk read` reads the folder and what `bulk pack` makes of it. The CPU time is that of
-predict without its start, and that of the processes of Ray that read, which the command prints.
+Both read the same pictures, of which every 250th is broken; `bulk read` reads the folder and what
+`bulk pack` makes of it. predict comes before and after, so that a machine that grows busier or
+quieter does so for both. The CPU time is that of predict without its start, and that of the
+processes of Ray that read, which the command prints.
 The texts are compared. What the driver needs for a shard is measured with shards of one picture.
 The figures go to benchmarks/results/bulk.json, and from there into docs/scaling.md.
 """
@@ -71,6 +72,13 @@ def texts(table: Path) -> dict[str, str]:
     return {path: text for path, text in pairs if text is not None}
 
 
+def predict(folder: Path, model: Path) -> tuple[Cost, dict[str, str]]:
+    """What `predict` costs, and the texts by the names of the pictures."""
+    cost = run("predict", folder, "--json", "--model", model)
+    answers = [json.loads(line) for line in cost.output.splitlines()]
+    return cost, {Path(answer["file"]).name: answer["text"] for answer in answers}
+
+
 def driver_cpu_ms(folder: Path, work: Path, model: Path) -> float:
     """CPU time of the driver for a shard."""
     from service.bulk.run import Driver, Work, cluster
@@ -95,13 +103,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bulk", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--pictures", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--inputs", default="folder,tar,parquet")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     measured = conditions(os.sched_getaffinity(0))
     examples = sorted(Path("examples").glob("*.png"))
-    model = ("--model", arguments.model)
+    model: Path = arguments.model
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work, "folder")
         folder.mkdir()
@@ -114,23 +122,27 @@ def main() -> None:
             if name != "folder":
                 shard = max(1, arguments.pictures // 20)
                 run("bulk", "pack", folder, path, "--format", name, "--shard-pictures", shard)
-        start = statistics.median(run("predict", examples[0], *model).cpu_seconds for _ in range(3))
+        alone = [run("predict", examples[0], "--model", model).cpu_seconds for _ in range(3)]
+        start = statistics.median(alone)
         costs: dict[str, list[tuple[float, float, float]]] = {}
         for _ in range(arguments.rounds):
-            predicted = run("predict", folder, "--json", *model)
-            answers = [json.loads(line) for line in predicted.output.splitlines()]
-            wanted = {Path(answer["file"]).name: answer["text"] for answer in answers}
-            base = 1000 * (predicted.cpu_seconds - start) / arguments.pictures
-            costs.setdefault("predict", []).append((base, 1.0, predicted.seconds))
+            before, wanted = predict(folder, model)
+            reads = {}
             for name, path in inputs.items():
                 table = Path(work, "table")
                 shutil.rmtree(table, ignore_errors=True)
-                cost = run("bulk", "read", path, table, *model)
-                each = read_cpu_ms(cost.errors)
-                costs.setdefault(name, []).append((each, each / base, cost.seconds))
+                reads[name] = run("bulk", "read", path, table, "--model", model)
                 if texts(table) != wanted:
                     raise SystemExit(f"{name}: the texts are not those of predict")
-        driver_ms = driver_cpu_ms(Path(work, "folder"), Path(work), arguments.model)
+            after, _ = predict(folder, model)
+            cpu_seconds = statistics.mean((before.cpu_seconds, after.cpu_seconds)) - start
+            seconds = statistics.mean((before.seconds, after.seconds))
+            base = 1000 * cpu_seconds / arguments.pictures
+            costs.setdefault("predict", []).append((base, 1.0, seconds))
+            for name, cost in reads.items():
+                each = read_cpu_ms(cost.errors)
+                costs.setdefault(name, []).append((each, each / base, cost.seconds))
+        driver_ms = driver_cpu_ms(folder, Path(work), model)
     rows: list[dict[str, Any]] = []
     for name, measurements in costs.items():
         each, ratio, seconds = (

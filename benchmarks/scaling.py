@@ -1,9 +1,10 @@
 """`make bench-scaling`: what a picture costs with one process, two workers, and three instances.
 
 Each set-up answers rounds of a closed loop, in turn with a bare `session.run`, as in
-`benchmarks.serving`; HAProxy runs with deploy/haproxy.cfg, and Ray Serve is beside them. Then
-requests arrive at a constant rate while one of the instances has a tenth of its time. The figures
-go to benchmarks/results/scaling.json, and from there into docs/scaling.md.
+`benchmarks.serving`. HAProxy runs with deploy/haproxy.cfg; requests then also arrive at a constant
+rate while one of the instances has a tenth of its time. Ray Serve is beside them with two workers,
+with which it needs less for a picture than with one. The figures go to
+benchmarks/results/scaling.json, and from there into docs/scaling.md.
 """
 
 import argparse
@@ -135,20 +136,19 @@ def row(name: str, server: Server, bare: BareSession, rounds: int) -> dict[str, 
     }
 
 
-def with_a_slow_instance(instance: Recipe, cpus: set[int], algorithm: str) -> dict[str, Any]:
+def with_a_slow_instance(server: Balanced, algorithm: str) -> dict[str, Any]:
     """What becomes of requests at a constant rate while one of the instances is slow.
 
     Raises:
-        ServerError: HAProxy is missing, or one did not start.
+        ServerError: the instances go on working without requests.
     """
     requests = MULTIPART.requests(list(payloads.example_pictures().values()))
-    with balanced(instance, _INSTANCES, cpus, algorithm) as server:
-        server.settle()
-        with (
-            slowed(server.instances[0].process),
-            LoadGenerator(server.address, requests, _SLOW_CONNECTIONS) as load,
-        ):
-            outcomes = load.open_loop(_SLOW_RATE, _SLOW_SECONDS)
+    server.settle()
+    with (
+        slowed(server.instances[0].process),
+        LoadGenerator(server.address, requests, _SLOW_CONNECTIONS) as load,
+    ):
+        outcomes = load.open_loop(_SLOW_RATE, _SLOW_SECONDS)
     read = [1000 * outcome.latency for outcome in outcomes if outcome.status == 200]
     return {
         "algorithm": algorithm,
@@ -170,8 +170,9 @@ def main() -> None:
     measured = conditions(cpus)
     bare = BareSession(arguments.model, list(payloads.example_pictures().values()), cpus)
     one, two = (service(arguments.model, workers) for workers in (1, 2))
-    contenders: list[Contender] = [one, two, *ray_serve(arguments.model)]
-    rows, skipped = [], []
+    _, peer = ray_serve(arguments.model)
+    contenders: list[Contender] = [one, two, peer]
+    rows, slow, skipped = [], [], []
     for contender in contenders:
         if contender.absent:
             progress(f"{contender.name}: {contender.absent}")
@@ -182,10 +183,12 @@ def main() -> None:
             rows.append(row(contender.name, server, bare, arguments.rounds))
         if contender is two:
             progress(BALANCED)
-            with balanced(one.recipe, _INSTANCES, cpus) as server:
-                rows.append(row(BALANCED, server, bare, arguments.rounds))
-    progress("one of them slow")
-    slow = [with_a_slow_instance(one.recipe, cpus, name) for name in ("leastconn", "roundrobin")]
+            with balanced(one.recipe, _INSTANCES, cpus) as instances:
+                rows.append(row(BALANCED, instances, bare, arguments.rounds))
+                progress("one of them slow")
+                slow.append(with_a_slow_instance(instances, "leastconn"))
+    with balanced(one.recipe, _INSTANCES, cpus, "roundrobin") as instances:
+        slow.append(with_a_slow_instance(instances, "roundrobin"))
     figures = {"conditions": measured, "rows": rows, "slow": slow, "skipped": skipped}
     measurement.write(figures, arguments.out)
 

@@ -51,10 +51,11 @@ def serving_section(figures: dict[str, Any]) -> Iterator[str]:
         f"`{turns['algorithm']}` {_with_a_slow_instance(turns)}.\n"
     )
     if others := [row for name, row in by_name.items() if name.startswith("Ray Serve")]:
-        ray = others[0]
+        (ray,) = others
         yield (
-            f"**Why not Ray Serve?** It needs {ray['cpu_ratio'] / one['cpu_ratio']:.1f} × the "
-            f"cores for the same pictures, {ray['resident_mib'] / one['resident_mib']:.0f} × the "
+            "**Why not Ray Serve?** With two workers, it needs "
+            f"{ray['cpu_ratio'] / one['cpu_ratio']:.1f} × the cores for the same pictures, "
+            f"{ray['resident_mib'] / one['resident_mib']:.0f} × the "
             f"memory, and reads {ray['requests_per_second']:.0f} requests/s where the service "
             f"reads {one['requests_per_second']:.0f}: a request passes a proxy and a router, which "
             "are processes of Python, before it is read.\n"
