@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -150,28 +149,29 @@ class Machines:
             _ip("-n", name, "address", "add", f"{_address(place)}/24", "dev", "eth0")
             _ip("-n", name, "link", "set", "eth0", "up")
         self.address = f"{_address(0)}:6379"
-        self._ray(0, "get-auth-token", "--generate")
-        self._start(0, "--head", "--port", "6379")
-        with ThreadPoolExecutor() as pool:
-            others = [
-                pool.submit(self._start, place, "--address", self.address)
-                for place in range(1, number)
-            ]
-        for started in others:
-            started.result()
+        token = self._ray(0, "get-auth-token", "--generate")
+        assert token.returncode == 0, token.stderr
+        for place in range(number):
+            self._start(place)
 
-    def _start(self, place: int, *role: str) -> None:
+    def _start(self, place: int) -> None:
+        """Starts a node; again if Ray has given up, as it does on a busy machine after 30 s."""
+        role = ["--address", self.address] if place else ["--head", "--port", "6379"]
         node = ["--num-cpus", "1", "--object-store-memory", str(80 << 20)]
-        self._ray(place, "start", *role, "--node-ip-address", _address(place), *node)
+        for _ in range(5):
+            done = self._ray(place, "start", *role, "--node-ip-address", _address(place), *node)
+            if done.returncode == 0:
+                return
+            self._kill(self._names[place])
+        pytest.fail(done.stdout + done.stderr)
 
-    def _ray(self, place: int, *arguments: str) -> None:
+    def _ray(self, place: int, *arguments: str) -> subprocess.CompletedProcess[str]:
         ray = Path(sys.executable).with_name("ray")
-        done = subprocess.run(
+        return subprocess.run(
             [*self.on(place), str(ray), *arguments],
             env=environment(**self.variables), timeout=DEADLINE,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
 
     def on(self, place: int) -> tuple[str, ...]:
         """What a command begins with that runs on a machine."""
@@ -190,11 +190,14 @@ class Machines:
     def _processes(self, name: str) -> list[int]:
         return [int(pid) for pid in _ip("netns", "pids", name).split()]
 
-    def _end(self, name: str) -> None:
+    def _kill(self, name: str) -> None:
         for pid in self._processes(name):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self._processes(name))
+
+    def _end(self, name: str) -> None:
+        self._kill(name)
         _ip("netns", "delete", name)
 
 
