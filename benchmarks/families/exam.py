@@ -14,7 +14,12 @@ from pathlib import Path
 
 from benchmarks.families.catalogue import UNSEEN
 from service.ocr.recognizer import Recognizer
-from training.evaluation.calibration_metrics import expected_calibration_error, judge_texts
+from training.evaluation.calibration_metrics import (
+    Judged,
+    error_by_chance,
+    expected_calibration_error,
+    judge_texts,
+)
 
 OURS, SEED, DDDDOCR = "default", "seed", "ddddocr"
 READERS = (OURS, SEED, DDDDOCR)
@@ -48,6 +53,8 @@ class Outcome:
         exact: unseen pictures whose text is right; ddddocr's, case ignored.
         pictures: unseen pictures.
         ece: expected calibration error of the texts; None where there is no confidence.
+        ece_by_chance: the mean of what it would be if each text were right exactly as often as its
+            confidence says, in as many pictures.
         seconds: wall time of each command.
         cpu_seconds: CPU time, user and system, of each command and its children.
         load_average: of the machine as the cell began.
@@ -67,6 +74,7 @@ class Outcome:
     commit: str = ""
     failed: str = ""
     given_minutes: float | None = None
+    ece_by_chance: float | None = None
 
     @property
     def exact_match(self) -> float:
@@ -162,7 +170,7 @@ def run(
     _prepare(work, learned[:labels], repository)
     seconds: dict[str, float] = {}
     cpu_seconds: dict[str, float] = {}
-    exact, ece, failed = 0, None, ""
+    exact, ece, by_chance, failed = 0, None, None, ""
     try:
         for name, command in commands(reader, minutes).items():
             started, spent = time.monotonic(), _children_cpu_seconds()
@@ -171,12 +179,15 @@ def run(
             finally:
                 seconds[name] = round(time.monotonic() - started, 1)
                 cpu_seconds[name] = round(_children_cpu_seconds() - spent, 1)
-        exact, ece = _read(work / "models/captcha.onnx", unseen, work / "unseen.csv")
+        judged = _read(work / "models/captcha.onnx", unseen, work / "unseen.csv")
+        exact = int(judged.right.sum())
+        ece = round(expected_calibration_error(judged), 4)
+        by_chance = round(error_by_chance(judged), 4)
     except CellError as error:
         failed = str(error)
     return Outcome(
         family.name, labels, reader, exact, len(unseen), ece, seconds, cpu_seconds, load_average,
-        _commit(), failed, minutes,
+        _commit(), failed, minutes, by_chance,
     )  # fmt: skip
 
 
@@ -222,8 +233,8 @@ def _make(work: Path, name: str, command: Sequence[str]) -> None:
         raise CellError(f"make {name}: exit {done.returncode}: {' / '.join(said)}"[:500])
 
 
-def _read(model: Path, unseen: Sequence[Picture], table: Path) -> tuple[int, float]:
-    """Read the unseen pictures as the service would; gives right ones and text ECE."""
+def _read(model: Path, unseen: Sequence[Picture], table: Path) -> Judged:
+    """Read the unseen pictures as the service would, into a table too."""
     recognizer = Recognizer.load(model)
     readings = [recognizer.read(picture.path.read_bytes()) for picture in unseen]
     with table.open("w", newline="", encoding="utf-8") as stream:
@@ -232,8 +243,7 @@ def _read(model: Path, unseen: Sequence[Picture], table: Path) -> tuple[int, flo
         for picture, reading in zip(unseen, readings, strict=True):
             row = (picture.path.name, picture.label, reading.text, f"{reading.confidence:.4f}")
             writer.writerow(row)
-    judged = judge_texts([picture.label for picture in unseen], readings)
-    return int(judged.right.sum()), round(expected_calibration_error(judged), 4)
+    return judge_texts([picture.label for picture in unseen], readings)
 
 
 def run_ddddocr(family: Path, python: str) -> Outcome:

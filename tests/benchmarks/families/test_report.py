@@ -66,7 +66,7 @@ def test_the_page_says_which_minutes_the_training_was_given(tmp_path: Path) -> N
 
     report.write(measured, page, tmp_path / "families.png")
 
-    assert "| gvcode | 50 | – | 2.5 | 3.0 |" in page.read_text()
+    assert "| gvcode | 50 | – | – | 2.5 | 3.0 |" in page.read_text()
 
 
 def test_the_page_shows_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
