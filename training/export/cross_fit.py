@@ -7,7 +7,6 @@ the labels are worth, and contradicts labels that are wrong (cross-fitting, Cher
 """
 
 import csv
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,18 +15,12 @@ import keras
 import numpy as np
 
 from training.data.dataset import Dataset
-from training.data.label_errors import Opinion, find_suspicious
 from training.data.split import SPLITS
-from training.evaluation.evaluate import Result, write_results
-from training.evaluation.metrics import exact_matches, wilson_interval
 from training.export.held_out import HeldOut, distorted_copies
 from training.fit.datamodule import labelled_samples
 from training.fit.loop import train
 from training.fit.runs import Run
 from training.models.registry import build_model
-
-HALVES = "halves"
-"""Of the labelled pictures; the name of the table of what was read in them."""
 
 
 def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
@@ -76,36 +69,6 @@ def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
     )
     held_out.save(run)
     return held_out
-
-
-def report_halves(run: Run, results: Sequence[Result]) -> str:
-    """What half of the labels are worth, and the labels that are in doubt.
-
-    Args:
-        results: of the halves, with calibrated confidences. A table of them is written to the run.
-    """
-    write_results(run.folder / "evaluation", HALVES, results)
-    exact, count = exact_matches(result.pair for result in results), len(results)
-    low, high = wilson_interval(exact, count)
-    lines = [
-        f"trained on half of the {count} labelled pictures, two models read {exact} in the other "
-        f"half: {exact / count:.2f} (95 % interval {low:.2f} to {high:.2f}). The model itself was "
-        "trained on all of them. The lower this share is, the more further labels help"
-    ]
-    opinions = {
-        result.sample.sha256: Opinion(result.reading.text, result.reading.confidence)
-        for result in results
-    }
-    doubted = find_suspicious([result.sample for result in results], opinions)
-    lines += [
-        f"is the label right? {one.sample.source} is {one.sample.label!r}, read as "
-        f"{one.opinion.text!r} with confidence {one.opinion.confidence:.3f}"
-        for one in doubted
-    ]
-    if doubted:
-        table = run.folder / "evaluation" / f"{HALVES}.csv"
-        lines.append(f"`make inspect READINGS={table}` shows them")
-    return "\n".join(lines)
 
 
 def _epochs(run: Run) -> int:

@@ -12,7 +12,10 @@ from service.ocr.preprocessing import FloatArray
 from service.ocr.recognizer import Recognizer
 from training.augmentation.policy import Augmentation
 from training.data.dataset import Dataset, Sample
+from training.data.label_errors import Opinion, find_suspicious
 from training.data.lazy_images import distort
+from training.evaluation.evaluate import Result, write_results
+from training.evaluation.metrics import exact_matches, wilson_interval
 from training.fit.runs import Run
 
 COPIES = 20
@@ -101,6 +104,40 @@ def held_out_of(run: Run, recognizer: Recognizer, dataset: Dataset) -> HeldOut:
     config = run.config
     samples = run.split("test" if config.train_on_validation else "validation")
     return HeldOut.load(run) or HeldOut.of(recognizer, dataset, samples, config.augmentation)
+
+
+def report_held_out(run: Run, results: Sequence[Result]) -> str:
+    """The held-out labels that are in doubt, and what half of the labels are worth, if tried.
+
+    Args:
+        results: of the pictures of `held_out_of`, with calibrated confidences. A table of them is
+            written to the run.
+    """
+    write_results(run.folder / "evaluation", "held-out", results)
+    lines = []
+    if is_cross_fitted(run):
+        exact, count = exact_matches(result.pair for result in results), len(results)
+        low, high = wilson_interval(exact, count)
+        lines.append(
+            f"trained on half of the {count} labelled pictures, two models read {exact} in the "
+            f"other half: {exact / count:.2f} (95 % interval {low:.2f} to {high:.2f}). The model "
+            "itself was trained on all of them. The lower this share is, the more further labels "
+            "help"
+        )
+    opinions = {
+        result.sample.sha256: Opinion(result.reading.text, result.reading.confidence)
+        for result in results
+    }
+    doubted = find_suspicious([result.sample for result in results], opinions)
+    lines += [
+        f"is the label right? {one.sample.source} is {one.sample.label!r}, read as "
+        f"{one.opinion.text!r} with confidence {one.opinion.confidence:.3f}"
+        for one in doubted
+    ]
+    if doubted:
+        table = run.folder / "evaluation" / "held-out.csv"
+        lines.append(f"`make inspect READINGS={table}` shows them")
+    return "\n".join(lines)
 
 
 def distorted_copies(

@@ -34,8 +34,7 @@ from training.export.checks import (
     check_parity,
     count_bidirectional,
 )
-from training.export.cross_fit import report_halves
-from training.export.held_out import HeldOut, held_out_of, is_cross_fitted
+from training.export.held_out import HeldOut, held_out_of, report_held_out
 from training.export.onnx_file import write_model
 from training.export.quantize import quantize
 from training.fit.runs import INT8, Run
@@ -112,8 +111,8 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
         write_model(graph, metadata, temporary)
         clean = _read(temporary, held_out)
         metadata = replace(metadata, min_confidence=accepted_from([each.reading for each in clean]))
-        if is_cross_fitted(run):
-            print(report_halves(run, clean))
+        if report := report_held_out(run, clean):
+            print(report)
         say("reading the test split")
         figures = _test_figures(temporary, run, dataset)
         if quantized:

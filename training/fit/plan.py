@@ -87,17 +87,19 @@ def choose(dataset: Dataset, overrides: Mapping[str, Any], base: Path = BASE) ->
         "channels": channels,
         "minutes": next((m for most, m in _MINUTES if labels < most), _MOST_MINUTES),
     }
+    robust = read_settings(recipe_path("robust"))
+    known = read_base(base).architecture if base.exists() else ""
     if overrides.get("init_from"):
-        chosen |= read_settings(recipe_path("robust")) | _fine_tuning(labels)
+        chosen |= robust | _fine_tuning(labels)
         start = f"starts from {overrides['init_from']}"
-    elif not base.exists():
-        chosen |= read_settings(recipe_path("robust"))
+    elif not known:
+        chosen |= robust
         start = f"trains from scratch, since {base} is not there"
-    elif overrides.get("architecture") not in (None, architecture := read_base(base).architecture):
-        chosen |= read_settings(recipe_path("robust"))
-        start = f"trains from scratch, since the base is a {architecture}"
+    elif overrides.get("architecture", known) != known:
+        chosen |= robust
+        start = f"trains from scratch, since the base is a {known}"
     else:
-        chosen |= _fine_tuning(labels) | {"architecture": architecture, "init_from": str(base)}
+        chosen |= _fine_tuning(labels) | {"architecture": known, "init_from": str(base)}
         start = f"starts from {base.name}"
     config = config_from(chosen | dict(overrides))
     trained = len(splits["train"])
@@ -135,6 +137,8 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "learned": 0.98 if few else 0.0,
         "keep_last": labels < _CHOOSES_FROM,
         "train_on_validation": few,
+        # Otherwise the models of few labels, whose confidences nothing corrects, are too sure.
+        "cross_fit": few,
         "shown": max(epoch, labels),
         "steps_per_epoch": 0 if labels <= 2 * _EPOCH else 2 * _EPOCH // _BATCH,
         "generated": 0,

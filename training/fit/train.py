@@ -56,7 +56,10 @@ def _cross_fit(run: Run, seconds: float) -> None:
     from training.fit.schedule import time_for_halves
 
     if not time_for_halves(run.config, seconds):
-        print("no time is left to train on each half of the labelled pictures")
+        print(
+            "no time is left to train on each half of the labelled pictures: the confidences are "
+            f"what is expected of any model. More than --minutes {run.config.minutes:g} would do"
+        )
         return
     print("training on each half of the labelled pictures, to see how sure to be of the others")
     from training.export.cross_fit import cross_fit

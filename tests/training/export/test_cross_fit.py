@@ -11,8 +11,8 @@ from training.data.dataset import Dataset
 from training.data.label_errors import read_opinions
 from training.evaluation.evaluate import Result
 from training.export.calibrate import calibration_of
-from training.export.cross_fit import cross_fit, report_halves
-from training.export.held_out import COPIES, HeldOut, held_out_of
+from training.export.cross_fit import cross_fit
+from training.export.held_out import COPIES, HeldOut, held_out_of, report_held_out
 from training.fit.config import TrainConfig
 from training.fit.runs import Run
 
@@ -73,17 +73,30 @@ def test_halves_are_complements(dataset: Dataset) -> None:
 
 def test_the_report_names_labels_in_doubt(own_run: Run) -> None:
     """A sure reading that differs is named, with the command that shows its picture."""
-    samples = own_run.split("train")[:4]
+    samples = own_run.split("validation")[:4]
     texts = [sample.label for sample in samples[:3]] + ["BBBB"]
     results = [
         Result(sample, Reading(text, 0.95, ())) for sample, text in zip(samples, texts, strict=True)
     ]
-    report = report_halves(own_run, results)
-    assert "two models read 3 in the other half: 0.75 (95 % interval 0.30 to 0.95)" in report
-    assert f"{samples[3].source} is {samples[3].label!r}, read as 'BBBB'" in report
-    table = own_run.folder / "evaluation" / "halves.csv"
+    report = report_held_out(own_run, results)
+    assert report.startswith(f"is the label right? {samples[3].source} is {samples[3].label!r}, ")
+    assert "read as 'BBBB' with confidence 0.950" in report
+    table = own_run.folder / "evaluation" / "held-out.csv"
     assert f"make inspect READINGS={table}" in report
     assert read_opinions(table)[samples[3].sha256].text == "BBBB"
 
-    right = report_halves(own_run, results[:3])
-    assert "is the label right" not in right
+    assert report_held_out(own_run, results[:3]) == ""
+
+
+def test_the_report_says_what_half_of_the_labels_are_worth(own_run: Run) -> None:
+    """Of a run that was cross-fitted."""
+    samples = own_run.split("train")[:4]
+    texts = [sample.label for sample in samples[:3]] + ["BBBB"]
+    results = [
+        Result(sample, Reading(text, 0.4, ())) for sample, text in zip(samples, texts, strict=True)
+    ]
+    probabilities = np.zeros((4, 12, 4), np.float32)
+    HeldOut(samples, probabilities, np.stack([probabilities] * COPIES)).save(own_run)
+    report = report_held_out(own_run, results)
+    assert "two models read 3 in the other half: 0.75 (95 % interval 0.30 to 0.95)" in report
+    assert "is the label right" not in report

@@ -50,11 +50,15 @@ def test_a_base_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_few_labels_are_all_trained_on(dataset: Dataset, base: Path) -> None:
-    """No picture is spent on validation, and the last weights are kept; ten minutes are enough."""
+    """No picture is spent on validation, and the last weights are kept; ten minutes are enough.
+
+    How sure to be of others is seen on halves.
+    """
     plan = choose(dataset, {}, base)
     config = plan.config
     assert (config.init_from, config.architecture) == (str(base), "residual-crnn-wide")
     assert config.train_on_validation
+    assert config.cross_fit
     assert config.keep_last
     assert config.minutes == 10
     assert plan.explanation.startswith(
@@ -72,7 +76,7 @@ def test_many_labels_are_validated(
     picture = dataset.read(dataset.samples[0])
     monkeypatch.setattr(Dataset, "read", lambda self, sample: picture)
     configs = [choose(many(dataset, count), {}, base).config for count in (200, 900, 1100)]
-    assert not any(config.train_on_validation for config in configs)
+    assert not any(config.train_on_validation or config.cross_fit for config in configs)
     assert [config.minutes for config in configs] == [15, 30, 30]
     assert [config.keep_last for config in configs] == [True, True, False]
 
