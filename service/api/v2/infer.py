@@ -114,7 +114,8 @@ async def _receive(request: Request, engine: Engine, served: Served) -> Inferenc
     limits = settings.max_batch, settings.max_upload_bytes
     if len(body) <= _LOOP_BYTES:
         return parse(body, inputs, *limits, length)
-    return await engine.batcher.run(lambda: parse(body, inputs, *limits, length))
+    # What takes long to parse has many pictures, or few that are large.
+    return await engine.batcher.run(lambda: parse(body, inputs, *limits, length), batch=True)
 
 
 async def _infer(
