@@ -6,7 +6,7 @@ OcrError
 │   ├── UndecodableError        of a known format, but broken, or without a single pixel
 │   ├── RegionError             a part of the picture that lies outside of it
 │   ├── PictureTooLargeError    more pixels than are allowed
-│   └── SlowPictureError        takes long to decode, which the caller did not want
+│   └── SlowPictureError        takes long to decode or read, which the caller did not want
 ├── LabelError                  a text that the model cannot emit
 ├── ConstraintError             a constraint that is malformed, not supported, or too large
 └── ModelError                  the model cannot be used
@@ -45,7 +45,7 @@ class PictureTooLargeError(PictureError):
 
 
 class SlowPictureError(PictureError):
-    """Takes long to decode, which the caller did not want."""
+    """Takes long to decode or read, which the caller did not want."""
 
 
 class RegionError(PictureError):

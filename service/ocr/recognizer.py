@@ -177,10 +177,20 @@ class Recognizer:
         return probabilities
 
     def decode(
-        self, model_input: ModelInput, probabilities: FloatArray, question: Question = PLAIN
+        self,
+        model_input: ModelInput,
+        probabilities: FloatArray,
+        question: Question = PLAIN,
+        *,
+        slow: bool = True,
     ) -> Reading:
-        """The last step: turns class probabilities, `(time steps, classes)`, into a reading."""
-        return self.decoder.decode(probabilities, question, model_input.width, model_input.height)
+        """The last step: turns class probabilities, `(time steps, classes)`, into a reading.
+
+        Raises:
+            SlowPictureError: that takes long, and `slow` is False; see `Decoder.decode`.
+        """
+        width, height = model_input.width, model_input.height
+        return self.decoder.decode(probabilities, question, width, height, slow=slow)
 
 
 def _check_reading(reading: Reading | PictureError, text: str) -> None:

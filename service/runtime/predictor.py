@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from service.ocr.decoding.decoder import Question, Reading
-from service.ocr.exceptions import PictureError
+from service.ocr.exceptions import PictureError, SlowPictureError
 from service.ocr.metadata import ModelMetadata
 from service.ocr.preprocessing import FloatArray, ModelInput
 from service.ocr.recognizer import Recognizer
@@ -63,7 +63,8 @@ class Predictor:
         """Reads encoded pictures with one call of the model, each with its own question.
 
         Args:
-            slow: whether to read pictures that take long; if not, they are a SlowPictureError.
+            slow: whether to read pictures that take long to decode, or whose text must be searched
+                for; if not, they are a SlowPictureError.
         """
         began = time.perf_counter()
         inputs = [
@@ -80,7 +81,11 @@ class Predictor:
             if isinstance(one, PictureError):
                 reading = one
             else:
-                reading = self.recognizer.decode(one, next(probabilities), question)
+                row = next(probabilities)
+                try:
+                    reading = self.recognizer.decode(one, row, question, slow=slow)
+                except SlowPictureError as error:
+                    reading = SlowPictureError(str(error))  # without a traceback, as above
             outcomes.append(Outcome(reading, times))
         return outcomes
 

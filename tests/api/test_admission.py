@@ -132,18 +132,32 @@ def test_slow_pictures_leave_a_thread_to_others(stripe_model: Path) -> None:
     assert third["prediction"]["text"] == "cd"
 
 
-def test_slow_questions_leave_a_thread_to_others(stripe_model: Path) -> None:
-    """While a constraint of very many states is being decoded and others wait, the rest is read."""
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [
+        pytest.param("1-999", "ab", id="of very many states"),
+        pytest.param("1", "b", id="that the most probable text does not fit"),
+    ],
+)
+def test_slow_questions_leave_a_thread_to_others(
+    length: str, text: str, stripe_model: Path
+) -> None:
+    """While a text is searched for and others wait, the rest is read."""
     begun, release = threading.Event(), threading.Event()
     decode = Recognizer.decode
 
     def held(
-        recognizer: Recognizer, picture: ModelInput, probabilities: FloatArray, question: Question
+        recognizer: Recognizer,
+        picture: ModelInput,
+        probabilities: FloatArray,
+        question: Question,
+        *,
+        slow: bool = True,
     ) -> Reading:
-        if question.constraint is not None:
+        if question.constraint is not None and slow:
             begun.set()
             assert release.wait(20)
-        return decode(recognizer, picture, probabilities, question)
+        return decode(recognizer, picture, probabilities, question, slow=slow)
 
     settings = Settings(model_path=stripe_model, threads=2, queue_ms=60_000)
     with (
@@ -152,14 +166,14 @@ def test_slow_questions_leave_a_thread_to_others(stripe_model: Path) -> None:
         TestClient(create_app(settings)) as client,
     ):
         slow = [
-            senders.submit(post, client, stripes.picture("ab"), params={"length": "1-999"})
+            senders.submit(post, client, stripes.picture("ab"), params={"length": length})
             for _ in range(3)
         ]
         assert begun.wait(20)
         for _ in range(10):
             assert post(client, stripes.picture("dc")).json()["text"] == "dc"
         release.set()
-        assert [answer.result().json()["text"] for answer in slow] == ["ab"] * 3
+        assert [answer.result().json()["text"] for answer in slow] == [text] * 3
 
 
 def test_pages_see_that_they_are_refused(stripe_model: Path) -> None:

@@ -77,3 +77,39 @@ def test_a_good_client_beside_senders_of_the_dearest_pictures(
     assert answered.keys() <= {200, 503}
     assert answered[200] > 0
     assert beside >= KEPT * alone
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["a text that must be searched for", "a batch of these", "numbers", "numbers without commas"],
+)
+def test_a_good_client_beside_senders_of_dear_questions(
+    kind: str, normal: bytes, some: Callable[[int, int], int]
+) -> None:
+    """What takes long in Python waits behind single pictures, or is refused before it is parsed."""
+    seconds = some(20, 10)
+    question = b"?length=49&alternatives=10 HTTP"
+    dear = {
+        "a text that must be searched for": payloads.raw([normal])[0].replace(
+            b" HTTP", question, 1
+        ),
+        "a batch of these": payloads.batch([normal])[0].replace(b" HTTP", question, 1),
+        "numbers": _infer([b"0"] * 260_000, b","),
+        "numbers without commas": _infer([b"0"] * 260_000, b" "),
+    }[kind]
+    (good,) = payloads.raw([normal])
+    context = multiprocessing.get_context("spawn")
+    with watched() as service, ProcessPoolExecutor(1, context) as pool:
+        alone = share_read(service.address, good, seconds)
+        pool.submit(abs, 0).result()
+        statuses = pool.submit(send_dear, service.address, [dear], seconds + 2)
+        beside = share_read(service.address, good, seconds)
+        assert statuses.result().keys() <= {200, 400, 503}
+        assert service.alive
+    assert beside >= KEPT * alone
+
+
+def _infer(numbers: Sequence[bytes], between: bytes) -> bytes:
+    head = b'{"inputs": [{"name": "image", "datatype": "FP32", "shape": [26, 200, 50, 1], "data": ['
+    body = head + between.join(numbers) + b"]}]}"
+    return payloads.post("/v2/models/captcha/infer", "application/json", body)

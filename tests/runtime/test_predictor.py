@@ -9,7 +9,7 @@ import pytest
 
 from service.ocr.decoding.constraints import of_symbols
 from service.ocr.decoding.decoder import PLAIN, Question, Reading
-from service.ocr.exceptions import PictureError, UndecodableError
+from service.ocr.exceptions import PictureError, SlowPictureError, UndecodableError
 from service.ocr.recognizer import Recognizer
 from service.runtime.batcher import BATCH_SIZE
 from service.runtime.predictor import Predictor, load_predictor
@@ -38,7 +38,7 @@ def sizes(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def texts(predictor: Predictor, *items: tuple[bytes, Question]) -> list[str | None]:
-    readings = [outcome.reading for outcome in predictor.read(items)]
+    readings = [outcome.reading for outcome in predictor.read(items, slow=True)]
     return [reading.text if isinstance(reading, Reading) else None for reading in readings]
 
 
@@ -49,11 +49,21 @@ def test_each_has_its_own_question(predictor: Predictor, sizes: list[int]) -> No
         (BETWEEN_A_AND_B, Question(constraint=of_symbols("ac", stripes.ALPHABET))),
         (stripes.picture("abcd"), Question(matrix=True)),
     ]
-    together = predictor.read(items)
+    together = predictor.read(items, slow=True)
     assert sizes == [3]
-    alone = [predictor.read([item])[0] for item in items]
+    alone = [predictor.read([item], slow=True)[0] for item in items]
     assert [o.reading for o in together] == [o.reading for o in alone]
     assert texts(predictor, *items) == ["b", "a", "abcd"]
+
+
+def test_what_must_be_searched_for_is_slow(predictor: Predictor) -> None:
+    """Unless slow ones are to be read; what the most probable text settles is not."""
+    for symbols, kind in (("ab", Reading), ("ac", SlowPictureError)):
+        question = Question(constraint=of_symbols(symbols, stripes.ALPHABET))
+        picture = stripes.picture("ab" if kind is Reading else "b")
+        items = [(picture, question), (picture, PLAIN)]
+        assert [type(one.reading) for one in predictor.read(items)] == [kind, Reading]
+        assert [type(one.reading) for one in predictor.read(items, slow=True)] == [Reading] * 2
 
 
 def test_one_that_is_broken_harms_no_other(predictor: Predictor, sizes: list[int]) -> None:

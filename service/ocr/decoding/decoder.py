@@ -13,6 +13,7 @@ from service.ocr.decoding.calibration import Calibration
 from service.ocr.decoding.constraints import Automaton
 from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.decoding.likelihood import log_likelihood
+from service.ocr.exceptions import SlowPictureError
 from service.ocr.preprocessing import Region
 
 
@@ -80,7 +81,7 @@ class Question:
 
     @property
     def is_slow(self) -> bool:
-        """Whether decoding may take several times longer than the model."""
+        """Whether decoding may take several times longer than the model, whatever the picture."""
         constraint = self.constraint
         return constraint is not None and constraint.transitions.size > _SLOW_TRANSITIONS
 
@@ -106,6 +107,8 @@ class Decoder:
         question: Question = PLAIN,
         width: int = 1,
         height: int = 1,
+        *,
+        slow: bool = True,
     ) -> Reading:
         """Decodes one picture.
 
@@ -113,6 +116,11 @@ class Decoder:
             probabilities: `(time steps, classes)`, the softmax output.
             question: without a constraint, the reading is the greedy best path's.
             width, height: of the picture, or of the region of it; spans are in their unit.
+            slow: whether to search where the greedy text does not settle a constraint, which takes
+                several times as long as the model.
+
+        Raises:
+            SlowPictureError: that is needed, and `slow` is False.
         """
         blank = self._codec.blank_index
         alternatives, constraint = question.alternatives, question.constraint
@@ -122,6 +130,8 @@ class Decoder:
         label: Label = tuple([best[start] for start, _ in steps])
         score = log_likelihood(tempered, label, blank)
         settled = constraint is None or self._is_the_best(label, score, constraint)
+        if not settled and not slow:
+            raise SlowPictureError("The text that fits must be searched for, which takes long.")
         found: list[tuple[Label, float]] = []
         if alternatives or not settled:
             found = most_probable(tempered, blank, alternatives + 1, constraint)
