@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx2
 import pytest
@@ -22,6 +23,9 @@ from tests.deploy.replicas import ASKERS, HAPROXY, REPLICAS, Replicas, link_cut
 from tests.server.process import START_SECONDS, replace, until, version
 
 NEWER = "9.9.9"
+
+MANY = 1100
+"""Connections, more than HAProxy takes in all."""
 
 needs_haproxy = pytest.mark.skipif(
     not shutil.which("haproxy"), reason="haproxy is missing; apt-get install haproxy"
@@ -75,8 +79,24 @@ def replicas(started: Replicas) -> Replicas:
 @needs_haproxy
 def test_what_is_closed(replicas: Replicas) -> None:
     """Prometheus asks each instance itself."""
-    paths = ("/metrics", "/info", "/health/ready")
-    assert [httpx2.get(replicas.url + path).status_code for path in paths] == [404, 404, 200]
+    paths = ("/metrics", "/info", "/%6detrics", "/inf%6F", "/health/ready")
+    statuses = [httpx2.get(replicas.url + path).status_code for path in paths]
+    assert statuses == [404, 404, 404, 404, 200]
+
+
+@needs_haproxy
+def test_idle_connections_of_one_client_keep_out_no_other(replicas: Replicas) -> None:
+    """However many it opens; another address is answered."""
+    port = int(replicas.url.rpartition(":")[2])
+    with ExitStack() as idle:
+        for _ in range(MANY):
+            one = socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0))
+            idle.enter_context(one)
+            with suppress(OSError):  # it may be closed already
+                one.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        with replicas.asked() as answers:
+            answers.wait_for_more(50)
+    assert answers.lost == []
 
 
 @needs_haproxy
