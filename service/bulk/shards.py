@@ -3,6 +3,7 @@
 A shard is what one worker reads at a time: a tar, a Parquet file, or some of a folder's pictures.
 """
 
+import errno
 import hashlib
 import io
 import itertools
@@ -30,6 +31,8 @@ _REQUESTS = 16
 """Pictures of an object store that a worker asks for at the same time."""
 
 _BUFFER = 1 << 20
+_MOST_BYTES = 64 << 20
+"""Of a picture."""
 _ROW_GROUP = 1000
 _UNFINISHED = ".unfinished"
 _OBJECT_STORES = ("s3", "gcs", "abfs")
@@ -237,11 +240,8 @@ def _loose_pictures(filesystem: Any, shard: Shard) -> Iterator[Picture]:
 
     def read(path: str) -> bytes | OSError:
         try:
-            if local:
-                return Path(path).read_bytes()
-            with filesystem.open_input_file(path) as file:
-                content: bytes = file.read()
-                return content
+            with Path(path).open("rb") if local else filesystem.open_input_file(path) as file:
+                return _content(file)
         except OSError as error:
             return error.with_traceback(None)
 
@@ -260,6 +260,14 @@ def _loose_pictures(filesystem: Any, shard: Shard) -> Iterator[Picture]:
             yield _below(shard.folder, path), content.result()
 
 
+def _content(file: Any) -> bytes | OSError:
+    """What is in a file, or why it is not read; a few bytes of a tar can be a file of any size."""
+    content: bytes = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return content
+
+
 def _tar_pictures(filesystem: Any, path: str, size: int) -> Iterator[Picture]:
     with (
         filesystem.open_input_stream(path) as stream,
@@ -268,9 +276,9 @@ def _tar_pictures(filesystem: Any, path: str, size: int) -> Iterator[Picture]:
         while (member := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # or all of them stay in memory
             if member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES:
-                content = tar.extractfile(member)
-                assert content is not None  # it is a file
-                yield member.name, content.read()
+                file = tar.extractfile(member)
+                assert file is not None  # it is a file
+                yield member.name, _content(file)
         # tarfile takes a file that was cut between two members for a whole one.
         if tar.offset + tarfile.BLOCKSIZE > size:
             raise InputError("the archive is cut short.")

@@ -1,3 +1,4 @@
+import errno
 import os
 import tarfile
 from collections.abc import Callable
@@ -42,6 +43,37 @@ def test_a_folder_is_cut_into_shards(folder: Path) -> None:
     assert sum(shard.size for shard in shards) == 7000
     assert len({shard.name for shard in shards}) == 3
     assert contents(folder) == sorted(CONTENTS.items())
+
+
+def test_what_is_as_large_as_no_picture_is_not_read(tmp_path: Path) -> None:
+    """It would take all memory; a tar of 2 kB can hold a file of gigabytes that are all zero."""
+    loose, packed = tmp_path / "loose", tmp_path / "packed"
+    for folder in (loose, packed):
+        folder.mkdir()
+    with (loose / "a.png").open("wb") as file:
+        file.truncate(1 << 40)
+    (loose / "b.png").write_bytes(b"b")
+    with tarfile.open(packed / "one.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        tar.addfile(_Sparse("a.png"))
+        tar.addfile(tarfile.TarInfo("b.png"))
+    for folder, following in ((loose, b"b"), (packed, b"")):
+        (first, error), second = contents(folder)
+        assert (first, second) == ("a.png", ("b.png", following))
+        assert isinstance(error, OSError)
+        assert error.errno == errno.EFBIG
+
+
+class _Sparse(tarfile.TarInfo):
+    """A member of which nothing is stored but its size."""
+
+    def tobuf(self, *_: object) -> bytes:  # type: ignore[override]
+        head = bytearray(super().tobuf(tarfile.GNU_FORMAT))
+        head[156:157] = tarfile.GNUTYPE_SPARSE
+        # `realsize` in GNU tar's header, as a number in base 256.
+        head[483:495] = b"\x80" + (1 << 40).to_bytes(11)
+        head[148:156] = b" " * 8
+        head[148:156] = b"%06o\0 " % sum(head)
+        return bytes(head)
 
 
 @pytest.mark.parametrize("form", ["tar", "parquet"])
