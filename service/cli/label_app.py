@@ -107,7 +107,8 @@ class LabelFile:
 
     def _replace(self, rows: dict[str, dict[str, str]]) -> None:
         new = self.path.with_name(f".{self.path.name}.new")
-        with new.open("wb") as file:
+        new.unlink(missing_ok=True)  # in a folder of a stranger, it may be a link to any file
+        with new.open("xb") as file:
             file.write(self._encoded(list(rows.values()), header=True))
             file.flush()
             os.fsync(file.fileno())

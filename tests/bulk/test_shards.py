@@ -66,7 +66,7 @@ def test_what_is_as_large_as_no_picture_is_not_read(tmp_path: Path) -> None:
 class _Sparse(tarfile.TarInfo):
     """A member of which nothing is stored but its size."""
 
-    def tobuf(self, *_: object) -> bytes:  # type: ignore[override]
+    def tobuf(self, *_: object) -> bytes:
         head = bytearray(super().tobuf(tarfile.GNU_FORMAT))
         head[156:157] = tarfile.GNUTYPE_SPARSE
         # `realsize` in GNU tar's header, as a number in base 256.

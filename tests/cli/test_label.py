@@ -60,6 +60,18 @@ def test_a_changed_label_replaces_its_row(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["labels.csv"]
 
 
+def test_no_link_is_followed_to_another_file(tmp_path: Path) -> None:
+    """A stranger's folder may have one where the file is written anew."""
+    other = tmp_path / "other"
+    other.write_text("untouched")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / ".labels.csv.new").symlink_to(other)
+    LabelFile(folder / "labels.csv").set("a.png", "ab")
+    assert other.read_text() == "untouched"
+    assert rows(folder / "labels.csv") == [{"path": "a.png", "label": "ab"}]
+
+
 def test_a_file_of_another_program(tmp_path: Path) -> None:
     """Its other columns are kept, and a last line that does not end is no trap."""
     path = tmp_path / "labels.csv"
