@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from pydantic_core import from_json
+
 from service.ocr.decoding.calibration import Calibration, Logistic
 from service.ocr.exceptions import ModelMetadataError
 
@@ -176,8 +178,9 @@ def _number(properties: Mapping[str, str], key: str, default: str | None = None)
 
 def _json(properties: Mapping[str, str], key: str) -> Any:
     try:
-        return json.loads(_text(properties, key))
-    except (ValueError, RecursionError) as error:
+        # Unlike `json`, it refuses what no answer can hold: halves of characters, and deep nesting.
+        return from_json(_text(properties, key))
+    except ValueError as error:
         raise ModelMetadataError(f"{key} is not valid JSON: {error}.") from error
 
 

@@ -67,6 +67,8 @@ def test_models_of_earlier_exports() -> None:
             "scale and offset",
         ),
         ("figures", "[" * 100_000, "not valid JSON"),
+        ("figures", '{"a":' * 300 + "1" + "}" * 300, "not valid JSON"),
+        ("figures", '{"a": "\\ud800"}', "not valid JSON"),
         ("golden", '[{"data": "é", "text": "a"}]', "base64"),
         ("figures", "[1]", "JSON object"),
         ("figures", "{", "not valid JSON"),
