@@ -35,10 +35,11 @@ class ExportError(TrainingError):
 @contextmanager
 def reported() -> Iterator[None]:
     """Ends a command with one sentence and exit status 1 instead of a traceback."""
-    from service.ocr.exceptions import OcrError
+    from service.ocr.exceptions import OcrError, printable
 
     try:
         yield
     except (TrainingError, OcrError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        lines = map(printable, str(error).splitlines())
+        print("error:", "\n".join(lines), file=sys.stderr)
         raise SystemExit(1) from None

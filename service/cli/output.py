@@ -28,7 +28,9 @@ class TextWriter:
 
     def write(self, file: str, answer: Answer) -> None:
         """Prints one answer."""
-        parts = [file, answer["text"] or "(no text)", f"{answer['confidence']:.4f}"]
+        from service.ocr.exceptions import printable
+
+        parts = [printable(file), answer["text"] or "(no text)", f"{answer['confidence']:.4f}"]
         parts += [f"or {a['text']} {a['confidence']:.4f}" for a in answer["alternatives"]]
         if not answer["accepted"]:
             parts.append(answer["reason"] or "not accepted")

@@ -103,12 +103,14 @@ def _answers(
 
 def _report(failed: list[tuple[str, str]], skipped: list[str], total: int) -> None:
     """Names what was not read on the standard error."""
+    from service.ocr.exceptions import printable
+
     for file in skipped[:_MOST_SKIPPED]:
-        typer.echo(f"skipped: {file}: not a picture by its name", err=True)
+        typer.echo(f"skipped: {printable(file)}: not a picture by its name", err=True)
     if len(skipped) > _MOST_SKIPPED:
         typer.echo(f"skipped: {len(skipped) - _MOST_SKIPPED} more files", err=True)
     for file, reason in failed:
-        typer.echo(f"error: {file}: {reason}", err=True)
+        typer.echo(f"error: {printable(file)}: {reason}", err=True)
     if failed:
         typer.echo(f"{len(failed)} of {total} pictures could not be read.", err=True)
         raise typer.Exit(1)

@@ -24,6 +24,11 @@ def echo(given: object) -> str:
     return repr(given)[:LONGEST_ECHO]
 
 
+def printable(text: str) -> str:
+    """The text with escapes for what a terminal would obey or hide, as a file name may have it."""
+    return "".join([c if c.isprintable() else c.encode("unicode_escape").decode() for c in text])
+
+
 class OcrError(Exception):
     """Base of every error that `service.ocr` raises on purpose; its text can be shown to a user."""
 

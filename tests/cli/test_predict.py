@@ -274,6 +274,21 @@ def test_any_file_name_can_be_printed(stripe_model: Path, tmp_path: Path) -> Non
         assert b"\\udcff" in done.stdout
 
 
+def test_no_file_name_commands_the_terminal(stripe_model: Path, tmp_path: Path) -> None:
+    """What people read has escapes in its place; tables have the name as it is."""
+    name = "\x1b]0;title\x07\u202e"
+    (tmp_path / f"{name}.png").write_bytes(stripes.picture("ab"))
+    (tmp_path / f"{name}bad.png").write_bytes(b"bad")
+    (tmp_path / f"{name}.txt").touch()
+    done = run("predict", tmp_path, "--model", stripe_model)
+    shown = r"\x1b]0;title\x07\u202e"
+    assert f"{shown}.png  ab" in done.stdout.decode()
+    assert f"skipped: {tmp_path / shown}.txt" in done.stderr.decode()
+    assert f"error: {tmp_path / shown}bad.png" in done.stderr.decode()
+    table = run("predict", tmp_path, "--csv", "--model", stripe_model)
+    assert f"{name}.png" in table.stdout.decode()
+
+
 def test_a_terminal_sees_a_bar(folder: Path, stripe_model: Path) -> None:
     """On the standard error, and none of it in the results."""
     terminal, side = pty.openpty()

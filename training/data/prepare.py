@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from rich.progress import track
 
 from service.ocr.decoding.ctc import shortest_path
-from service.ocr.exceptions import PictureError
+from service.ocr.exceptions import PictureError, printable
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS, decode_gray
 from training.data import download as public_data
 from training.data.charts import draw_first
@@ -118,7 +118,7 @@ def prepare(
                 + "\nCorrect that, or pass --accept if all is as it should be."
             )
         for doubt in doubts:
-            print(f"accepted: {doubt}")
+            print(f"accepted: {printable(doubt)}")
         if destination.exists():
             shutil.rmtree(destination)
         building.rename(destination)
@@ -257,12 +257,12 @@ def _show(notes: Sequence[str], dataset: Dataset, stored: _Stored, report: Path 
     """Prints what was read, what was left out and what may be wrong."""
     samples = dataset.samples
     for note in notes:
-        print(note)
+        print(printable(note))
     if samples:
         sheet = f", also in {report / _SHEET}" if report is not None else ""
         print(f"\nthe first pictures and their labels{sheet}:")
         for sample in samples[:_FIRST]:
-            print(f"  {sample.source}  {''.join(map(visible, sample.label))}")
+            print(f"  {printable(sample.source)}  {''.join(map(visible, sample.label))}")
         print("", *describe(samples), f"digest {digest_of(samples)}", sep="\n")
     kinds: dict[str, list[LeftOut]] = defaultdict(list)
     for one in stored.left_out:
@@ -271,14 +271,14 @@ def _show(notes: Sequence[str], dataset: Dataset, stored: _Stored, report: Path 
         print("\nleft out:")
     for kind, members in kinds.items():
         for one in members[:_MOST_NAMED]:
-            print(f"{kind}: {one.name}")
+            print(f"{kind}: {printable(one.name)}")
         if len(members) > _MOST_NAMED:
             print(f"{kind}: … and {len(members) - _MOST_NAMED} more")
     flat = [sample for sample in samples if sample.sha256 in stored.flat]
     warnings = warnings_about(samples, look_at(dataset, flat))
     print()
     for warning in warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {printable(warning)}")
     counts = Counter(one.kind for one in stored.left_out)
     if counts:
         print(f"left out: {_counted(counts)}")

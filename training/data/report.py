@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from service.ocr.exceptions import printable
 from service.ocr.recognizer import Recognizer
 from training.data.charts import draw_histograms, draw_pairs, draw_samples, draw_suspicions
 from training.data.checks import describe, named, visible, warnings_about
@@ -165,7 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = find_suspicious(inspection.samples, opinions)
             judged = sum(sample.sha256 in opinions for sample in inspection.samples)
             inspection = replace(inspection, suspicions=found, judged=judged)
-        print(write_report(dataset, inspection, options.out), end="")
+        for line in write_report(dataset, inspection, options.out).splitlines():
+            print(printable(line))
     print(f"\nwritten to {options.out}")
 
 

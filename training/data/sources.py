@@ -34,6 +34,10 @@ _MOST_PICTURE_BYTES = 64 << 20
 _MOST_TABLE_BYTES = 1 << 30
 """Files are read as a whole, and a zip of 2 MB can hold one of 2 GB."""
 
+_LONGEST_NAME = 255
+"""Characters of a file's name, as file systems have them; one in a zip may have 65,535, and to look for
+a label in it takes a time that rises with their square."""
+
 _LONGEST_PATH = 4096
 """Characters; every end of a path in a table is looked for."""
 
@@ -260,6 +264,8 @@ def _labelled(files: _Files, label_from: str | None) -> Source:
         suffix = PurePosixPath(name).suffix.lower()
         if _is_hidden(name):
             source.left_out.append(LeftOut("hidden or system file", name))
+        elif len(posixpath.basename(name)) > _LONGEST_NAME:
+            source.left_out.append(LeftOut("name that is too long", name[:_LONGEST_NAME], lost=1))
         elif suffix in SUFFIXES:
             pictures.append(name)
         elif suffix in _OTHER_PICTURES:

@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tests.stripes import draw, encode, picture
 from tests.training.data.conftest import texts, write_pictures
 from training.data.dataset import Dataset
 from training.data.prepare import main, prepare
-from training.exceptions import DataError
+from training.exceptions import DataError, reported
 
 Read = Callable[..., dict[str, str]]
 Printed = pytest.CaptureFixture[str]
@@ -81,6 +82,24 @@ def test_nothing_of_the_user_is_overwritten(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="would be replaced"):
         prepare(folder, folder)
     assert (folder / "ab.png").exists()
+
+
+def test_no_name_commands_the_terminal(tmp_path: Path, capsys: Printed) -> None:
+    """What is printed has escapes in its place, and so has an error."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "\x1b[31mab.png").write_bytes(picture("ab"))
+    (folder / "\x1b[32m.png").write_bytes(b"bad")
+    (folder / "\x1b[33m.txt").touch()
+    with pytest.raises(SystemExit), reported():
+        prepare(folder, tmp_path / "data", label_from="(x).*\x1b")
+    with suppress(DataError):
+        prepare(folder, tmp_path / "data")
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out + printed.err
+    for number, text in ((31, printed.out), (32, printed.out), (33, printed.out)):
+        assert rf"\x1b[{number}m" in text
+    assert r"\x1b" in printed.err
 
 
 def test_sound_data_have_no_problems(read: Read, tmp_path: Path, capsys: Printed) -> None:

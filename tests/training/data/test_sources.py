@@ -264,6 +264,18 @@ def test_a_file_of_gigabytes_is_left_out(
         assert "unreadable picture: ab.png: it has 4," in printed
 
 
+def test_a_name_that_no_file_system_has_is_left_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A zip may have it; to look for a label in it would take very long."""
+    archive = zipped(folder)
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr(f"top/a{'_a' * 1000}_1.png", picture("cc"))
+    samples = prepare(archive, tmp_path / "data", accept=True)
+    assert sorted(sample.label for sample in samples) == sorted(LABELS)
+    assert "name that is too long: top/a_a_a" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("damage", ["directory", "table"])
 def test_a_damaged_zip_is_told(damage: str, tmp_path: Path) -> None:
     """Its directory, or a table of labels in it."""
