@@ -35,8 +35,8 @@ _MOST_TABLE_BYTES = 1 << 30
 """Files are read as a whole, and a zip of 2 MB can hold one of 2 GB."""
 
 _LONGEST_NAME = 255
-"""Characters of a file's name, as file systems have them; one in a zip may have 65,535, and to look for
-a label in it takes a time that rises with their square."""
+"""Characters of a file's name, as file systems have them. One in a zip may have 65,535, and the
+time to look for a label in it rises with their square."""
 
 _LONGEST_PATH = 4096
 """Characters; every end of a path in a table is looked for."""

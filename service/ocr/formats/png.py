@@ -23,8 +23,8 @@ _NEEDED = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"))
 _ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
 
 _MAX_CHUNKS = 1024
-"""Encoders put 8 kB and more into an IDAT; each chunk costs time, however small: with 4096 of them, a
-picture takes as long as four others."""
+"""Encoders put 8 kB and more into an IDAT. Each chunk costs time, however small: with 4096 of them,
+a picture takes as long as four others."""
 
 _MAX_OTHER_CHUNKS = 64
 """Chunks that hold no pixels."""
