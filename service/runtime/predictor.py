@@ -81,9 +81,8 @@ class Predictor:
             if isinstance(one, PictureError):
                 reading = one
             else:
-                row = next(probabilities)
                 try:
-                    reading = self.recognizer.decode(one, row, question, slow=slow)
+                    reading = self.recognizer.decode(one, next(probabilities), question, slow=slow)
                 except SlowPictureError as error:
                     reading = SlowPictureError(str(error))  # without a traceback, as above
             outcomes.append(Outcome(reading, times))

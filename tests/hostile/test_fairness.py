@@ -20,6 +20,9 @@ pytestmark = pytest.mark.hostile
 KEPT = 0.9
 """Share of its answers that the good client keeps."""
 
+KEPT_BESIDE_PYTHON = 0.8
+"""The same beside what is computed in Python, whose lock its answers need, too."""
+
 RATE = 20.0
 """Pictures that it sends in a second."""
 
@@ -79,37 +82,32 @@ def test_a_good_client_beside_senders_of_the_dearest_pictures(
     assert beside >= KEPT * alone
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["a text that must be searched for", "a batch of these", "numbers", "numbers without commas"],
-)
 def test_a_good_client_beside_senders_of_dear_questions(
-    kind: str, normal: bytes, some: Callable[[int, int], int]
+    normal: bytes, some: Callable[[int, int], int]
 ) -> None:
     """What takes long in Python waits behind single pictures, or is refused before it is parsed."""
-    seconds = some(20, 10)
-    question = b"?length=49&alternatives=10 HTTP"
-    dear = {
-        "a text that must be searched for": payloads.raw([normal])[0].replace(
-            b" HTTP", question, 1
-        ),
-        "a batch of these": payloads.batch([normal])[0].replace(b" HTTP", question, 1),
-        "numbers": _infer([b"0"] * 260_000, b","),
-        "numbers without commas": _infer([b"0"] * 260_000, b" "),
-    }[kind]
+    seconds = some(20, 5)
     (good,) = payloads.raw([normal])
+    dear = {
+        "a search": good.replace(b" HTTP", b"?length=49&alternatives=10 HTTP", 1),
+        "numbers": infer(b",".join([b"0"] * 260_000)),
+        "numbers without commas": infer(b" ".join([b"0"] * 260_000)),
+    }
     context = multiprocessing.get_context("spawn")
     with watched() as service, ProcessPoolExecutor(1, context) as pool:
         alone = share_read(service.address, good, seconds)
-        pool.submit(abs, 0).result()
-        statuses = pool.submit(send_dear, service.address, [dear], seconds + 2)
-        beside = share_read(service.address, good, seconds)
-        assert statuses.result().keys() <= {200, 400, 503}
+        pool.submit(abs, 0).result()  # as above
+        beside = {}
+        for kind, request in dear.items():
+            statuses = pool.submit(send_dear, service.address, [request], seconds + 2)
+            beside[kind] = share_read(service.address, good, seconds)
+            assert statuses.result().keys() <= {200, 400, 503}, kind
         assert service.alive
-    assert beside >= KEPT * alone
+    assert {kind: one for kind, one in beside.items() if one < KEPT_BESIDE_PYTHON * alone} == {}
 
 
-def _infer(numbers: Sequence[bytes], between: bytes) -> bytes:
+def infer(numbers: bytes) -> bytes:
+    """An inference request for 26 tensors of the bundled model's size."""
     head = b'{"inputs": [{"name": "image", "datatype": "FP32", "shape": [26, 200, 50, 1], "data": ['
-    body = head + between.join(numbers) + b"]}]}"
+    body = head + numbers + b"]}]}"
     return payloads.post("/v2/models/captcha/infer", "application/json", body)
