@@ -1,11 +1,10 @@
 """The settings of one training: a TOML file, every key of which is also an option."""
 
 import argparse
-import dataclasses
 import json
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +170,7 @@ _TYPE_NAMES: dict[Any, str] = {
 }
 
 
-def _settings() -> Iterator[tuple[str, "dataclasses.Field[Any]"]]:
+def _settings() -> Iterator[tuple[str, "Field[Any]"]]:
     """Every setting with its dotted name."""
     for item in fields(TrainConfig):
         if item.name != "augmentation":

@@ -6,7 +6,7 @@ Without any other, pictures are drawn with those that Matplotlib ships (DejaVu).
 import functools
 import io
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,9 +122,3 @@ def shipped_fonts() -> tuple[Font, ...]:
     """The fonts of Matplotlib that are like those of print."""
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     return tuple(Font.read(folder / f"{name}.ttf") for name in _SHIPPED)
-
-
-def covering(fonts: Sequence[Font], symbols: Iterable[str]) -> tuple[Font, ...]:
-    """Those of the fonts that have all the symbols."""
-    needed = frozenset(symbols)
-    return tuple(font for font in fonts if needed <= font.symbols)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.exceptions import DataError
 from training.synthetic.clutter import CLUTTERS, COLOURS, Clutter
-from training.synthetic.fonts import Font, covering, read_fonts, shipped_fonts
+from training.synthetic.fonts import Font, read_fonts, shipped_fonts
 from training.synthetic.glyphs import Box
 from training.synthetic.papers import PAPERS
 from training.synthetic.pictures import LETTERINGS, PITCHES, Style, draw
@@ -122,8 +122,6 @@ def test_a_symbol_that_the_fonts_lack_is_never_drawn() -> None:
     assert " " not in BLACK_ON_WHITE.symbols
     with pytest.raises(ValueError, match="字"):
         draw("A字", BLACK_ON_WHITE, 200, 50, np.random.default_rng(0))
-    assert covering(shipped_fonts(), "Aé") == shipped_fonts()
-    assert covering(shipped_fonts(), "字") == ()
 
 
 def test_styles_can_be_asked_for_symbols() -> None:
