@@ -145,7 +145,8 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "aligned_epochs": 0,
         "backgrounds": epoch // 16,
         "strength": 1.0,
-        "gentle": 0.3,
+        # With 50 labels, gentle distortions cost 8 of 200 unseen pictures of hard families.
+        "gentle": 1.0 if few else 0.3,
         "augmentation.clean": 0.3,
         "clean_until": 0.0,
         "ramp_epochs": 3,

@@ -52,13 +52,14 @@ def test_a_base_that_cannot_be_read(tmp_path: Path) -> None:
 def test_few_labels_are_all_trained_on(dataset: Dataset, base: Path) -> None:
     """No picture is spent on validation, and the last weights are kept; ten minutes are enough.
 
-    How sure to be of others is seen on halves.
+    How sure to be of others is seen on halves. All distortions are strong from the start.
     """
     plan = choose(dataset, {}, base)
     config = plan.config
     assert (config.init_from, config.architecture) == (str(base), "residual-crnn-wide")
     assert config.train_on_validation
     assert config.cross_fit
+    assert config.gentle == 1.0
     assert config.keep_last
     assert config.minutes == 10
     assert plan.explanation.startswith(
@@ -78,6 +79,7 @@ def test_many_labels_are_validated(
     configs = [choose(many(dataset, count), {}, base).config for count in (200, 900, 1100)]
     assert not any(config.train_on_validation or config.cross_fit for config in configs)
     assert [config.minutes for config in configs] == [15, 30, 30]
+    assert [config.gentle for config in configs] == [0.3] * 3
     assert [config.keep_last for config in configs] == [True, True, False]
 
 
