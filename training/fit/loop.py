@@ -74,8 +74,10 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     if run is None:
         run = Run.create(runs, config, facts, splits)
     progress = Progress.restore(run, model)
+    # The run of a half is in a temporary folder, and of no use to anybody.
+    name = f"half {config.half}" if config.half else f"{run.folder}"
     print(
-        f"{run.folder}: {model.count_params():,} parameters, "
+        f"{name}: {model.count_params():,} parameters, "
         f"{len(material.feed.clean.texts)} pictures to train on, repeats included, "
         f"{material.clean} {'of them' if config.learned else 'others'} to validate"
         + (f"; resuming after epoch {progress.epoch}" if progress.epoch else "")
@@ -112,7 +114,7 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     run.finish()
     # ru_maxrss is in kilobytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"best epoch {progress.best_epoch}, {peak:.1f} GiB of memory; the run is {run.folder}")
+    print(f"{name}: best epoch {progress.best_epoch}, {peak:.1f} GiB of memory", flush=True)
     best = progress.history[progress.best_epoch - 1]
     if best["val_exact_match"] == 0:
         print(_READS_NOTHING.format(cer=best["val_cer"]))
