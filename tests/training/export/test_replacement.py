@@ -67,6 +67,19 @@ def test_a_model_that_reads_nothing_is_refused(old: bool, striped: Dataset, tmp_
     assert served.read_bytes() == blind.read_bytes()
 
 
+def test_that_a_model_reads_none_of_few_pictures_is_no_reason(
+    striped: Dataset, tmp_path: Path
+) -> None:
+    """Nearly all characters are right, and five pictures may all be hard ones; 20 are not."""
+    new = stripes.write_model(tmp_path / "new.onnx")
+    served = tmp_path / "served.onnx"
+    hard = [replace(sample, label=sample.label + "x") for sample in striped.samples]
+    with pytest.raises(ExportError, match="reads none of 24 test pictures"):
+        replace_model(new, served, striped, hard * 2)
+    replace_model(new, served, striped, hard[:5])
+    assert served.exists()
+
+
 def test_a_model_that_reads_significantly_worse_is_refused(
     striped: Dataset, tmp_path: Path
 ) -> None:
