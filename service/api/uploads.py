@@ -47,6 +47,10 @@ _MAX_NAME_CHARACTERS = 200
 _MAX_SEMICOLONS = 16
 """In a header field with parameters. The time to take it apart rises with their square."""
 
+_BLANKS = re.compile(rb"[ \t]{17}")
+"""More than there may be in a row behind a boundary, or before the value of a part's header field.
+The parser goes through them byte by byte."""
+
 _BEYOND_LATIN_1 = re.compile(rb"\\u(?!00)[0-9A-Fa-f]{4}")
 """Escaped, in JSON."""
 
@@ -202,6 +206,12 @@ class _FormParser(MultiPartParser):
 
     spool_max_size = sys.maxsize
 
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        """Takes the name of a part's header field; a colon follows."""
+        if _BLANKS.match(data, end + 1):
+            raise MultiPartException("a part has a header with over 16 blanks before its value")
+        super().on_header_field(data, start, end)
+
     def on_header_value(self, data: bytes, start: int, end: int) -> None:
         """Takes the value of a part's header field."""
         if data.count(b";", start, end) > _MAX_SEMICOLONS:
@@ -248,6 +258,8 @@ async def _files(
     # The parser goes through false boundaries byte by byte. Each part has one before it.
     elif body.count(b"--" + boundary) > max_files + 1:
         reason = f"it has more than {max_files} part{'s' * (max_files != 1)}"
+    elif _has_padding(body, b"--" + boundary):
+        reason = "over 16 blanks follow a boundary"
     else:
         try:
             form = await _FormParser(plain, stream(), max_files=max_files, max_fields=1).parse()
@@ -270,6 +282,14 @@ async def _files(
     if reason:
         raise ProblemError(INVALID_UPLOAD, reason)
     return files
+
+
+def _has_padding(body: bytes, boundary: bytes) -> bool:
+    """Whether many blanks follow any of the boundaries."""
+    at = body.find(boundary)
+    while at >= 0 and not _BLANKS.match(body, at + len(boundary)):
+        at = body.find(boundary, at + 1)
+    return at >= 0
 
 
 def _member(body: bytes, name: str, max_pictures: int, how: str) -> Any:

@@ -210,6 +210,24 @@ def test_headers_of_many_semicolons(where: str, semicolons: int, client: TestCli
         assert "over 16 semicolons" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("blanks", [b" " * 16, b" " * 17, b" " * 4000])
+@pytest.mark.parametrize("where", ["boundary", "header"])
+def test_many_blanks_in_a_form(where: str, blanks: bytes, client: TestClient) -> None:
+    """Allowed behind a boundary and a colon, but the parser goes through them byte by byte."""
+    disposition = b'form-data; name="files"; filename="a"'
+    part = b"\r\n--x%b\r\nContent-Disposition: " + disposition + b"\r\nA:%b1\r\n\r\n"
+    first = part % (b"", blanks if where == "header" else b" ")
+    second = part % (blanks if where == "boundary" else b"", b"")
+    picture = stripes.picture("ab")
+    body = (first + picture + second + picture + b"\r\n--x--\r\n").lstrip()
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = client.post("/predict/batch", content=body, headers=headers)
+    if len(blanks) > 16:
+        assert_problem(answer, 422, "invalid-upload", "over 16 blanks")
+    else:
+        assert len(answer.json()["answers"]) == 2
+
+
 @pytest.mark.parametrize("boundary", ['"a b"', r'"a\"b\\c"', '"a;b"', "a'()+_,-./:=?"])
 def test_a_boundary_of_any_characters(boundary: str, client: TestClient) -> None:
     """Quoted or not."""
