@@ -56,6 +56,15 @@ def test_a_webp_of_prefix_codes(side: int, unused: int) -> None:
         decode_gray(prefix_codes(side, side, unused))
 
 
+def test_a_webp_of_many_parts() -> None:
+    """A megabyte of their names takes as long as ten pictures, and is none."""
+    data = encode(draw("abc"), "WEBP", lossless=True)
+    part = b"VP8L" + bytes(4)
+    assert np.array_equal(decode_gray(data + 1000 * part), decode_gray(data))
+    with pytest.raises(UndecodableError, match="over 1024 lossless parts"):
+        decode_gray(data + 1024 * part)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_a_small_lossless_webp_takes_no_longer_than_others(mode: str) -> None:
     """Even one of noise."""

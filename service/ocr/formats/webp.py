@@ -4,12 +4,18 @@ Names and layout follow RFC 9649.
 """
 
 import re
+from itertools import islice
+
+from service.ocr.exceptions import UndecodableError
 
 _PIXEL_COST = 8
 """The decoder takes long, and holds the canvas several times."""
 
 _LOSSLESS = re.compile(rb"(?:VP8L|ALPH)(.{4})", re.DOTALL)
 """A chunk that holds a picture, or its transparency, in the lossless coding; and its size."""
+
+_MOST_PARTS = 1024
+"""Each frame of an animation has one or two. A megabyte can hold 130,000, without a picture."""
 
 _COMPRESSED_BYTE_COST, _FREE_BYTES = 32, 1 << 14
 """What a byte of such a chunk costs, like a pixel, and the bytes that cost nothing. Each two and a
@@ -26,8 +32,15 @@ _SIDE_BITS = 14
 
 
 def check(data: bytes) -> tuple[bytes, float]:
-    """See `service.ocr.formats.Format.check`."""
-    sizes = [int.from_bytes(found[1], "little") for found in _LOSSLESS.finditer(data)]
+    """See `service.ocr.formats.Format.check`.
+
+    Raises:
+        UndecodableError: too many lossless parts.
+    """
+    parts = islice(_LOSSLESS.finditer(data), _MOST_PARTS + 1)
+    sizes = [int.from_bytes(found[1], "little") for found in parts]
+    if len(sizes) > _MOST_PARTS:
+        raise UndecodableError(f"The WebP has over {_MOST_PARTS} lossless parts.")
     pixels = _pixels(data)
     if not sizes or not pixels:
         return data, _PIXEL_COST
