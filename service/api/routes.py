@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -174,7 +175,7 @@ async def info(engine: RunningEngine) -> Info:
 )
 async def metrics(engine: RunningEngine) -> Response:
     """The sums over all workers, in Prometheus' text format."""
-    text = await asyncio.to_thread(engine.metrics.exposition)
+    text = await asyncio.to_thread(engine.metrics.exposition, time.monotonic())
     return Response(text, media_type=CONTENT_TYPE)
 
 

@@ -3,8 +3,10 @@
 Names follow https://prometheus.io/docs/practices/naming/; docs/operations.md says what each is for.
 """
 
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import chain
@@ -113,6 +115,7 @@ class Metrics(Collector):
         self._stale = gauge("reload_failed", "1 while the newest model file is not the one served.")
         self._served: Gauge | None = None
         self._exposing = threading.Lock()
+        self._exposed = (-math.inf, b"")  # when the newest exposition was begun, and its text
 
     def answered(
         self, route: str, status: int, reason: str, timing: RequestTiming, ended: float
@@ -191,14 +194,21 @@ class Metrics(Collector):
         """The metrics of all workers."""
         return merge([self.snapshot(), self._others()])
 
-    def exposition(self) -> bytes:
+    def exposition(self, asked: float = math.inf) -> bytes:
         """The same in Prometheus' text format, version 0.0.4.
 
         It may wait for the other workers' metrics: call it in a thread. One thread at a time does
-        it, so that many scrapes leave Python's global lock to the event loop.
+        it, so that many scrapes leave Python's global lock to the event loop. Those that wait
+        meanwhile share the next one, or else hundreds would hold their connections for seconds.
+
+        Args:
+            asked: when it was asked for, in seconds of `time.monotonic`; one that was begun later
+                is given again.
         """
         with self._exposing:
-            return generate_latest(self)
+            if self._exposed[0] < asked:
+                self._exposed = time.monotonic(), generate_latest(self)
+            return self._exposed[1]
 
 
 def merge(snapshots: Iterable[Snapshot], ended: bool = False) -> Snapshot:

@@ -237,6 +237,31 @@ def test_one_thread_at_a_time_writes_them() -> None:
     assert not met
 
 
+def test_those_that_wait_share_the_next() -> None:
+    """Each is as new as its scrape, and a hundred that come together do not wait for as many."""
+    writing, go_on = threading.Event(), threading.Event()
+    begun: list[float] = []
+
+    def others() -> Snapshot:
+        begun.append(time.monotonic())
+        writing.set()
+        go_on.wait(60)
+        return []
+
+    metrics = Metrics(others)
+    with ThreadPoolExecutor(8) as threads:
+        first = threads.submit(metrics.exposition, time.monotonic())
+        writing.wait(60)
+        asked = time.monotonic()
+        waiting = [threads.submit(metrics.exposition, asked) for _ in range(100)]
+        go_on.set()
+        assert all(one.result() for one in [first, *waiting])
+    assert len(begun) == 2
+    assert begun[1] >= asked
+    metrics.exposition(time.monotonic())
+    assert len(begun) == 3
+
+
 def test_every_metric_is_in_the_table() -> None:
     """The table of docs/operations.md has each metric with its type, and no other."""
     document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
