@@ -118,7 +118,7 @@ class Settings(Defaults, BaseSettings):
         default=512,
         ge=1,
         description="Connections of a process; fewer where it may not open so many files. For one "
-        "too many, an idle one is closed.",
+        "too many, an idle one is closed, of the address that has the most.",
     )
     max_header_bytes: int = Field(
         default=16 << 10,

@@ -11,6 +11,7 @@ import fcntl
 import re
 import termios
 from array import array
+from collections import Counter
 from contextlib import suppress
 from itertools import chain
 from typing import Any, NamedTuple
@@ -70,9 +71,10 @@ _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)
 class Connections:
     """The connections of a process: bounds their number, and ends those that take too long.
 
-    For one too many, another is closed: the oldest of those that have not sent a whole request yet,
-    or else the one whose last request is the longest ago. Where the requests of all are being
-    answered, the new one is closed.
+    For one too many, another is closed, of the address that has the most: the oldest of those that
+    have not sent a whole request yet, or else the one whose last request is the longest ago. Where
+    the requests of all of these are being answered, the new one is closed; unless its address has
+    less than half as many.
 
     Args:
         settings: of which `request_seconds`, `max_bodies_bytes` and the like count.
@@ -89,6 +91,7 @@ class Connections:
         self._open: set[Protocol] = set()
         self._new: dict[Protocol, None] = {}
         self._used: dict[Protocol, None] = {}
+        self._by_address: Counter[str] = Counter()  # how many of these two each has
         self._timer: asyncio.TimerHandle | None = None
         self._written_bytes = 0  # of answers, since their bound was last checked
 
@@ -98,15 +101,17 @@ class Connections:
         if self._timer is None:
             self._check_later(connection.loop)
         full = len(self._new) + len(self._used) >= self._most
-        if full and not self._make_room():
+        if full and not self._make_room(connection.address):
             connection.make_room()
         else:
             self._new[connection] = None
+            self._by_address[connection.address] += 1
 
     def used(self, connection: "Protocol") -> None:
         """A whole request has arrived."""
-        self._forget(connection)
-        self._used[connection] = None
+        if self._forget(connection):
+            self._used[connection] = None
+            self._by_address[connection.address] += 1
 
     def closed(self, connection: "Protocol") -> None:
         """The connection is lost."""
@@ -120,16 +125,26 @@ class Connections:
             self._written_bytes = 0
             loop.call_soon(self._bound_answers)  # when the system has taken what it has room for
 
-    def _make_room(self) -> bool:
-        for one in chain(self._new, self._used):
-            if one.make_room():
-                self._forget(one)
-                return True
-        return False
+    def _make_room(self, address: str) -> bool:
+        """Closes a connection for one of this address; tells whether it does."""
+        heaviest, count = max(self._by_address.items(), key=lambda item: item[1])
+        theirs = (one for one in chain(self._new, self._used) if one.address == heaviest)
+        closed = next((one for one in theirs if one.make_room()), None)
+        if closed is None and 2 * self._by_address[address] < count:
+            closed = next(one for one in chain(self._new, self._used) if one.address == heaviest)
+            closed.transport.abort()
+        return closed is not None and self._forget(closed)
 
-    def _forget(self, connection: "Protocol") -> None:
+    def _forget(self, connection: "Protocol") -> bool:
+        """Takes a connection out of those that count; tells whether it was one of them."""
+        if connection not in self._new and connection not in self._used:
+            return False
         self._new.pop(connection, None)
         self._used.pop(connection, None)
+        self._by_address[connection.address] -= 1
+        if not self._by_address[connection.address]:
+            del self._by_address[connection.address]
+        return True
 
     def _check_later(self, loop: asyncio.AbstractEventLoop) -> None:
         seconds = min(1.0, self.settings.request_seconds / 8, self.settings.keep_alive_seconds / 8)
@@ -415,6 +430,11 @@ class Protocol(HttpToolsProtocol):
             self._count_waiting()
 
     # What `Connections` calls.
+
+    @property
+    def address(self) -> str:
+        """The client's; empty for a Unix socket."""
+        return self.client[0] if self.client else ""
 
     @property
     def untaken_bytes(self) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import stripes
-from tests.server.process import address_in, lines_until, serving, start, wait
+from tests.server.process import address_in, lines_until, serving, start, until, wait
 from tests.server.wire import HEAD, LAST, READY, answers, parsed, picture, received
 
 MOST = 8
@@ -21,7 +21,7 @@ FILES = 256
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Where a service listens that holds few connections."""
     model = stripes.write_model(tmp_path_factory.mktemp("model") / "stripes.onnx")
-    with serving(model_path=model, max_connections=MOST) as url:
+    with serving(model_path=model, max_connections=MOST, request_seconds=120) as url:
         host, _, port = url.removeprefix("http://").partition(":")
         yield host, int(port)
 
@@ -84,6 +84,56 @@ def test_the_longest_idle_is_closed(address: tuple[str, int]) -> None:
         assert answers(held[1]) == []
         for one in (held[0], *held[2:]):
             assert ask(one, READY).endswith(b"200 OK")
+
+
+OTHER = ("127.0.0.2", 0)
+"""The address of another client."""
+
+
+def test_an_address_with_many_keeps_out_no_other(address: tuple[str, int]) -> None:
+    """Of used connections, and new ones that come all the time, it has its own closed."""
+    with socket.create_connection(address, timeout=20, source_address=OTHER) as good:
+        assert ask(good, READY).endswith(b"200 OK")
+        with holding(address, MOST, b"") as held:
+            for one in held[1:]:
+                assert ask(one, READY).endswith(b"200 OK")
+            with (
+                socket.create_connection(address, timeout=20, source_address=OTHER) as another,
+                holding(address, 3 * MOST, b"") as more,
+            ):
+                assert ask(more[-1], READY).endswith(b"200 OK")
+                assert ask(another, READY).endswith(b"200 OK")
+        assert ask(good, READY).endswith(b"200 OK")
+
+
+def test_an_address_whose_requests_are_answered_keeps_out_no_other(
+    address: tuple[str, int],
+) -> None:
+    """Not even where it takes no answers, so that none of its connections is idle."""
+
+    def is_full() -> bool:
+        with socket.create_connection(address, timeout=20) as one:
+            try:
+                one.sendall(LAST)
+            except OSError:
+                return True
+            return received(one) == b""
+
+    untaken = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 16
+    with ExitStack() as stack:
+        for _ in range(MOST):
+            one = stack.enter_context(socket.socket())
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(address)
+            one.sendall(untaken)
+            assert one.recv(1)
+        until(is_full, "a new client is turned away")
+        for _ in range(MOST // 4):
+            good = stack.enter_context(
+                socket.create_connection(address, timeout=20, source_address=OTHER)
+            )
+            assert ask(good, READY).endswith(b"200 OK")
+        assert is_full()
 
 
 def test_the_limit_follows_the_descriptors(stripe_model: Path) -> None:
