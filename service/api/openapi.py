@@ -1,6 +1,6 @@
 """Completes the OpenAPI document, and serves it."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -48,6 +48,7 @@ def install(app: FastAPI) -> None:
     The text is made once. FastAPI makes it for every request, which costs as much as a picture.
     """
 
+    @cache
     def openapi() -> dict[str, Any]:
         document = describe()
         document["components"]["securitySchemes"] = {_KEY: _KEY_SCHEME}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from service.api.app import create_app
 from service.api.middleware.proxy_headers import ProxyHeaders
+from service.api.schemas import PictureForm
 from service.settings import Settings
 from tests.api import openapi
 from tests.server.process import serving
@@ -96,6 +98,19 @@ def test_a_trusted_proxy_says_which_prefix_it_strips(trusted: str, sent: str, ur
     for _ in range(2):
         document = client.get("/openapi.json", headers={"X-Forwarded-Prefix": sent}).json()
         assert document == {**app.openapi(), "servers": [{"url": url}]}
+
+
+def test_another_prefix_is_no_other_document() -> None:
+    """It is described once, since that takes as long as a picture."""
+    app = create_app()
+    app.add_middleware(ProxyHeaders, trusted_hosts=["testclient"])
+    client = TestClient(app)
+    with patch.object(
+        PictureForm, "model_json_schema", wraps=PictureForm.model_json_schema
+    ) as made:
+        for number in range(20):
+            client.get("/openapi.json", headers={"X-Forwarded-Prefix": f"/{number}"})
+    assert made.call_count == 1
 
 
 def test_keys_are_described() -> None:
