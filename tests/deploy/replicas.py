@@ -71,7 +71,7 @@ class Replicas:
         # What a busy machine would refuse for want of time is no loss by the proxy.
         service = start(
             code, model_path=self.models[number], port=0, threads=1, drain_seconds=3,
-            queue_ms=60_000,
+            queue_ms=60_000, trusted_proxies="*",
         )  # fmt: skip
         self._stack.callback(service.communicate)
         self._stack.callback(service.kill)

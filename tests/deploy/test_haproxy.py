@@ -85,6 +85,14 @@ def test_what_is_closed(replicas: Replicas) -> None:
 
 
 @needs_haproxy
+def test_a_prefix_that_a_client_sends_is_not_believed(replicas: Replicas) -> None:
+    """The instances believe HAProxy."""
+    sent = {"X-Forwarded-Prefix": "/elsewhere"}
+    document = httpx2.get(f"{replicas.url}/openapi.json", headers=sent).json()
+    assert document["servers"] == [{"url": "/"}]
+
+
+@needs_haproxy
 def test_idle_connections_of_one_client_keep_out_no_other(replicas: Replicas) -> None:
     """However many it opens; another address is answered."""
     port = int(replicas.url.rpartition(":")[2])
