@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from service.api import serializers
 from service.api.auth import KEY_NAME, ApiKeys
@@ -99,7 +100,7 @@ class Engine:
             OverloadedError: there is no room for the request.
         """
         name = self.authorize(request)
-        self.batcher.admit(batch)
+        self.batcher.admit(batch, client_of(request.scope))
         if name is not None:
             self._limit.charge(name, 1)
 
@@ -202,6 +203,12 @@ def engine_of(request: Request) -> Engine:
     if engine is None:
         raise ProblemError(NOT_READY, "No model has been loaded and checked yet.")
     return engine
+
+
+def client_of(scope: Scope) -> str:
+    """The address that a request comes from; empty for a Unix socket."""
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def is_gone(request: Request) -> Callable[[], bool]:

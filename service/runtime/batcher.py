@@ -17,10 +17,11 @@ import asyncio
 import itertools
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -43,6 +44,10 @@ _PAUSE_SECONDS = 0.01
 _MAX_GRACE_SECONDS = 0.5
 """An admitted request may wait for longer than the queue time, since its wait was only estimated:
 for as long again, but at most this much longer."""
+
+
+_client: ContextVar[str] = ContextVar("client", default="")
+"""Whose request the current task is for."""
 
 
 class OverloadedError(Exception):
@@ -92,6 +97,7 @@ class _Item:
     is_gone: Callable[[], bool]
     future: asyncio.Future[Any]
     submitted: float
+    client: str
     deadline: asyncio.TimerHandle | None = None
 
 
@@ -143,18 +149,21 @@ class Batcher:
     def _lanes(self) -> tuple[Lane, ...]:
         return (self.ordinary, *self._yielding)
 
-    def admit(self, batch: bool = False) -> None:
+    def admit(self, batch: bool = False, client: str = "") -> None:
         """Lets a request pass for which there is room; ask once, however many pictures it has.
 
-        A request that finds nothing waiting is always admitted.
+        A request that finds nothing waiting is always admitted. For that of a client of whom much
+        less waits than of another, the other's newest is refused in its place.
 
         Args:
             batch: whether it has several pictures. It may be refused for batches that wait, which a
                 single picture never is.
+            client: whose request it is; what the same task submits is the same client's.
 
         Raises:
             OverloadedError: it would have to wait for too long, or the queue is full.
         """
+        _client.set(client)
         self._check(self.ordinary, self.threads)
         if batch:
             self._check(self.batches, self.threads)
@@ -164,8 +173,18 @@ class Batcher:
             return
         # Of what the threads are doing, half is still to be done, on the average.
         expected = (lane.waiting + lane.running / 2) * lane.mean_seconds / threads
-        if lane.waiting >= self._queue_requests or expected > self._queue_seconds:
+        full = lane.waiting >= self._queue_requests or expected > self._queue_seconds
+        if full and not self._displace(lane):
             raise OverloadedError(max(1, math.ceil(expected)))
+
+    def _displace(self, lane: Lane) -> bool:
+        """Refuses the newest of the client of whom most waits, if twice as much as of this one."""
+        waiting = Counter(item.client for item in lane.queue)
+        (most, count), *_ = waiting.most_common(1) or [("", 0)]
+        if count <= 2 * waiting[_client.get()] + 1:
+            return False
+        self._expire(next(item for item in reversed(lane.queue) if item.client == most))
+        return True
 
     def pause(self) -> None:
         """Stops the event loop, when it has done what is to be done now, until a thread is free.
@@ -309,7 +328,8 @@ class Batcher:
         reads: bool,
     ) -> "asyncio.Future[Any]":
         future = self._loop.create_future()
-        lane.queue.append(_Item(lane, work, values, reads, is_gone, future, time.perf_counter()))
+        now, client = time.perf_counter(), _client.get()
+        lane.queue.append(_Item(lane, work, values, reads, is_gone, future, now, client))
         lane.waiting += len(values) if reads else 0
         return future
 

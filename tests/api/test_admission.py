@@ -33,7 +33,7 @@ import sys
 from service.runtime import batcher
 from service.server.main import main
 
-def refuse(self):
+def refuse(self, client):
     raise batcher.OverloadedError(3)
 
 batcher.Batcher.admit = refuse

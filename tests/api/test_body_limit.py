@@ -85,6 +85,47 @@ def test_large_bodies_leave_room_for_small_ones() -> None:
     asyncio.run(check())
 
 
+def test_many_bodies_of_one_client_leave_room_for_others() -> None:
+    """Where they do not end, and each is smaller than that of another client."""
+
+    async def check() -> None:
+        app = Reading()
+        limit = BodyLimit(app, max_bytes=6400)
+
+        async def send(address: str, size: int, more: bool) -> None:
+            parts = [{"type": "http.request", "body": bytes(size), "more_body": more}]
+
+            async def body() -> Message:
+                if not parts:
+                    await asyncio.Event().wait()
+                return parts.pop()
+
+            async def read(scope: Scope, receive: Receive, send: Send) -> None:
+                while (await receive())["more_body"]:
+                    pass
+                await app.end.wait()
+
+            limit._app = read
+            await limit({"type": "http", "client": (address, 1)}, body, unheard)
+
+        held = [asyncio.create_task(send("one", 500, True)) for _ in range(11)]
+        await asyncio.sleep(0)
+        own = asyncio.create_task(send("one", 600, False))
+        other = asyncio.create_task(send("two", 600, False))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert isinstance(own.exception(), ProblemError)
+        assert not other.done()
+        assert sum(task.done() for task in held) == 1
+        app.end.set()
+        await other
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+
+    asyncio.run(check())
+
+
 def test_a_request_without_room_is_told_when_to_come_back(stripe_model: Path) -> None:
     """Wherever it is sent, 503 with Retry-After, as long as another's body is on its way."""
     limits = {"max_upload_bytes": 16_000, "max_batch_bytes": 20_000, "max_bodies_bytes": 24_000}

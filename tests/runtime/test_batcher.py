@@ -201,6 +201,30 @@ def test_a_full_queue_refuses() -> None:
     run(test)
 
 
+def test_a_full_queue_has_room_for_whom_less_waits() -> None:
+    """The newest of the other client is refused for it; until it has half as much itself."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 4, LONG)
+        given, work = recorded()
+        tasks = []
+
+        async def send(client: str, item: int) -> int:
+            batcher.admit(client=client)
+            return await batcher.submit(work, item)
+
+        async with stuck(batcher):
+            tasks += [await begin(send("many", item)) for item in range(4)]
+            tasks.append(await begin(send("few", 4)))
+            tasks += [await begin(send(client, 5)) for client in ("few", "many")]
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        refused = [isinstance(outcome, OverloadedError) for outcome in outcomes]
+        assert refused == [False, False, False, True, False, True, True]
+        assert given == [0, 1, 2, 4]
+
+    run(test)
+
+
 def test_a_slow_queue_refuses() -> None:
     """A request is refused whose wait would be too long, though the queue has room for it."""
 

@@ -1,12 +1,14 @@
 """Bounds the memory that request bodies take, however many connections bring them."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import OVERLOADED, ProblemError
+from service.api.handlers import client_of
 
 _KEPT_SHARE = 1 / 8
 """Of the room, for bodies that are at most this share of it in turn: 192 KiB of 12 MiB."""
@@ -18,11 +20,13 @@ class _Body:
 
     Args:
         task: receives it.
+        client: the address that it comes from.
         taken: its bytes.
         given_up: whether it is refused to make room.
     """
 
     task: asyncio.Task[Any] | None
+    client: str
     taken: int = 0
     given_up: bool = False
 
@@ -34,9 +38,10 @@ class BodyLimit:
     received counts until it is answered.
 
     Where there is no room, the largest body that is still arriving is given up for a smaller one:
-    otherwise two clients that never finish their requests would keep out all others. A part of the
-    room is for small bodies, unless a large one is alone: two batches take seconds to be read, and
-    cannot be given up meanwhile.
+    otherwise two clients that never finish their requests would keep out all others. If there is
+    none, it is the largest of the address that sends most, for one that sends less than half of
+    that. A part of the room is for small bodies, unless a large one is alone: two batches take
+    seconds to be read, and cannot be given up meanwhile.
 
     Args:
         max_bytes: a request for which there is no room gets a `ProblemError` from its `receive`.
@@ -51,7 +56,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
-        body = _Body(asyncio.current_task())
+        body = _Body(asyncio.current_task(), client_of(scope))
 
         async def limited() -> Message:
             try:
@@ -84,8 +89,10 @@ class BodyLimit:
             ProblemError: they do not fit.
         """
         while size > self._free - self._kept_from(body, size):
-            largest = max(self._arriving, key=lambda one: one.taken, default=body)
-            if largest.taken <= body.taken + size or largest.task is None:
+            largest = max(self._arriving, key=_taken, default=body)
+            if largest.taken <= body.taken + size:
+                largest = self._largest_of_a_heavy_client(body, size)
+            if largest.task is None:
                 raise _no_room()
             self._arriving.discard(largest)
             self._free += largest.taken
@@ -93,11 +100,29 @@ class BodyLimit:
             largest.given_up = True
             largest.task.cancel()  # it waits for more, and nothing else
 
+    def _largest_of_a_heavy_client(self, body: _Body, size: int) -> _Body:
+        """Of the one that sends most, if twice as much as that of a body of `size` bytes more.
+
+        Raises:
+            ProblemError: it does not.
+        """
+        by_client = Counter[str]()
+        for one in self._arriving:
+            by_client[one.client] += one.taken
+        most = max(by_client, key=by_client.__getitem__, default=body.client)
+        if by_client[most] <= 2 * (by_client[body.client] + size):
+            raise _no_room()
+        return max((one for one in self._arriving if one.client == most), key=_taken)
+
     def _kept_from(self, body: _Body, size: int) -> int:
         """The room that a body of `size` bytes more cannot have."""
         is_small = body.taken + size <= self._small
         is_alone = self._free + body.taken == self._most
         return 0 if is_small or is_alone else self._kept
+
+
+def _taken(body: _Body) -> int:
+    return body.taken
 
 
 def _no_room() -> ProblemError:
