@@ -45,7 +45,6 @@ _MAX_GRACE_SECONDS = 0.5
 """An admitted request may wait for longer than the queue time, since its wait was only estimated:
 for as long again, but at most this much longer."""
 
-
 _client: ContextVar[str] = ContextVar("client", default="")
 """Whose request the current task is for."""
 
@@ -180,8 +179,8 @@ class Batcher:
     def _displace(self, lane: Lane) -> bool:
         """Refuses the newest of the client of whom most waits, if twice as much as of this one."""
         waiting = Counter(item.client for item in lane.queue)
-        (most, count), *_ = waiting.most_common(1) or [("", 0)]
-        if count <= 2 * waiting[_client.get()] + 1:
+        most = max(waiting, key=waiting.__getitem__, default="")
+        if waiting[most] <= 2 * waiting[_client.get()] + 1:
             return False
         self._expire(next(item for item in reversed(lane.queue) if item.client == most))
         return True

@@ -109,9 +109,10 @@ class Connections:
 
     def used(self, connection: "Protocol") -> None:
         """A whole request has arrived."""
-        if self._forget(connection):
+        if connection in self._new or connection in self._used:
+            self._new.pop(connection, None)
+            self._used.pop(connection, None)  # so that it becomes the last
             self._used[connection] = None
-            self._by_address[connection.address] += 1
 
     def closed(self, connection: "Protocol") -> None:
         """The connection is lost."""

@@ -137,7 +137,7 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "learned": 0.98 if few else 0.0,
         "keep_last": labels < _CHOOSES_FROM,
         "train_on_validation": few,
-        # Otherwise the models of few labels, whose confidences nothing corrects, are too sure.
+        # No picture is held back that would calibrate the confidences.
         "cross_fit": few,
         "shown": max(epoch, labels),
         "steps_per_epoch": 0 if labels <= 2 * _EPOCH else 2 * _EPOCH // _BATCH,

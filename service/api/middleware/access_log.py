@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.auth import KEY_NAME
 from service.api.errors import INTERNAL_ERROR, OVERLOADED, REASON, REQUEST_ID
+from service.api.handlers import client_of
 from service.observability.metrics import Metrics
 from service.observability.request_timing import REQUEST_TIMING, RequestTiming
 from service.observability.tracing import Answered, Traces
@@ -132,8 +133,8 @@ class AccessLog:
 
 def _client_address(scope: Scope) -> str:
     """The client's address; empty for a Unix socket, and for what a proxy gives that is none."""
-    client = scope.get("client")
-    return client[0] if client and _VALID_ADDRESS.fullmatch(client[0]) else ""
+    address = client_of(scope)
+    return address if _VALID_ADDRESS.fullmatch(address) else ""
 
 
 def _served_version(scope: Scope) -> str | None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -89,7 +90,7 @@ class BodyLimit:
             ProblemError: they do not fit.
         """
         while size > self._free - self._kept_from(body, size):
-            largest = max(self._arriving, key=_taken, default=body)
+            largest = max(self._arriving, key=attrgetter("taken"), default=body)
             if largest.taken <= body.taken + size:
                 largest = self._largest_of_a_heavy_client(body, size)
             if largest.task is None:
@@ -112,17 +113,13 @@ class BodyLimit:
         most = max(by_client, key=by_client.__getitem__, default=body.client)
         if by_client[most] <= 2 * (by_client[body.client] + size):
             raise _no_room()
-        return max((one for one in self._arriving if one.client == most), key=_taken)
+        return max((one for one in self._arriving if one.client == most), key=attrgetter("taken"))
 
     def _kept_from(self, body: _Body, size: int) -> int:
         """The room that a body of `size` bytes more cannot have."""
         is_small = body.taken + size <= self._small
         is_alone = self._free + body.taken == self._most
         return 0 if is_small or is_alone else self._kept
-
-
-def _taken(body: _Body) -> int:
-    return body.taken
 
 
 def _no_room() -> ProblemError:

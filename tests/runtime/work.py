@@ -1,0 +1,58 @@
+"""Work for batchers, and threads that are busy meanwhile."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from service.runtime.batcher import Batcher, Work
+
+LONG = 60.0
+"""A queue time that no test waits for."""
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def doubled(items: Sequence[int]) -> list[int]:
+    return [2 * item for item in items]
+
+
+def recorded() -> tuple[list[int], Work[int, int]]:
+    """Work that doubles, and the items that it was given so far."""
+    given: list[int] = []
+
+    def work(items: Sequence[int]) -> list[int]:
+        given.extend(items)
+        return doubled(items)
+
+    return given, work
+
+
+@asynccontextmanager
+async def stuck(batcher: Batcher, threads: int = 1) -> AsyncIterator[None]:
+    """So many threads are busy meanwhile."""
+    begun, release = threading.Semaphore(0), threading.Event()
+
+    def work(items: Sequence[None]) -> Sequence[bool]:
+        begun.release()
+        return [release.wait(20) for _ in items]
+
+    tasks = []
+    for _ in range(threads):
+        tasks.append(asyncio.ensure_future(batcher.submit(work, None)))
+        await asyncio.to_thread(begun.acquire)
+    try:
+        yield
+    finally:
+        release.set()
+    await asyncio.gather(*tasks)
+
+
+async def begin(coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    """A task that has begun to wait."""
+    task = asyncio.ensure_future(coroutine)
+    await asyncio.sleep(0)
+    return task
