@@ -23,6 +23,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, TypeVar
 
 I = TypeVar("I")  # noqa: E741
@@ -70,6 +71,7 @@ class Lane:
         running: pictures that are being read.
         threads: that do its work.
         mean_seconds: a recent picture's time in its thread.
+        clients: how much of the queue is whose.
     """
 
     queue: "deque[_Item]" = field(default_factory=deque)
@@ -77,6 +79,7 @@ class Lane:
     running: int = 0
     threads: int = 0
     mean_seconds: float = 0.0
+    clients: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True, eq=False)
@@ -178,9 +181,8 @@ class Batcher:
 
     def _displace(self, lane: Lane) -> bool:
         """Refuses the newest of the client of whom most waits, if twice as much as of this one."""
-        waiting = Counter(item.client for item in lane.queue)
-        most = max(waiting, key=waiting.__getitem__, default="")
-        if waiting[most] <= 2 * waiting[_client.get()] + 1:
+        most, count = max(lane.clients.items(), key=itemgetter(1), default=("", 0))
+        if count <= 2 * lane.clients[_client.get()] + 1:
             return False
         self._expire(next(item for item in reversed(lane.queue) if item.client == most))
         return True
@@ -330,6 +332,7 @@ class Batcher:
         now, client = time.perf_counter(), _client.get()
         lane.queue.append(_Item(lane, work, values, reads, is_gone, future, now, client))
         lane.waiting += len(values) if reads else 0
+        lane.clients[client] += 1
         return future
 
     def _dispatch(self) -> None:
@@ -376,7 +379,11 @@ class Batcher:
 
     def _left(self, item: _Item) -> None:
         """Notes that an item waits no more."""
-        item.lane.waiting -= len(item.values) if item.reads else 0
+        lane = item.lane
+        lane.waiting -= len(item.values) if item.reads else 0
+        lane.clients[item.client] -= 1
+        if not lane.clients[item.client]:
+            del lane.clients[item.client]
         if item.deadline is not None:
             item.deadline.cancel()
             item.deadline = None  # it refers to the item
