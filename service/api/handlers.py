@@ -6,7 +6,7 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -34,21 +34,11 @@ CLIENT_GONE = "captcha_ocr.client_gone"
 """The ASGI extension by which the server tells whether the client has closed the connection."""
 
 
-class Served(NamedTuple):
-    """A model, and what can be asked of it; a reload replaces both."""
-
-    predictor: Predictor
-    questions: Questions
-
-
 class Engine:
     """What requests share: model, threads, limits, keys and metrics.
 
     Args:
         keys: that let requests in.
-
-    Raises:
-        InvalidParameterError: the settings' defaults of query parameters do not fit the model.
     """
 
     def __init__(
@@ -56,7 +46,7 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.served = self._serve(predictor)
+        self.predictor = predictor
         self.reloads = 0
         self.reload_error: str | None = None
         self.batcher = Batcher(
@@ -68,21 +58,14 @@ class Engine:
         self._keys = keys
         self._limit = RateLimit(settings.key_pictures_per_second / settings.workers)
         metrics.started(self.batcher)
+        metrics.serves(predictor.metadata.name, predictor.metadata.version)
 
     def switch(self, predictor: Predictor) -> None:
-        """Answers with another model from now on; what has begun ends with the old one.
-
-        Raises:
-            InvalidParameterError: the settings' defaults do not fit the model.
-        """
-        self.served = self._serve(predictor)
+        """Answers with another model from now on; what has begun ends with the old one."""
+        self.predictor = predictor
         self.reloads += 1
         self.reload_error = None
-
-    def _serve(self, predictor: Predictor) -> Served:
-        served = Served(predictor, questions_of(predictor, self.settings))
         self.metrics.serves(predictor.metadata.name, predictor.metadata.version)
-        return served
 
     def reload_failed(self, reason: str) -> None:
         """Shows why the newest model is not served."""
@@ -183,16 +166,6 @@ class Engine:
         self.batcher.close()
 
 
-def questions_of(predictor: Predictor, settings: Settings) -> Questions:
-    """What can be asked of a model, by default as the settings say.
-
-    Raises:
-        InvalidParameterError: these defaults do not fit the model.
-    """
-    metadata = predictor.metadata
-    return Questions(metadata.alphabet, metadata.min_confidence, settings)
-
-
 def engine_of(request: Request) -> Engine:
     """The engine of the running application.
 
@@ -240,8 +213,8 @@ async def predict(request: Request) -> Response:
     """
     engine = engine_of(request)
     engine.admit(request)
-    predictor, questions = engine.served
-    question, min_confidence = await engine.ask(request, questions)
+    predictor = engine.predictor
+    question, min_confidence = await engine.ask(request, predictor.questions)
     upload = read_picture(request, engine.settings.max_upload_bytes)
     picture = await received(request, upload)
     (outcome,) = await engine.read(request, predictor, [picture], question)
@@ -260,8 +233,8 @@ async def predict_batch(request: Request) -> Response:
     engine = engine_of(request)
     engine.admit(request, batch=True)
     settings = engine.settings
-    predictor, questions = engine.served
-    question, min_confidence = await engine.ask(request, questions)
+    predictor = engine.predictor
+    question, min_confidence = await engine.ask(request, predictor.questions)
     uploads = await received(
         request,
         read_pictures(

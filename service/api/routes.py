@@ -133,7 +133,7 @@ RunningEngine = Annotated[Engine, Depends(engine_of)]
 )
 async def model(engine: RunningEngine) -> ModelCard:
     """The metadata of the model, with its figures on held-out pictures."""
-    return ModelCard.of(engine.served.predictor.metadata)
+    return ModelCard.of(engine.predictor.metadata)
 
 
 @router.get(
@@ -145,7 +145,7 @@ async def model(engine: RunningEngine) -> ModelCard:
 )
 async def info(engine: RunningEngine) -> Info:
     """Threads and limits, and whether the newest model file is served."""
-    predictor, settings = engine.served.predictor, engine.settings
+    predictor, settings = engine.predictor, engine.settings
     metadata = predictor.metadata
     return Info(
         service_version=__version__,
@@ -156,7 +156,7 @@ async def info(engine: RunningEngine) -> Info:
         reload_error=engine.reload_error,
         cpu_budget=cpu_budget(),
         threads=engine.batcher.threads,
-        min_confidence=engine.served.questions.default[1],
+        min_confidence=predictor.questions.default[1],
         in_flight=engine.batcher.in_flight,
         **{name: getattr(settings, name) for name in Info.SETTINGS},
     )

@@ -15,6 +15,7 @@ from service.ocr.exceptions import PictureError, SlowPictureError
 from service.ocr.metadata import ModelMetadata
 from service.ocr.preprocessing import FloatArray, ModelInput
 from service.ocr.recognizer import Recognizer
+from service.query_params import Questions
 from service.runtime.batcher import BATCH_SIZE
 from service.settings import Settings, split_list
 
@@ -47,10 +48,12 @@ class Predictor:
 
     Args:
         recognizer: the model.
+        questions: what can be asked of it.
         file_state: of its file, before it was read.
     """
 
     recognizer: Recognizer
+    questions: Questions
     file_state: FileState = None
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -101,6 +104,7 @@ def load_predictor(settings: Settings) -> Predictor:
 
     Raises:
         ModelError: one of these failed.
+        InvalidParameterError: the settings' defaults of query parameters do not fit the model.
     """
     started = time.perf_counter()
     state = file_state(settings.model_path)
@@ -110,13 +114,14 @@ def load_predictor(settings: Settings) -> Predictor:
         providers=split_list(settings.providers),
     )
     recognizer.verify(BATCH_SIZE)
+    model = recognizer.metadata
     logger.info(
         "model %s version %s loaded and checked in %.0f ms",
-        recognizer.metadata.name,
-        recognizer.metadata.version,
+        model.name,
+        model.version,
         1000 * (time.perf_counter() - started),
     )
-    return Predictor(recognizer, state)
+    return Predictor(recognizer, Questions(model.alphabet, model.min_confidence, settings), state)
 
 
 def file_state(path: Path) -> FileState:

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 
 from service.api.app import create_app
-from service.api.handlers import questions_of
 from service.observability import tracing
 from service.observability.logs import configure_logging
 from service.observability.tracing import TracesError
@@ -50,7 +49,6 @@ def main() -> int:
         _warn_of_settings(os.environ)
         return_freed_memory()
         predictor = load_predictor(settings)
-        questions_of(predictor, settings)
         sockets = listen(settings.host, settings.port)
     except ValidationError as error:
         for problem in error.errors():

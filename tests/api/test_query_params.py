@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from service.api.app import create_app
+from service.ocr.recognizer import Recognizer
 from service.query_params import Defaults, InvalidParameterError, QueryParams, Questions
-from service.runtime.predictor import load_predictor
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import assert_problem, post
@@ -236,10 +236,10 @@ def test_the_threshold_of_the_model(
 ) -> None:
     """It is the default, which a setting replaces, and a parameter in turn."""
     settings = Settings(model_path=stripe_model, min_confidence=setting)
-    predictor = load_predictor(settings)
-    metadata = replace(predictor.metadata, min_confidence=0.99)
-    monkey = patch.object(predictor.recognizer, "metadata", metadata)
-    with monkey, TestClient(create_app(settings, predictor)) as client:
+    recognizer = Recognizer.load(stripe_model)
+    recognizer.metadata = replace(recognizer.metadata, min_confidence=0.99)
+    loading = patch.object(Recognizer, "load", return_value=recognizer)
+    with loading, TestClient(create_app(settings)) as client:
         assert client.get("/model").json()["min_confidence"] == 0.99
         answer = post(client, BETWEEN_A_AND_B, params=query).json()
     assert answer["accepted"] is accepted

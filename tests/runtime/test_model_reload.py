@@ -15,6 +15,7 @@ from service.runtime.model_reload import watch
 from service.runtime.predictor import Predictor, file_state, load_predictor
 from service.settings import Settings
 from tests import stripes
+from tests.runtime.work import predictor_of
 
 
 class Server:
@@ -52,7 +53,7 @@ def test_a_passing_failure_is_tried_again(
     def load() -> Predictor:
         if left:
             raise left.pop()
-        return Predictor(recognizer)
+        return predictor_of(recognizer)
 
     async def test() -> None:
         task = asyncio.create_task(watch(server, path, 0.001, load, None))
@@ -75,7 +76,7 @@ def test_a_wrong_model_is_tried_once(recognizer: Recognizer, tmp_path: Path) -> 
         tries += 1
         if path.stat().st_size == 3:
             raise ModelCheckError("reads wrongly")
-        return Predictor(recognizer)
+        return predictor_of(recognizer)
 
     async def test() -> None:
         task = asyncio.create_task(watch(server, path, 0.001, load, None))

@@ -16,12 +16,13 @@ from service.runtime.predictor import Predictor, load_predictor
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_query_params import BETWEEN_A_AND_B
+from tests.runtime.work import predictor_of
 
 
 @pytest.fixture
 def predictor(recognizer: Recognizer) -> Predictor:
     """A predictor with the stripe model."""
-    return Predictor(recognizer)
+    return predictor_of(recognizer)
 
 
 @pytest.fixture

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from service.ocr.recognizer import Recognizer
+from service.query_params import Defaults, Questions
 from service.runtime.batcher import Batcher, Work
+from service.runtime.predictor import Predictor
 
 LONG = 60.0
 """A queue time that no test waits for."""
@@ -14,6 +17,12 @@ LONG = 60.0
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def predictor_of(recognizer: Recognizer) -> Predictor:
+    """A predictor with this model, asked as by default."""
+    model = recognizer.metadata
+    return Predictor(recognizer, Questions(model.alphabet, model.min_confidence, Defaults()))
 
 
 def doubled(items: Sequence[int]) -> list[int]:

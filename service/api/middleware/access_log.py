@@ -139,4 +139,4 @@ def _client_address(scope: Scope) -> str:
 
 def _served_version(scope: Scope) -> str | None:
     engine: Any = getattr(scope["app"].state, "engine", None) if "app" in scope else None
-    return engine.served.predictor.metadata.version if engine else None
+    return engine.predictor.metadata.version if engine else None

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.errors import INVALID_PARAMETER, ProblemError
-from service.api.handlers import Engine, Served, is_gone, note_times, received
+from service.api.handlers import Engine, is_gone, note_times, received
 from service.api.uploads import read_body
 from service.api.v2.messages import (
     BYTES,
@@ -24,6 +24,7 @@ from service.ocr.decoding.decoder import Question
 from service.ocr.exceptions import PictureError, echo
 from service.ocr.metadata import ModelMetadata
 from service.query_params import CONSTRAINTS, QueryParams
+from service.runtime.predictor import Predictor
 
 PICTURE, TEXT, CONFIDENCE = "picture", "text", "confidence"
 """The input of encoded pictures, and the outputs that they are read to."""
@@ -54,7 +55,7 @@ def described(model: ModelMetadata) -> ServedModel:
     )
 
 
-async def infer(request: Request, engine: Engine, served: Served) -> Response:
+async def infer(request: Request, engine: Engine, predictor: Predictor) -> Response:
     """The answer to a request that has been admitted.
 
     Raises:
@@ -62,10 +63,10 @@ async def infer(request: Request, engine: Engine, served: Served) -> Response:
         OverloadedError, ClientGoneError
     """
     _check_parameters(request, set(QueryParams.model_fields).difference(CONSTRAINTS), "here")
-    asked, _ = await engine.ask(request, served.questions)
+    asked, _ = await engine.ask(request, predictor.questions)
     question = Question(constraint=asked.constraint)
-    inference = await received(request, _receive(request, engine, served))
-    model = served.predictor.metadata
+    inference = await received(request, _receive(request, engine, predictor))
+    model = predictor.metadata
     are_pictures = inference.tensor.datatype == BYTES
     offered = [TEXT, CONFIDENCE] if are_pictures else [model.output_name]
     for name in inference.outputs:
@@ -75,9 +76,9 @@ async def infer(request: Request, engine: Engine, served: Served) -> Response:
                 f"{', '.join(offered)}."
             )
     if are_pictures:
-        tensors = await _read(request, engine, served, inference, question)
+        tensors = await _read(request, engine, predictor, inference, question)
     else:
-        tensors = await _infer(request, engine, served, inference)
+        tensors = await _infer(request, engine, predictor, inference)
     head = {"model_name": model.name, "model_version": model.version}
     if inference.identity is not None:
         head["id"] = inference.identity
@@ -101,7 +102,7 @@ def _check_parameters(request: Request, refused: set[str] | tuple[str, ...], whe
             raise ProblemError(INVALID_PARAMETER, f"{name}: it changes nothing {where}.")
 
 
-async def _receive(request: Request, engine: Engine, served: Served) -> InferenceRequest:
+async def _receive(request: Request, engine: Engine, predictor: Predictor) -> InferenceRequest:
     """The request in the body.
 
     Raises:
@@ -110,7 +111,7 @@ async def _receive(request: Request, engine: Engine, served: Served) -> Inferenc
     settings = engine.settings
     body = await read_body(request, settings.max_batch_bytes)
     length = request.headers.get(LENGTH_HEADER)
-    inputs = described(served.predictor.metadata).inputs
+    inputs = described(predictor.metadata).inputs
     limits = settings.max_batch, settings.max_upload_bytes
     if len(body) <= _LOOP_BYTES:
         return parse(body, inputs, *limits, length)
@@ -119,10 +120,9 @@ async def _receive(request: Request, engine: Engine, served: Served) -> Inferenc
 
 
 async def _infer(
-    request: Request, engine: Engine, served: Served, inference: InferenceRequest
+    request: Request, engine: Engine, predictor: Predictor, inference: InferenceRequest
 ) -> list[Tensor]:
     """The class probabilities of image tensors."""
-    predictor = served.predictor
     output = predictor.metadata.output_name
     _check_parameters(request, CONSTRAINTS, f"of probabilities; send {PICTURE!r}")
     images = list(inference.tensor.values)
@@ -136,13 +136,13 @@ async def _infer(
 async def _read(
     request: Request,
     engine: Engine,
-    served: Served,
+    predictor: Predictor,
     inference: InferenceRequest,
     question: Question,
 ) -> list[Tensor]:
     """The texts and confidences of encoded pictures."""
     pictures = inference.tensor.values
-    outcomes = await engine.read(request, served.predictor, pictures, question)
+    outcomes = await engine.read(request, predictor, pictures, question)
     texts, confidences = [], []
     for index, (reading, _) in enumerate(outcomes):
         if isinstance(reading, PictureError):

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from service import __version__
 from service.api import errors, routes
 from service.api.errors import V2_PREFIX, Kind, ProblemError
-from service.api.handlers import Served, engine_of
+from service.api.handlers import engine_of
 from service.api.openapi import reference
 from service.api.v2.infer import described
 from service.api.v2.infer import infer as answer
@@ -22,6 +22,7 @@ from service.api.v2.schemas import (
     ServerMetadata,
     ServerReady,
 )
+from service.runtime.predictor import Predictor
 
 router = APIRouter(prefix=V2_PREFIX, tags=["Open Inference Protocol"])
 
@@ -48,24 +49,24 @@ _NOT_READY = _documented(errors.NOT_READY)
 _OF_A_MODEL = _documented(_NO_SUCH_MODEL, errors.NOT_READY)
 
 
-def served(request: Request) -> Served:
+def served(request: Request) -> Predictor:
     """The model that the path names, if it is the one that is served.
 
     Raises:
         ProblemError: it names another.
     """
-    found = engine_of(request).served
-    model = found.predictor.metadata
+    predictor = engine_of(request).predictor
+    model = predictor.metadata
     name, version = request.path_params["name"], request.path_params.get("version", model.version)
     if (name, version) != (model.name, model.version):
         raise ProblemError(
             _NO_SUCH_MODEL,
             f"the model served is {model.name}, version {model.version}; others are not.",
         )
-    return found
+    return predictor
 
 
-ServedByPath = Annotated[Served, Depends(served)]
+ServedByPath = Annotated[Predictor, Depends(served)]
 
 
 @router.get("", operation_id="v2_server", summary="The server")
@@ -102,11 +103,11 @@ async def ready(request: Request) -> ServerReady:
     responses=_OF_A_MODEL,
     openapi_extra={"parameters": [_NAME]},
 )
-async def model(found: ServedByPath) -> ServedModel:
+async def model(predictor: ServedByPath) -> ServedModel:
     """A request has one of the inputs: an image tensor gives class probabilities, encoded pictures
     give texts and confidences.
     """
-    return described(found.predictor.metadata)
+    return described(predictor.metadata)
 
 
 @router.get(f"{_VERSION}/ready", include_in_schema=False)
@@ -117,10 +118,10 @@ async def model(found: ServedByPath) -> ServedModel:
     responses=_OF_A_MODEL,
     openapi_extra={"parameters": [_NAME]},
 )
-async def model_ready(request: Request, found: ServedByPath) -> ModelReady:
+async def model_ready(request: Request, predictor: ServedByPath) -> ModelReady:
     """As `/health/ready`, for the model that is served; 404 for any other."""
     await routes.ready(request)
-    return ModelReady(name=found.predictor.metadata.name, ready=True)
+    return ModelReady(name=predictor.metadata.name, ready=True)
 
 
 _INFER: dict[str, Any] = {
@@ -151,9 +152,9 @@ async def infer(request: Request) -> Response:
     Pictures are elements of BYTES: as they are in binary data, as base64 in JSON. For pictures, the
     query parameters `length`, `alphabet` and `pattern` work as for `/predict`.
     """
-    found = served(request)
+    predictor = served(request)
     engine_of(request).admit(request)
-    return await answer(request, engine_of(request), found)
+    return await answer(request, engine_of(request), predictor)
 
 
 for path, shown in ((f"{_MODEL}/infer", True), (f"{_VERSION}/infer", False)):

@@ -68,13 +68,13 @@ def router() -> APIRouter:
     @router.get("/examples")
     async def examples(request: Request) -> list[str]:
         """The addresses of the pictures in the model's file, relative to this page."""
-        golden = engine_of(request).served.predictor.metadata.golden
+        golden = engine_of(request).predictor.metadata.golden
         return [f"examples/{number}" for number in range(len(golden))]
 
     @router.get("/examples/{number}")
     async def example(number: int, request: Request) -> Response:
         """A picture of the kind that the model reads: one of those that it is checked with."""
-        golden = engine_of(request).served.predictor.metadata.golden
+        golden = engine_of(request).predictor.metadata.golden
         if not 0 <= number < len(golden):
             raise HTTPException(404, f"the model's examples are 0 to {len(golden) - 1}")
         known = sniff(golden[number].data)
