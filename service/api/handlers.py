@@ -132,15 +132,13 @@ class Engine:
         items = [(picture, question) for picture in pictures]
         read_slow = partial(predictor.read, slow=True)
         if question.is_slow:
-            outcomes = [
-                await self.batcher.submit(read_slow, item, gone, slow=True) for item in items
-            ]
+            outcomes = await self.batcher.submit(read_slow, items, gone, slow=True)
         else:
-            outcomes = await self.batcher.submit_all(predictor.read, items, gone)
+            outcomes = await self.batcher.submit(predictor.read, items, gone)
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome.reading, SlowPictureError):
-                outcomes[index] = await self.batcher.submit(
-                    read_slow, items[index], gone, slow=True
+                (outcomes[index],) = await self.batcher.submit(
+                    read_slow, [items[index]], gone, slow=True
                 )
         times = set()
         for picture, outcome in zip(pictures, outcomes, strict=True):

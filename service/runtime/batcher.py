@@ -214,70 +214,65 @@ class Batcher:
 
         Args:
             slow: as for `submit`.
-            batch: whether it is for several pictures, and waits among those of `submit_all`.
+            batch: whether it is for several pictures, and waits among those of `submit`.
 
         Raises:
             OverloadedError, ClientGoneError, Exception: as `submit`.
         """
         lane = self.slow if slow else self.batches if batch else self.ordinary
-        result: T = await self._outcome(lane, lambda _: [work()], None, is_gone, reads=False)
+        (result,) = await self._outcomes(lane, lambda _: [work()], [None], is_gone, reads=False)
         return result
 
     async def submit(
         self,
         work: Work[I, T],
-        item: I,
+        items: Sequence[I],
         is_gone: Callable[[], bool] = lambda: False,
         slow: bool = False,
-    ) -> T:
-        """The outcome of `work` for one picture, perhaps done together with others that wait.
-
-        Args:
-            work: items of equal `work` may be done together. If it raises, each of them is tried
-                alone, so that what is wrong with one harms no other.
-            is_gone: whether the client has gone; work that still waits is then not done.
-            slow: whether it takes long. One thread at a time is used for such pictures, and where
-                other work waits, it has its turn between two of them.
-
-        Raises:
-            OverloadedError: it waited too long, or is slow and would have to.
-            ClientGoneError: it was not done.
-            Exception: whatever `work` raises.
-        """
-        if slow:
-            self._check(self.slow, 1)
-        lane = self.slow if slow else self.ordinary
-        outcome: T = await self._outcome(lane, work, item, is_gone, reads=True)
-        return outcome
-
-    async def submit_all(
-        self, work: Work[I, T], items: Sequence[I], is_gone: Callable[[], bool] = lambda: False
     ) -> list[T]:
         """The outcomes for the pictures of one request, in their order.
 
-        They are submitted a few at a time, so that those of other requests have their turn between
-        them. Where they take long, one thread is left to others, if there are several. A single
-        picture waits as with `submit`.
+        They wait for threads a few at a time, so that those of other requests have their turn
+        between them. Where they take long, one thread is left to others, if there are several.
+
+        Args:
+            work: items of equal `work` may be done together, those of other requests, too. If it
+                raises, each request's are tried alone, so that what is wrong with one harms no
+                other.
+            is_gone: whether the client has gone; work that still waits is then not done.
+            slow: whether each takes long. One thread at a time is used for such pictures, and where
+                other work waits, it has its turn between two of them.
 
         Raises:
-            OverloadedError: one waited too long, or several would have to behind other batches.
-            ClientGoneError, Exception: as `submit`; the rest is then given up.
+            OverloadedError: one waited too long, or would have to in a lane other than `ordinary`.
+            ClientGoneError: they were not done.
+            Exception: whatever `work` raises; the rest is then given up.
         """
-        lane = self.batches if len(items) > 1 else self.ordinary
-        if lane is self.batches:
-            self._check(lane, self.threads)
+        lane = self.slow if slow else self.batches if len(items) > 1 else self.ordinary
+        if lane is not self.ordinary:
+            self._check(lane, 1 if slow else self.threads)
+        return await self._outcomes(lane, work, items, is_gone, reads=True)
+
+    async def _outcomes(
+        self,
+        lane: Lane,
+        work: Work[I, T],
+        items: Sequence[I],
+        is_gone: Callable[[], bool],
+        reads: bool,
+    ) -> list[T]:
         outcomes: list[T] = []
         futures: list[asyncio.Future[Any]] = []
         done: set[asyncio.Future[Any]] = set()
         running: set[asyncio.Future[Any]] = set()
         try:
-            for part in self._parts(items):
-                while len(running) >= self._max_parts():
+            for part in self._parts(items, 1 if lane is self.slow else BATCH_SIZE):
+                while len(running) >= self._max_threads(lane):
                     self._dispatch()
                     done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     for future in done:
                         _values(future)
-                future = self._enqueue(lane, work, part, is_gone, reads=True)
+                future = self._enqueue(lane, work, part, is_gone, reads)
                 futures.append(future)
                 running.add(future)
             self._dispatch()
@@ -296,29 +291,20 @@ class Batcher:
         """Ends the threads when they have done what they have begun."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _max_parts(self) -> int:
-        """How many parts one batch may have in the queue, and how many threads all batches use."""
-        takes_long = BATCH_SIZE * self.batches.mean_seconds > self._queue_seconds
-        return self.threads - 1 if takes_long and self.threads > 1 else self.threads
+    def _max_threads(self, lane: Lane) -> int:
+        """How many threads a lane may use, and how many parts of one request wait in it."""
+        if lane is self.slow:
+            return 1
+        takes_long = BATCH_SIZE * lane.mean_seconds > self._queue_seconds
+        yields = lane is self.batches and takes_long and self.threads > 1
+        return self.threads - yields
 
-    def _parts(self, items: Sequence[I]) -> Iterator[Sequence[I]]:
-        """As many for each thread, of nearly the same size, at most BATCH_SIZE items each."""
-        rounds = math.ceil(len(items) / (self.threads * BATCH_SIZE))
+    def _parts(self, items: Sequence[I], most: int) -> Iterator[Sequence[I]]:
+        """As many for each thread, of nearly the same size, at most `most` items each."""
+        rounds = math.ceil(len(items) / (self.threads * most))
         count = min(len(items), self.threads * rounds)
         limits = [len(items) * number // count for number in range(count + 1)] if count else []
         return (items[start:end] for start, end in itertools.pairwise(limits))
-
-    async def _outcome(
-        self, lane: Lane, work: Work[Any, Any], value: Any, is_gone: Callable[[], bool], reads: bool
-    ) -> Any:
-        """The outcome of work on one value."""
-        future = self._enqueue(lane, work, [value], is_gone, reads)
-        self._dispatch()
-        try:
-            await future
-            return _values(future)[0]
-        finally:
-            del future  # as in `submit_all`
 
     def _enqueue(
         self,
@@ -350,7 +336,7 @@ class Batcher:
         """The lane whose turn it is, if any work may begin."""
         if not (self._ordinary_is_next and self.ordinary.queue):
             for lane in self._yielding:
-                if lane.queue and lane.threads < (1 if lane is self.slow else self._max_parts()):
+                if lane.queue and lane.threads < self._max_threads(lane):
                     return lane
         return self.ordinary if self.ordinary.queue else None
 
@@ -465,4 +451,4 @@ def _values(future: "asyncio.Future[Any]") -> list[Any]:
             raise result.error
         return result
     finally:
-        del future, result  # as in `Batcher.submit_all`
+        del future, result  # as in `Batcher._outcomes`

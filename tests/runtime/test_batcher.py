@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.runtime.batcher import Batcher, ClientGoneError, OverloadedError
-from tests.runtime.work import LONG, begin, doubled, recorded, run, stuck
+from tests.runtime.work import LONG, begin, doubled, recorded, run, stuck, submit
 
 
 def test_results_and_errors_come_back() -> None:
@@ -21,7 +21,7 @@ def test_results_and_errors_come_back() -> None:
     async def test() -> None:
         batcher = Batcher(2, 4, LONG)
         assert await batcher.run(threading.get_ident) != threading.get_ident()
-        assert await batcher.submit(doubled, 4) == 8
+        assert await submit(batcher, doubled, 4) == 8
         with pytest.raises(ZeroDivisionError):
             await batcher.run(lambda: 1 // 0)
         assert batcher.in_flight == 0
@@ -84,7 +84,7 @@ def test_what_waits_is_done_together() -> None:
             return doubled(items)
 
         async with stuck(batcher):
-            tasks = [await begin(batcher.submit(work, i)) for i in range(6)]
+            tasks = [await begin(submit(batcher, work, i)) for i in range(6)]
             assert (batcher.waiting, batcher.in_flight) == (6, 7)
         assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
         assert calls == [[0, 1, 2, 3], [4, 5]]
@@ -108,7 +108,7 @@ def test_only_the_same_work_is_done_together() -> None:
             return doubled(items)
 
         async with stuck(batcher):
-            tasks = [await begin(batcher.submit(work, 1)) for work in (one, one, other, one)]
+            tasks = [await begin(submit(batcher, work, 1)) for work in (one, one, other, one)]
         assert await asyncio.gather(*tasks) == [2] * 4
         assert calls == [("one", 2), ("other", 1), ("one", 1)]
 
@@ -125,7 +125,7 @@ def test_one_that_fails_harms_no_other() -> None:
             return [1 / item for item in items]
 
         async with stuck(batcher):
-            tasks = [await begin(batcher.submit(work, i)) for i in (1, 0, 2)]
+            tasks = [await begin(submit(batcher, work, i)) for i in (1, 0, 2)]
         first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
         assert (first, third) == (1, 0.5)
         assert isinstance(second, ZeroDivisionError)
@@ -142,7 +142,7 @@ def test_a_full_queue_refuses() -> None:
             tasks = []
             for _ in range(2):
                 batcher.admit()
-                tasks.append(await begin(batcher.submit(doubled, 1)))
+                tasks.append(await begin(submit(batcher, doubled, 1)))
             with pytest.raises(OverloadedError) as refused:
                 batcher.admit()
             assert refused.value.retry_seconds >= 1
@@ -162,7 +162,7 @@ def test_a_full_queue_has_room_for_whom_less_waits() -> None:
 
         async def send(client: str, item: int) -> int:
             batcher.admit(client=client)
-            return await batcher.submit(work, item)
+            return await submit(batcher, work, item)
 
         async with stuck(batcher):
             tasks += [await begin(send("many", item)) for item in range(4)]
@@ -182,7 +182,7 @@ def test_a_slow_queue_refuses() -> None:
     async def test() -> None:
         batcher = Batcher(1, 1000, LONG)
         async with stuck(batcher):
-            task = await begin(batcher.submit(doubled, 1))
+            task = await begin(submit(batcher, doubled, 1))
             batcher.admit()
             batcher.ordinary.mean_seconds = LONG
             with pytest.raises(OverloadedError) as refused:
@@ -202,8 +202,8 @@ def test_who_finds_nothing_waiting_is_admitted(threads: int) -> None:
         batcher.ordinary.mean_seconds = 1000.0
         for _ in range(3):
             batcher.admit()
-            assert await batcher.submit(doubled, 1) == 2
-            assert await batcher.submit_all(doubled, range(50)) == [*range(0, 100, 2)]
+            assert await submit(batcher, doubled, 1) == 2
+            assert await batcher.submit(doubled, range(50)) == [*range(0, 100, 2)]
         async with stuck(batcher):
             batcher.admit()
 
@@ -217,14 +217,14 @@ def test_the_queue_time_is_kept_while_threads_are_stuck() -> None:
         batcher = Batcher(1, 10, 0.01)
         async with stuck(batcher):
             for work in (
-                batcher.submit(doubled, 1),
+                submit(batcher, doubled, 1),
                 batcher.run(lambda: None),
-                batcher.submit_all(doubled, [1, 2]),
+                batcher.submit(doubled, [1, 2]),
             ):
                 with pytest.raises(OverloadedError):
                     await work
             assert batcher.waiting == 0
-        assert await batcher.submit(doubled, 1) == 2
+        assert await submit(batcher, doubled, 1) == 2
 
     run(test)
 
@@ -259,7 +259,7 @@ def test_what_was_done_is_observed() -> None:
             observe=lambda waits, seconds, pictures: seen.append((len(waits), pictures)),
         )
         async with stuck(batcher):
-            tasks = [await begin(batcher.submit(doubled, i)) for i in range(3)]
+            tasks = [await begin(submit(batcher, doubled, i)) for i in range(3)]
         await asyncio.gather(*tasks)
         mean = batcher.ordinary.mean_seconds
         await batcher.run(lambda: None)
@@ -289,11 +289,11 @@ def test_what_was_refused_is_forgotten(way: str) -> None:
         seen.append(weakref.ref(document))
         with suppress(ClientGoneError, ZeroDivisionError, OverloadedError):
             if way == "gone":
-                await batcher.submit(ignore, document, is_gone=lambda: True)
+                await submit(batcher, ignore, document, is_gone=lambda: True)
             elif way == "batch":
-                await batcher.submit_all(fail, [document, document])
+                await batcher.submit(fail, [document, document])
             else:
-                await batcher.submit(fail, document)
+                await submit(batcher, fail, document)
 
     async def test() -> None:
         batcher = Batcher(1, 4, 0.01 if way == "expires" else LONG)
@@ -319,7 +319,7 @@ def test_many_callers_and_few_threads() -> None:
     async def test() -> None:
         batcher = Batcher(4, 10_000, LONG)
         for size in (1, 2, 7, 100, 3, 500):
-            results = await asyncio.gather(*(batcher.submit(doubled, i) for i in range(size)))
+            results = await asyncio.gather(*(submit(batcher, doubled, i) for i in range(size)))
             assert results == [*range(0, 2 * size, 2)]
         batcher.close()
 

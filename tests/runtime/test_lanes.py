@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from service.runtime.batcher import BATCH_SIZE, Batcher, OverloadedError
-from tests.runtime.work import LONG, begin, doubled, recorded, run, stuck
+from tests.runtime.work import LONG, begin, doubled, recorded, run, stuck, submit
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_batch_is_shared_by_the_threads(pictures: int, threads: int, sizes: li
             return doubled(items)
 
         batcher = Batcher(threads, 64, LONG)
-        assert await batcher.submit_all(work, range(pictures)) == [*range(0, 2 * pictures, 2)]
+        assert await batcher.submit(work, range(pictures)) == [*range(0, 2 * pictures, 2)]
         assert sorted(found) == sorted(sizes)
 
     run(test)
@@ -41,8 +41,8 @@ def test_others_have_their_turn_between_the_parts_of_a_batch() -> None:
         read, work = recorded()
 
         async with stuck(batcher):
-            batch = await begin(batcher.submit_all(work, range(64)))
-            single = await begin(batcher.submit(work, 99))
+            batch = await begin(batcher.submit(work, range(64)))
+            single = await begin(submit(batcher, work, 99))
             assert batcher.waiting == BATCH_SIZE + 1
         assert await single == 198
         assert len(await batch) == 64
@@ -59,8 +59,8 @@ def test_single_pictures_do_not_wait_for_many_batches() -> None:
         read, work = recorded()
 
         async with stuck(batcher):
-            batches = [await begin(batcher.submit_all(work, range(64))) for _ in range(8)]
-            single = await begin(batcher.submit(work, 99))
+            batches = [await begin(batcher.submit(work, range(64))) for _ in range(8)]
+            single = await begin(submit(batcher, work, 99))
         assert await single == 198
         assert [len(answers) for answers in await asyncio.gather(*batches)] == [64] * 8
         assert read.index(99) == BATCH_SIZE
@@ -74,13 +74,13 @@ def test_batches_that_wait_refuse_only_batches() -> None:
     async def test() -> None:
         batcher = Batcher(1, 2 * BATCH_SIZE, LONG)
         async with stuck(batcher):
-            batches = [await begin(batcher.submit_all(doubled, range(9))) for _ in range(3)]
+            batches = [await begin(batcher.submit(doubled, range(9))) for _ in range(3)]
             batcher.admit()
-            singles = [await begin(batcher.submit_all(doubled, [1])) for _ in range(3)]
+            singles = [await begin(batcher.submit(doubled, [1])) for _ in range(3)]
             with pytest.raises(OverloadedError):
                 batcher.admit(batch=True)
             with pytest.raises(OverloadedError):
-                await batcher.submit_all(doubled, range(2))
+                await batcher.submit(doubled, range(2))
         assert await asyncio.gather(*singles) == [[2]] * 3
         assert [len(answers) for answers in await asyncio.gather(*batches)] == [9] * 3
         assert batcher.in_flight == 0
@@ -105,9 +105,9 @@ def test_slow_pictures_and_batches_take_turns() -> None:
 
         async with stuck(batcher):
             slow = work("slow")
-            tasks = [await begin(batcher.submit(slow, 0, slow=True)) for _ in range(3)]
-            tasks.append(await begin(batcher.submit_all(work("batch"), range(3 * BATCH_SIZE))))
-            tasks += [await begin(batcher.submit(work("single"), 0)) for _ in range(3)]
+            tasks = [await begin(submit(batcher, slow, 0, slow=True)) for _ in range(3)]
+            tasks.append(await begin(batcher.submit(work("batch"), range(3 * BATCH_SIZE))))
+            tasks += [await begin(submit(batcher, work("single"), 0)) for _ in range(3)]
         await asyncio.gather(*tasks)
         assert calls[:6] == ["slow", "single", "batch", "single", "slow", "single"]
         assert sorted(calls[6:]) == ["batch", "batch", "slow"]
@@ -127,8 +127,8 @@ def test_a_slow_batch_leaves_a_thread_to_others() -> None:
             release.wait(20)
             return doubled(items)
 
-        batch = await begin(batcher.submit_all(slow, range(16)))
-        assert await batcher.submit(doubled, 1) == 2
+        batch = await begin(batcher.submit(slow, range(16)))
+        assert await submit(batcher, doubled, 1) == 2
         release.set()
         assert len(await batch) == 16
 
@@ -152,7 +152,7 @@ def test_a_slow_part_holds_nothing_up() -> None:
                 rest.set()
             return doubled(items)
 
-        assert len(await batcher.submit_all(work, range(64))) == 64
+        assert len(await batcher.submit(work, range(64))) == 64
 
     run(test)
 
@@ -169,7 +169,7 @@ def test_the_first_failure_ends_a_batch() -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            await batcher.submit_all(work, range(64))
+            await batcher.submit(work, range(64))
         assert set(begun) == {*range(BATCH_SIZE)}
         assert batcher.in_flight == 0
 
@@ -187,9 +187,9 @@ def test_slow_pictures_have_one_thread() -> None:
             assert release.wait(20)
             return doubled(items)
 
-        tasks = [await begin(batcher.submit(slow, i, slow=True)) for i in range(4)]
-        assert await batcher.submit(doubled, 1) == 2
-        assert await batcher.submit_all(doubled, range(9)) == [*range(0, 18, 2)]
+        tasks = [await begin(submit(batcher, slow, i, slow=True)) for i in range(4)]
+        assert await submit(batcher, doubled, 1) == 2
+        assert await batcher.submit(doubled, range(9)) == [*range(0, 18, 2)]
         assert (batcher.waiting, batcher.in_flight) == (3, 4)
         release.set()
         assert await asyncio.gather(*tasks) == [0, 2, 4, 6]
@@ -205,8 +205,8 @@ def test_other_slow_work_has_one_thread() -> None:
         batcher = Batcher(2, 10, LONG)
         release = threading.Event()
         waits = [await begin(batcher.run(lambda: release.wait(20), slow=True)) for _ in range(4)]
-        picture = await begin(batcher.submit(doubled, 3, slow=True))
-        assert await batcher.submit(doubled, 1) == 2
+        picture = await begin(submit(batcher, doubled, 3, slow=True))
+        assert await submit(batcher, doubled, 1) == 2
         assert not picture.done()
         release.set()
         assert await asyncio.gather(*waits, picture) == [True] * 4 + [6]
@@ -226,7 +226,7 @@ def test_others_have_their_turn_between_slow_pictures() -> None:
             return [None]
 
         async with stuck(batcher):
-            tasks = [await begin(batcher.submit(slow, None, slow=True)) for _ in range(3)]
+            tasks = [await begin(submit(batcher, slow, None, slow=True)) for _ in range(3)]
             for name in ("first", "second"):
                 tasks.append(await begin(batcher.run(partial(calls.append, name))))
         await asyncio.gather(*tasks)
@@ -247,12 +247,12 @@ def test_slow_pictures_are_refused_first() -> None:
             return doubled(items)
 
         batcher.slow.mean_seconds = 2 * LONG
-        tasks = [await begin(batcher.submit(slow, i, slow=True)) for i in range(2)]
+        tasks = [await begin(submit(batcher, slow, i, slow=True)) for i in range(2)]
         with pytest.raises(OverloadedError) as refused:
-            await batcher.submit(slow, 3, slow=True)
+            await submit(batcher, slow, 3, slow=True)
         assert refused.value.retry_seconds >= LONG
         batcher.admit()
-        assert await batcher.submit(doubled, 1) == 2
+        assert await submit(batcher, doubled, 1) == 2
         release.set()
         assert await asyncio.gather(*tasks) == [0, 2]
 

@@ -51,13 +51,19 @@ async def stuck(batcher: Batcher, threads: int = 1) -> AsyncIterator[None]:
 
     tasks = []
     for _ in range(threads):
-        tasks.append(asyncio.ensure_future(batcher.submit(work, None)))
+        tasks.append(asyncio.ensure_future(submit(batcher, work, None)))
         await asyncio.to_thread(begun.acquire)
     try:
         yield
     finally:
         release.set()
     await asyncio.gather(*tasks)
+
+
+async def submit(batcher: Batcher, work: Work[Any, Any], item: object, **options: Any) -> Any:
+    """The outcome of work for one picture."""
+    (outcome,) = await batcher.submit(work, [item], **options)
+    return outcome
 
 
 async def begin(coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":

@@ -128,7 +128,7 @@ async def _infer(
     images = list(inference.tensor.values)
     began = time.perf_counter()
     engine.charge(request, len(images))
-    rows = await engine.batcher.submit_all(predictor.infer, images, is_gone(request))
+    rows = await engine.batcher.submit(predictor.infer, images, is_gone(request))
     note_times(request, predictor, began, {times for _, times in rows})
     return [Tensor(output, FP32, np.stack([row for row, _ in rows]))]
 
