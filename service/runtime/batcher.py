@@ -89,7 +89,7 @@ class _Item:
     Args:
         values: that `work` is given; at most BATCH_SIZE.
         reads: whether they are pictures; the time of other work tells nothing about those.
-        future: of the outcomes, or of a `_Failure`.
+        future: of the outcomes.
     """
 
     lane: Lane
@@ -271,14 +271,13 @@ class Batcher:
                     self._dispatch()
                     done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     for future in done:
-                        _values(future)
+                        future.result()
                 future = self._enqueue(lane, work, part, is_gone, reads)
                 futures.append(future)
                 running.add(future)
             self._dispatch()
             for future in futures:
-                await future
-                outcomes += _values(future)
+                outcomes += await future
             return outcomes
         finally:
             for future in futures:
@@ -357,7 +356,7 @@ class Batcher:
             if item.future.done():
                 continue
             if item.is_gone():
-                item.future.set_result(_Failure(ClientGoneError()))
+                _fail(item, ClientGoneError())
             else:
                 group.append(item)
                 size += len(item.values)
@@ -422,8 +421,12 @@ class Batcher:
         outcomes = iter(job.result() if error is None else [])
         for item in group:
             own = list(itertools.islice(outcomes, len(item.values)))
-            if not item.future.done():
-                item.future.set_result(own if error is None else _Failure(error))
+            if item.future.done():
+                continue
+            if error is None:
+                item.future.set_result(own)
+            else:
+                _fail(item, error)
         if pictures and error is None:
             weight = _SMOOTHING if lane.mean_seconds else 1.0
             lane.mean_seconds += weight * (seconds / pictures - lane.mean_seconds)
@@ -433,22 +436,9 @@ class Batcher:
         item.lane.queue.remove(item)
         self._left(item)
         if not item.future.done():
-            item.future.set_result(_Failure(OverloadedError(1)))
+            _fail(item, OverloadedError(1))
 
 
-@dataclass(slots=True)
-class _Failure:
-    """An exception in place of an outcome."""
-
-    error: BaseException
-
-
-def _values(future: "asyncio.Future[Any]") -> list[Any]:
-    """The outcomes of a future that is done; or else raises its failure."""
-    result = future.result()
-    try:
-        if isinstance(result, _Failure):
-            raise result.error
-        return result
-    finally:
-        del future, result  # as in `Batcher._outcomes`
+def _fail(item: _Item, error: BaseException) -> None:
+    item.future.set_exception(error)
+    item.future.exception()  # or else asyncio logs it where nobody waits for it any more
