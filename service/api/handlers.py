@@ -19,7 +19,7 @@ from service.api.errors import NOT_READY, ProblemError, problem_error, problem_o
 from service.api.rate_limit import RateLimit
 from service.api.uploads import read_picture, read_pictures
 from service.observability.metrics import Metrics
-from service.observability.request_timing import REQUEST_TIMING, Read, RequestTiming
+from service.observability.request_timing import REQUEST_TIMING, RequestTiming
 from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.exceptions import SlowPictureError
 from service.query_params import Questions
@@ -127,7 +127,7 @@ class Engine:
         Raises:
             OverloadedError, ClientGoneError
         """
-        gone, submitted = is_gone(request), time.perf_counter()
+        gone = is_gone(request)
         self.charge(request, len(pictures))
         items = [(picture, question) for picture in pictures]
         read_slow = partial(predictor.read, slow=True)
@@ -145,7 +145,7 @@ class Engine:
             if isinstance(outcome.reading, Reading):
                 self.metrics.read(len(picture), outcome.reading)
                 times.add(outcome.times)
-        note_times(request, predictor, submitted, times)
+        note_times(request, predictor, times)
         return outcomes
 
     async def respond(
@@ -197,12 +197,11 @@ async def received(request: Request, body: Awaitable[T]) -> T:
     return upload
 
 
-def note_times(request: Request, predictor: Predictor, submitted: float, times: set[Times]) -> None:
+def note_times(request: Request, predictor: Predictor, times: set[Times]) -> None:
     """Adds the times of pictures that were read to the timing of their request."""
     timing: RequestTiming = request.scope[REQUEST_TIMING]
-    for read in sorted(times):
-        timing.reads.append(Read(min(submitted, read.began), *read))
-        timing.model_version = predictor.metadata.version
+    timing.reads = sorted(times)
+    timing.model_version = predictor.metadata.version
 
 
 async def predict(request: Request) -> Response:

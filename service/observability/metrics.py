@@ -132,10 +132,10 @@ class Metrics(Collector):
         if timing.receive_ended:
             self._receive.observe(timing.receive_ended - timing.receive_began)
         for read in timing.reads:
-            self._decode.observe(read.infer_began - read.decode_began)
-            self._infer.observe(read.infer_ended - read.infer_began)
+            self._decode.observe(read.decoded - read.began)
+            self._infer.observe(read.inferred - read.decoded)
         if timing.reads:
-            self._respond.observe(ended - timing.reads[-1].infer_ended)
+            self._respond.observe(ended - timing.reads[-1].inferred)
 
     def key_answered(self, name: str, status: int) -> None:
         """Counts an answer to a request with the API key of this name."""

@@ -2,21 +2,11 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+from service.runtime.predictor import Times
 
 REQUEST_TIMING = "captcha_ocr.timing"
 """The key under which a request's scope holds its `RequestTiming`."""
-
-
-class Read(NamedTuple):
-    """When pictures of a request that were read together waited for a thread, were decoded and went
-    through the model.
-    """
-
-    wait_began: float
-    decode_began: float
-    infer_began: float
-    infer_ended: float
 
 
 @dataclass(slots=True)
@@ -25,7 +15,8 @@ class RequestTiming:
 
     Args:
         began: when its headers had arrived.
-        receive_began, receive_ended: when its body began to be read, and had been taken apart.
+        receive_began, receive_ended: when its body began to be read, and had been taken apart; its
+            pictures wait for a thread from then on.
         reads: of pictures that were read, not of those that were refused.
         model_version: of the model that has read them.
     """
@@ -33,5 +24,5 @@ class RequestTiming:
     began: float = field(default_factory=time.perf_counter)
     receive_began: float = 0.0
     receive_ended: float = 0.0
-    reads: list[Read] = field(default_factory=list)
+    reads: list[Times] = field(default_factory=list)
     model_version: str | None = None

@@ -163,8 +163,8 @@ def _parts(timing: RequestTiming, ended: float) -> Iterator[tuple[str, float, fl
     if timing.receive_ended:
         yield "receive", timing.receive_began, timing.receive_ended
     for read in timing.reads:
-        yield "wait", read.wait_began, read.decode_began
-        yield "decode", read.decode_began, read.infer_began
-        yield "infer", read.infer_began, read.infer_ended
+        yield "wait", timing.receive_ended, read.began
+        yield "decode", read.began, read.decoded
+        yield "infer", read.decoded, read.inferred
     if timing.reads:
-        yield "respond", timing.reads[-1].infer_ended, ended
+        yield "respond", timing.reads[-1].inferred, ended

@@ -1,7 +1,5 @@
 """Answers one inference request: from its body through the model to the body of the answer."""
 
-import time
-
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
@@ -126,10 +124,9 @@ async def _infer(
     output = predictor.metadata.output_name
     _check_parameters(request, CONSTRAINTS, f"of probabilities; send {PICTURE!r}")
     images = list(inference.tensor.values)
-    began = time.perf_counter()
     engine.charge(request, len(images))
     rows = await engine.batcher.submit(predictor.infer, images, is_gone(request))
-    note_times(request, predictor, began, {times for _, times in rows})
+    note_times(request, predictor, {times for _, times in rows})
     return [Tensor(output, FP32, np.stack([row for row, _ in rows]))]
 
 
