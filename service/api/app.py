@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -62,13 +61,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        load = partial(load_predictor, settings)
-        first = predictor or load()
+        first = predictor or load_predictor(settings)
         engine = app.state.engine = Engine(first, settings, metrics, app.state.keys)
         reload = asyncio.create_task(
-            model_reload.watch(
-                engine, settings.model_path, settings.reload_seconds, load, first.file_state
-            )
+            model_reload.watch(settings, first.file_state, engine.switch, engine.reload_failed)
         )
         sys.setswitchinterval(_SWITCH_SECONDS)
         yield {routes.DRAINING: asyncio.Event()}

@@ -4,33 +4,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Protocol
 
 from service.ocr.exceptions import ModelCheckError, ModelMetadataError
-from service.runtime.predictor import FileState, Predictor, file_state
+from service.runtime.predictor import FileState, Predictor, file_state, load_predictor
+from service.settings import Settings
 
 _MAX_RETRY_SECONDS = 60.0
 
 logger = logging.getLogger("service")
 
 
-class Server(Protocol):
-    """What serves the model."""
-
-    def switch(self, predictor: Predictor) -> None:
-        """Answers with another model from now on."""
-
-    def reload_failed(self, reason: str) -> None:
-        """Shows why the newest model is not served."""
-
-
 async def watch(
-    server: Server,
-    path: Path,
-    seconds: float,
-    load: Callable[[], Predictor],
+    settings: Settings,
     served: FileState,
+    switch: Callable[[Predictor], None],
+    failed: Callable[[str], None],
 ) -> None:
     """Looks at the model file for ever, and switches to what is exported there.
 
@@ -39,14 +27,15 @@ async def watch(
     tried again, less and less often; one whose content is wrong only when it changes.
 
     Args:
-        seconds: between two looks; 0: never.
-        load: gives the checked model of the file.
         served: the state of the file when the model that is served now was read.
+        switch: is called with the model to serve from now on.
+        failed: is called with the reason why the newest one is not served.
     """
+    seconds = settings.reload_seconds
     tried, retry_at, pause = served, float("inf"), seconds
     while seconds:
         await asyncio.sleep(seconds)
-        found = file_state(path)
+        found = file_state(settings.model_path)
         is_new = found != tried
         if found is None or not (is_new or time.monotonic() >= retry_at):
             continue
@@ -54,12 +43,12 @@ async def watch(
             pause = seconds
         tried, retry_at = found, float("inf")
         try:
-            server.switch(await asyncio.to_thread(load))
+            switch(await asyncio.to_thread(load_predictor, settings))
         except Exception as error:  # whatever it is, the next file may be a good one
             if not isinstance(error, ModelCheckError | ModelMetadataError):
                 retry_at = time.monotonic() + pause
                 pause = min(2 * pause, _MAX_RETRY_SECONDS)
             if is_new:
                 reason = str(error) or type(error).__name__
-                server.reload_failed(reason)
+                failed(reason)
                 logger.error("the new model is not served, the old one still is: %s", reason)

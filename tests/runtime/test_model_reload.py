@@ -43,20 +43,24 @@ async def until(condition: Callable[[], bool]) -> None:
     "error", [ModelFileError("not readable"), OSError("too many open files"), RuntimeError()]
 )
 def test_a_passing_failure_is_tried_again(
-    error: Exception, recognizer: Recognizer, tmp_path: Path
+    error: Exception, recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same file is served once it can be read; the failure is told once."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"new")
     server, left = Server(), [error] * 3
 
-    def load() -> Predictor:
+    def load(_: Settings) -> Predictor:
         if left:
             raise left.pop()
         return predictor_of(recognizer)
 
+    monkeypatch.setattr("service.runtime.model_reload.load_predictor", load)
+    settings = Settings(model_path=path, reload_seconds=0.001)
+
     async def test() -> None:
-        task = asyncio.create_task(watch(server, path, 0.001, load, None))
+        watching = watch(settings, None, server.switch, server.reload_failed)
+        task = asyncio.create_task(watching)
         await until(lambda: bool(server.served))
         task.cancel()
 
@@ -65,21 +69,27 @@ def test_a_passing_failure_is_tried_again(
     assert left == []
 
 
-def test_a_wrong_model_is_tried_once(recognizer: Recognizer, tmp_path: Path) -> None:
+def test_a_wrong_model_is_tried_once(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Until the file changes."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"new")
     server, tries = Server(), 0
 
-    def load() -> Predictor:
+    def load(_: Settings) -> Predictor:
         nonlocal tries
         tries += 1
         if path.stat().st_size == 3:
             raise ModelCheckError("reads wrongly")
         return predictor_of(recognizer)
 
+    monkeypatch.setattr("service.runtime.model_reload.load_predictor", load)
+    settings = Settings(model_path=path, reload_seconds=0.001)
+
     async def test() -> None:
-        task = asyncio.create_task(watch(server, path, 0.001, load, None))
+        watching = watch(settings, None, server.switch, server.reload_failed)
+        task = asyncio.create_task(watching)
         await until(lambda: bool(server.reasons))
         await asyncio.sleep(0.05)
         assert tries == 1
