@@ -3,14 +3,8 @@
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from service.api.errors import RATE_LIMITED, ProblemError
-
-
-class _Bucket(NamedTuple):
-    tokens: float
-    at: float
 
 
 class RateLimit:
@@ -29,7 +23,8 @@ class RateLimit:
         self._rate = per_second
         self._most = max(1.0, per_second)
         self._now = now
-        self._buckets: dict[str, _Bucket] = {}
+        self._full_at: dict[str, float] = {}
+        """When the bucket of each name is full again."""
 
     def check(self, name: str) -> None:
         """Lets a request pass if there is a token for it.
@@ -37,20 +32,14 @@ class RateLimit:
         Raises:
             ProblemError: there is none; its `Retry-After` says when there is one again.
         """
-        if not self._rate:
-            return
-        tokens = self._tokens(name)
-        if tokens < 1:
-            seconds = math.ceil((1 - tokens) / self._rate)
+        missing = self._rate * (self._full_at.get(name, 0.0) - self._now())
+        if missing > self._most - 1:
+            seconds = math.ceil((missing + 1 - self._most) / self._rate)
             detail = f"This API key may have {self._rate:g} pictures read a second, on average."
             raise ProblemError(RATE_LIMITED, detail, {"Retry-After": str(seconds)})
 
     def charge(self, name: str, pictures: int) -> None:
         """Takes the tokens of pictures, whether they are there or not."""
         if self._rate:
-            self._buckets[name] = _Bucket(self._tokens(name) - pictures, self._now())
-
-    def _tokens(self, name: str) -> float:
-        now = self._now()
-        bucket = self._buckets.get(name, _Bucket(self._most, now))
-        return min(self._most, bucket.tokens + (now - bucket.at) * self._rate)
+            full_at = max(self._now(), self._full_at.get(name, 0.0))
+            self._full_at[name] = full_at + pictures / self._rate
