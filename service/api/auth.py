@@ -14,11 +14,15 @@ KEY_NAME = "captcha_ocr.key_name"
 
 
 class ApiKeys:
-    """The keys of which a request must have one: `OCR_API_KEYS`."""
+    """The keys of which a request must have one: `OCR_API_KEYS`.
+
+    Attributes:
+        private: the paths that need one, too: `OCR_PRIVATE_PATHS`.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._keys = [(name, key.encode()) for name, key in named_keys(settings.api_keys)]
-        self._private = frozenset(split_list(settings.private_paths))
+        self.private = frozenset(split_list(settings.private_paths))
 
     def authenticate(self, request: Request) -> str | None:
         """The name of the request's key, which its scope has from now on; None without any keys.
@@ -41,22 +45,14 @@ class ApiKeys:
         request.scope[KEY_NAME] = found
         return found
 
-    def authorize(self, request: Request, path: str) -> None:
-        """Lets a request pass to a path, if that is open or the request has a key.
-
-        Raises:
-            ProblemError: the path is one of `OCR_PRIVATE_PATHS`, and there is no known key.
-        """
-        if path in self._private:
-            self.authenticate(request)
-
 
 def private(path: str) -> Callable[[Request], Awaitable[None]]:
     """A dependency: routes with it need a key where `OCR_PRIVATE_PATHS` has this path."""
 
     async def authorize(request: Request) -> None:
         keys: ApiKeys = request.app.state.keys
-        keys.authorize(request, path)
+        if path in keys.private:
+            keys.authenticate(request)
 
     return authorize
 
