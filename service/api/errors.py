@@ -78,13 +78,6 @@ KINDS: Mapping[type[Exception], Kind] = {
 }
 """The kinds of problem that domain exceptions are; their text is the detail."""
 
-_DETAILS: Mapping[type[Exception], str] = {
-    OverloadedError: "More pictures arrive than can be read in time; send this one again later.",
-    ClientDisconnect: "The connection was closed during the upload.",
-    ClientGoneError: "The connection was closed during the upload.",
-}
-"""The detail for exceptions whose text is not fit for a client."""
-
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """Headers of every answer."""
 
@@ -151,8 +144,7 @@ def problem_error(error: Exception) -> ProblemError:
     headers = None
     if isinstance(error, OverloadedError):
         headers = {"Retry-After": str(error.retry_seconds)}
-    detail = _DETAILS.get(type(error)) or str(error)
-    return ProblemError(KINDS[type(error)], detail, headers)
+    return ProblemError(KINDS[type(error)], str(error), headers)
 
 
 def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:

@@ -54,7 +54,9 @@ class OverloadedError(Exception):
     """There is no room for the request; `retry_seconds` tells when to send it again."""
 
     def __init__(self, retry_seconds: int) -> None:
-        super().__init__(f"try again in {retry_seconds} s")
+        super().__init__(
+            "More pictures arrive than can be read in time; send this one again later."
+        )
         self.retry_seconds = retry_seconds
 
 
