@@ -34,6 +34,7 @@ from service.api.errors import (
     TIMEOUT,
     UNSUPPORTED_CODING,
     Kind,
+    ProblemError,
     ProblemResponse,
 )
 from service.api.handlers import CLIENT_GONE
@@ -174,20 +175,11 @@ class Connections:
             total -= size
 
 
-class _RefusedError(Exception):
-    """Raised in a callback of the parser, where a request is to be refused."""
-
-    def __init__(self, kind: Kind, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
-
-
 def _refusal(error: BaseException | None) -> tuple[Kind, str]:
     """What a request is refused with that the parser, or a callback of it, does not take."""
     if isinstance(error, HttpParserCallbackError):
         error = error.__context__
-    if isinstance(error, _RefusedError):
+    if isinstance(error, ProblemError):
         return error.kind, error.detail
     if isinstance(error, HttpParserInvalidURLError):
         return BAD_REQUEST, "The address is invalid; percent-encode characters beyond ASCII in it."
@@ -299,7 +291,7 @@ class Protocol(HttpToolsProtocol):
         try:
             self._feed(data)
             self._bound_line(data)
-        except (_RefusedError, HttpParserError) as error:
+        except (ProblemError, HttpParserError) as error:
             self._refuse(*_refusal(error))
 
     @override
@@ -367,7 +359,7 @@ class Protocol(HttpToolsProtocol):
         self._missing_bytes += MIN_CHUNK_BYTES
         if self._missing_bytes > _SPARE_CHUNKS * MIN_CHUNK_BYTES:
             detail = f"The body has tiny chunks; send at least {MIN_CHUNK_BYTES} bytes in each."
-            raise _RefusedError(BAD_REQUEST, detail)
+            raise ProblemError(BAD_REQUEST, detail)
 
     def on_chunk_complete(self) -> None:
         """A chunk of the body ends."""
@@ -389,7 +381,7 @@ class Protocol(HttpToolsProtocol):
             and self._connections.waiting_bytes > self._settings.max_bodies_bytes
         ):
             detail = "Too many requests wait for answers before theirs; send this again later."
-            raise _RefusedError(OVERLOADED, detail)
+            raise ProblemError(OVERLOADED, detail)
 
     def _count_waiting(self) -> None:
         """Counts the bytes of requests that wait for the answers before theirs."""
@@ -551,29 +543,29 @@ class Protocol(HttpToolsProtocol):
     def _check_head(self, method: bytes, version: str) -> None:
         """Raises a refusal of what RFC 9112 does not allow, and the parser does."""
         if method == b"CONNECT":
-            raise _RefusedError(BAD_REQUEST, "This is no proxy.")
+            raise ProblemError(BAD_REQUEST, "This is no proxy.")
         if version not in ("1.0", "1.1"):
-            raise _RefusedError(BAD_REQUEST, "The version must be HTTP/1.1 or HTTP/1.0.")
+            raise ProblemError(BAD_REQUEST, "The version must be HTTP/1.1 or HTTP/1.0.")
         if not self.url.startswith(b"/") and parse_url(self.url).path is None:
-            raise _RefusedError(BAD_REQUEST, "The address has no path.")
+            raise ProblemError(BAD_REQUEST, "The address has no path.")
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (version == "1.1" and not hosts):
-            raise _RefusedError(BAD_REQUEST, "There must be one Host field (RFC 9112, 3.2).")
+            raise ProblemError(BAD_REQUEST, "There must be one Host field (RFC 9112, 3.2).")
         if hosts and not _HOST.fullmatch(hosts[0]):
-            raise _RefusedError(BAD_REQUEST, "The value of Host is no valid one (RFC 9112, 3.2).")
+            raise ProblemError(BAD_REQUEST, "The value of Host is no valid one (RFC 9112, 3.2).")
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings and version == "1.0":
-            raise _RefusedError(BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1).")
+            raise ProblemError(BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1).")
         if codings and codings != [b"chunked"]:
-            raise _RefusedError(UNSUPPORTED_CODING, "No transfer coding but chunked is supported.")
+            raise ProblemError(UNSUPPORTED_CODING, "No transfer coding but chunked is supported.")
         if len(self.pipeline) >= _MAX_PIPELINED:
-            raise _RefusedError(BAD_REQUEST, "Too many requests wait on this connection.")
+            raise ProblemError(BAD_REQUEST, "Too many requests wait on this connection.")
 
     def _bound_head(self) -> None:
         limit = self._settings.max_header_bytes
         if self._field_bytes + self._line_bytes > limit or self._fields > MAX_FIELDS:
             detail = f"At most {limit} bytes in {MAX_FIELDS} header fields are read."
-            raise _RefusedError(HEADERS_TOO_LARGE, detail)
+            raise ProblemError(HEADERS_TOO_LARGE, detail)
 
     def _bound_line(self, data: bytes) -> None:
         """Bounds the last line of the data, which no callback has got yet, complete or not."""
