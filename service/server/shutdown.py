@@ -16,8 +16,6 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from service.api.routes import DRAINING
 
-_IGNORED = ("SIGHUP", "SIGUSR1", "SIGUSR2")
-
 
 class Server(uvicorn.Server):
     """uvicorn's server, which goes on for a while after a SIGTERM.
@@ -69,11 +67,8 @@ def ignore_signals() -> None:
     Where it runs on a terminal, SIGHUP says that the terminal has been closed, and ends the service
     as SIGTERM does.
     """
-    for name in _IGNORED:
-        number = getattr(signal, name, None)  # Windows has none of them
-        if number is None:
-            continue
-        if name == "SIGHUP" and sys.stderr.isatty():
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        if number == signal.SIGHUP and sys.stderr.isatty():
             signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         else:
             signal.signal(number, signal.SIG_IGN)

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -149,10 +150,6 @@ def _connection_limit(wanted: int) -> tuple[int, int]:
     Every connection needs a descriptor, and all that wait are accepted at once, before those that
     are too many are closed. Raises the soft limit of descriptors if need be.
     """
-    if sys.platform == "win32":
-        return wanted, _MAX_BACKLOG
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + _MAX_BACKLOG + _RESERVED_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < needed:
