@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive
+from starlette.types import ASGIApp, Receive, Scope
 from uvicorn.server import ServerState
 
 from service.api.routes import DRAINING
@@ -248,6 +248,33 @@ def test_requests_that_wait_behind_others_are_bounded(address: Address) -> None:
     assert found[0] == 200
     assert found[-1] == 400
     assert len(found) < 100
+
+
+@pytest.mark.parametrize(
+    "before", [b"GET /health/live?", b"POST /v2/models/stripes/infer?"], ids=["GET", "POST"]
+)
+def test_query_parameters_are_bounded(before: bytes, address: Address) -> None:
+    """Frameworks take all of them apart, on the event loop, whether a route has any or not."""
+    rest = b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    assert statuses(address, before + b"&a" * 200 + rest) == [400]
+    assert statuses(address, b"GET /health/live?" + b"&a" * 100 + rest + LAST) == [200, 200]
+
+
+def test_cookies_are_left_out() -> None:
+    """No route has any, and older versions of Python need the square of their length in time."""
+    seen: list[bytes] = []
+
+    async def application(scope: Scope, receive: object, send: object) -> None:
+        seen.extend(name for name, _ in scope["headers"])
+
+    async def sent() -> None:
+        protocol = unconnected(application)
+        protocol.connection_made(Mock())
+        protocol.data_received(READY[:-2] + b"Cookie: a=b\r\nA: b\r\n\r\n")
+        await asyncio.sleep(0.01)
+
+    asyncio.run(sent())
+    assert seen == [b"host", b"a"]
 
 
 # Rules of HTTP
