@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import table
+from service.server.protocol import MIN_CHUNK_BYTES
 from tests.hostile.record import RESULTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -26,8 +27,8 @@ def _figures(proof: str) -> dict[str, Any]:
 def _bodies(f: dict[str, Any]) -> str:
     return (
         f"both 413 with the same body; refused after {f['declared_sent']} and {f['chunked_sent']} "
-        f"bytes; after {f['one_byte_chunks']} bodies of 1 MB in chunks of 64 bytes, read, "
-        f"and as many in chunks of one byte, refused with 400, resident memory "
+        f"bytes; after {f['one_byte_chunks']} bodies of 1 MB in chunks of {MIN_CHUNK_BYTES} bytes, "
+        f"read, and as many in chunks of one byte, refused with 400, resident memory "
         f"+{f['growth_bytes'] / 2**20:.2f} MiB"
     )
 
