@@ -8,7 +8,7 @@ and waits for no company, so that a lone request is as fast as possible.
 Pictures that take long wait in a lane of their own, which has one thread at most. A client that
 sends many of them leaves the other threads to all other pictures. Requests with several pictures
 wait in a third lane. Single pictures have their turn between two pieces of work of these lanes, and
-are not refused for what waits there.
+are not refused for what waits there. Within a lane, clients take turns.
 
 All bookkeeping is done on the event loop, so that no locks are needed.
 """
@@ -17,13 +17,14 @@ import asyncio
 import itertools
 import math
 import time
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
 I = TypeVar("I")  # noqa: E741
@@ -69,6 +70,8 @@ class Lane:
     """Work that waits in one queue, and the pictures of it.
 
     Args:
+        queue: what waits, in the order of its turns.
+        turn: that of the newest work that was begun.
         waiting: pictures that wait for a thread.
         running: pictures that are being read.
         threads: that do its work.
@@ -76,7 +79,8 @@ class Lane:
         clients: how much of the queue is whose.
     """
 
-    queue: "deque[_Item]" = field(default_factory=deque)
+    queue: "list[_Item]" = field(default_factory=list)
+    turn: int = 0
     waiting: int = 0
     running: int = 0
     threads: int = 0
@@ -92,6 +96,7 @@ class _Item:
         values: that `work` is given; at most BATCH_SIZE.
         reads: whether they are pictures; the time of other work tells nothing about those.
         future: of the outcomes.
+        turn: the first that waits of a client has the current one, each other the one after.
     """
 
     lane: Lane
@@ -102,6 +107,7 @@ class _Item:
     future: asyncio.Future[Any]
     submitted: float
     client: str
+    turn: int
     deadline: asyncio.TimerHandle | None = None
 
 
@@ -317,7 +323,9 @@ class Batcher:
     ) -> "asyncio.Future[Any]":
         future = self._loop.create_future()
         now, client = time.perf_counter(), _client.get()
-        lane.queue.append(_Item(lane, work, values, reads, is_gone, future, now, client))
+        own = (item.turn + 1 for item in reversed(lane.queue) if item.client == client)
+        item = _Item(lane, work, values, reads, is_gone, future, now, client, next(own, lane.turn))
+        insort(lane.queue, item, key=attrgetter("turn"))
         lane.waiting += len(values) if reads else 0
         lane.clients[client] += 1
         return future
@@ -328,10 +336,10 @@ class Batcher:
             if group := self._next_group(lane):
                 self._start(group)
         for lane in self._lanes:
-            for item in reversed(lane.queue):
-                if item.deadline is not None:
-                    break
-                item.deadline = self._loop.call_later(self._deadline_seconds, self._expire, item)
+            for item in lane.queue:
+                item.deadline = item.deadline or self._loop.call_later(
+                    self._deadline_seconds, self._expire, item
+                )
 
     def _next_lane(self) -> Lane | None:
         """The lane whose turn it is, if any work may begin."""
@@ -353,7 +361,8 @@ class Batcher:
             together = group and item.work == group[0].work and size + len(item.values) <= share
             if group and not together:
                 break
-            lane.queue.popleft()
+            lane.queue.pop(0)
+            lane.turn = item.turn
             self._left(item)
             if item.future.done():
                 continue

@@ -171,7 +171,65 @@ def test_a_full_queue_has_room_for_whom_less_waits() -> None:
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         refused = [isinstance(outcome, OverloadedError) for outcome in outcomes]
         assert refused == [False, False, False, True, False, True, True]
-        assert given == [0, 1, 2, 4]
+        assert given == [0, 4, 1, 2]
+
+    run(test)
+
+
+@pytest.mark.parametrize("lane", ["pictures", "slow pictures", "questions", "batches"])
+def test_clients_take_turns(lane: str) -> None:
+    """However much of another client's waits, and whatever it is."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        begun: list[str] = []
+
+        async def send(client: str) -> None:
+            batcher.admit(client=client)
+
+            def work(items: Sequence[int]) -> Sequence[int]:
+                begun.append(client)
+                return items
+
+            match lane:
+                case "questions":
+                    await batcher.run(lambda: work([0]), slow=True)
+                case "batches":
+                    await batcher.submit(work, [0, 1])
+                case _:
+                    await batcher.submit(work, [0], slow=lane == "slow pictures")
+
+        async with stuck(batcher):
+            tasks = [await begin(send("many")) for _ in range(9)]
+            tasks += [await begin(send(client)) for client in ("few", "few", "one")]
+        await asyncio.gather(*tasks)
+        assert begun == ["many", "few", "one", "many", "few", *["many"] * 7]
+
+    run(test)
+
+
+def test_who_comes_again_and_again_has_no_more_turns() -> None:
+    """What waits of a client is done in its order, and is not put off for ever by others' newer."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        begun: list[str] = []
+
+        async def send(client: str, times: int) -> None:
+            for number in range(times):
+                batcher.admit(client=client)
+
+                def work(items: Sequence[int], name: str = f"{client}{number}") -> Sequence[int]:
+                    begun.append(name)
+                    return items
+
+                await batcher.submit(work, [0])
+
+        async with stuck(batcher):
+            tasks = [await begin(send(client, 1)) for client in "aaa"]
+            tasks += [await begin(send("b", 4))]
+        await asyncio.gather(*tasks)
+        assert begun == ["a0", "b0", "a0", "b1", "a0", "b2", "b3"]
 
     run(test)
 
