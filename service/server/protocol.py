@@ -84,7 +84,8 @@ class Connections:
         most: open at the same time.
 
     Attributes:
-        waiting_bytes: of requests that wait for the answers before theirs on the same connection.
+        waiting_bytes: of requests that wait for the answers before theirs on the same connection,
+            and of bodies that the application has not asked for.
     """
 
     def __init__(self, settings: Settings, most: int) -> None:
@@ -116,6 +117,19 @@ class Connections:
             self._new.pop(connection, None)
             self._used.pop(connection, None)  # so that it becomes the last
             self._used[connection] = None
+
+    def is_too_much(self, connection: "Protocol") -> bool:
+        """Whether too many bytes wait, and those of a connection are more than its share.
+
+        None has a share for requests behind others.
+        """
+        most = self.settings.max_bodies_bytes
+        share = 0 if connection.pipeline else most // len(self._open)
+        if self.waiting_bytes <= most or connection.waiting_bytes <= share:
+            return False
+        for one in self._open:
+            one.count_waiting()  # the application may have asked for some since
+        return self.waiting_bytes > most
 
     def closed(self, connection: "Protocol") -> None:
         """The connection is lost."""
@@ -254,7 +268,8 @@ class Protocol(HttpToolsProtocol):
         self._line_bytes = 0  # of the last line, which is in no field yet
         self._in_data = False  # whether what has arrived last is data of the body, and no line
         self._body_bytes = 0  # of bodies, in what is being parsed
-        self._waiting_bytes = 0  # of requests, behind one that is not answered yet
+        self._running: RequestResponseCycle | None = None  # the request that is being answered
+        self.waiting_bytes = 0
         self._missing_bytes = 0  # by which the body is too short for the number of its chunks
         self._received_bytes = self._discarded_bytes = self._written_bytes = 0
         self._discards = False  # whether what arrives is dropped: the last answer is given or due
@@ -278,8 +293,8 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         # Without these references the memory is free now, and not at the next garbage collection.
         self.pipeline.clear()
-        self._count_waiting()
-        self.cycle = None  # type: ignore[assignment]
+        self.cycle = self._running = None  # type: ignore[assignment]
+        self.count_waiting()
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -379,22 +394,10 @@ class Protocol(HttpToolsProtocol):
 
     def _bound_waiting(self) -> None:
         """Raises a refusal where too many bytes wait."""
-        self._count_waiting()
-        if (
-            self._waiting_bytes
-            and self._connections.waiting_bytes > self._settings.max_bodies_bytes
-        ):
-            detail = "Too many requests wait for answers before theirs; send this again later."
+        self.count_waiting()
+        if self._connections.is_too_much(self):
+            detail = "Too many bytes wait to be read; send this again later."
             raise ProblemError(OVERLOADED, detail)
-
-    def _count_waiting(self) -> None:
-        """Counts the bytes of requests that wait for the answers before theirs."""
-        before = self._waiting_bytes
-        self._waiting_bytes = sum(
-            len(cycle.body) + cycle.transport.request_head  # type: ignore[attr-defined]
-            for cycle, _ in self.pipeline
-        )
-        self._connections.waiting_bytes += self._waiting_bytes - before
 
     @override
     def on_message_complete(self) -> None:
@@ -418,13 +421,19 @@ class Protocol(HttpToolsProtocol):
     # What uvicorn calls.
 
     @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @override
     def on_response_complete(self) -> None:
+        self._running = None
         if self.transport.is_closing() or self._lingers:
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            self._count_waiting()
+        self.count_waiting()
 
     # What `Connections` calls.
 
@@ -437,6 +446,15 @@ class Protocol(HttpToolsProtocol):
     def untaken_bytes(self) -> int:
         """Of answers, in memory, that the system has no room for."""
         return self.transport.get_write_buffer_size()
+
+    def count_waiting(self) -> None:
+        """Counts the bytes of requests that the application has not asked for."""
+        before = self.waiting_bytes
+        self.waiting_bytes = 0 if self._running is None else len(self._running.body)
+        for cycle, _ in self.pipeline:
+            head: int = cycle.transport.request_head  # type: ignore[attr-defined]
+            self.waiting_bytes += len(cycle.body) + head
+        self._connections.waiting_bytes += self.waiting_bytes - before
 
     def make_room(self) -> bool:
         """Closes, unless a request that has arrived is being answered; tells whether it does."""
@@ -599,9 +617,10 @@ class Protocol(HttpToolsProtocol):
             answers_before = bool(self.pipeline)
             if self.pipeline:
                 self.pipeline.popleft()
-                self._count_waiting()
             # The application, if it waits for the rest of the request, learns that there is none.
             cycle.disconnected = True
+            cycle.body = bytearray()
+            self.count_waiting()
             cycle.message_event.set()
         self._arriving = False
         refusal = RequestResponseCycle(

@@ -535,6 +535,49 @@ def test_requests_behind_others_are_bounded(waiting: bytes) -> None:
     assert left == 0
 
 
+@pytest.mark.parametrize("head", [READY[:-2], HEAD], ids=["GET", "POST"])
+def test_bodies_that_are_not_asked_for_are_bounded(head: bytes) -> None:
+    """Those of all connections together, until the application asks; small ones are not refused."""
+    connections = Connections(Settings(max_bodies_bytes=12 << 20), 99)
+    asks = asyncio.Event()
+
+    async def application(scope: object, receive: Receive, send: object) -> None:
+        await asks.wait()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def sent(size: int) -> Mock:
+        protocol, transport = unconnected(application, connections), Mock()
+        transport.is_closing.return_value = False
+        protocol.connection_made(transport)
+        opened.append(protocol)
+        protocol.data_received(head + b"Content-Length: %d\r\n\r\n" % (2 * size) + bytes(size))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return transport
+
+    opened: list[Protocol] = []
+
+    async def held() -> tuple[list[int], int]:
+        large = [await sent(1 << 18) for _ in range(80)]
+        small = [await sent(5000) for _ in range(9)]
+        most = connections.waiting_bytes
+        assert not any(transport.write.called for transport in small)
+        asks.set()
+        await asyncio.sleep(0.01)
+        assert not (await sent(1 << 18)).write.called
+        for protocol in opened:
+            protocol.connection_lost(None)
+        await asyncio.sleep(0.01)  # the requests end, too
+        assert connections.waiting_bytes == 0
+        return [transport.write.called for transport in large], most
+
+    refused, most = asyncio.run(held())
+    assert refused == sorted(refused)
+    assert 40 <= refused.count(False) <= 48
+    assert most <= 13 << 20
+
+
 def test_answers_that_nobody_takes_are_bounded_at_once() -> None:
     """Also where many clients come within the time between two looks."""
     size = 1 << 20
