@@ -144,11 +144,20 @@ def test_no_encoding_of_an_answer_matters(use: Call, scripted: Call, charset: st
 
 @both
 def test_a_huge_answer_is_not_read(use: Call, scripted: Call) -> None:
-    """Nor one that unpacks to something huge."""
-    packed = gzip.compress(b" " * (40 << 20))
-    address, _ = scripted((200, {"Content-Encoding": "gzip"}, packed))
+    address, _ = scripted((200, {}, b" " * (40 << 20)))
     with pytest.raises(UnexpectedAnswerError, match="200 and more than 33,554,432 bytes"):
         use(address, lambda c: c.predict(b"picture"))
+
+
+@both
+def test_nothing_is_unpacked(use: Call, scripted: Call) -> None:
+    """It was asked not to be packed, and a megabyte may unpack to a gigabyte."""
+    packed = gzip.compress(b"{}")
+    address, server = scripted((200, {"Content-Encoding": "gzip"}, packed))
+    with pytest.raises(UnexpectedAnswerError, match=r"and '\\x1f"):
+        use(address, lambda c: c.predict(b"picture"))
+    (_, _, headers, _) = server.asked[0]
+    assert headers["Accept-Encoding"] == "identity"
 
 
 @both
