@@ -6,12 +6,12 @@
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from ipaddress import IPv6Address
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
 
 from service.api import serializers
 from service.api.auth import KEY_NAME, ApiKeys
@@ -83,7 +83,7 @@ class Engine:
             OverloadedError: there is no room for the request.
         """
         name = self.authorize(request)
-        self.batcher.admit(batch, client_of(request.scope))
+        self.batcher.admit(batch, network_of(request.client))
         if name is not None:
             self._limit.charge(name, 1)
 
@@ -176,10 +176,19 @@ def engine_of(request: Request) -> Engine:
     return engine
 
 
-def client_of(scope: Scope) -> str:
-    """The address that a request comes from; empty for a Unix socket."""
-    client = scope.get("client")
-    return client[0] if client else ""
+def network_of(client: tuple[str, int] | None) -> str:
+    """What tells a client from others: its address, or the first half of one of IPv6.
+
+    The second half is the client's to choose (RFC 4291, 2.5.4). Empty for a Unix socket.
+    """
+    address = client[0] if client else ""
+    if ":" not in address:
+        return address
+    try:
+        found = IPv6Address(address)
+    except ValueError:  # a proxy may say anything
+        return address
+    return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
 
 
 def is_gone(request: Request) -> Callable[[], bool]:

@@ -37,7 +37,7 @@ from service.api.errors import (
     ProblemError,
     ProblemResponse,
 )
-from service.api.handlers import CLIENT_GONE
+from service.api.handlers import CLIENT_GONE, network_of
 from service.api.routes import DRAINING
 from service.settings import Settings
 
@@ -276,6 +276,7 @@ class Protocol(HttpToolsProtocol):
         self._may_linger = True  # whether the client may finish sending before the end
         self._lingers = False  # whether only the client's end is waited for
         self._half_closed = False  # whether the client sends nothing more
+        self.address = ""  # see `network_of`
         self._last = False  # whether the next request is to be the last one
         self._wait: _Wait | None = None  # since when, see `check`
         self._since = 0.0
@@ -285,6 +286,7 @@ class Protocol(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.address = network_of(self.client)
         self._connections.opened(self)
 
     @override
@@ -436,11 +438,6 @@ class Protocol(HttpToolsProtocol):
         self.count_waiting()
 
     # What `Connections` calls.
-
-    @property
-    def address(self) -> str:
-        """The client's; empty for a Unix socket."""
-        return self.client[0] if self.client else ""
 
     @property
     def untaken_bytes(self) -> int:

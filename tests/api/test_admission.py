@@ -16,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
+from service.api.handlers import network_of
 from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.preprocessing import FloatArray, ModelInput, Region
 from service.ocr.recognizer import Recognizer
@@ -55,6 +56,26 @@ def stuck(self, tensors):
 Recognizer.infer = stuck
 sys.exit(main())
 """
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::"),
+        ("2001:db8:1:3:3:4:5:6", "2001:db8:1:3::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("::1", "::"),
+        ("an:other", "an:other"),
+        ("", ""),
+    ],
+)
+def test_what_is_one_client(address: str, network: str) -> None:
+    """Who has one address of IPv6 has the others of its network, too."""
+    assert network_of((address, 1)) == network
+    assert network_of(None) == ""
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.auth import KEY_NAME
 from service.api.errors import INTERNAL_ERROR, OVERLOADED, REASON, REQUEST_ID
-from service.api.handlers import client_of
 from service.observability.metrics import Metrics
 from service.observability.request_timing import REQUEST_TIMING, RequestTiming
 from service.observability.tracing import Answered, Traces
@@ -133,7 +132,8 @@ class AccessLog:
 
 def _client_address(scope: Scope) -> str:
     """The client's address; empty for a Unix socket, and for what a proxy gives that is none."""
-    address = client_of(scope)
+    client = scope.get("client")
+    address = client[0] if client else ""
     return address if _VALID_ADDRESS.fullmatch(address) else ""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import OVERLOADED, ProblemError
-from service.api.handlers import client_of
+from service.api.handlers import network_of
 
 _KEPT_SHARE = 1 / 8
 """Of the room, for bodies that are at most this share of it in turn: 192 KiB of 12 MiB."""
@@ -21,7 +21,7 @@ class _Body:
 
     Args:
         task: receives it.
-        client: the address that it comes from.
+        client: whose it is, see `network_of`.
         taken: its bytes.
         given_up: whether it is refused to make room.
     """
@@ -57,7 +57,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
-        body = _Body(asyncio.current_task(), client_of(scope))
+        body = _Body(asyncio.current_task(), network_of(scope.get("client")))
 
         async def limited() -> Message:
             try:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import ProblemError, ProblemResponse, problem_error
-from service.api.handlers import Engine, client_of
+from service.api.handlers import Engine, network_of
 from service.runtime.batcher import OverloadedError
 
 
@@ -40,7 +40,7 @@ class LoadShedding:
         if route is None or engine is None or scope["method"] != "POST":
             return None
         try:
-            engine.batcher.admit(client=client_of(scope))
+            engine.batcher.admit(client=network_of(scope.get("client")))
         except OverloadedError as error:
             try:
                 engine.authorize(Request(scope))
