@@ -45,7 +45,8 @@ _PAUSE_SECONDS = 0.01
 
 _MAX_GRACE_SECONDS = 0.5
 """An admitted request may wait for longer than the queue time, since its wait was only estimated:
-for as long again, but at most this much longer."""
+for as long again, but at most this much longer. A part of several pictures may always wait so long:
+to refuse it would waste what was done for the others."""
 
 _client: ContextVar[str] = ContextVar("client", default="")
 """Whose request the current task is for."""
@@ -131,7 +132,7 @@ class Batcher:
     ) -> None:
         self.threads = threads
         self._queue_seconds = queue_seconds
-        self._deadline_seconds = queue_seconds + min(queue_seconds, _MAX_GRACE_SECONDS)
+        self._grace_seconds = min(queue_seconds, _MAX_GRACE_SECONDS)
         self.ordinary = Lane()
         self.batches = Lane()
         self.slow = Lane()
@@ -336,9 +337,10 @@ class Batcher:
             if group := self._next_group(lane):
                 self._start(group)
         for lane in self._lanes:
+            grace = _MAX_GRACE_SECONDS if lane is self.batches else self._grace_seconds
             for item in lane.queue:
                 item.deadline = item.deadline or self._loop.call_later(
-                    self._deadline_seconds, self._expire, item
+                    self._queue_seconds + grace, self._expire, item
                 )
 
     def _next_lane(self) -> Lane | None:

@@ -51,6 +51,21 @@ def test_others_have_their_turn_between_the_parts_of_a_batch() -> None:
     run(test)
 
 
+def test_a_batch_that_has_begun_waits_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done for its other parts is not wasted when single pictures are refused."""
+    monkeypatch.setattr("service.runtime.batcher._MAX_GRACE_SECONDS", LONG)
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, 0.01)
+        async with stuck(batcher):
+            batch = await begin(batcher.submit(doubled, range(2)))
+            with pytest.raises(OverloadedError):
+                await submit(batcher, doubled, 0)
+        assert await batch == [0, 2]
+
+    run(test)
+
+
 def test_single_pictures_do_not_wait_for_many_batches() -> None:
     """They have every second turn, however many batches wait."""
 
