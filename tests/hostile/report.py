@@ -65,6 +65,11 @@ def _fairness(f: dict[str, Any]) -> str:
     )
 
 
+def _requests(f: dict[str, Any]) -> str:
+    kept = ", ".join(f"{share:.1%} (*{kind}*)" for kind, share in f["kept"].items())
+    return f"a good client's answers beside those of another, of what it has alone: {kept}"
+
+
 def _mutants(f: dict[str, Any]) -> str:
     statuses = ", ".join(f"{number} × {status}" for status, number in f["statuses"].items())
     return (
@@ -129,6 +134,8 @@ _PROOFS = (
     ("3", "a corpus of pictures", "no 5xx", "corpus", _corpus),
     ("3", "senders of the dearest pictures that are accepted", "90 % of its answers", "fairness",
      _fairness),
+    ("3", "senders of requests that cost much more than a picture", "80 % of its answers",
+     "requests", _requests),
     ("4", "mutants of PNGs", "no 5xx, p99.9 100 ms", "mutants", _mutants),
     ("5", "slow clients", "the deadline (*never read*: once answers pile up), p99 2 × base",
      "connections", _connections),
