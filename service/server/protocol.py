@@ -45,6 +45,9 @@ MAX_FIELDS = 100
 """Header fields of a request, and parameters of its query, as far as ampersands tell. Each takes
 memory or the event loop's time, however short it is; browsers send about 20 fields."""
 
+_MAX_PATH_BYTES = 1024
+"""Of a request's path. To look for one of 16 kB takes the event loop and a thread milliseconds."""
+
 MIN_CHUNK_BYTES = 256
 """Average size of the chunks of a body. Each takes 3 µs of the event loop's time."""
 
@@ -567,6 +570,8 @@ class Protocol(HttpToolsProtocol):
             raise ProblemError(BAD_REQUEST, "The version must be HTTP/1.1 or HTTP/1.0.")
         if not self.url.startswith(b"/") and parse_url(self.url).path is None:
             raise ProblemError(BAD_REQUEST, "The address has no path.")
+        if len(self.url.partition(b"?")[0]) > _MAX_PATH_BYTES:
+            raise ProblemError(BAD_REQUEST, f"The path has over {_MAX_PATH_BYTES} bytes.")
         if self.url.count(b"&") > MAX_FIELDS:
             raise ProblemError(BAD_REQUEST, f"The query has over {MAX_FIELDS} parameters.")
         hosts = [value for name, value in self.headers if name == b"host"]

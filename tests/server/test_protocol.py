@@ -261,6 +261,13 @@ def test_query_parameters_are_bounded(before: bytes, address: Address) -> None:
     assert statuses(address, b"GET /health/live?" + b"&a" * 100 + rest + LAST) == [200, 200]
 
 
+@pytest.mark.parametrize(("size", "status"), [(1000, 404), (1100, 400)])
+def test_paths_are_bounded(size: int, status: int, address: Address) -> None:
+    """There is none that is as long, and to find that out takes a while."""
+    path = b"/page" + b"/a" * (size // 2)
+    assert statuses(address, LAST.replace(b"/health/ready", path)) == [status]
+
+
 def test_cookies_are_left_out() -> None:
     """No route has any, and older versions of Python need the square of their length in time."""
     seen: list[bytes] = []
