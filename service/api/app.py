@@ -19,6 +19,7 @@ from service.api.middleware.access_log import AccessLog
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.load_shedding import LoadShedding
 from service.api.middleware.proxy_headers import ProxyHeaders
+from service.api.middleware.turns import Turns
 from service.api.v2 import routes as v2_routes
 from service.api.v2.messages import LENGTH_HEADER
 from service.api.web import routes as web_routes
@@ -100,6 +101,7 @@ def create_app(
                     include_in_schema=False,
                 )
     openapi.install(app)
+    app.add_middleware(Turns)
     app.add_middleware(BodyLimit, max_bytes=settings.max_bodies_bytes)
     reading = [route for route in routes.router.routes if isinstance(route, routes.RequestRoute)]
     app.add_middleware(LoadShedding, routes=reading)
