@@ -77,7 +77,7 @@ class Lane:
         running: pictures that are being read.
         threads: that do its work.
         mean_seconds: a recent picture's time in its thread.
-        clients: how much of the queue is whose.
+        clients: of whom how much waits or is being done.
     """
 
     queue: "list[_Item]" = field(default_factory=list)
@@ -189,11 +189,12 @@ class Batcher:
             raise OverloadedError(max(1, math.ceil(expected)))
 
     def _displace(self, lane: Lane) -> bool:
-        """Refuses the newest of the client of whom most waits, if twice as much as of this one."""
+        """Refuses the newest of the client that has most here, if twice as much as this one."""
         most, count = max(lane.clients.items(), key=itemgetter(1), default=("", 0))
-        if count <= 2 * lane.clients[_client.get()] + 1:
+        newest = next((item for item in reversed(lane.queue) if item.client == most), None)
+        if newest is None or count <= 2 * lane.clients[_client.get()] + 1:
             return False
-        self._expire(next(item for item in reversed(lane.queue) if item.client == most))
+        self._expire(newest)
         return True
 
     def pause(self) -> None:
@@ -366,22 +367,26 @@ class Batcher:
             lane.queue.pop(0)
             lane.turn = item.turn
             self._left(item)
-            if item.future.done():
-                continue
-            if item.is_gone():
-                _fail(item, ClientGoneError())
-            else:
+            if not item.future.done() and not item.is_gone():
                 group.append(item)
                 size += len(item.values)
+                continue
+            self._ended(item)
+            if not item.future.done():
+                _fail(item, ClientGoneError())
         return group
+
+    def _ended(self, item: _Item) -> None:
+        """Notes that an item neither waits nor is being done."""
+        clients = item.lane.clients
+        clients[item.client] -= 1
+        if not clients[item.client]:
+            del clients[item.client]
 
     def _left(self, item: _Item) -> None:
         """Notes that an item waits no more."""
         lane = item.lane
         lane.waiting -= len(item.values) if item.reads else 0
-        lane.clients[item.client] -= 1
-        if not lane.clients[item.client]:
-            del lane.clients[item.client]
         if item.deadline is not None:
             item.deadline.cancel()
             item.deadline = None  # it refers to the item
@@ -433,6 +438,7 @@ class Batcher:
             return
         outcomes = iter(job.result() if error is None else [])
         for item in group:
+            self._ended(item)
             own = list(itertools.islice(outcomes, len(item.values)))
             if item.future.done():
                 continue
@@ -448,6 +454,7 @@ class Batcher:
     def _expire(self, item: _Item) -> None:
         item.lane.queue.remove(item)
         self._left(item)
+        self._ended(item)
         if not item.future.done():
             _fail(item, OverloadedError(1))
 

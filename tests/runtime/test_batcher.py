@@ -234,6 +234,28 @@ def test_who_comes_again_and_again_has_no_more_turns() -> None:
     run(test)
 
 
+def test_what_is_being_done_counts_for_a_client() -> None:
+    """Who keeps the threads busy has no room in a full queue that another needs."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 1, LONG)
+
+        async def send(client: str) -> list[int]:
+            batcher.admit(client=client)
+            return await batcher.submit(doubled, [1])
+
+        batcher.admit(client="many")
+        async with stuck(batcher):
+            tasks = [await begin(send(client)) for client in ("many", "few", "few", "one")]
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        refused = [isinstance(outcome, OverloadedError) for outcome in outcomes]
+        assert refused == [True, False, True, True]
+        assert await send("one") == [2]
+        assert not batcher.ordinary.clients
+
+    run(test)
+
+
 def test_a_slow_queue_refuses() -> None:
     """A request is refused whose wait would be too long, though the queue has room for it."""
 
