@@ -39,6 +39,8 @@ process is about to end: readiness turns to 503, while requests are answered as 
 
 FORMATS_DESCRIPTION = f"Pictures are {', '.join(known.name for known in FORMATS)}."
 
+_SHOWN_SETTINGS = {"queue_requests", "queue_ms", "max_upload_bytes", "max_pixels", "max_batch"}
+
 router = APIRouter()
 
 
@@ -133,7 +135,7 @@ RunningEngine = Annotated[Engine, Depends(engine_of)]
 )
 async def model(engine: RunningEngine) -> ModelCard:
     """The metadata of the model, with its figures on held-out pictures."""
-    return ModelCard.of(engine.predictor.metadata)
+    return ModelCard.model_validate(engine.predictor.metadata, from_attributes=True)
 
 
 @router.get(
@@ -158,7 +160,7 @@ async def info(engine: RunningEngine) -> Info:
         threads=engine.batcher.threads,
         min_confidence=predictor.questions.default[1],
         in_flight=engine.batcher.in_flight,
-        **{name: getattr(settings, name) for name in Info.SETTINGS},
+        **settings.model_dump(include=_SHOWN_SETTINGS),
     )
 
 

@@ -1,12 +1,11 @@
 """The bodies of requests and answers, as the OpenAPI document describes them."""
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.errors import Problem
-from service.ocr.metadata import ModelMetadata
 
 Base64 = Annotated[
     str, Field(description="Base64, or a data URL.", json_schema_extra={"format": "byte"})
@@ -143,14 +142,6 @@ class Batch(BaseModel):
 class Info(BaseModel):
     """The setup and state of the process that answers."""
 
-    SETTINGS: ClassVar = (
-        "queue_requests",
-        "queue_ms",
-        "max_upload_bytes",
-        "max_pixels",
-        "max_batch",
-    )
-
     service_version: str
     process: int = Field(
         description="The id of the process; with several workers, of the one that answers."
@@ -194,11 +185,6 @@ class ModelCard(BaseModel):
     figures: dict[str, Any] = Field(
         description="Measured at the export on pictures that the model was not trained on."
     )
-
-    @classmethod
-    def of(cls, model: ModelMetadata) -> Self:
-        """The card of a model with these metadata."""
-        return cls(**{name: getattr(model, name) for name in cls.model_fields})
 
 
 class Health(BaseModel):
