@@ -31,10 +31,6 @@ _HEADERS = {
 class _Files(StaticFiles):
     """Files under the policy of the page."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        # Otherwise the system is asked for each of the thousands of folders that a path may name.
-        super().__init__(**kwargs, follow_symlink=True)
-
     def file_response(
         self, full_path: Any, stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
@@ -51,9 +47,11 @@ class _Files(StaticFiles):
 def router() -> APIRouter:
     """The routes of both pages."""
     router = APIRouter(include_in_schema=False)
-    page = _Files(directory=Path(__file__).with_name("static"))
+    # Without `follow_symlink` the system is asked for each of the thousands of folders of a path.
+    page = _Files(directory=Path(__file__).with_name("static"), follow_symlink=True)
+    swagger_ui = _Files(packages=[("fastapi_offline", "static")], follow_symlink=True)
     router.mount("/page", page)
-    router.mount("/swagger-ui", _Files(packages=[("fastapi_offline", "static")]))
+    router.mount("/swagger-ui", swagger_ui)
 
     @router.get("/")
     async def index(request: Request) -> Response:
