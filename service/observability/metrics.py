@@ -4,6 +4,7 @@ Names follow https://prometheus.io/docs/practices/naming/; docs/operations.md sa
 """
 
 import math
+import operator
 import os
 import threading
 import time
@@ -218,22 +219,17 @@ def merge(snapshots: Iterable[Snapshot], ended: bool = False) -> Snapshot:
         ended: whether they have ended: what they counted goes on to count, their gauges do not.
     """
     merged: dict[str, Metric] = {}
-    values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+    values: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
     for metric in chain.from_iterable(snapshots):
         if ended and metric.type == "gauge":
             continue
-        if metric.name not in merged:
-            merged[metric.name] = Metric(metric.name, metric.documentation, metric.type)
-            values[metric.name] = {}
-        samples = values[metric.name]
+        merged.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+        combined = max if metric.name in _MAXIMA else operator.add
         for sample in metric.samples:
-            key = sample.name, tuple(sample.labels.items())
-            before = samples.get(key, 0)
-            greatest = metric.name in _MAXIMA
-            samples[key] = max(before, sample.value) if greatest else before + sample.value
-    for name, metric in merged.items():
-        for (sample_name, labels), value in values[name].items():
-            metric.add_sample(sample_name, dict(labels), value)
+            key = metric.name, sample.name, tuple(sample.labels.items())
+            values[key] = combined(values.get(key, 0), sample.value)
+    for (name, sample_name, labels), value in values.items():
+        merged[name].add_sample(sample_name, dict(labels), value)
     return list(merged.values())
 
 
