@@ -70,7 +70,7 @@ def create_app(
         sys.setswitchinterval(_SWITCH_SECONDS)
         yield {routes.DRAINING: asyncio.Event()}
         app.state.engine = None
-        engine.close()
+        engine.batcher.close()
         reload.cancel()
         if traces is not None:
             await asyncio.to_thread(traces.close)

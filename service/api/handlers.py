@@ -159,10 +159,6 @@ class Engine:
         content = await self.batcher.run(body, batch=batch) if question.matrix else body()
         return Response(content, media_type="application/json")
 
-    def close(self) -> None:
-        """Ends the threads."""
-        self.batcher.close()
-
 
 def engine_of(request: Request) -> Engine:
     """The engine of the running application.

@@ -62,7 +62,6 @@ class Link:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sending = threading.Lock()
-        self._asking = threading.Lock()
         self._others: Snapshot = []
 
     def report(self, server: Server, metrics: Metrics) -> None:
@@ -83,22 +82,22 @@ class Link:
     def others(self) -> Snapshot:
         """The metrics of the other workers, those that have ended included.
 
-        As they were the last time, where the supervisor does not answer in time.
+        As they were the last time, where the supervisor does not answer in time. One thread at a
+        time may ask.
         """
-        with self._asking:
-            try:
-                while self._connection.poll():  # answers that came too late
+        try:
+            while self._connection.poll():  # answers that came too late
+                self._others = self._connection.recv()
+            if self._sending.acquire(timeout=_OTHERS_SECONDS):
+                try:
+                    self._connection.send(None)
+                finally:
+                    self._sending.release()
+                if self._connection.poll(_OTHERS_SECONDS):
                     self._others = self._connection.recv()
-                if self._sending.acquire(timeout=_OTHERS_SECONDS):
-                    try:
-                        self._connection.send(None)
-                    finally:
-                        self._sending.release()
-                    if self._connection.poll(_OTHERS_SECONDS):
-                        self._others = self._connection.recv()
-            except (OSError, EOFError):
-                logger.warning("the supervisor does not answer; metrics of others are old")
-            return self._others
+        except (OSError, EOFError):
+            logger.warning("the supervisor does not answer; metrics of others are old")
+        return self._others
 
 
 def run_worker(settings: Settings, sockets: list[socket], connection: Connection) -> None:
