@@ -37,9 +37,6 @@ _FORM, _JSON = "multipart/form-data", "application/json"
 _ENVELOPE_BYTES = 4096
 """Bytes that may stand around a picture in an upload."""
 
-_MAX_DIGITS = 18
-"""Digits of the largest Content-Length that becomes an int; any longer one is too large."""
-
 _SPARE_COMMAS = 16
 """Commas that a JSON body may have beyond those of its pictures, for a precise error."""
 
@@ -91,7 +88,7 @@ async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> byte
         )
     limit = max_bytes + envelope
     digits = request.headers.get("content-length", "").lstrip("0") or "0"
-    if digits.isdecimal() and (len(digits) > _MAX_DIGITS or int(digits) > limit):
+    if digits.isdecimal() and (len(digits) > len(str(limit)) or int(digits) > limit):
         raise too_large(max_bytes)
     body = io.BytesIO()
     while True:
