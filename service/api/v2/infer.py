@@ -1,11 +1,11 @@
-"""Answers one inference request: from its body through the model to the body of the answer."""
+"""Answers inference requests: from the body through the model to the body of the answer."""
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.errors import INVALID_PARAMETER, ProblemError
-from service.api.handlers import Engine, is_gone, note_times, received
+from service.api.errors import INVALID_PARAMETER, Kind, ProblemError
+from service.api.handlers import Engine, engine_of, is_gone, note_times, received
 from service.api.uploads import read_body
 from service.api.v2.messages import (
     BYTES,
@@ -23,6 +23,8 @@ from service.ocr.exceptions import PictureError, echo
 from service.ocr.metadata import ModelMetadata
 from service.query_params import CONSTRAINTS, QueryParams
 from service.runtime.predictor import Predictor
+
+NO_SUCH_MODEL = Kind(404, "no-such-model", "No such model, or version of it")
 
 PICTURE, TEXT, CONFIDENCE = "picture", "text", "confidence"
 """The input of encoded pictures, and the outputs that they are read to."""
@@ -53,13 +55,31 @@ def described(model: ModelMetadata) -> ServedModel:
     )
 
 
-async def infer(request: Request, engine: Engine, predictor: Predictor) -> Response:
-    """The answer to a request that has been admitted.
+def served(request: Request) -> Predictor:
+    """The model that the path names, if it is the one that is served.
 
     Raises:
-        ProblemError: names what is wrong with it.
-        OverloadedError, ClientGoneError
+        ProblemError: it names another.
     """
+    predictor = engine_of(request).predictor
+    model = predictor.metadata
+    name, version = request.path_params["name"], request.path_params.get("version", model.version)
+    if (name, version) != (model.name, model.version):
+        raise ProblemError(
+            NO_SUCH_MODEL,
+            f"the model served is {model.name}, version {model.version}; others are not.",
+        )
+    return predictor
+
+
+async def infer(request: Request) -> Response:
+    """Gives class probabilities for image tensors, or texts and confidences for pictures.
+
+    Pictures are elements of BYTES: as they are in binary data, as base64 in JSON. For pictures, the
+    query parameters `length`, `alphabet` and `pattern` work as for `/predict`.
+    """
+    engine, predictor = engine_of(request), served(request)
+    engine.admit(request)
     _check_parameters(request, set(QueryParams.model_fields).difference(CONSTRAINTS), "here")
     asked, _ = await engine.ask(request, predictor.questions)
     question = Question(constraint=asked.constraint)

@@ -2,15 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request
 
 from service import __version__
 from service.api import errors, routes
-from service.api.errors import V2_PREFIX, Kind, ProblemError
-from service.api.handlers import engine_of
+from service.api.errors import V2_PREFIX, Kind
 from service.api.openapi import reference
-from service.api.v2.infer import described
-from service.api.v2.infer import infer as answer
+from service.api.v2.infer import NO_SUCH_MODEL, described, infer, served
 from service.api.v2.messages import MALFORMED
 from service.api.v2.schemas import (
     Inference,
@@ -26,7 +24,6 @@ from service.runtime.predictor import Predictor
 
 router = APIRouter(prefix=V2_PREFIX, tags=["Open Inference Protocol"])
 
-_NO_SUCH_MODEL = Kind(404, "no-such-model", "No such model, or version of it")
 _MODEL, _VERSION = "/models/{name}", "/models/{name}/versions/{version}"
 _NAME = {
     "name": "name",
@@ -46,24 +43,7 @@ def _documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
 
 
 _NOT_READY = _documented(errors.NOT_READY)
-_OF_A_MODEL = _documented(_NO_SUCH_MODEL, errors.NOT_READY)
-
-
-def served(request: Request) -> Predictor:
-    """The model that the path names, if it is the one that is served.
-
-    Raises:
-        ProblemError: it names another.
-    """
-    predictor = engine_of(request).predictor
-    model = predictor.metadata
-    name, version = request.path_params["name"], request.path_params.get("version", model.version)
-    if (name, version) != (model.name, model.version):
-        raise ProblemError(
-            _NO_SUCH_MODEL,
-            f"the model served is {model.name}, version {model.version}; others are not.",
-        )
-    return predictor
+_OF_A_MODEL = _documented(NO_SUCH_MODEL, errors.NOT_READY)
 
 
 ServedByPath = Annotated[Predictor, Depends(served)]
@@ -146,17 +126,6 @@ _INFER: dict[str, Any] = {
 }
 
 
-async def infer(request: Request) -> Response:
-    """Gives class probabilities for image tensors, or texts and confidences for pictures.
-
-    Pictures are elements of BYTES: as they are in binary data, as base64 in JSON. For pictures, the
-    query parameters `length`, `alphabet` and `pattern` work as for `/predict`.
-    """
-    predictor = served(request)
-    engine_of(request).admit(request)
-    return await answer(request, engine_of(request), predictor)
-
-
 for path, shown in ((f"{_MODEL}/infer", True), (f"{_VERSION}/infer", False)):
     router.add_api_route(
         path,
@@ -170,7 +139,7 @@ for path, shown in ((f"{_MODEL}/infer", True), (f"{_VERSION}/infer", False)):
         responses=_documented(
             MALFORMED,
             errors.UNAUTHORIZED,
-            _NO_SUCH_MODEL,
+            NO_SUCH_MODEL,
             errors.UPLOAD_TOO_LARGE,
             errors.ENCODED,
             errors.INVALID_PARAMETER,
