@@ -11,23 +11,11 @@ from pydantic import BaseModel
 from starlette.routing import request_response
 
 from service import __version__
-from service.api import errors, handlers
+from service.api import errors, handlers, schemas
 from service.api.auth import private
 from service.api.errors import ProblemError, documented
 from service.api.handlers import Engine, engine_of
 from service.api.openapi import reference
-from service.api.schemas import (
-    Batch,
-    Health,
-    Info,
-    ModelCard,
-    ModelReference,
-    PictureForm,
-    PictureJson,
-    PicturesForm,
-    PicturesJson,
-    Prediction,
-)
 from service.observability.metrics import CONTENT_TYPE
 from service.ocr.formats import FORMATS, MEDIA_TYPES
 from service.query_params import QueryParams
@@ -102,11 +90,11 @@ router.add_api_route(
     route_class_override=RequestRoute,
     operation_id="predict",
     summary="Read the text in a picture",
-    response_model=Prediction,
+    response_model=schemas.Prediction,
     responses=_ERRORS,
     openapi_extra=_described(
-        PictureForm,
-        PictureJson,
+        schemas.PictureForm,
+        schemas.PictureJson,
         **{"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     ),
 )
@@ -118,9 +106,9 @@ router.add_api_route(
     route_class_override=RequestRoute,
     operation_id="predict_batch",
     summary="Read the texts in several pictures",
-    response_model=Batch,
+    response_model=schemas.Batch,
     responses=_ERRORS,
-    openapi_extra=_described(PicturesForm, PicturesJson),
+    openapi_extra=_described(schemas.PicturesForm, schemas.PicturesJson),
 )
 
 
@@ -133,9 +121,9 @@ RunningEngine = Annotated[Engine, Depends(engine_of)]
     summary="The model that is served",
     responses=documented(errors.NOT_READY),
 )
-async def model(engine: RunningEngine) -> ModelCard:
+async def model(engine: RunningEngine) -> schemas.ModelCard:
     """The metadata of the model, with its figures on held-out pictures."""
-    return ModelCard.model_validate(engine.predictor.metadata, from_attributes=True)
+    return schemas.ModelCard.model_validate(engine.predictor.metadata, from_attributes=True)
 
 
 @router.get(
@@ -145,14 +133,14 @@ async def model(engine: RunningEngine) -> ModelCard:
     responses=documented(errors.UNAUTHORIZED, errors.NOT_READY),
     dependencies=[Depends(private("/info"))],
 )
-async def info(engine: RunningEngine) -> Info:
+async def info(engine: RunningEngine) -> schemas.Info:
     """Threads and limits, and whether the newest model file is served."""
     predictor, settings = engine.predictor, engine.settings
     metadata = predictor.metadata
-    return Info(
+    return schemas.Info(
         service_version=__version__,
         process=os.getpid(),
-        model=ModelReference(name=metadata.name, version=metadata.version),
+        model=schemas.ModelReference(name=metadata.name, version=metadata.version),
         loaded_at=predictor.loaded_at,
         reloads=engine.reloads,
         reload_error=engine.reload_error,
@@ -182,9 +170,9 @@ async def metrics(engine: RunningEngine) -> Response:
 
 
 @router.get("/health/live", operation_id="live", summary="Whether the process answers")
-async def live() -> Health:
+async def live() -> schemas.Health:
     """Answers as long as the process does."""
-    return Health(status="live")
+    return schemas.Health(status="live")
 
 
 @router.get(
@@ -193,7 +181,7 @@ async def live() -> Health:
     summary="Whether pictures can be read",
     responses=documented(errors.NOT_READY),
 )
-async def ready(request: Request) -> Health:
+async def ready(request: Request) -> schemas.Health:
     """503 until the model has been warmed up and has read its golden pictures, and when the process
     is about to end.
     """
@@ -201,4 +189,4 @@ async def ready(request: Request) -> Health:
     draining: asyncio.Event | None = request.scope.get("state", {}).get(DRAINING)
     if draining is not None and draining.is_set():
         raise ProblemError(errors.NOT_READY, "The service is about to end.")
-    return Health(status="ready")
+    return schemas.Health(status="ready")

@@ -8,18 +8,9 @@ from service import __version__
 from service.api import errors, routes
 from service.api.errors import V2_PREFIX, Kind
 from service.api.openapi import reference
+from service.api.v2 import schemas
 from service.api.v2.infer import NO_SUCH_MODEL, described, infer, served
 from service.api.v2.messages import MALFORMED
-from service.api.v2.schemas import (
-    Inference,
-    InferenceBody,
-    InferenceError,
-    ModelReady,
-    ServedModel,
-    ServerLive,
-    ServerMetadata,
-    ServerReady,
-)
 from service.runtime.predictor import Predictor
 
 router = APIRouter(prefix=V2_PREFIX, tags=["Open Inference Protocol"])
@@ -37,7 +28,7 @@ _NAME = {
 def _documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """The entries of a route's `responses` for these kinds of problem."""
     return {
-        status: {"model": InferenceError, "description": answer["description"]}
+        status: {"model": schemas.InferenceError, "description": answer["description"]}
         for status, answer in errors.documented(*kinds).items()
     }
 
@@ -50,17 +41,17 @@ ServedByPath = Annotated[Predictor, Depends(served)]
 
 
 @router.get("", operation_id="v2_server", summary="The server")
-async def server() -> ServerMetadata:
+async def server() -> schemas.ServerMetadata:
     """Name, version and extensions of the server."""
-    return ServerMetadata(
+    return schemas.ServerMetadata(
         name="captcha-ocr", version=__version__, extensions=["binary_tensor_data"]
     )
 
 
 @router.get("/health/live", operation_id="v2_live", summary="Whether the process answers")
-async def live() -> ServerLive:
+async def live() -> schemas.ServerLive:
     """As `/health/live`."""
-    return ServerLive(live=True)
+    return schemas.ServerLive(live=True)
 
 
 @router.get(
@@ -69,10 +60,10 @@ async def live() -> ServerLive:
     summary="Whether the model can infer",
     responses=_NOT_READY,
 )
-async def ready(request: Request) -> ServerReady:
+async def ready(request: Request) -> schemas.ServerReady:
     """As `/health/ready`."""
     await routes.ready(request)
-    return ServerReady(ready=True)
+    return schemas.ServerReady(ready=True)
 
 
 @router.get(_VERSION, include_in_schema=False)
@@ -83,7 +74,7 @@ async def ready(request: Request) -> ServerReady:
     responses=_OF_A_MODEL,
     openapi_extra={"parameters": [_NAME]},
 )
-async def model(predictor: ServedByPath) -> ServedModel:
+async def model(predictor: ServedByPath) -> schemas.ServedModel:
     """A request has one of the inputs: an image tensor gives class probabilities, encoded pictures
     give texts and confidences.
     """
@@ -98,10 +89,10 @@ async def model(predictor: ServedByPath) -> ServedModel:
     responses=_OF_A_MODEL,
     openapi_extra={"parameters": [_NAME]},
 )
-async def model_ready(request: Request, predictor: ServedByPath) -> ModelReady:
+async def model_ready(request: Request, predictor: ServedByPath) -> schemas.ModelReady:
     """As `/health/ready`, for the model that is served; 404 for any other."""
     await routes.ready(request)
-    return ModelReady(name=predictor.metadata.name, ready=True)
+    return schemas.ModelReady(name=predictor.metadata.name, ready=True)
 
 
 _INFER: dict[str, Any] = {
@@ -119,7 +110,7 @@ _INFER: dict[str, Any] = {
         "description": routes.FORMATS_DESCRIPTION,
         "required": True,
         "content": {
-            "application/json": {"schema": reference(InferenceBody)},
+            "application/json": {"schema": reference(schemas.InferenceBody)},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },
@@ -135,7 +126,7 @@ for path, shown in ((f"{_MODEL}/infer", True), (f"{_VERSION}/infer", False)):
         include_in_schema=shown,
         operation_id="v2_infer",
         summary="Infer",
-        response_model=Inference,
+        response_model=schemas.Inference,
         responses=_documented(
             MALFORMED,
             errors.UNAUTHORIZED,
