@@ -142,18 +142,13 @@ class Supervisor:
             if code >= 0:
                 return f"has exited with status {code}"
             return f"was killed by {signal.Signals(-code).name}"
-        looks = worker.looks * REPORT_SECONDS
-        if not worker.report.started and looks > self._settings.worker_start_seconds:
-            return (
-                f"was not ready within OCR_WORKER_START_SECONDS="
-                f"{self._settings.worker_start_seconds:g}"
-            )
-        if worker.report.started and looks > self._settings.worker_timeout_seconds:
-            return (
-                f"did not respond for OCR_WORKER_TIMEOUT_SECONDS="
-                f"{self._settings.worker_timeout_seconds:g}"
-            )
-        return None
+        if worker.report.started:
+            seconds = self._settings.worker_timeout_seconds
+            reason = "did not respond for OCR_WORKER_TIMEOUT_SECONDS"
+        else:
+            seconds = self._settings.worker_start_seconds
+            reason = "was not ready within OCR_WORKER_START_SECONDS"
+        return f"{reason}={seconds:g}" if worker.looks * REPORT_SECONDS > seconds else None
 
     def _end_workers(self) -> None:
         """Ends all in good order; at a second signal, at once."""
@@ -169,14 +164,4 @@ class Supervisor:
                 logger.error("workers are killed that have not ended")
                 for worker in self._workers:
                     worker.process.kill()
-            self._drop_reports()
             wait([worker.process.sentinel for worker in self._workers], 0.1)
-
-    def _drop_reports(self) -> None:
-        """Keeps workers from waiting for room in their pipes."""
-        for worker in self._workers:
-            try:
-                while worker.connection.poll():
-                    worker.connection.recv()
-            except (OSError, EOFError):
-                continue
