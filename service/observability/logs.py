@@ -52,14 +52,8 @@ class TextFormatter(DefaultFormatter):
         fields = getattr(record, "fields", None)
         if fields is None:
             return line
-        ending = [
-            fields["reason"],
-            fields["client"],
-            fields["key"],
-            fields["request_id"],
-            f"model {fields['model_version']}",
-        ]
-        return " ".join([line, *filter(None, ending)])
+        ending = filter(None, [fields[name] for name in ("reason", "client", "key", "request_id")])
+        return " ".join([line, *ending, f"model {fields['model_version']}"])
 
 
 class QueuedHandler(QueueHandler):
