@@ -84,10 +84,8 @@ class Metrics(Collector):
             "request_seconds", "From a request's headers to its answer.", _SECONDS, "route"
         )
         # To find a metric by its labels takes several times as long as to count.
-        self._requests, self._request_seconds = (
-            cache(requests.labels),
-            cache(request_seconds.labels),
-        )
+        self._requests = cache(requests.labels)
+        self._request_seconds = cache(request_seconds.labels)
         self._key_requests = counter(
             "key_requests", "Requests with an API key, by its name.", "key", "status"
         )
