@@ -7,7 +7,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Container
 from typing import Any
 
 from python_multipart.multipart import parse_options_header
@@ -117,10 +117,9 @@ async def read_picture(request: Request, max_bytes: int) -> bytes:
         ProblemError: of another content type, malformed, without a picture, or too large.
         ClientDisconnect: the upload broke off.
     """
-    kind = _media_type(request)
+    kind = _media_type(request, _HOW, RAW_TYPES)
     if kind in RAW_TYPES:
         return await read_body(request, max_bytes)
-    _check_type(request, kind, _HOW)
     # Four characters of base64 stand for three bytes.
     body = await read_body(request, max_bytes, max_bytes // 3 + _ENVELOPE_BYTES)
     if kind == _FORM:
@@ -150,8 +149,7 @@ async def read_pictures(
         ProblemError: the request as a whole is at fault.
         ClientDisconnect: the upload broke off.
     """
-    kind = _media_type(request)
-    _check_type(request, kind, _HOW_BATCH)
+    kind = _media_type(request, _HOW_BATCH)
     body = await read_body(request, max_bytes)
     if kind == _FORM:
         pictures = await _files(request.headers, body, BATCH_FIELD, max_pictures, _HOW_BATCH)
@@ -216,14 +214,13 @@ class _FormParser(MultiPartParser):
         super().on_header_value(data, start, end)
 
 
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _check_type(request: Request, kind: str, how: str) -> None:
-    if kind not in (_FORM, _JSON):
-        given = request.headers.get("content-type", "")[:100] or "not given"
+def _media_type(request: Request, how: str, raw_types: Container[str] = ()) -> str:
+    given = request.headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower()
+    if kind not in (_FORM, _JSON) and kind not in raw_types:
+        given = given[:100] or "not given"
         raise ProblemError(UNSUPPORTED_MEDIA_TYPE, f"The content type is {given}; {how}.")
+    return kind
 
 
 async def _files(
