@@ -105,8 +105,6 @@ class InvalidParameterError(Exception):
 
     def __init__(self, detail: str, parameter: str = "") -> None:
         super().__init__(f"{parameter}: {detail}." if parameter else detail)
-        self.parameter = parameter
-        self.detail = detail
 
 
 class Questions:
