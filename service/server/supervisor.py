@@ -43,14 +43,12 @@ class _Worker:
         that sleeps stops both of them."""
 
     def receive(self) -> bool:
-        """Takes a message; tells whether it asks for the metrics of the others."""
-        message: Report | None = self.connection.recv()
-        if message is None:
-            return True
-        if message.ticks > self.report.ticks or message.started > self.report.started:
+        """Takes a report; tells whether it asks for the metrics of the others."""
+        report: Report = self.connection.recv()
+        if report.ticks > self.report.ticks or report.started > self.report.started:
             self.looks = 0
-        self.report = message
-        return False
+        self.report = report
+        return report.asks
 
 
 class Supervisor:

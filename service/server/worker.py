@@ -7,7 +7,6 @@ import resource
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -49,11 +48,13 @@ class Report(NamedTuple):
         started: whether it accepts connections.
         ticks: rise while its event loop runs.
         metrics: its own.
+        asks: whether it waits for the metrics of the others.
     """
 
     started: bool
     ticks: int
     metrics: Snapshot
+    asks: bool = False
 
 
 class Link:
@@ -61,23 +62,28 @@ class Link:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._sending = threading.Lock()
+        self._asked, self._answered = threading.Event(), threading.Event()
         self._others: Snapshot = []
 
     def report(self, server: Server, metrics: Metrics) -> None:
         """Reports for ever; ends the process when the supervisor is no longer there."""
+        asks = False
         while True:
             try:
-                report = Report(server.started, server.ticks, metrics.snapshot())
-                with self._sending:
-                    self._connection.send(report)
-            except OSError:
+                report = Report(server.started, server.ticks, metrics.snapshot(), asks)
+                self._connection.send(report)
+                if asks:
+                    self._others = self._connection.recv()
+                    self._answered.set()
+            except (OSError, EOFError):
                 logger.error("the supervisor has ended, and so does this worker")
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             except Exception:
                 logger.exception("no report to the supervisor")
-            time.sleep(REPORT_SECONDS)
+            asks = self._asked.wait(REPORT_SECONDS)
+            if asks:
+                self._asked.clear()
 
     def others(self) -> Snapshot:
         """The metrics of the other workers, those that have ended included.
@@ -85,18 +91,9 @@ class Link:
         As they were the last time, where the supervisor does not answer in time. One thread at a
         time may ask.
         """
-        try:
-            while self._connection.poll():  # answers that came too late
-                self._others = self._connection.recv()
-            if self._sending.acquire(timeout=_OTHERS_SECONDS):
-                try:
-                    self._connection.send(None)
-                finally:
-                    self._sending.release()
-                if self._connection.poll(_OTHERS_SECONDS):
-                    self._others = self._connection.recv()
-        except (OSError, EOFError):
-            logger.warning("the supervisor does not answer; metrics of others are old")
+        self._answered.clear()
+        self._asked.set()
+        self._answered.wait(_OTHERS_SECONDS)
         return self._others
 
 
