@@ -116,25 +116,17 @@ class Metrics(Collector):
         self._exposing = threading.Lock()
         self._exposed = (-math.inf, b"")  # when the newest exposition was begun, and its text
 
-    def answered(
-        self, route: str, status: int, reason: str, timing: RequestTiming, ended: float
-    ) -> None:
-        """Counts an answer, and the parts of its time.
-
-        Args:
-            route: one of few, never the path as the client sent it.
-            reason: the name of the kind of problem; empty where there is none.
-            ended: when it was answered, as the moments of the timing.
-        """
-        self._requests(route, status, reason).inc()
-        self._request_seconds(route).observe(ended - timing.began)
+    def answered(self, timing: RequestTiming) -> None:
+        """Counts an answer, and the parts of its time."""
+        self._requests(timing.route, timing.status, timing.reason).inc()
+        self._request_seconds(timing.route).observe(timing.ended - timing.began)
         if timing.receive_ended:
             self._receive.observe(timing.receive_ended - timing.receive_began)
         for read in timing.reads:
             self._decode.observe(read.decoded - read.began)
             self._infer.observe(read.inferred - read.decoded)
         if timing.reads:
-            self._respond.observe(ended - timing.reads[-1].inferred)
+            self._respond.observe(timing.ended - timing.reads[-1].inferred)
 
     def key_answered(self, name: str, status: int) -> None:
         """Counts an answer to a request with the API key of this name."""

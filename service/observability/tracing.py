@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 from starlette.types import Scope
 
 from service import __version__
-from service.observability.request_timing import RequestTiming
+from service.observability.request_timing import NO_ROUTE, RequestTiming
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -27,15 +27,6 @@ _PARENT_HEADERS = (b"traceparent", b"tracestate")
 
 class TracesError(Exception):
     """The environment asks for traces that cannot be exported; the text says what to change."""
-
-
-class Answered(NamedTuple):
-    """What a trace shows of a request besides its timing; `route` is empty if no route matched."""
-
-    route: str
-    status: int
-    reason: str
-    model_version: str | None
 
 
 def asked_for(environment: Mapping[str, str]) -> bool:
@@ -99,12 +90,8 @@ class Traces:
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("service", __version__)
 
-    def answered(self, scope: Scope, timing: RequestTiming, ended: float, answer: Answered) -> str:
-        """Traces a request, below the client's span if it sent one; gives the id of the trace.
-
-        Args:
-            ended: when it was answered, in seconds of `time.perf_counter`.
-        """
+    def answered(self, scope: Scope, timing: RequestTiming) -> str:
+        """Traces a request, below the client's span if it sent one; gives the id of the trace."""
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
 
@@ -118,21 +105,22 @@ class Traces:
         def at(moment: float) -> int:
             return began_at + round((moment - timing.began) * 1e9)
 
+        route = "" if timing.route == NO_ROUTE else timing.route
         span = self._tracer.start_span(
-            f"{scope['method']} {answer.route}".rstrip(),
+            f"{scope['method']} {route}".rstrip(),
             extract(headers),
             SpanKind.SERVER,
-            _attributes(scope, answer),
+            _attributes(scope, timing, route),
             start_time=began_at,
         )
         if span.is_recording():
-            if answer.status >= 500:
+            if timing.status >= 500:
                 span.set_status(StatusCode.ERROR)
             within = set_span_in_context(span)
-            for name, start, end in _parts(timing, ended):
+            for name, start, end in _parts(timing):
                 part = self._tracer.start_span(name, within, start_time=at(start))
                 part.end(at(end))
-            span.end(at(ended))
+            span.end(at(timing.ended))
         return format_trace_id(span.get_span_context().trace_id)
 
     def close(self) -> None:
@@ -143,22 +131,22 @@ class Traces:
         timeout.cancel()
 
 
-def _attributes(scope: Scope, answer: Answered) -> dict[str, Any]:
+def _attributes(scope: Scope, timing: RequestTiming, route: str) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         "http.request.method": scope["method"],
         "url.scheme": scope["scheme"],
-        "http.response.status_code": answer.status,
+        "http.response.status_code": timing.status,
     }
     optional = {
-        "http.route": answer.route,
-        "error.type": answer.reason if answer.status >= 500 else "",
-        "captcha_ocr.reason": answer.reason,
-        "captcha_ocr.model_version": answer.model_version,
+        "http.route": route,
+        "error.type": timing.reason if timing.status >= 500 else "",
+        "captcha_ocr.reason": timing.reason,
+        "captcha_ocr.model_version": timing.model_version,
     }
     return attributes | {name: value for name, value in optional.items() if value}
 
 
-def _parts(timing: RequestTiming, ended: float) -> Iterator[tuple[str, float, float]]:
+def _parts(timing: RequestTiming) -> Iterator[tuple[str, float, float]]:
     """Name, beginning and end of each part."""
     if timing.receive_ended:
         yield "receive", timing.receive_began, timing.receive_ended
@@ -167,4 +155,4 @@ def _parts(timing: RequestTiming, ended: float) -> Iterator[tuple[str, float, fl
         yield "decode", read.began, read.decoded
         yield "infer", read.decoded, read.inferred
     if timing.reads:
-        yield "respond", timing.reads[-1].inferred, ended
+        yield "respond", timing.reads[-1].inferred, timing.ended

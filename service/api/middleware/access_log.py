@@ -13,15 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.auth import KEY_NAME
 from service.api.errors import INTERNAL_ERROR, OVERLOADED, REASON, REQUEST_ID
 from service.observability.metrics import Metrics
-from service.observability.request_timing import REQUEST_TIMING, RequestTiming
-from service.observability.tracing import Answered, Traces
+from service.observability.request_timing import NO_ROUTE, REQUEST_TIMING, RequestTiming
+from service.observability.tracing import Traces
 
 _HEADER = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _VALID_ADDRESS = re.compile("[A-Za-z0-9._:%-]{1,64}")
-_NO_ROUTE = "other"
-"""The route of what no route answers; the path itself is whatever the client likes."""
-
 _REFUSALS_LOGGED = 10
 """Lines a second for requests that are refused since there is no room."""
 
@@ -58,12 +55,10 @@ class AccessLog:
         given = next((value for name, value in scope["headers"] if name == _HEADER), b"")
         request_id = given if _VALID_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
         scope[REQUEST_ID] = request_id.decode()
-        status = 0
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                timing.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (_HEADER, request_id)]
             await send(message)
 
@@ -71,46 +66,45 @@ class AccessLog:
             await self._app(scope, receive, send_with_id)
         except Exception:
             # The answer is given further outside.
-            status = INTERNAL_ERROR.status
+            timing.status = INTERNAL_ERROR.status
             scope[REASON] = INTERNAL_ERROR.name
             raise
         finally:
-            self._record(scope, status, timing)
+            self._record(scope, timing)
 
-    def _record(self, scope: Scope, status: int, timing: RequestTiming) -> None:
-        ended = time.perf_counter()
-        route = getattr(scope.get("route"), "path", _NO_ROUTE)
-        reason = scope.get(REASON, "")
-        if not reason and status >= HTTPStatus.BAD_REQUEST:
-            reason = HTTPStatus(status).phrase.lower().replace(" ", "-")
+    def _record(self, scope: Scope, timing: RequestTiming) -> None:
+        timing.ended = time.perf_counter()
+        timing.route = getattr(scope.get("route"), "path", NO_ROUTE)
+        timing.reason = scope.get(REASON, "")
+        if not timing.reason and timing.status >= HTTPStatus.BAD_REQUEST:
+            timing.reason = HTTPStatus(timing.status).phrase.lower().replace(" ", "-")
+        timing.model_version = timing.model_version or _served_version(scope)
         key = scope.get(KEY_NAME, "")
-        self._metrics.answered(route, status, reason, timing, ended)
+        self._metrics.answered(timing)
         if key:
-            self._metrics.key_answered(key, status)
-        version = timing.model_version or _served_version(scope)
+            self._metrics.key_answered(key, timing.status)
         trace = {}
         if self._traces is not None:
-            answer = Answered("" if route == _NO_ROUTE else route, status, reason, version)
-            trace["trace_id"] = self._traces.answered(scope, timing, ended, answer)
+            trace["trace_id"] = self._traces.answered(scope, timing)
         if not self._logs or not logger.isEnabledFor(logging.INFO):
             return
-        if reason != OVERLOADED.name or self._logs_refusal():
-            ms = 1000 * (ended - timing.began)
+        if timing.reason != OVERLOADED.name or self._logs_refusal():
+            ms = 1000 * (timing.ended - timing.began)
             method = scope["method"]
             fields = {
                 "request_id": scope[REQUEST_ID],
                 **trace,
                 "method": method,
-                "route": route,
-                "status": status,
-                "reason": reason,
+                "route": timing.route,
+                "status": timing.status,
+                "reason": timing.reason,
                 "ms": round(ms, 1),
                 "client": _client_address(scope),
                 "key": key,
-                "model_version": version,
+                "model_version": timing.model_version,
             }
             # Without `info`, which looks for the line of code that logs: it is always this one.
-            values = (method, route, status, ms)
+            values = (method, timing.route, timing.status, ms)
             record = logger.makeRecord(
                 logger.name, logging.INFO, "", 0, "%s %s %d %.1f ms", values, None
             )
