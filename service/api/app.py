@@ -17,9 +17,8 @@ from service.api.auth import ApiKeys
 from service.api.handlers import Engine
 from service.api.middleware.access_log import AccessLog
 from service.api.middleware.body_limit import BodyLimit
-from service.api.middleware.load_shedding import LoadShedding
+from service.api.middleware.load_shedding import LoadShedding, Turns
 from service.api.middleware.proxy_headers import ProxyHeaders
-from service.api.middleware.turns import Turns
 from service.api.v2 import routes as v2_routes
 from service.api.v2.messages import LENGTH_HEADER
 from service.api.web import routes as web_routes

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.handlers import CLIENT_GONE
-from service.api.middleware.turns import Turns
+from service.api.middleware.load_shedding import Turns
 
 _BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
 

@@ -1,15 +1,20 @@
-"""Refuses requests for which there is no room, before the application does anything for them."""
+"""Keeps the event loop free for others, where more requests come than it can answer."""
 
-from collections.abc import Iterable
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import ProblemError, ProblemResponse, problem_error
-from service.api.handlers import Engine, network_of
+from service.api.handlers import Engine, is_gone, network_of
 from service.runtime.batcher import OverloadedError
+
+_AT_ONCE = 4
+"""Requests of a client each time that the event loop comes round."""
 
 
 class LoadShedding:
@@ -56,3 +61,66 @@ class LoadShedding:
 def _response(retry_seconds: int) -> ProblemResponse:
     problem = problem_error(OverloadedError(retry_seconds))
     return ProblemResponse(problem.kind, problem.detail, problem.headers)
+
+
+class Turns:
+    """ASGI middleware in which clients take turns on the event loop.
+
+    To take a form apart, say, holds up all other requests for some milliseconds. Each time that the
+    event loop comes round, it begins a few requests of each client, and goes on with a few whose
+    bodies have arrived; the others wait. So it holds up others no longer for hundreds of
+    connections than for these few.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._round = 0
+        self._begun: Counter[str] = Counter()
+        """How many requests of each client this round has."""
+        self._waiting: dict[str, deque[tuple[asyncio.Future[None], Callable[[], bool]]]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follows the ASGI specification, version 3."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await self._turn(scope)
+        begun_in = self._round
+
+        async def receive_in_turn() -> Message:
+            message = await receive()
+            if not message.get("more_body", False) and self._round != begun_in:
+                await self._turn(scope)
+            return message
+
+        await self._app(scope, receive_in_turn, send)
+
+    async def _turn(self, scope: Scope) -> None:
+        """Waits until there is room for one more request of its client in a round."""
+        client = network_of(scope.get("client"))
+        if self._begun[client] < _AT_ONCE:
+            self._begin(client)
+            return
+        future = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(client, deque())
+        waiting.append((future, is_gone(Request(scope))))
+        await future
+
+    def _begin(self, client: str) -> None:
+        if not self._begun:
+            asyncio.get_running_loop().call_soon(self._next_round)
+        self._begun[client] += 1
+
+    def _next_round(self) -> None:
+        self._round += 1
+        self._begun.clear()
+        for client, waiting in [*self._waiting.items()]:
+            while waiting and self._begun[client] < _AT_ONCE:
+                future, gone = waiting.popleft()
+                if not future.done():  # or else it was cancelled
+                    future.set_result(None)
+                    # Those whose clients have gone are ended at once, or they might become many.
+                    if not gone():
+                        self._begin(client)
+            if not waiting:
+                del self._waiting[client]
