@@ -292,7 +292,8 @@ def _parquet_pictures(filesystem: Any, path: str) -> Iterator[Picture]:
             raise InputError(
                 f"it has the columns {', '.join(sorted(names))}; `path` and `bytes` are needed."
             )
-        for batch in table.iter_batches(batch_size=128, columns=["path", "bytes"]):
+        # One row at a time: a few kilobytes can be a hundred rows of the same huge value.
+        for batch in table.iter_batches(batch_size=1, columns=["path", "bytes"]):
             columns = (batch.column(name).to_pylist() for name in ("path", "bytes"))
             for name, content in zip(*columns, strict=True):
                 yield name, OSError("there are no bytes") if content is None else content

@@ -126,6 +126,24 @@ def test_a_table_needs_its_columns(tmp_path: Path) -> None:
         contents(tmp_path / "a.parquet")
 
 
+def test_a_value_that_many_rows_share_is_read_for_one_of_them(tmp_path: Path) -> None:
+    """A few kilobytes can be many gigabytes."""
+    size = 8 << 20
+    rows: dict[str, list[str] | list[bytes]] = {
+        "path": [f"{number}.png" for number in range(50)],
+        "bytes": [bytes(size)] * 50,
+    }
+    parquet.write_table(pa.table(rows), tmp_path / "a.parquet", compression="zstd")
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000
+    del rows
+    address = str(tmp_path / "a.parquet")
+    (shard,) = find_shards(address, 1)
+    before = pa.total_allocated_bytes()
+    for _, content in read_pictures(address, shard):
+        assert content == bytes(size)
+        assert pa.total_allocated_bytes() - before < 10 * size
+
+
 def test_a_row_without_bytes_is_an_error_of_that_picture(tmp_path: Path) -> None:
     parquet.write_table(
         pa.table({"path": ["a", "b"], "bytes": [None, b"x"]}), tmp_path / "a.parquet"
