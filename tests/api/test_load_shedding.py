@@ -113,3 +113,13 @@ def test_a_refusal_costs_no_part_of_the_limit(settings: Settings) -> None:
         with patch.object(Batcher, "admit"):
             body = stripes.picture("a")
             assert client.post("/predict", content=body, headers=PNG).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["wrong", ""])
+def test_who_is_not_let_in_takes_nobodys_place(key: str, settings: Settings) -> None:
+    """The batcher, which would refuse another client's picture for one, is not asked."""
+    settings = settings.model_copy(update={"api_keys": "a"})
+    with overloaded(settings, True) as client, patch.object(Batcher, "admit") as admit:
+        answer = client.post("/predict", content=b"", headers=PNG | {"X-API-Key": key})
+        assert answer.status_code == 401
+        admit.assert_not_called()

@@ -45,12 +45,11 @@ class LoadShedding:
         if route is None or engine is None or scope["method"] != "POST":
             return None
         try:
+            engine.authorize(Request(scope))
             engine.batcher.admit(client=network_of(scope.get("client")))
+        except ProblemError:
+            return None
         except OverloadedError as error:
-            try:
-                engine.authorize(Request(scope))
-            except ProblemError:
-                return None
             engine.batcher.pause()
             scope["route"] = route  # for the log and the metrics
             return _response(error.retry_seconds)
