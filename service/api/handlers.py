@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv6Address
 from typing import Any, TypeVar
 
@@ -177,7 +177,11 @@ def network_of(client: tuple[str, int] | None) -> str:
 
     The second half is the client's to choose (RFC 4291, 2.5.4). Empty for a Unix socket.
     """
-    address = client[0] if client else ""
+    return _network(client[0]) if client else ""
+
+
+@lru_cache(1024)  # each request asks several times
+def _network(address: str) -> str:
     if ":" not in address:
         return address
     try:
