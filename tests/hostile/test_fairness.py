@@ -29,6 +29,7 @@ RATE = 20.0
 """Pictures that it sends in a second."""
 
 SENDERS = 4
+FULL_SECONDS = 20
 
 DOT = bytes.fromhex(
     "47494638396101000100800100000000ffffff21f90401000001002c00000000010001000002024c01003b"
@@ -137,7 +138,7 @@ def test_a_good_client_beside_senders_of_dear_requests(
     normal: bytes, some: Callable[[int, int], int]
 ) -> None:
     """What takes long in Python is refused before it is parsed, or waits for its turn."""
-    seconds = some(20, 5)
+    seconds = some(FULL_SECONDS, 5)
     kept = {}
     context = multiprocessing.get_context("spawn")
     # Clients are told apart by their addresses, here by what a proxy says of them.
@@ -155,7 +156,9 @@ def test_a_good_client_beside_senders_of_dear_requests(
             kept[kind] = beside / alone
         assert service.alive
     record("requests", rate=RATE, seconds=seconds, kept=kept)
-    assert {kind: one for kind, one in kept.items() if one < KEPT_BESIDE_PYTHON} == {}
+    # In five seconds, two lost batches are two fifths.
+    least = KEPT_BESIDE_PYTHON if seconds == FULL_SECONDS else 0.5
+    assert {kind: one for kind, one in kept.items() if one < least} == {}
 
 
 def with_field(request: bytes, field: bytes) -> bytes:
