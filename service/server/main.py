@@ -20,7 +20,7 @@ from service.query_params import InvalidParameterError
 from service.runtime.predictor import load_predictor
 from service.server.malloc import return_freed_memory
 from service.server.supervisor import Supervisor
-from service.server.worker import make_server, serve
+from service.server.worker import accepting, make_server, serve
 from service.settings import Settings, is_service_link
 
 _SERVICE_LINKS = re.compile("OCR_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_(TCP|UDP|SCTP).*)")
@@ -76,7 +76,7 @@ def main() -> int:
         return Supervisor(settings, sockets, on_started).run()
     app = create_app(settings, predictor)
     server = make_server(settings, app, on_started)
-    serve(server, sockets)
+    serve(server, accepting(sockets, settings.max_connections))
     return 0 if server.started else STARTUP_FAILURE
 
 

@@ -31,8 +31,13 @@ REPORT_SECONDS = 1.0
 _OTHERS_SECONDS = 1.0
 """How long a scrape waits for the supervisor."""
 
-_RESERVED_DESCRIPTORS = 64
-"""For the log, pipes, model files and libraries."""
+_ACCEPTED_AT_ONCE, _ACCEPTED_SHARE = 32, 1 / 16
+"""Connections each time that the event loop comes round, and of those that may be open. uvloop
+accepts one of each socket: the hundredth that waits would see the loop come round a hundred times.
+Of many at once, some would be closed for others before what they have sent is read."""
+
+_RESERVED_DESCRIPTORS = 128
+"""For the log, pipes, model files, libraries and what listens."""
 
 _MAX_BACKLOG = 2048
 
@@ -109,7 +114,7 @@ def run_worker(settings: Settings, sockets: list[socket], connection: Connection
     metrics = Metrics(link.others)
     server = make_server(settings, create_app(settings, metrics=metrics))
     threading.Thread(target=link.report, args=(server, metrics), daemon=True).start()
-    serve(server, sockets)
+    serve(server, accepting(sockets, settings.max_connections))
 
 
 def serve(server: Server, sockets: list[socket]) -> None:
@@ -117,6 +122,12 @@ def serve(server: Server, sockets: list[socket]) -> None:
     ignore_signals()
     exit_after_signals()
     server.run(sockets)
+
+
+def accepting(sockets: list[socket], max_connections: int) -> list[socket]:
+    """These and copies of them, all of which accept the same connections."""
+    copies = min(_ACCEPTED_AT_ONCE, int(_ACCEPTED_SHARE * max_connections)) - 1
+    return [*sockets, *(one.dup() for one in sockets for _ in range(copies))]
 
 
 def make_server(
