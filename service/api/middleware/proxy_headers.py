@@ -10,11 +10,15 @@ from service.settings import ROOT_PATH
 PREFIX = "captcha_ocr.prefix"
 """The key under which a request's scope holds the path that a trusted proxy has stripped."""
 
+_FORWARDED = b"x-forwarded-for"
+_MAX_FORWARDED_BYTES = 1024
+"""Each of its addresses takes 5 µs of the event loop, and thousands of them are kept."""
+
 
 class ProxyHeaders(ProxyHeadersMiddleware):
     """uvicorn's middleware for `X-Forwarded-For` and `X-Forwarded-Proto`, and `X-Forwarded-Prefix`.
 
-    A prefix that is no plain path is ignored.
+    A prefix that is no plain path is ignored, and so are addresses of over 1,024 bytes.
     """
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -25,4 +29,7 @@ class ProxyHeaders(ProxyHeadersMiddleware):
                 prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
                 if prefix and ROOT_PATH.fullmatch(prefix):
                     scope[PREFIX] = prefix
+                forwarded = [field for field in scope["headers"] if field[0] == _FORWARDED]
+                if sum(len(value) for _, value in forwarded) > _MAX_FORWARDED_BYTES:
+                    scope["headers"] = [one for one in scope["headers"] if one not in forwarded]
         await super().__call__(scope, receive, send)
