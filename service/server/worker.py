@@ -128,7 +128,9 @@ def serve(server: Server, sockets: list[socket]) -> None:
 def accepting(sockets: list[socket], max_connections: int) -> list[socket]:
     """These and copies of them, all of which accept the same connections."""
     copies = min(_ACCEPTED_AT_ONCE, int(_ACCEPTED_SHARE * max_connections)) - 1
-    return [*sockets, *(one.dup() for one in sockets for _ in range(copies))]
+    # `socket.dup` would make them blocking, also for other workers that accept already.
+    descriptors = [os.dup(one.fileno()) for one in sockets for _ in range(copies)]
+    return [*sockets, *(socket(fileno=descriptor) for descriptor in descriptors)]
 
 
 def make_server(

@@ -1,6 +1,7 @@
 """How connections are accepted that wait."""
 
 import asyncio
+import os
 import socket
 from contextlib import ExitStack
 
@@ -41,3 +42,15 @@ def test_connections_that_wait_are_accepted_together() -> None:
             stack.enter_context(socket.create_connection(sockets[0].getsockname(), timeout=20))
         uvloop.run(asyncio.wait_for(serve(sockets), 60))
     assert rounds < WAITING / 2
+
+
+def test_copies_do_not_stop_other_workers() -> None:
+    """Who accepts from the same sockets already still does not wait for connections."""
+    with ExitStack() as stack:
+        (shared,) = listen("127.0.0.1", 0)
+        # As a worker gets it, which knows nothing of what others have set.
+        received = socket.socket(fileno=os.dup(shared.fileno()))
+        os.set_blocking(shared.fileno(), False)
+        for one in [shared, *accepting([received], max_connections=512)]:
+            stack.enter_context(one)
+        assert not os.get_blocking(shared.fileno())
