@@ -172,16 +172,13 @@ def engine_of(request: Request) -> Engine:
     return engine
 
 
+@lru_cache(1024)  # each request asks several times
 def network_of(client: tuple[str, int] | None) -> str:
     """What tells a client from others: its address, or the first half of one of IPv6.
 
     The second half is the client's to choose (RFC 4291, 2.5.4). Empty for a Unix socket.
     """
-    return _network(client[0]) if client else ""
-
-
-@lru_cache(1024)  # each request asks several times
-def _network(address: str) -> str:
+    address = client[0] if client else ""
     if ":" not in address:
         return address
     try:
