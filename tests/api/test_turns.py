@@ -4,12 +4,18 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
+import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from service.api.handlers import CLIENT_GONE
 from service.api.middleware.load_shedding import Turns
 
 _BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
+
+
+@pytest.fixture(autouse=True)
+def four_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.api.middleware.load_shedding._AT_ONCE", 4)
 
 
 class Recorded:
