@@ -100,9 +100,11 @@ def create_app(
                     include_in_schema=False,
                 )
     openapi.install(app)
+    reading = [route for route in routes.router.routes if isinstance(route, routes.RequestRoute)]
+    # Asked again behind the turns: while requests wait there, the queue fills.
+    app.add_middleware(LoadShedding, routes=reading)
     app.add_middleware(Turns)
     app.add_middleware(BodyLimit, max_bytes=settings.max_bodies_bytes)
-    reading = [route for route in routes.router.routes if isinstance(route, routes.RequestRoute)]
     app.add_middleware(LoadShedding, routes=reading)
     if origins := split_list(settings.cors_origins):
         app.add_middleware(
