@@ -13,10 +13,8 @@ from service.api.errors import ProblemError, ProblemResponse, problem_error
 from service.api.handlers import Engine, is_gone, network_of
 from service.runtime.batcher import ClientGoneError, OverloadedError
 
-_AT_ONCE = 8
-"""Requests of a client each time that the event loop comes round. With more, others wait longer. With
-fewer, so does a client for its refusals: it may come round a hundred times a second then only
-(`Batcher.pause`)."""
+_AT_ONCE = 32
+"""Requests of a client each time that the event loop comes round. With more, others wait longer."""
 
 _GONE_SHARE = 1 / 8
 """Of such a request, which one counts as whose client has gone: it is only to be refused."""
