@@ -218,8 +218,8 @@ async def predict(request: Request) -> Response:
     engine.admit(request)
     predictor = engine.predictor
     question, min_confidence = await engine.ask(request, predictor.questions)
-    upload = read_picture(request, engine.settings.max_upload_bytes)
-    picture = await received(request, upload)
+    run = partial(engine.batcher.run, is_gone=is_gone(request))
+    picture = await received(request, read_picture(request, engine.settings.max_upload_bytes, run))
     (outcome,) = await engine.read(request, predictor, [picture], question)
     reading = outcome.reading
     if not isinstance(reading, Reading):
@@ -238,12 +238,9 @@ async def predict_batch(request: Request) -> Response:
     settings = engine.settings
     predictor = engine.predictor
     question, min_confidence = await engine.ask(request, predictor.questions)
-    uploads = await received(
-        request,
-        read_pictures(
-            request, settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
-        ),
-    )
+    limits = settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
+    run = partial(engine.batcher.run, is_gone=is_gone(request), batch=True)
+    uploads = await received(request, read_pictures(request, *limits, run))
     pictures = [upload for upload in uploads if isinstance(upload, bytes)]
     outcomes = iter(await engine.read(request, predictor, pictures, question))
 

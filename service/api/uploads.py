@@ -7,8 +7,8 @@ import io
 import json
 import re
 import sys
-from collections.abc import AsyncGenerator, Container
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Container
+from typing import Any, Protocol, TypeVar
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
@@ -25,6 +25,16 @@ from service.api.errors import (
 from service.ocr.formats import MEDIA_TYPES
 from service.ocr.preprocessing import SMALLER
 
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Does work in a thread."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """What the work gives, or raises."""
+
+
 FIELD, BATCH_FIELD = "file", "files"
 """The fields of a form that hold one picture, and those of a batch."""
 
@@ -34,6 +44,9 @@ MEMBER, BATCH_MEMBER = "image", "images"
 RAW_TYPES = frozenset({*MEDIA_TYPES, "application/octet-stream"})
 
 _FORM, _JSON = "multipart/form-data", "application/json"
+LOOP_BYTES = 1 << 16
+"""Of a form or JSON that is taken apart on the event loop: a thread would take as long to begin."""
+
 _ENVELOPE_BYTES = 4096
 """Bytes that may stand around a picture in an upload."""
 
@@ -107,11 +120,12 @@ async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> byte
             return body.getvalue()
 
 
-async def read_picture(request: Request, max_bytes: int) -> bytes:
+async def read_picture(request: Request, max_bytes: int, run: Run) -> bytes:
     """The one picture of a request: its body, the file of a form, or base64 in JSON.
 
     Args:
         max_bytes: of the picture.
+        run: does what takes long in a thread.
 
     Raises:
         ProblemError: of another content type, malformed, without a picture, or too large.
@@ -122,8 +136,14 @@ async def read_picture(request: Request, max_bytes: int) -> bytes:
         return await read_body(request, max_bytes)
     # Four characters of base64 stand for three bytes.
     body = await read_body(request, max_bytes, max_bytes // 3 + _ENVELOPE_BYTES)
+    if len(body) <= LOOP_BYTES:
+        return _picture(request.headers, kind, body, max_bytes)
+    return await run(lambda: _picture(request.headers, kind, body, max_bytes))
+
+
+def _picture(headers: Headers, kind: str, body: bytes, max_bytes: int) -> bytes:
     if kind == _FORM:
-        pictures = await _files(request.headers, body, FIELD, 1, _HOW)
+        pictures = _files(headers, body, FIELD, 1, _HOW)
     else:
         pictures = [_decoded(_member(body, MEMBER, 1, _HOW), _HOW)]
     if not pictures:
@@ -137,13 +157,14 @@ async def read_picture(request: Request, max_bytes: int) -> bytes:
 
 
 async def read_pictures(
-    request: Request, max_pictures: int, max_bytes: int, max_picture_bytes: int
+    request: Request, max_pictures: int, max_bytes: int, max_picture_bytes: int, run: Run
 ) -> list[bytes | ProblemError]:
     """The pictures of a batch, in their order; in place of one that cannot be taken, the reason.
 
     Args:
         max_bytes: of the whole body.
         max_picture_bytes: of each picture.
+        run: does what takes long in a thread.
 
     Raises:
         ProblemError: the request as a whole is at fault.
@@ -151,8 +172,17 @@ async def read_pictures(
     """
     kind = _media_type(request, _HOW_BATCH)
     body = await read_body(request, max_bytes)
+    # However small: a form of many parts takes milliseconds.
+    return await run(
+        lambda: _pictures(request.headers, kind, body, max_pictures, max_picture_bytes)
+    )
+
+
+def _pictures(
+    headers: Headers, kind: str, body: bytes, max_pictures: int, max_picture_bytes: int
+) -> list[bytes | ProblemError]:
     if kind == _FORM:
-        pictures = await _files(request.headers, body, BATCH_FIELD, max_pictures, _HOW_BATCH)
+        pictures = _files(headers, body, BATCH_FIELD, max_pictures, _HOW_BATCH)
     else:
         members = _member(body, BATCH_MEMBER, max_pictures, _HOW_BATCH)
         if not isinstance(members, list):
@@ -223,7 +253,7 @@ def _media_type(request: Request, how: str, raw_types: Container[str] = ()) -> s
     return kind
 
 
-async def _files(
+def _files(
     headers: Headers, body: bytes, field: str, max_files: int, how: str
 ) -> list[bytes | ProblemError]:
     """The files of a form (RFC 7578), which has nothing else.
@@ -256,7 +286,10 @@ async def _files(
         reason = "over 16 blanks follow a boundary"
     else:
         try:
-            form = await _FormParser(plain, stream(), max_files=max_files, max_fields=1).parse()
+            # It never waits, as the whole form is in memory.
+            _FormParser(plain, stream(), max_files=max_files, max_fields=1).parse().send(None)
+        except StopIteration as ended:
+            form = ended.value
         except MultiPartException as error:
             reason = error.message
     if reason:

@@ -1,20 +1,29 @@
+import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.types import Message
 
 from service.api.app import create_app
 from service.api.schemas import Batch, Prediction
+from service.api.uploads import LOOP_BYTES, read_picture, read_pictures
 from service.api.v2.messages import LENGTH_HEADER
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import assert_problem
 
+T = TypeVar("T")
+
 PNG = {"content-type": "image/png"}
+MAX = 1 << 20
 
 
 def text_of(picture: bytes) -> str:
@@ -35,6 +44,38 @@ def test_base64(prefix: str, client: TestClient) -> None:
     """JSON holds a picture in base64, or as a data URL."""
     response = client.post("/predict", json={"image": prefix + text_of(stripes.picture("ab"))})
     assert response.json()["text"] == "ab"
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "size", "in_thread"),
+    [
+        (partial(read_picture, max_bytes=MAX), "image", 100, False),
+        (partial(read_picture, max_bytes=MAX), "image", LOOP_BYTES, True),
+        (partial(read_pictures, max_pictures=1, max_bytes=MAX, max_picture_bytes=MAX),
+         "images", 100, True),
+    ],
+    ids=["small", "large", "batch"],
+)  # fmt: skip
+def test_what_takes_long_is_taken_apart_in_a_thread(
+    read: Callable[..., Coroutine[Any, Any, Any]], name: str, size: int, in_thread: bool
+) -> None:
+    """The event loop answers other requests meanwhile."""
+    text = text_of(bytes(size))
+    body = json.dumps({name: text if name == "image" else [text]}).encode()
+    threads: list[bool] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def run(work: Callable[[], T], /) -> T:
+        threads.append(True)
+        return work()
+
+    headers = [(b"content-type", b"application/json")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    taken = asyncio.run(read(request, run=run))
+    assert taken == (bytes(size) if name == "image" else [bytes(size)])
+    assert threads == [True] * in_thread
 
 
 def as_mime(text: str) -> str:

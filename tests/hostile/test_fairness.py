@@ -42,6 +42,9 @@ PATTERN = quote(
 )
 """Takes as long as many pictures until it is refused for its 2,000 states."""
 
+PART = b'Content-Disposition: form-data; name="%b"; filename="a"; ' + b"; ".join([b"a=b"] * 9)
+"""The head of a part, with parameters that take time."""
+
 DEAR_KINDS = (
     "PNG type 6, 16 bits, interlaced",
     "JPEG CMYK, 64 scans",
@@ -131,6 +134,7 @@ def attacks(normal: bytes) -> dict[str, Attack]:
         "cookies": Attack([with_field(alive, b'Cookie: a="%b"' % (b'\\"' * 7900))], good, 64),
         "parameters": Attack(asking(alive, ["&".join("a" * 7900)]), good, 64),
         "tiny chunks": Attack([chunks], good, 64),
+        "forms": Attack([form([b"files"] * 63 + [b"none"])], good, 128),
     }
 
 
@@ -170,6 +174,13 @@ def with_field(request: bytes, field: bytes) -> bytes:
 def asking(request: bytes, queries: Iterable[str]) -> list[bytes]:
     """The request with each of these queries."""
     return [request.replace(b" HTTP", f"?{query} HTTP".encode(), 1) for query in queries]
+
+
+def form(names: Iterable[bytes]) -> bytes:
+    """A batch with an empty file of each name."""
+    parts = b"".join(b"--x\r\n%b\r\n\r\n\r\n" % (PART % name) for name in names)
+    body = parts + b"--x--\r\n"
+    return payloads.post("/predict/batch", "multipart/form-data; boundary=x", body)
 
 
 def infer(numbers: bytes) -> bytes:

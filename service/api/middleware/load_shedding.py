@@ -1,23 +1,15 @@
-"""Keeps the event loop free for others, where more requests come than it can answer."""
+"""Refuses cheaply, where more requests come than can be answered."""
 
-import asyncio
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import ProblemError, ProblemResponse, problem_error
-from service.api.handlers import Engine, is_gone, network_of
-from service.runtime.batcher import ClientGoneError, OverloadedError
-
-_AT_ONCE = 32
-"""Requests of a client each time that the event loop comes round. With more, others wait longer."""
-
-_GONE_SHARE = 1 / 8
-"""Of such a request, which one counts as whose client has gone: it is only to be refused."""
+from service.api.handlers import Engine, network_of
+from service.runtime.batcher import OverloadedError
 
 
 class LoadShedding:
@@ -63,76 +55,3 @@ class LoadShedding:
 def _response(retry_seconds: int) -> ProblemResponse:
     problem = problem_error(OverloadedError(retry_seconds))
     return ProblemResponse(problem.kind, problem.detail, problem.headers)
-
-
-class Turns:
-    """ASGI middleware in which clients take turns on the event loop.
-
-    To take a form apart, say, holds up all other requests for some milliseconds. Each time that the
-    event loop comes round, it begins a few requests of each client, and goes on with a few whose
-    bodies have arrived; the others wait. So it holds up others no longer for hundreds of
-    connections than for these few.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._round = 0
-        self._begun: defaultdict[str, float] = defaultdict(float)
-        """How many requests of each client this round has."""
-        self._waiting: dict[str, deque[tuple[asyncio.Future[None], Callable[[], bool]]]] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Follows the ASGI specification, version 3."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        gone = is_gone(Request(scope))
-        await self._turn(scope, gone)
-        if gone():
-            problem = problem_error(ClientGoneError())
-            await ProblemResponse(problem.kind, problem.detail)(scope, receive, send)
-            return
-        begun_in = self._round
-
-        async def receive_in_turn() -> Message:
-            message = await receive()
-            if not message.get("more_body", False) and self._round != begun_in:
-                await self._turn(scope, gone)
-                if gone():
-                    return {"type": "http.disconnect"}
-            return message
-
-        await self._app(scope, receive_in_turn, send)
-
-    async def _turn(self, scope: Scope, gone: Callable[[], bool]) -> None:
-        """Waits until there is room for one more request of its client in a round.
-
-        One whose client has gone is not to go on.
-        """
-        client = network_of(scope.get("client"))
-        if self._begun.get(client, 0) < _AT_ONCE:
-            self._begin(client)
-            return
-        future = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(client, deque())
-        waiting.append((future, gone))
-        await future
-
-    def _begin(self, client: str, share: float = 1) -> None:
-        if not self._begun:
-            asyncio.get_running_loop().call_soon(self._next_round)
-        self._begun[client] += share
-
-    def _next_round(self) -> None:
-        self._round += 1
-        self._begun.clear()
-        for client, waiting in [*self._waiting.items()]:
-            while waiting and self._begun.get(client, 0) < _AT_ONCE:
-                future, gone = waiting.popleft()
-                if not future.done():  # or else it was cancelled
-                    future.set_result(None)
-                    # Those whose clients have gone are ended several at a time, or they might
-                    # become many; all at once, hundreds would hold up the event loop.
-                    self._begin(client, _GONE_SHARE if gone() else 1)
-            if not waiting:
-                del self._waiting[client]
