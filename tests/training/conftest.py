@@ -35,7 +35,8 @@ def config(data: Path) -> TrainConfig:
     """A short training on the small data set: one clean epoch, then two of rising strength."""
     return TrainConfig(
         name="small", data=str(data), width=WIDTH, height=HEIGHT, epochs=3, schedule="cosine",
-        strength=1.0, clean_until=0.0, ramp_epochs=2, generated=8, backgrounds=4, average=0.9,
+        strength=1.0, clean_until=0.0, ramp_epochs=2, generated=8, backgrounds=4, spliced=0.5,
+        average=0.9,
     )  # fmt: skip
 
 

@@ -90,6 +90,9 @@ class TrainConfig:
         1.0, "share of the strength until most clean pictures are read, from where it rises to all"
     )
     generated: int = setting(0, "generated pictures that join the distorted ones")
+    spliced: float = setting(
+        0.0, "chance that a labelled picture is joined with others between its characters"
+    )
     backgrounds: int = setting(0, "pictures without text that join them, new ones every epoch")
     export: bool = setting(True, "export the run to ONNX, into its folder, when it is finished")
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -103,7 +106,7 @@ class TrainConfig:
                 raise ConfigError(
                     f"{key} is {getattr(self, key)}; it must be at least 0 and below 1."
                 )
-        for key in ("strength", "gentle", "clean_until", "plateau_factor", "learned"):
+        for key in ("strength", "gentle", "clean_until", "plateau_factor", "learned", "spliced"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"{key} is {getattr(self, key)}; it must be 0 to 1.")
         if not 1 <= self.fold <= FOLDS:

@@ -19,6 +19,8 @@ _DISTORTED_COPIES = 1
 class Material:
     """The training pictures, and the validation pictures: `clean` ones, then distorted copies."""
 
+    labelled: Examples
+    """Those to train on, each once."""
     feed: Feed
     aligned: Feed | None
     """The pictures of the first epochs, if these teach where characters are."""
@@ -68,7 +70,7 @@ def gather(
     aligned = None
     if config.aligned_epochs and generated:
         aligned = feed(generated.aligned(), generated.aligned())
-    return Material(feed(training, rough), aligned, validation, clean)
+    return Material(labelled, feed(training, rough), aligned, validation, clean)
 
 
 def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:

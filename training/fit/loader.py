@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from service.ocr.decoding.ctc import CtcCodec, shortest_path
 from service.ocr.preprocessing import FloatArray, preprocess
 from training.augmentation.policy import Augmentation
+from training.augmentation.splicing import Splicing
 from training.data.dataset import PADDING, Dataset, Sample, encode_labels, time_steps_of
 from training.data.lazy_images import (
     DistortedPictures,
@@ -195,11 +196,14 @@ class Feed:
             size = len(self.rough.texts) + self.backgrounds
         return min(size, self.steps * self.batch_size) if self.steps else size
 
-    def batches(self, epoch: int, strength: float | None) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int, strength: float | None, splicing: Splicing | None = None
+    ) -> Iterator[Batch]:
         """The batches of one epoch, in an order of its own.
 
         Args:
             strength: of the distortions, 0 to 1; None gives the clean pictures alone.
+            splicing: joins the labelled pictures of a rough epoch, before they are distorted.
         """
         if strength is None:
             size = len(self.clean.texts)
@@ -209,7 +213,8 @@ class Feed:
         parts = [order[i : i + self.batch_size] for i in range(0, size, self.batch_size)]
         parts = parts[: self.steps or None]
         if strength is not None:
-            return _ahead(partial(self._rough_batch, epoch=epoch, strength=strength), parts)
+            rough = partial(self._rough_batch, epoch=epoch, strength=strength, splicing=splicing)
+            return _ahead(rough, parts)
         if isinstance(self.clean.pictures, np.ndarray):
             return map(self._clean_batch, parts)
         return _ahead(self._clean_batch, parts)
@@ -217,13 +222,17 @@ class Feed:
     def _clean_batch(self, places: Places) -> Batch:
         return self.clean.pictures[places], self.clean.labels[places]
 
-    def _rough_batch(self, places: Places, epoch: int, strength: float) -> Batch:
+    def _rough_batch(
+        self, places: Places, epoch: int, strength: float, splicing: Splicing | None
+    ) -> Batch:
         _, width, height, channels = self.rough.pictures.shape
         pictures = np.empty((len(places), width, height, channels), np.float32)
         labels = np.full((len(places), self.rough.labels.shape[1]), PADDING, np.int32)
         for row, place in enumerate(places):
             generator = np.random.default_rng((self.seed, epoch, place))
-            if place < len(self.rough.texts):
+            if splicing and place < len(self.clean.texts):
+                picture, labels[row] = splicing.splice(int(place), generator)
+            elif place < len(self.rough.texts):
                 picture, labels[row] = self.rough.pictures[place], self.rough.labels[place]
             else:
                 background = draw_background(width, height, generator).T

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from service.ocr.decoding.ctc import CtcCodec
+from training.augmentation.splicing import Splicing, cuts_of
 from training.data.dataset import Dataset, Sample, alphabet_of, digest_of, working_size
 from training.data.split import split_by_content
 from training.evaluation.metrics import character_error_rate, exact_matches
@@ -34,6 +35,9 @@ from training.models.registry import build_model
 
 _VALIDATED_AT_ONCE = 1024
 """Pictures, which bounds the memory that validation takes."""
+
+_MOST_SPLICED = 1000
+"""Labelled pictures that are joined. Of more, few are learned by heart."""
 
 _MEASURED_STEPS = 20
 """Steps after which the time of the whole training is known."""
@@ -97,10 +101,11 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         rates = partial(warm_up, rate, warmup_steps=config.warmup_steps)
         figures = {"strength": strength or 0.0, "learning_rate": rate}
         count = feed.pictures(strength)
+        splicing = None if aligned else _splicing(config, model, material.labelled, codec)
         left = seconds_left(config, progress, prepared)
         with epoch_display(progress.epoch + 1, epochs, count, left) as shown:
             figures["loss"] = _train_epoch(
-                model, feed, progress.epoch + 1, strength, rates,
+                model, feed, progress.epoch + 1, strength, splicing, rates,
                 _announcing(shown, started, count * epochs, left) if not progress.epoch else shown,
             )  # fmt: skip
         with averaged(model):
@@ -169,6 +174,7 @@ def _train_epoch(
     feed: Feed,
     epoch: int,
     strength: float | None,
+    splicing: Splicing | None,
     rates: Callable[[int], float],
     advance: Advance,
 ) -> float:
@@ -181,13 +187,30 @@ def _train_epoch(
             variable.assign(generator.integers(2**31, size=variable.shape))
     total, seen = 0.0, 0
     first, rate = int(model.optimizer.iterations), None
-    for step, (pictures, labels) in enumerate(feed.batches(epoch, strength), start=first):
+    batches = feed.batches(epoch, strength, splicing)
+    for step, (pictures, labels) in enumerate(batches, start=first):
         if rates(step) != rate:
             rate = model.optimizer.learning_rate = rates(step)
         total += len(pictures) * float(model.train_on_batch(pictures, labels))
         seen += len(pictures)
         advance(seen, total / seen)
     return total / seen
+
+
+def _splicing(
+    config: TrainConfig, model: keras.Model, labelled: Examples, codec: CtcCodec
+) -> Splicing | None:
+    """Joins the labelled pictures where the model sees their characters now."""
+    if not config.spliced:
+        return None
+    pictures = labelled.pictures[:_MOST_SPLICED]
+    with averaged(model):
+        seen = model.predict(pictures, batch_size=64, verbose=0)
+    cuts = [
+        cuts_of(one, codec.encode(text, len(one)), codec.blank_index, pictures.shape[1])
+        for one, text in zip(seen, labelled.texts[: len(seen)], strict=True)
+    ]
+    return Splicing(labelled.pictures, labelled.labels, cuts, config.spliced)
 
 
 def _validate(

@@ -141,6 +141,8 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "cross_fit": few,
         "shown": max(epoch, labels),
         "steps_per_epoch": 0 if labels <= 2 * _EPOCH else 2 * _EPOCH // _BATCH,
+        # With 50 labels, training ends before it helps.
+        "spliced": 0.0 if few else 0.9,
         "generated": 0,
         "aligned_epochs": 0,
         "backgrounds": epoch // 16,

@@ -6,7 +6,8 @@ import pytest
 from service.ocr.decoding.ctc import CtcCodec
 from tests.training.conftest import HEIGHT, WIDTH
 from training.augmentation.policy import Augmentation
-from training.data.dataset import Dataset
+from training.augmentation.splicing import Splicing
+from training.data.dataset import PADDING, Dataset
 from training.data.lazy_images import LazyPictures, StoredPictures, joined
 from training.exceptions import DataError
 from training.fit.loader import Examples, Feed, generated_examples, labelled_examples
@@ -75,6 +76,26 @@ def test_an_epoch_can_be_shortened(held: Examples) -> None:
     epochs = [[pictures for pictures, _ in feed.batches(epoch, None)] for epoch in (1, 2)]
     assert [len(batches) for batches in epochs] == [2, 2]
     assert not np.array_equal(epochs[0][0], epochs[1][0])
+
+
+def test_labelled_pictures_of_a_rough_epoch_may_be_joined(held: Examples) -> None:
+    """Not those that are generated, and none of a clean epoch; the same in the same epoch."""
+    middles = [np.array([WIDTH // 2]) for _ in held.texts]
+    splicing = Splicing(held.pictures, held.labels, middles, chance=1.0)
+    generated = [2] + [PADDING] * (held.labels.shape[1] - 1)  # no labelled one is as short
+    other = Examples(held.pictures, np.array([generated] * 40, np.int32), held.texts)
+    feed = Feed(held, held + other, 0, Augmentation(clean=1.0), batch_size=8, seed=1)
+
+    def rows(strength: float | None, splicing: Splicing | None = None) -> list[list[int]]:
+        batches = feed.batches(2, strength, splicing)
+        return [row for _, labels in batches for row in labels.tolist()]
+
+    plain, joined_rows = rows(0.5), rows(0.5, splicing)
+    assert joined_rows == rows(0.5, splicing) != plain
+    assert rows(None, splicing) == rows(None)
+    assert [row for row in plain if row == generated] == [
+        after for before, after in zip(plain, joined_rows, strict=True) if before == generated
+    ]
 
 
 def test_a_stored_picture_that_is_gone_is_named(dataset: Dataset) -> None:

@@ -60,6 +60,7 @@ def test_few_labels_are_all_trained_on(dataset: Dataset, base: Path) -> None:
     assert config.train_on_validation
     assert config.cross_fit
     assert config.gentle == 1.0
+    assert config.spliced == 0
     assert config.keep_last
     assert config.minutes == 10
     assert plan.explanation.startswith(
@@ -80,6 +81,7 @@ def test_many_labels_are_validated(
     assert not any(config.train_on_validation or config.cross_fit for config in configs)
     assert [config.minutes for config in configs] == [15, 30, 30]
     assert [config.gentle for config in configs] == [0.3] * 3
+    assert all(config.spliced for config in configs)
     assert [config.keep_last for config in configs] == [True, True, False]
 
 

@@ -1,0 +1,99 @@
+from itertools import groupby, pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from training.augmentation.splicing import Splicing, cuts_of
+from training.data.dataset import PADDING
+
+WIDTH, HEIGHT, BLANK = 80, 4, 9
+STEPS = WIDTH // 4
+
+
+def probabilities(label: list[int], steps: list[int], sure: float = 0.9) -> NDArray[np.float32]:
+    """Those of a model that sees each character at one time step."""
+    matrix = np.full((STEPS, BLANK + 1), 0.01, np.float32)
+    matrix[:, BLANK] = 0.9
+    for step, one in zip(steps, label, strict=True):
+        matrix[step] = 0.01
+        matrix[step, one] = sure
+    return matrix
+
+
+def test_a_picture_is_cut_midway_between_its_characters() -> None:
+    """Where it may be cut, in columns."""
+    cuts = cuts_of(probabilities([1, 2, 2], [2, 8, 16]), [1, 2, 2], BLANK, WIDTH)
+    assert cuts.tolist() == [22, 50]  # the middle of a time step is two columns behind its start
+
+
+def test_a_picture_with_a_character_that_is_not_seen_is_not_cut() -> None:
+    """Its places are guessed."""
+    seen = probabilities([1, 2, 2], [2, 8, 16], sure=0.4)
+    assert cuts_of(seen, [1, 2, 2], BLANK, WIDTH).tolist() == []
+
+
+def test_a_single_character_is_not_cut() -> None:
+    assert cuts_of(probabilities([1], [8]), [1], BLANK, WIDTH).tolist() == []
+
+
+def striped(labels: list[list[int]], longest: int, chance: float = 1.0) -> Splicing:
+    """Pictures with a stripe for each character, all as wide, whose gray tells the class."""
+    pictures = np.zeros((len(labels), WIDTH, HEIGHT, 1), np.float32)
+    rows = np.full((len(labels), longest), PADDING, np.int32)
+    cuts = []
+    for picture, row, label in zip(pictures, rows, labels, strict=True):
+        row[: len(label)] = label
+        edges = np.linspace(0, WIDTH, len(label) + 1).round().astype(int)
+        for one, left, right in zip(label, edges[:-1], edges[1:], strict=True):
+            picture[left:right] = one / 10
+        cuts.append(edges[1:-1])
+    return Splicing(pictures, rows, cuts, chance)
+
+
+def label_of(row: NDArray[np.int32]) -> list[int]:
+    return [one for one in row.tolist() if one != PADDING]
+
+
+def shown(picture: NDArray[np.float32]) -> list[int]:
+    """The classes of the stripes, equal ones next to each other once."""
+    return [round(10 * gray) for gray, _ in groupby(picture[:, 0, 0].tolist())]
+
+
+def test_joined_pictures_show_what_their_labels_say() -> None:
+    """In its order, with texts that no picture had."""
+    labels = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 1, 4], [2, 7, 0, 5, 8]]
+    splicing = striped(labels, longest=5)
+    texts = set()
+    for seed in range(200):
+        picture, row = splicing.splice(seed, np.random.default_rng(seed))
+        label = label_of(row)
+        assert picture.shape == (WIDTH, HEIGHT, 1)
+        assert shown(picture) == [one for one, _ in groupby(label)]
+        texts.add(tuple(label))
+    assert len(texts - set(map(tuple, labels))) > 20
+    assert {len(text) for text in texts} >= {3, 4, 5}
+
+
+def test_no_label_is_longer_than_the_longest() -> None:
+    """Nor than the time steps: of 20, 11 equal characters need 21."""
+    labels = [[1] * 10 + [2], [1] * 10 + [3], [1] * 10]
+    splicing = striped(labels, longest=12)
+    for seed in range(200):
+        label = label_of(splicing.splice(seed, np.random.default_rng(seed))[1])
+        assert len(label) + sum(a == b for a, b in pairwise(label)) <= STEPS
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5])
+def test_other_pictures_stay_as_they_are(chance: float) -> None:
+    """So many, and all without a cut."""
+    labels = [[0, 1, 2, 3], [4, 5, 6, 7]]
+    splicing = striped(labels, 4, chance)
+    kept = sum(
+        label_of(splicing.splice(0, np.random.default_rng(seed))[1]) == labels[0]
+        for seed in range(400)
+    )
+    assert kept == 400 if chance == 0 else 200 <= kept < 350
+    alone = striped([[7], [0, 1, 2, 3]], 4)
+    for seed in range(20):
+        assert label_of(alone.splice(0, np.random.default_rng(seed))[1]) == [7]

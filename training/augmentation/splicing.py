@@ -1,0 +1,122 @@
+"""Joins labelled pictures between their characters, so that they show ever new texts.
+
+A few hundred pictures are learned by heart, each with its text, before unseen ones are read any
+better. Parts of two pictures with the labels of both are CutMix (Yun et al. 2019); here no part
+has less than a character.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.ocr.decoding.alignment import forced_steps, spans
+from service.ocr.preprocessing import FloatArray
+from training.data.dataset import PADDING, time_steps_of
+from training.data.lazy_images import Pictures
+
+_SEEN = 0.5
+"""Least probability of each character of a picture that is cut: else its places may be wrong."""
+
+_MOST_JOINTS = 3
+"""Of a picture. The next one may replace what an earlier one has brought."""
+
+_MOST_APART = 0.08
+"""Of the width, by which the places of two cuts differ that are joined."""
+
+Cuts = NDArray[np.int64]
+"""The columns between the characters of a picture, from left to right."""
+
+
+def cuts_of(probabilities: FloatArray, label: Sequence[int], blank_index: int, width: int) -> Cuts:
+    """Where a picture can be cut; nowhere, unless all of its characters are seen.
+
+    Args:
+        probabilities: what a model makes of the picture, `(time steps, classes)`.
+        label: its characters, as classes.
+        width: of the picture.
+    """
+    steps = forced_steps(probabilities, label, blank_index)
+    pairs = zip(steps, label, strict=True)
+    if min(probabilities[first:end, one].max() for (first, end), one in pairs) < _SEEN:
+        return np.zeros(0, np.int64)
+    left_edges = [left for left, _ in spans(steps, len(probabilities), width)]
+    return np.round(left_edges[1:]).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cuttable:
+    """A picture `(width, height, channels)`, its characters as classes, and its cuts."""
+
+    picture: FloatArray
+    label: list[int]
+    cuts: Cuts
+
+
+class Splicing:
+    """Joins pictures at random.
+
+    Args:
+        pictures: `(n, width, height, channels)`.
+        labels: their characters as classes, `(n, longest)`, filled up with `PADDING`.
+        cuts: of as many pictures, the first ones, as are joined.
+        chance: that a picture is joined with others.
+    """
+
+    def __init__(
+        self, pictures: Pictures, labels: NDArray[np.int32], cuts: Sequence[Cuts], chance: float
+    ) -> None:
+        self._pictures = pictures
+        self._labels = labels
+        self._cuts = cuts
+        self._chance = chance
+
+    def splice(
+        self, place: int, generator: np.random.Generator
+    ) -> tuple[FloatArray, NDArray[np.int32]]:
+        """The picture at a place, maybe joined with others, and its row of `labels`.
+
+        Args:
+            place: any; behind the last picture, they begin anew.
+        """
+        place %= len(self._labels)
+        if place >= len(self._cuts) or generator.random() >= self._chance:
+            return self._pictures[place], self._labels[place]
+        whole = self._cuttable(place)
+        for _ in range(generator.integers(1, _MOST_JOINTS + 1)):
+            other = self._cuttable(int(generator.integers(len(self._cuts))))
+            left, right = (whole, other) if generator.random() < 0.5 else (other, whole)
+            whole = self._joined(left, right, generator) or whole
+        row = np.full(self._labels.shape[1], PADDING, np.int32)
+        row[: len(whole.label)] = whole.label
+        return whole.picture, row
+
+    def _cuttable(self, place: int) -> _Cuttable:
+        label = [one for one in self._labels[place].tolist() if one != PADDING]
+        return _Cuttable(self._pictures[place], label, self._cuts[place])
+
+    def _joined(
+        self, left: _Cuttable, right: _Cuttable, generator: np.random.Generator
+    ) -> _Cuttable | None:
+        """One picture of two, as wide as each; None where none of their cuts fit."""
+        if not (len(left.cuts) and len(right.cuts)):
+            return None
+        width = len(left.picture)
+        before = int(generator.integers(len(left.cuts)))
+        end = left.cuts[before]
+        after = int(abs(right.cuts - end).argmin())
+        start = right.cuts[after]
+        label = left.label[: before + 1] + right.label[after + 1 :]
+        # CTC needs a time step for each character, and one between two that are equal.
+        needed = len(label) + sum(a == b for a, b in pairwise(label))
+        longest = min(self._labels.shape[1], time_steps_of(width) + len(label) - needed)
+        if abs(start - end) > _MOST_APART * width or len(label) > longest:
+            return None
+        picture = np.concatenate([left.picture[:end], right.picture[start:]])
+        cuts = np.concatenate([left.cuts[: before + 1], right.cuts[after + 1 :] + end - start])
+        columns = np.linspace(0, len(picture) - 1, width).round().astype(int)
+        return _Cuttable(
+            picture[columns], label, np.round(cuts * width / len(picture)).astype(np.int64)
+        )
