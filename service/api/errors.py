@@ -165,6 +165,8 @@ def install(app: FastAPI) -> None:
     async def on_known(request: Request, error: Exception) -> ProblemResponse:
         problem = problem_error(error)
         detail = problem.detail
+        # Their frames have the body, while a slow client takes the answer.
+        error.__traceback__ = error.__context__ = None
         if isinstance(error, HTTPException):
             allowed = (error.headers or {}).get("Allow")
             hint = f"use {allowed}" if allowed else "/docs lists what there is"

@@ -45,6 +45,42 @@ def test_refused_items_leave_nothing(request_: Request, client: TestClient) -> N
         gc.enable()
 
 
+@pytest.mark.parametrize("request_", _KINDS.values(), ids=_KINDS.keys())
+def test_what_is_refused_is_freed_before_the_answer(request_: Request, client: TestClient) -> None:
+    """A client may take minutes for it."""
+    path, headers, body = request_
+    fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    scope = {
+        "type": "http", "method": "POST", "path": path, "query_string": b"", "headers": fields,
+        "client": None,
+    }  # fmt: skip
+    statuses = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": bytes(bytearray(body)), "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+            # The thread that has answered may let go of the last picture a moment later.
+            until(lambda: tracemalloc.get_traced_memory()[0] < _BYTES, "nothing is kept", 10)
+
+    async def ask() -> None:
+        await client.app({**scope, "headers": [*fields]}, receive, send)
+
+    assert client.portal is not None
+    client.portal.call(ask)
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        client.portal.call(ask)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert len(statuses) == 2
+
+
 @pytest.mark.parametrize("escaped", [False, True])
 def test_a_character_beyond_ascii_takes_no_more_than_its_bytes(escaped: bool) -> None:
     """Python would take four bytes for each letter of a text that has one such character."""
