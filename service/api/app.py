@@ -16,7 +16,6 @@ from service.api import errors, openapi, routes
 from service.api.auth import ApiKeys
 from service.api.handlers import Engine
 from service.api.middleware.access_log import AccessLog
-from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.load_shedding import LoadShedding
 from service.api.middleware.proxy_headers import ProxyHeaders
 from service.api.v2 import routes as v2_routes
@@ -101,7 +100,6 @@ def create_app(
                 )
     openapi.install(app)
     reading = [route for route in routes.router.routes if isinstance(route, routes.RequestRoute)]
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bodies_bytes)
     app.add_middleware(LoadShedding, routes=reading)
     if origins := split_list(settings.cors_origins):
         app.add_middleware(

@@ -11,9 +11,8 @@ import fcntl
 import re
 import termios
 from array import array
-from collections import Counter
+from collections.abc import Awaitable
 from contextlib import suppress
-from itertools import chain
 from typing import Any, NamedTuple
 
 from httptools import (
@@ -24,6 +23,7 @@ from httptools import (
     HttpRequestParser,
     parse_url,
 )
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -39,7 +39,7 @@ from service.api.errors import (
 )
 from service.api.handlers import CLIENT_GONE, network_of
 from service.api.routes import DRAINING
-from service.settings import Settings
+from service.server.connections import Connections
 
 MAX_FIELDS = 100
 """Header fields of a request, and parameters of its query, as far as ampersands tell. Each takes
@@ -61,9 +61,6 @@ _MAX_PIPELINED = 16
 _MAX_DISCARDED = 16 << 20
 """Bytes that are read and dropped behind the last answer; a client that sends more is cut off."""
 
-_CHECKED_SHARE = 1 / 8
-"""Of the room for answers: after as many bytes more, the bound is checked at once."""
-
 _SHUTDOWN_SECONDS = 0.25
 """How long an idle connection stays open at a shutdown: a request may be on its way."""
 
@@ -72,126 +69,6 @@ _FIELD_BYTES = 128
 """That a header field takes of memory beside its name and value."""
 
 _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)
-
-
-class Connections:
-    """The connections of a process: bounds their number, and ends those that take too long.
-
-    For one too many, another is closed, of the address that has the most: the oldest of those that
-    have not sent a whole request yet, or else the one whose last request is the longest ago. Where
-    the requests of all of these are being answered, the new one is closed; unless its address has
-    less than half as many.
-
-    Args:
-        settings: of which `request_seconds`, `max_bodies_bytes` and the like count.
-        most: open at the same time.
-
-    Attributes:
-        waiting_bytes: of requests that wait for the answers before theirs on the same connection,
-            and of bodies that the application has not asked for.
-    """
-
-    def __init__(self, settings: Settings, most: int) -> None:
-        self.settings = settings
-        self.waiting_bytes = 0
-        self._most = most
-        self._open: set[Protocol] = set()
-        self._new: dict[Protocol, None] = {}
-        self._used: dict[Protocol, None] = {}
-        self._by_address: Counter[str] = Counter()  # how many of these two each has
-        self._timer: asyncio.TimerHandle | None = None
-        self._written_bytes = 0  # of answers, since their bound was last checked
-
-    def opened(self, connection: "Protocol") -> None:
-        """A client has connected."""
-        self._open.add(connection)
-        if self._timer is None:
-            self._check_later(connection.loop)
-        full = len(self._new) + len(self._used) >= self._most
-        if full and not self._make_room(connection.address):
-            connection.make_room()
-        else:
-            self._new[connection] = None
-            self._by_address[connection.address] += 1
-
-    def used(self, connection: "Protocol") -> None:
-        """A whole request has arrived."""
-        if connection in self._new or connection in self._used:
-            self._new.pop(connection, None)
-            self._used.pop(connection, None)  # so that it becomes the last
-            self._used[connection] = None
-
-    def is_too_much(self, connection: "Protocol") -> bool:
-        """Whether too many bytes wait, and those of a connection are more than its share.
-
-        None has a share for requests behind others.
-        """
-        most = self.settings.max_bodies_bytes
-        share = 0 if connection.pipeline else most // len(self._open)
-        if self.waiting_bytes <= most or connection.waiting_bytes <= share:
-            return False
-        for one in self._open:
-            one.count_waiting()  # the application may have asked for some since
-        return self.waiting_bytes > most
-
-    def closed(self, connection: "Protocol") -> None:
-        """The connection is lost."""
-        self._open.discard(connection)
-        self._forget(connection)
-
-    def written(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
-        """A part of an answer is being written."""
-        self._written_bytes += size
-        if self._written_bytes > _CHECKED_SHARE * self.settings.max_bodies_bytes:
-            self._written_bytes = 0
-            loop.call_soon(self._bound_answers)  # when the system has taken what it has room for
-
-    def _make_room(self, address: str) -> bool:
-        """Closes a connection for one of this address; tells whether it does."""
-        heaviest, count = max(self._by_address.items(), key=lambda item: item[1])
-        theirs = (one for one in chain(self._new, self._used) if one.address == heaviest)
-        closed = next((one for one in theirs if one.make_room()), None)
-        if closed is None and 2 * self._by_address[address] < count:
-            closed = next(one for one in chain(self._new, self._used) if one.address == heaviest)
-            closed.transport.abort()
-        return closed is not None and self._forget(closed)
-
-    def _forget(self, connection: "Protocol") -> bool:
-        """Takes a connection out of those that count; tells whether it was one of them."""
-        if connection not in self._new and connection not in self._used:
-            return False
-        self._new.pop(connection, None)
-        self._used.pop(connection, None)
-        self._by_address[connection.address] -= 1
-        if not self._by_address[connection.address]:
-            del self._by_address[connection.address]
-        return True
-
-    def _check_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        seconds = min(1.0, self.settings.request_seconds / 8, self.settings.keep_alive_seconds / 8)
-        self._timer = loop.call_later(seconds, self._check, loop)
-
-    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
-        # One timer for all: several for each connection would be set and cancelled with a request.
-        self._timer = None
-        if self._open:
-            self._check_later(loop)
-        now = loop.time()
-        for connection in [*self._open]:
-            connection.check(now)
-        self._bound_answers()
-
-    def _bound_answers(self) -> None:
-        """Closes connections while clients leave too many bytes of answers untaken, largest first.
-
-        A client that takes them at the least rate has minutes for the largest.
-        """
-        by_size = sorted((one.untaken_bytes, number, one) for number, one in enumerate(self._open))
-        total = sum(size for size, _, _ in by_size)
-        while total > self.settings.max_bodies_bytes:
-            size, _, largest = by_size.pop()
-            largest.transport.abort()
-            total -= size
 
 
 def _refusal(error: BaseException | None) -> tuple[Kind, str]:
@@ -213,12 +90,10 @@ class _AnswerTransport:
 
     Args:
         has_body: whether anything is written after the head.
-        request_head: memory that the head of the request takes, in bytes.
     """
 
-    def __init__(self, protocol: "Protocol", has_body: bool = True, request_head: int = 0) -> None:
+    def __init__(self, protocol: "Protocol", has_body: bool = True) -> None:
         self._protocol = protocol
-        self.request_head = request_head
         self.is_closing = protocol.transport.is_closing
         self._head = None if has_body else b""
 
@@ -237,6 +112,50 @@ class _AnswerTransport:
         if self._head:
             self.write(b"")
         self._protocol.close()
+
+
+class Request:
+    """ASGI application: one request to another application, which needs no body once it answers.
+
+    Attributes:
+        cycle: uvicorn's part of it.
+        bytes: that count of it, see `Connections.take`.
+        refusal: what the application gets a `ProblemError` with, when it asks for the body.
+        done: whether the application answers, or has ended.
+    """
+
+    cycle: RequestResponseCycle
+
+    def __init__(self, app: ASGIApp, connections: Connections) -> None:
+        self._app = app
+        self._connections = connections
+        self.bytes = 0
+        self.refusal: tuple[Kind, str] | None = None
+        self.done = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follows the ASGI specification, version 3."""
+
+        async def receive_or_raise() -> Message:
+            message = await receive()
+            if self.refusal is not None:
+                raise ProblemError(*self.refusal)
+            return message
+
+        def send_and_release(message: Message) -> Awaitable[None]:
+            self._release()  # now, since the client may take minutes for the answer
+            return send(message)
+
+        try:
+            await self._app(scope, receive_or_raise, send_and_release)
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if not self.done:
+            self.done = True
+            self.cycle.body = bytearray()
+            self._connections.release(self)
 
 
 class _Wait(NamedTuple):
@@ -266,13 +185,11 @@ class Protocol(HttpToolsProtocol):
         self._connections = connections
         self._requests = 0  # that have begun
         self._arriving = False  # whether a request has begun and is not complete
-        self._in_head = False  # whether its header fields are not complete
+        self._request: Request | None = None  # that one, when its header fields are complete
         self._field_bytes = self._fields = 0  # header and trailer fields
         self._line_bytes = 0  # of the last line, which is in no field yet
         self._in_data = False  # whether what has arrived last is data of the body, and no line
         self._body_bytes = 0  # of bodies, in what is being parsed
-        self._running: RequestResponseCycle | None = None  # the request that is being answered
-        self.waiting_bytes = 0
         self._missing_bytes = 0  # by which the body is too short for the number of its chunks
         self._received_bytes = self._discarded_bytes = self._written_bytes = 0
         self._discards = False  # whether what arrives is dropped: the last answer is given or due
@@ -297,9 +214,10 @@ class Protocol(HttpToolsProtocol):
         self._connections.closed(self)
         super().connection_lost(exc)
         # Without these references the memory is free now, and not at the next garbage collection.
+        for _, request in self.pipeline:
+            self._connections.release(request)  # type: ignore[arg-type]
         self.pipeline.clear()
-        self.cycle = self._running = None  # type: ignore[assignment]
-        self.count_waiting()
+        self.cycle = self.app = None  # type: ignore[assignment]
 
     @override
     def data_received(self, data: bytes) -> None:
@@ -314,14 +232,14 @@ class Protocol(HttpToolsProtocol):
             self._feed(data)
             self._bound_line(data)
         except (ProblemError, HttpParserError) as error:
-            self._refuse(*_refusal(error))
+            self.refuse(*_refusal(error))
 
     @override
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays open for the answers that are due."""
         self._half_closed = True
         if self._arriving and not self._discards:
-            self._refuse(BAD_REQUEST, "The request ended before it was complete.")
+            self.refuse(BAD_REQUEST, "The request ended before it was complete.")
         elif self._answering:
             self.cycle.keep_alive = False
         return self._answering
@@ -341,7 +259,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._requests += 1
-        self._arriving = self._in_head = True
+        self._arriving, self._request = True, None
         self._in_data = False
         self._field_bytes = self._fields = self._line_bytes = self._missing_bytes = 0
         self.scope["extensions"] = {CLIENT_GONE: self.transport.is_closing}  # type: ignore[dict-item]
@@ -354,7 +272,7 @@ class Protocol(HttpToolsProtocol):
         self._bound_head()
         # A trailer field is no header field (RFC 9110, 6.5.1). No route has cookies, but FastAPI
         # takes them apart: before Python 3.11.10 and 3.12.6, in a quarter of a second for 16 kB.
-        if self._in_head and name.lower() != b"cookie":
+        if self._request is None and name.lower() != b"cookie":
             super().on_header(name, value.rstrip(b" \t"))
 
     @override
@@ -368,14 +286,16 @@ class Protocol(HttpToolsProtocol):
         self._check_head(method, version)
         if version == "1.0":
             self.expect_100_continue = False
-        self._in_head = False
+        request = self.app = Request(self.config.loaded_app, self._connections)
         super().on_headers_complete()
-        head = self._field_bytes + self._fields * _FIELD_BYTES
-        transport = _AnswerTransport(self, method != b"HEAD", head)
+        request.cycle, self._request = self.cycle, request
+        transport = _AnswerTransport(self, method != b"HEAD")
         self.cycle.transport = transport  # type: ignore[assignment]
         if self._last or self.app_state[DRAINING].is_set():
             self.cycle.keep_alive = False
-        self._bound_waiting()
+        if self.pipeline:
+            head = self._field_bytes + self._fields * _FIELD_BYTES
+            self._connections.take(self, request, head)
 
     def on_chunk_header(self) -> None:
         """A chunk of the body begins, or the trailer."""
@@ -394,21 +314,16 @@ class Protocol(HttpToolsProtocol):
         self._in_data = True
         self._body_bytes += len(body)
         self._missing_bytes -= len(body)
-        super().on_body(body)
-        self._bound_waiting()
-
-    def _bound_waiting(self) -> None:
-        """Raises a refusal where too many bytes wait."""
-        self.count_waiting()
-        if self._connections.is_too_much(self):
-            detail = "Too many bytes wait to be read; send this again later."
-            raise ProblemError(OVERLOADED, detail)
+        if self._request is not None and not self._request.done:
+            self._connections.take(self, self._request, len(body))
+            super().on_body(body)
 
     @override
     def on_message_complete(self) -> None:
-        if self._in_head:
+        if self._request is None:
             return  # it is an offer of another protocol
-        self._arriving = self._in_data = False
+        self._arriving, self._request = False, None
+        self._in_data = False
         self._connections.used(self)
         cycle = self.cycle
         if not self.parser.should_keep_alive():  # a trailer may have said so, too
@@ -426,19 +341,12 @@ class Protocol(HttpToolsProtocol):
     # What uvicorn calls.
 
     @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    @override
     def on_response_complete(self) -> None:
-        self._running = None
         if self.transport.is_closing() or self._lingers:
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        self.count_waiting()
 
     # What `Connections` calls.
 
@@ -447,25 +355,56 @@ class Protocol(HttpToolsProtocol):
         """Of answers, in memory, that the system has no room for."""
         return self.transport.get_write_buffer_size()
 
-    def count_waiting(self) -> None:
-        """Counts the bytes of requests that the application has not asked for."""
-        before = self.waiting_bytes
-        self.waiting_bytes = 0 if self._running is None else len(self._running.body)
-        for cycle, _ in self.pipeline:
-            head: int = cycle.transport.request_head  # type: ignore[attr-defined]
-            self.waiting_bytes += len(cycle.body) + head
-        self._connections.waiting_bytes += self.waiting_bytes - before
+    @property
+    def arriving_bytes(self) -> int:
+        """Of a request that has not arrived as a whole."""
+        return 0 if self._request is None else self._request.bytes
+
+    @property
+    def network(self) -> str:
+        """Of the last request's client: its address, or what the application has from a proxy."""
+        return network_of(self.cycle.scope["client"])
 
     def make_room(self) -> bool:
         """Closes, unless a request that has arrived is being answered; tells whether it does."""
-        if self.flow.write_paused or (self._answering and not self._answers_arriving):
+        due = self._answering and (self._request is None or self.pipeline)
+        if due or self.flow.write_paused:
             return False
         if self._arriving and not self._discards:
             detail = "There are too many connections; send this again later."
-            self._refuse(OVERLOADED, detail, linger=False)
+            self.refuse(OVERLOADED, detail, linger=False)
         else:
             self.transport.close()
         return True
+
+    def refuse(self, kind: Kind, detail: str, linger: bool = True) -> None:
+        """Answers a problem in place of the request that is arriving, as the last answer.
+
+        Args:
+            linger: whether a client that still sends is waited for.
+        """
+        self._discards, self._may_linger = True, linger
+        self._arriving = False
+        cycle, request, self._request = self.cycle, self._request, None
+        if request is not None:
+            self._connections.release(request)
+            if not self.pipeline:
+                # The application answers, or has done so: it gets the refusal for the body.
+                request.refusal = kind, detail
+                cycle.keep_alive = False
+                cycle.body = bytearray()
+                cycle.message_event.set()
+                if cycle.response_complete:
+                    self.close()
+                return
+            self.pipeline.popleft()
+        super().on_message_begin()
+        request = Request(ProblemResponse(kind, detail), self._connections)
+        self.url, self.app = b"/", request
+        super().on_headers_complete()
+        request.cycle = self.cycle
+        self.cycle.transport = _AnswerTransport(self)  # type: ignore[assignment]
+        self.cycle.keep_alive = False
 
     @property
     def _taken_bytes(self) -> int:
@@ -502,7 +441,7 @@ class Protocol(HttpToolsProtocol):
                 f"Too little of the request arrived within {wait.seconds:g} s; "
                 f"send at least {self._settings.min_bytes_per_second:g} bytes a second."
             )
-            self._refuse(TIMEOUT, detail)
+            self.refuse(TIMEOUT, detail)
         elif self.transport.is_closing() or self._discards or self.flow.write_paused:
             self.transport.abort()
         else:
@@ -538,11 +477,6 @@ class Protocol(HttpToolsProtocol):
     def _answering(self) -> bool:
         """Whether a request waits for its answer, or for the rest of it."""
         return self.cycle is not None and not self.cycle.response_complete
-
-    @property
-    def _answers_arriving(self) -> bool:
-        """Whether no request is unanswered but the one that is still arriving."""
-        return self._arriving and not self._in_head and not self.pipeline
 
     def _feed(self, data: bytes) -> None:
         while data:
@@ -600,50 +534,6 @@ class Protocol(HttpToolsProtocol):
         self._line_bytes = end if end < len(data) else self._line_bytes + end
         if self._line_bytes and self._arriving:
             self._bound_head()
-
-    def _refuse(self, kind: Kind, detail: str, linger: bool = True) -> None:
-        """Answers a problem behind the answers that are due, as the last one.
-
-        Args:
-            linger: whether a client that still sends is waited for.
-        """
-        self._discards, self._may_linger = True, linger
-        answers_before = self._answering
-        if self._arriving and not self._in_head:
-            cycle = self.cycle
-            if cycle.response_started:  # a request has one answer
-                cycle.keep_alive = False
-                if cycle.response_complete:
-                    self.close()
-                return
-            answers_before = bool(self.pipeline)
-            if self.pipeline:
-                self.pipeline.popleft()
-            # The application, if it waits for the rest of the request, learns that there is none.
-            cycle.disconnected = True
-            cycle.body = bytearray()
-            self.count_waiting()
-            cycle.message_event.set()
-        self._arriving = False
-        refusal = RequestResponseCycle(
-            scope={"type": "http", "method": "GET", "path": ""},  # type: ignore[typeddict-item]
-            transport=_AnswerTransport(self),  # type: ignore[arg-type]
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=False,
-            on_response=self.on_response_complete,
-        )
-        self.cycle = refusal
-        answer: Any = ProblemResponse(kind, detail)
-        if answers_before:
-            self.pipeline.appendleft((refusal, answer))
-        else:
-            self._start_asgi_task(refusal, answer)
 
     def _close_if_idle(self) -> None:
         if not (self._answering or self._arriving or self.transport.is_closing()):

@@ -20,8 +20,9 @@ from service.api.app import create_app
 from service.api.errors import SECURITY_HEADERS
 from service.observability.logs import configure_logging
 from service.observability.metrics import Metrics, Snapshot
+from service.server.connections import Connections
 from service.server.malloc import return_freed_memory
-from service.server.protocol import Connections, Protocol
+from service.server.protocol import Protocol
 from service.server.shutdown import Server, exit_after_signals, ignore_signals
 from service.settings import Settings
 

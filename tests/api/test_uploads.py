@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import json
+import tracemalloc
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from starlette.types import Message
 
 from service.api.app import create_app
 from service.api.schemas import Batch, Prediction
-from service.api.uploads import LOOP_BYTES, read_picture, read_pictures
+from service.api.uploads import LOOP_BYTES, read_body, read_picture, read_pictures
 from service.api.v2.messages import LENGTH_HEADER
 from service.settings import Settings
 from tests import stripes
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 PNG = {"content-type": "image/png"}
 MAX = 1 << 20
+CHUNK = b"\x89P"
 
 
 def text_of(picture: bytes) -> str:
@@ -236,6 +238,33 @@ def test_a_picture_of_a_batch_that_is_too_large(stripe_model: Path) -> None:
         first, second = batch_of(client, large, small).json()["answers"]
     assert "more than 1000 bytes. Shrink" in first["problem"]["detail"]
     assert second["prediction"]["text"] == "ab"
+
+
+def trickled(chunks: int) -> Request:
+    """A request whose body comes in so many chunks of two bytes."""
+    left = chunks
+
+    async def receive() -> Message:
+        nonlocal left
+        left -= 1
+        # A new object each time, as a server makes them.
+        return {"type": "http.request", "body": bytes(bytearray(CHUNK)), "more_body": left > 0}
+
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+
+def test_a_body_in_tiny_chunks_takes_little_more_than_its_bytes() -> None:
+    """Kept as they came, chunks of two bytes would take twenty times as much memory."""
+    chunks = 100_000
+    request = trickled(chunks)
+    tracemalloc.start()
+    try:
+        body = asyncio.run(read_body(request, max_bytes=1 << 20))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert body == CHUNK * chunks
+    assert peak < 4 * len(body)
 
 
 def test_the_same_options_at_both_addresses(client: TestClient) -> None:

@@ -1,17 +1,32 @@
 """How many connections are held, and which are closed for others."""
 
+import asyncio
 import resource
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from starlette.responses import PlainTextResponse
 
+from service.server.connections import Connections
+from service.server.protocol import Protocol
+from service.settings import Settings
 from tests import stripes
 from tests.server.process import address_in, lines_until, serving, start, until, wait
-from tests.server.wire import HEAD, LAST, READY, answers, parsed, picture, received
+from tests.server.wire import (
+    HEAD,
+    LAST,
+    READY,
+    answers,
+    parsed,
+    picture,
+    received,
+    unconnected,
+)
 
 MOST = 8
 FILES = 256
@@ -180,3 +195,30 @@ def test_answers_that_nobody_takes_are_bounded(tmp_path: Path) -> None:
         cut, whole = (received(one) for one in held)
         assert cut.count(b"HTTP/1.1 200 ") < 17
         assert [status for status, _ in parsed(whole)] == [200, 200]
+
+
+def test_answers_that_nobody_takes_are_bounded_at_once() -> None:
+    """Also where many clients come within the time between two looks."""
+    size = 1 << 20
+    connections = Connections(Settings(max_bodies_bytes=12 * size), 99)
+
+    async def held() -> int:
+        kept = set()
+        for number in range(30):
+            protocol, transport = unconnected(PlainTextResponse(bytes(size)), connections), Mock()
+            transport.is_closing.return_value = False
+            transport.get_write_buffer_size.return_value = size
+
+            def abort(number: int = number, protocol: Protocol = protocol) -> None:
+                kept.discard(number)
+                protocol.connection_lost(None)
+
+            transport.abort.side_effect = abort
+            kept.add(number)
+            protocol.connection_made(transport)
+            protocol.data_received(READY)
+            for _ in range(9):  # until it has been answered
+                await asyncio.sleep(0)
+        return len(kept)
+
+    assert 10 <= asyncio.run(held()) <= 14

@@ -12,14 +12,9 @@ from itertools import repeat
 from unittest.mock import Mock
 
 import pytest
-import uvicorn
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope
-from uvicorn.server import ServerState
+from starlette.types import Scope
 
-from service.api.routes import DRAINING
-from service.server.protocol import Connections, Protocol
-from service.settings import Settings
 from tests import stripes
 from tests.server.wire import (
     CHUNKED,
@@ -34,6 +29,7 @@ from tests.server.wire import (
     received,
     statuses,
     talk,
+    unconnected,
 )
 
 Address = tuple[str, int]
@@ -446,10 +442,11 @@ def test_junk_takes_no_answer_away(
     assert statuses(address, picture() + READY + late) == [200, 200, status]
 
 
-def test_a_request_has_one_answer(address: Address) -> None:
-    """Also where its body turns out to be wrong after it has been refused."""
-    begun = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"  # without a key
-    assert statuses(address, begun, b"ZZ\r\n", pause=SECONDS / 4) == [401]
+@pytest.mark.parametrize(("before", "status"), [(HEAD, 401), (READY[:-2], 200)])
+def test_a_request_has_one_answer(before: bytes, status: int, address: Address) -> None:
+    """Also where its body turns out to be wrong after it has been answered; it is the last one."""
+    begun = before + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert statuses(address, begun, b"ZZ\r\n", pause=SECONDS / 4) == [status]
 
 
 def test_keys_are_checked_before_the_body(address: Address) -> None:
@@ -481,14 +478,6 @@ def test_who_sends_no_more_gets_the_answers(
 # Memory
 
 
-def unconnected(application: ASGIApp, connections: Connections | None = None) -> Protocol:
-    """A connection without a socket."""
-    config = uvicorn.Config(application, lifespan="off", log_config=None)
-    config.load()
-    connections = connections or Connections(Settings(max_header_bytes=2048), 99)
-    return Protocol(config, ServerState(), {DRAINING: asyncio.Event()}, connections=connections)
-
-
 @pytest.mark.parametrize(("method", "body"), [(b"GET", b"Hello"), (b"HEAD", b"")])
 def test_an_answer_is_written_at_once(method: bytes, body: bytes) -> None:
     """The head with the body; another system call for each would be felt under overload."""
@@ -505,111 +494,6 @@ def test_an_answer_is_written_at_once(method: bytes, body: bytes) -> None:
     (answer,) = asyncio.run(written())
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert answer.partition(b"\r\n\r\n")[2] == body
-
-
-@pytest.mark.parametrize(
-    "waiting",
-    [
-        HEAD + b"Content-Length: 1048576\r\n\r\n" + bytes(1 << 20),
-        (HEAD + b"A: %b\r\n" % (15_000 * b"a") + b"\r\n") * 16,
-        (HEAD + b"A:\r\n" * 98 + b"\r\n") * 16,
-    ],
-    ids=["body", "long heads", "many fields"],
-)
-def test_requests_behind_others_are_bounded(waiting: bytes) -> None:
-    """Those of all connections together; one too many is refused, and none is read on."""
-    connections = Connections(Settings(max_bodies_bytes=12 << 20), 99)
-
-    async def application(scope: object, receive: Receive, send: object) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    async def held() -> list[float]:
-        opened, counts = [], []
-        for _ in range(80):
-            opened.append(unconnected(application, connections))
-            opened[-1].connection_made(Mock())
-            opened[-1].data_received(READY + waiting)
-            counts.append(connections.waiting_bytes / (1 << 20))
-        for protocol in opened:
-            protocol.connection_lost(None)
-        await asyncio.sleep(0.01)  # the requests end, too
-        return [max(counts), counts[-1], connections.waiting_bytes]
-
-    most, at_last, left = asyncio.run(held())
-    assert most <= 12
-    assert at_last > 10
-    assert left == 0
-
-
-@pytest.mark.parametrize("head", [READY[:-2], HEAD], ids=["GET", "POST"])
-def test_bodies_that_are_not_asked_for_are_bounded(head: bytes) -> None:
-    """Those of all connections together, until the application asks; small ones are not refused."""
-    connections = Connections(Settings(max_bodies_bytes=12 << 20), 99)
-    asks = asyncio.Event()
-
-    async def application(scope: object, receive: Receive, send: object) -> None:
-        await asks.wait()
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    async def sent(size: int) -> Mock:
-        protocol, transport = unconnected(application, connections), Mock()
-        transport.is_closing.return_value = False
-        protocol.connection_made(transport)
-        opened.append(protocol)
-        protocol.data_received(head + b"Content-Length: %d\r\n\r\n" % (2 * size) + bytes(size))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        return transport
-
-    opened: list[Protocol] = []
-
-    async def held() -> tuple[list[int], int]:
-        large = [await sent(1 << 18) for _ in range(80)]
-        small = [await sent(5000) for _ in range(9)]
-        most = connections.waiting_bytes
-        assert not any(transport.write.called for transport in small)
-        asks.set()
-        await asyncio.sleep(0.01)
-        assert not (await sent(1 << 18)).write.called
-        for protocol in opened:
-            protocol.connection_lost(None)
-        await asyncio.sleep(0.01)  # the requests end, too
-        assert connections.waiting_bytes == 0
-        return [transport.write.called for transport in large], most
-
-    refused, most = asyncio.run(held())
-    assert refused == sorted(refused)
-    assert 40 <= refused.count(False) <= 48
-    assert most <= 13 << 20
-
-
-def test_answers_that_nobody_takes_are_bounded_at_once() -> None:
-    """Also where many clients come within the time between two looks."""
-    size = 1 << 20
-    connections = Connections(Settings(max_bodies_bytes=12 * size), 99)
-
-    async def held() -> int:
-        kept = set()
-        for number in range(30):
-            protocol, transport = unconnected(PlainTextResponse(bytes(size)), connections), Mock()
-            transport.is_closing.return_value = False
-            transport.get_write_buffer_size.return_value = size
-
-            def abort(number: int = number, protocol: Protocol = protocol) -> None:
-                kept.discard(number)
-                protocol.connection_lost(None)
-
-            transport.abort.side_effect = abort
-            kept.add(number)
-            protocol.connection_made(transport)
-            protocol.data_received(READY)
-            for _ in range(9):  # until it has been answered
-                await asyncio.sleep(0)
-        return len(kept)
-
-    assert 10 <= asyncio.run(held()) <= 14
 
 
 @pytest.mark.parametrize(

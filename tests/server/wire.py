@@ -1,8 +1,17 @@
 """What tests send over a connection, and take from it."""
 
+import asyncio
 import socket
 import time
 
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.server import ServerState
+
+from service.api.routes import DRAINING
+from service.server.connections import Connections
+from service.server.protocol import Protocol
+from service.settings import Settings
 from tests import stripes
 
 SECONDS = 1.0
@@ -63,3 +72,11 @@ def talk(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[t
 def statuses(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[int]:
     """As `talk`, without the bodies."""
     return [status for status, _ in talk(address, *pieces, pause=pause)]
+
+
+def unconnected(application: ASGIApp, connections: Connections | None = None) -> Protocol:
+    """A connection without a socket."""
+    config = uvicorn.Config(application, lifespan="off", log_config=None)
+    config.load()
+    connections = connections or Connections(Settings(max_header_bytes=2048), 99)
+    return Protocol(config, ServerState(), {DRAINING: asyncio.Event()}, connections=connections)

@@ -1,0 +1,183 @@
+"""The connections of a process: their number, and the time and memory that they take together."""
+
+import asyncio
+from collections import Counter
+from itertools import chain
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from service.api.errors import OVERLOADED, ProblemError
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.server.protocol import Protocol, Request
+
+_KEPT_SHARE = 1 / 8
+"""Of the room for requests, for bodies that are at most this share of it in turn: 192 KiB of
+12 MiB."""
+
+_KEPT_FROM_WAITING_SHARE = 1 / 2
+"""Of the room for requests, for those that wait behind no others on their connection."""
+
+_CHECKED_SHARE = 1 / 8
+"""Of the room for answers: after as many bytes more, the bound is checked at once."""
+
+_NO_ROOM = OVERLOADED, "Too many bytes are arriving at once; send this one again later."
+
+
+class Connections:
+    """The connections of a process: bounds their number, time and memory.
+
+    For one too many, another is closed, of the address that has the most: the oldest of those that
+    have not sent a whole request yet, or else the one whose last request is the longest ago. Where
+    the requests of all of these are being answered, the new one is closed; unless its address has
+    less than half as many.
+
+    Args:
+        settings: of which `request_seconds`, `max_bodies_bytes` and the like count.
+        most: open at the same time.
+
+    Attributes:
+        request_bytes: of bodies, and of heads that wait behind others, until the application
+            answers.
+    """
+
+    def __init__(self, settings: Settings, most: int) -> None:
+        self.settings = settings
+        self.request_bytes = 0
+        self._most = most
+        self._open: set[Protocol] = set()
+        self._new: dict[Protocol, None] = {}
+        self._used: dict[Protocol, None] = {}
+        self._by_address: Counter[str] = Counter()  # how many of these two each has
+        self._timer: asyncio.TimerHandle | None = None
+        self._written_bytes = 0  # of answers, since their bound was last checked
+
+    def opened(self, connection: "Protocol") -> None:
+        """A client has connected."""
+        self._open.add(connection)
+        if self._timer is None:
+            self._check_later(connection.loop)
+        full = len(self._new) + len(self._used) >= self._most
+        if full and not self._make_room(connection.address):
+            connection.make_room()
+        else:
+            self._new[connection] = None
+            self._by_address[connection.address] += 1
+
+    def used(self, connection: "Protocol") -> None:
+        """A whole request has arrived."""
+        if connection in self._new or connection in self._used:
+            self._new.pop(connection, None)
+            self._used.pop(connection, None)  # so that it becomes the last
+            self._used[connection] = None
+
+    def take(self, connection: "Protocol", request: "Request", size: int) -> None:
+        """Counts bytes that have arrived of a connection's last request, until `release`.
+
+        Where there is no room, the largest body that is still arriving is given up for a smaller
+        one: otherwise two clients that never finish their requests would keep out all others. If
+        there is none, it is the largest of the client that sends most, for one that sends less
+        than half of that. A part of the room is for small bodies, unless a large one is alone: two
+        batches take seconds to be read, and cannot be given up meanwhile.
+
+        Raises:
+            ProblemError: there is no room.
+        """
+        while size > self._room_for(connection, request, size):
+            self._largest_but(connection, size).refuse(*_NO_ROOM)
+        self.request_bytes += size
+        request.bytes += size
+
+    def release(self, request: "Request") -> None:
+        """A request is answered, has ended, or is given up."""
+        self.request_bytes -= request.bytes
+        request.bytes = 0
+
+    def closed(self, connection: "Protocol") -> None:
+        """The connection is lost."""
+        self._open.discard(connection)
+        self._forget(connection)
+
+    def written(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        """A part of an answer is being written."""
+        self._written_bytes += size
+        if self._written_bytes > _CHECKED_SHARE * self.settings.max_bodies_bytes:
+            self._written_bytes = 0
+            loop.call_soon(self._bound_answers)  # when the system has taken what it has room for
+
+    def _make_room(self, address: str) -> bool:
+        """Closes a connection for one of this address; tells whether it does."""
+        heaviest, count = max(self._by_address.items(), key=lambda item: item[1])
+        theirs = (one for one in chain(self._new, self._used) if one.address == heaviest)
+        closed = next((one for one in theirs if one.make_room()), None)
+        if closed is None and 2 * self._by_address[address] < count:
+            closed = next(one for one in chain(self._new, self._used) if one.address == heaviest)
+            closed.transport.abort()
+        return closed is not None and self._forget(closed)
+
+    def _forget(self, connection: "Protocol") -> bool:
+        """Takes a connection out of those that count; tells whether it was one of them."""
+        if connection not in self._new and connection not in self._used:
+            return False
+        self._new.pop(connection, None)
+        self._used.pop(connection, None)
+        self._by_address[connection.address] -= 1
+        if not self._by_address[connection.address]:
+            del self._by_address[connection.address]
+        return True
+
+    def _room_for(self, connection: "Protocol", request: "Request", size: int) -> int:
+        """The bytes that are free for a request of `size` bytes more."""
+        most = self.settings.max_bodies_bytes
+        kept = int(_KEPT_SHARE * most)
+        if connection.pipeline:
+            kept = int(_KEPT_FROM_WAITING_SHARE * most)
+        elif request.bytes + size <= int(_KEPT_SHARE * kept) or request.bytes == self.request_bytes:
+            kept = 0
+        return most - kept - self.request_bytes
+
+    def _largest_but(self, connection: "Protocol", size: int) -> "Protocol":
+        """The connection whose body is given up for `size` bytes more on this one.
+
+        Raises:
+            ProblemError: there is none.
+        """
+        arriving = [] if connection.pipeline else [one for one in self._open if one.arriving_bytes]
+        largest = max(arriving, key=attrgetter("arriving_bytes"), default=connection)
+        if largest.arriving_bytes <= connection.arriving_bytes + size:
+            by_network = Counter[str]()
+            for one in arriving:
+                by_network[one.network] += one.arriving_bytes
+            heaviest = max(by_network, key=by_network.__getitem__, default=connection.network)
+            if by_network[heaviest] <= 2 * (by_network[connection.network] + size):
+                raise ProblemError(*_NO_ROOM)
+            theirs = (one for one in arriving if one.network == heaviest)
+            largest = max(theirs, key=attrgetter("arriving_bytes"))
+        return largest
+
+    def _check_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        seconds = min(1.0, self.settings.request_seconds / 8, self.settings.keep_alive_seconds / 8)
+        self._timer = loop.call_later(seconds, self._check, loop)
+
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        # One timer for all: several for each connection would be set and cancelled with a request.
+        self._timer = None
+        if self._open:
+            self._check_later(loop)
+        now = loop.time()
+        for connection in [*self._open]:
+            connection.check(now)
+        self._bound_answers()
+
+    def _bound_answers(self) -> None:
+        """Closes connections while clients leave too many bytes of answers untaken, largest first.
+
+        A client that takes them at the least rate has minutes for the largest.
+        """
+        by_size = sorted((one.untaken_bytes, number, one) for number, one in enumerate(self._open))
+        total = sum(size for size, _, _ in by_size)
+        while total > self.settings.max_bodies_bytes:
+            size, _, largest = by_size.pop()
+            largest.transport.abort()
+            total -= size
