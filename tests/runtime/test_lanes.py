@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from service.runtime.batcher import BATCH_SIZE, Batcher, OverloadedError
-from tests.runtime.work import LONG, begin, doubled, recorded, run, stuck, submit
+from tests.runtime.work import LONG, after, begin, doubled, recorded, run, stuck, submit
 
 
 @pytest.mark.parametrize(
@@ -137,11 +137,7 @@ def test_a_slow_batch_leaves_a_thread_to_others() -> None:
         batcher = Batcher(2, 64, 10.0)
         batcher.batches.mean_seconds = 10.0
         release = threading.Event()
-
-        def slow(items: Sequence[int]) -> list[int]:
-            release.wait(20)
-            return doubled(items)
-
+        slow = after(release)
         batch = await begin(batcher.submit(slow, range(16)))
         assert await submit(batcher, doubled, 1) == 2
         release.set()
@@ -197,11 +193,7 @@ def test_slow_pictures_have_one_thread() -> None:
     async def test() -> None:
         batcher = Batcher(2, 10, LONG)
         release = threading.Event()
-
-        def slow(items: Sequence[int]) -> list[int]:
-            assert release.wait(20)
-            return doubled(items)
-
+        slow = after(release)
         tasks = [await begin(submit(batcher, slow, i, slow=True)) for i in range(4)]
         assert await submit(batcher, doubled, 1) == 2
         assert await batcher.submit(doubled, range(9)) == [*range(0, 18, 2)]
@@ -256,11 +248,7 @@ def test_slow_pictures_are_refused_first() -> None:
     async def test() -> None:
         batcher = Batcher(2, 10, LONG)
         release = threading.Event()
-
-        def slow(items: Sequence[int]) -> list[int]:
-            assert release.wait(20)
-            return doubled(items)
-
+        slow = after(release)
         batcher.slow.mean_seconds = 2 * LONG
         tasks = [await begin(submit(batcher, slow, i, slow=True)) for i in range(2)]
         with pytest.raises(OverloadedError) as refused:

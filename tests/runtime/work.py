@@ -29,6 +29,16 @@ def doubled(items: Sequence[int]) -> list[int]:
     return [2 * item for item in items]
 
 
+def after(release: threading.Event) -> Work[int, int]:
+    """Work that doubles when it is released."""
+
+    def work(items: Sequence[int]) -> list[int]:
+        assert release.wait(20)
+        return doubled(items)
+
+    return work
+
+
 def recorded() -> tuple[list[int], Work[int, int]]:
     """Work that doubles, and the items that it was given so far."""
     given: list[int] = []
