@@ -30,7 +30,7 @@ MALFORMED = Kind(400, "malformed-inference", "Malformed request, or a picture th
 
 _SIZE = "binary_data_size"
 
-_MAX_HEAD_BYTES, _MAX_COMMAS, _MAX_QUOTES = 1 << 16, 1 << 10, 1 << 12
+_MAX_HEAD_BYTES, _MAX_VALUES, _MAX_QUOTES = 1 << 16, 1 << 10, 1 << 12
 """Of the JSON besides the elements of `data`, in that, and in all of it. Parsed JSON takes many
 times the memory of its bytes, and 10 ms for 20,000 lists. A request has at most 1024 pictures."""
 
@@ -190,8 +190,9 @@ def _document(text: bytes) -> tuple[InferenceBody, memoryview]:
             f"{_MAX_QUOTES // 2} strings."
         )
     head = text[:begin] + b"[]" + text[end:] if found else text
-    if head.count(b",") > _MAX_COMMAS:
-        raise malformed(f"the JSON has over {_MAX_COMMAS} members and elements besides its data.")
+    # Each value has one of these before it, or is the value of a member, which has one.
+    if sum(map(head.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise malformed(f"the JSON has over {_MAX_VALUES} members and elements besides its data.")
     try:
         return InferenceBody.model_validate_json(head, strict=True), memoryview(text)[begin:end]
     except ValidationError as error:

@@ -127,8 +127,10 @@ def test_escaped_base64() -> None:
     ("sent", "said"),
     [
         (b"", "the body: Invalid JSON"),
-        (b"[" * 10_000, "the body: Invalid JSON"),
+        (b"[" * 1000, "the body: Invalid JSON"),
         (b"[" + b"[]," * 2000 + b"[]]", "over 1024 members and elements"),
+        (b"[" + (b"[" * 30 + b"]" * 30 + b",") * 999 + b"[]]", "over 1024 members and elements"),
+        (b"[" + (b'{"":' * 30 + b"0" + b"}" * 30 + b",") * 49 + b"0]", "over 1024 members and"),
         (b" " * 70_000, "over 65536 bytes besides the data"),
         (b'[""' + b',""' * 4096 + b"]", "over 2048 strings"),
         (b'{"id": ' + b"1" * 4301 + b"}", "the body: Invalid JSON"),
