@@ -77,7 +77,7 @@ class LabelFile:
             if before is not None and before["label"] == label:
                 return
             row = {**(before or dict.fromkeys(self._columns, "")), "path": path, "label": label}
-            if before is None and self.path.exists():
+            if before is None and self.path.exists() and self.path.stat().st_size:
                 self._append(row)
                 self._rows[path] = row
             else:

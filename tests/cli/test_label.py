@@ -86,6 +86,14 @@ def test_a_file_of_another_program(tmp_path: Path) -> None:
     assert rows(path)[0] == {"label": "ba", "source": "camera", "path": "a.png"}
 
 
+def test_an_empty_file(tmp_path: Path) -> None:
+    """It gets a header with the first label, or nobody could read it again."""
+    path = tmp_path / "labels.csv"
+    path.touch()
+    LabelFile(path).set("a.png", "ab")
+    assert LabelFile(path).labels == {"a.png": "ab"}
+
+
 def test_a_file_without_labels(tmp_path: Path) -> None:
     """It is not overwritten."""
     path = tmp_path / "labels.csv"
