@@ -58,10 +58,22 @@ class Sample:
     source: str
 
 
+_COLUMNS = [field.name for field in fields(Sample)]
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether `make data` has written this folder, as the columns of its table tell."""
+    try:
+        with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
+            return file.readline().strip() == ",".join(_COLUMNS)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Writes a table of samples as CSV, one row each."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Sample)])
+        writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(asdict(sample) for sample in samples)
 

@@ -33,6 +33,7 @@ from training.data.dataset import (
     Dataset,
     Sample,
     digest_of,
+    is_dataset,
     time_steps_of,
     working_size,
     write_samples,
@@ -81,7 +82,7 @@ def prepare(
     """
     if source.resolve().is_relative_to(destination.resolve()):
         raise DataError(f"{source} lies in {destination}, which would be replaced; move it.")
-    if destination.exists() and not (destination / "labels.csv").exists():
+    if destination.exists() and not is_dataset(destination):
         raise DataError(f"{destination} exists and is not a data set of `make data`; move it.")
     destination.parent.mkdir(parents=True, exist_ok=True)
     # Built beside its place, so that a failure half way leaves the old data set alone.

@@ -30,6 +30,17 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
     assert (sample.width, sample.height) == (40, 8)
 
 
+def test_labelled_pictures_are_not_replaced(folder: Path, tmp_path: Path) -> None:
+    """A folder that `captcha-ocr label` has written labels.csv to is no data set to be replaced."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "p1.png").write_bytes(picture("ab"))
+    (own / "labels.csv").write_text("path,label\np1.png,ab\n")
+    with pytest.raises(DataError, match=r"own exists and is not a data set of `make data`"):
+        prepare(folder, own)
+    assert (own / "p1.png").exists()
+
+
 def test_what_is_wrong_is_named_and_counted(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
