@@ -130,6 +130,8 @@ def attacks(normal: bytes) -> dict[str, Attack]:
         "patterns": Attack(patterns, questions, 16),
         "numbers": Attack([infer(b",".join([b"0"] * 260_000))], good),
         "numbers without commas": Attack([infer(b" ".join([b"0"] * 260_000))], good),
+        "few numbers": Attack([infer(b",".join([b"0"] * 29_999) + b",-", 3)], good, 256),
+        "lists in lists": Attack([infer_nested()], good, 64),
         "batches": Attack(payloads.batch([DOT]), payloads.batch([normal]), 8, 1.0),
         "cookies": Attack([with_field(alive, b'Cookie: a="%b"' % (b'\\"' * 7900))], good, 64),
         "parameters": Attack(asking(alive, ["&".join("a" * 7900)]), good, 64),
@@ -183,8 +185,14 @@ def form(names: Iterable[bytes]) -> bytes:
     return payloads.post("/predict/batch", "multipart/form-data; boundary=x", body)
 
 
-def infer(numbers: bytes) -> bytes:
-    """An inference request for 26 tensors of the bundled model's size."""
-    head = b'{"inputs": [{"name": "image", "datatype": "FP32", "shape": [26, 200, 50, 1], "data": ['
-    body = head + numbers + b"]}]}"
+def infer_nested() -> bytes:
+    """An inference request with 30,000 lists and few commas."""
+    body = b'{"a": [' + b",".join([b"[" * 30 + b"]" * 30] * 1000) + b"]}"
+    return payloads.post("/v2/models/captcha/infer", "application/json", body)
+
+
+def infer(numbers: bytes, count: int = 26) -> bytes:
+    """An inference request for tensors of the bundled model's size."""
+    head = b'{"inputs": [{"name": "image", "datatype": "FP32", "shape": [%d, 200, 50, 1], "data": ['
+    body = head % count + numbers + b"]}]}"
     return payloads.post("/v2/models/captcha/infer", "application/json", body)

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from service.api.app import create_app
 from service.api.v2 import infer
-from service.api.v2.messages import LENGTH_HEADER, encode
+from service.api.v2.messages import LENGTH_HEADER, encode, parse
 from service.ocr.recognizer import Recognizer
 from service.runtime.batcher import Batcher, OverloadedError
 from service.settings import Settings
@@ -137,6 +137,24 @@ def test_probabilities(client: TestClient, nested: bool) -> None:
     assert_refused(
         client.post(INFER, json={"inputs": [tensor]}), 400, "no numbers that fit the shape"
     )
+
+
+@pytest.mark.parametrize(("count", "in_thread"), [(1, False), (60, True)])
+def test_many_numbers_are_parsed_in_a_thread(
+    stripe_model: Path, count: int, in_thread: bool
+) -> None:
+    """The event loop answers other requests meanwhile."""
+    threads: list[int] = []
+
+    def noting(*given: Any) -> Any:
+        threads.append(threading.get_ident())
+        return parse(*given)
+
+    with patch.object(infer, "parse", noting), served(stripe_model) as client:
+        client.post(INFER, json=images(count))
+        client.post(INFER, json=images(1))
+    dear, cheap = threads
+    assert (dear != cheap) == in_thread
 
 
 @pytest.mark.parametrize(
