@@ -19,6 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from service.cli.pictures import read_bytes
 from service.ocr.formats import sniff
 
 _PAGE = Path(__file__).parent / "label_page"
@@ -151,7 +152,10 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
         path = request.query_params.get("path", "")
         if path not in known:
             return PlainTextResponse("There is no such picture.", 404)
-        data = (folder / path).read_bytes()
+        try:
+            data = read_bytes(str(folder / path))
+        except OSError as error:
+            return PlainTextResponse(f"The picture cannot be read: {error.strerror}.", 404)
         found = sniff(data)
         media_type = found.media_types[0] if found else "application/octet-stream"
         return Response(data, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})

@@ -161,6 +161,17 @@ def test_only_pictures_of_the_folder_are_given(path: str, client: TestClient, fo
     assert client.get("/picture", params={"path": path}).status_code == 404
 
 
+def test_a_picture_that_cannot_be_shown(client: TestClient, folder: Path) -> None:
+    """One of gigabytes is not read into memory; one may be gone since the start."""
+    name = client.get("/pictures").json()["pictures"][0]["path"]
+    with (folder / name).open("ab") as file:
+        file.truncate(65 << 20)
+    answer = client.get("/picture", params={"path": name})
+    assert (answer.status_code, answer.text) == (404, "The picture cannot be read: File too large.")
+    (folder / name).unlink()
+    assert client.get("/picture", params={"path": name}).status_code == 404
+
+
 def test_a_wrong_folder_is_explained(tmp_path: Path, stripe_model: Path) -> None:
     """One that is not there, a file, and one without pictures."""
     (tmp_path / "empty").mkdir()
