@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,22 @@ def test_labelled_pictures_are_not_replaced(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"own exists and is not a data set of `make data`"):
         prepare(folder, own)
     assert (own / "p1.png").exists()
+
+
+def test_pictures_are_not_held_in_memory(tmp_path: Path) -> None:
+    """All together, those of a small zip can be larger than it."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    size = 4 << 20
+    for text in texts(20):
+        (folder / f"{text}.png").write_bytes(picture(text) + bytes(size))
+    tracemalloc.start()
+    try:
+        prepare(folder, tmp_path / "data")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * size
 
 
 def test_what_is_wrong_is_named_and_counted(
