@@ -4,6 +4,7 @@ Reads what is written there; it does not look for the pictures.
 """
 
 import csv
+import io
 import json
 import re
 from collections import Counter
@@ -106,6 +107,11 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
     return table
 
 
+def _lines(text: str) -> list[str]:
+    """The lines with their ends. `str.splitlines` would part a label at U+2028 or U+0085, too."""
+    return list(io.StringIO(text, newline=""))
+
+
 def _names_pictures(data: bytes) -> bool:
     return re.search(_SUFFIX.encode(), data, re.IGNORECASE) is not None
 
@@ -114,7 +120,7 @@ def _names_pictures(data: bytes) -> bool:
 
 
 def _delimited(name: str, text: str, suffix: str) -> Table | None:
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     if lines and re.fullmatch(r"sep=.\s*", lines[0]):  # as Excel writes it
         lines[0] = "\n"
     head = next((line for line in lines if line.strip()), "")
@@ -293,14 +299,14 @@ def _stray_quote(name: str, first: int, last: int, error: str) -> str:
 
 
 def _is_mjsynth(name: str, text: str) -> bool:
-    lines = [line.strip().rpartition("/")[2] for line in text.splitlines()[:_LOOKED_AT]]
+    lines = [line.strip().rpartition("/")[2] for line in _lines(text)[:_LOOKED_AT]]
     like = [_MJSYNTH.fullmatch(line) is not None for line in lines if line]
     return any(like) and (all(like) or PurePosixPath(name).match("annotation*.txt"))
 
 
 def _mjsynth(name: str, text: str) -> Table:
     table = Table(name, f"{name} of MJSynth, the label between the underscores of the path")
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         path, _, index = line.strip().rpartition(" ")
@@ -330,7 +336,7 @@ def _has_paths(text: str) -> bool:
 
 def _json_lines(name: str, text: str) -> Table:
     table = Table(name, f"{name}, an object of JSON on each line")
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         place = f"{name}, line {number}"
@@ -378,10 +384,10 @@ def _text_of(value: Any, place: str) -> str:
         value = inner[0]
     if isinstance(value, str) and value.startswith('{"gt_parse"'):
         return _text_of(json.loads(value), place)
-    if isinstance(value, float):
+    if isinstance(value, float | bool):
         raise DataError(
-            f"{place}: the label is the number {value}; write it as a text, as it stands in the "
-            "picture."
+            f"{place}: the label is {json.dumps(value)}, and no text; write it as one, as it "
+            "stands in the picture."
         )
     return "" if value is None else str(value).strip()
 

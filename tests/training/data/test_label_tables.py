@@ -146,8 +146,9 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "a number": (
         "metadata.jsonl",
         '{"file_name": "1.png", "text": 12.50}\n',
-        "the label is the number 12.5; write it as a text",
+        "the label is 12.5, and no text; write it as one",
     ),
+    "a truth": ("x.json", '{"1.png": "ab", "2.png": true}', "the label is true, and no text"),
     "two texts": (
         "x.json",
         '[{"image": "1.png", "text": ["a", "b"]}]',
@@ -175,6 +176,22 @@ def test_a_table_that_is_not_understood(kind: str, read: Read, tmp_path: Path) -
         with pytest.raises(DataError, match=message):
             read(source)
     assert len(read(folder, label_from="stem", accept=True)) == 3
+
+
+SEPARATED = {
+    "x.csv": "path,label\n1.png,a@b\n2.png,ba\nmore/3.png,ab\n",
+    "x.txt": "1.png a@b\n2.png ba\nmore/3.png ab\n",
+    "x.jsonl": '{"path": "1.png", "label": "a@b"}\n{"path": "2.png", "label": "ba"}\n',
+}
+
+
+@pytest.mark.parametrize("parts", ["\u2028", "\x85"])
+@pytest.mark.parametrize("name", SEPARATED)
+def test_a_label_with_a_separator(name: str, parts: str, read: Read, tmp_path: Path) -> None:
+    """It is none of lines, although `str.splitlines` takes it for one, and cuts the label."""
+    folder = write_pictures(tmp_path / "pictures", NAMES)
+    (folder / name).write_text(SEPARATED[name].replace("@", parts), encoding="utf-8")
+    assert read(folder)["1.png"] == f"a{parts}b"
 
 
 @pytest.mark.parametrize("path", ["a" * 300, "a" * 3000, "a/" * 50_000 + "b"])
