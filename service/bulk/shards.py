@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -129,7 +130,7 @@ def read_pictures(address: str, shard: Shard) -> Iterator[Picture]:
     """Gives the pictures of a shard in order: paths below the input's folder, or in the shard.
 
     Raises:
-        InputError: a Parquet file has not the columns `path` and `bytes`, or a tar is cut short.
+        InputError: a Parquet file has not the columns `path` and `bytes`, or a tar is damaged.
         OSError, tarfile.TarError, pyarrow.ArrowException: the shard cannot be read.
     """
     filesystem, _ = locate(address)
@@ -276,12 +277,15 @@ def _tar_pictures(filesystem: Any, path: str, size: int) -> Iterator[Picture]:
         while (member := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # or all of them stay in memory
             if member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES:
-                file = tar.extractfile(member)
-                assert file is not None  # it is a file
-                yield member.name, _content(file)
-        # tarfile takes a file that was cut between two members for a whole one.
-        if tar.offset + tarfile.BLOCKSIZE > size:
-            raise InputError("the archive is cut short.")
+                content = tar.extractfile(member)
+                assert content is not None  # it is a file
+                yield member.name, _content(content)
+        # tarfile takes a damaged head of a member for the end, and a cut between two. Behind the
+        # end there are zeros alone; `fileobj` is the stream behind what it has read.
+        file: Any = tar.fileobj
+        rest = iter(partial(file.read, _BUFFER), b"")
+        if tar.offset + tarfile.BLOCKSIZE > size or any(map(any, rest)):
+            raise InputError("the archive is cut short, or damaged.")
 
 
 def _parquet_pictures(filesystem: Any, path: str) -> Iterator[Picture]:

@@ -63,6 +63,26 @@ def test_what_is_as_large_as_no_picture_is_not_read(tmp_path: Path) -> None:
         assert error.errno == errno.EFBIG
 
 
+@pytest.mark.parametrize("damage", ["a head", "cut", "a second archive"])
+def test_a_damaged_tar_is_not_taken_for_a_shorter_one(
+    folder: Path, tmp_path: Path, damage: str
+) -> None:
+    """What follows would be missing from the table, which would look complete."""
+    pack(str(folder), str(tmp_path / "shards"), 10, "tar", lambda _: None)
+    (shard,) = (tmp_path / "shards").iterdir()
+    assert len(contents(tmp_path / "shards")) == 10
+    whole = shard.read_bytes()
+    heads = range(0, 10 * 1536, 1536)  # of 700 bytes in two blocks each
+    if damage == "a head":
+        shard.write_bytes(whole[: heads[5]] + b"?" + whole[heads[5] + 1 :])
+    elif damage == "cut":
+        shard.write_bytes(whole[: heads[5]])
+    else:
+        shard.write_bytes(whole + whole)
+    with pytest.raises(InputError, match="cut short, or damaged"):
+        contents(tmp_path / "shards")
+
+
 class _Sparse(tarfile.TarInfo):
     """A member of which nothing is stored but its size."""
 
