@@ -11,8 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH
 from rich.progress import track
 
 from service.ocr.decoding.ctc import shortest_path
@@ -177,8 +179,11 @@ def _png_of_tiff(data: bytes) -> bytes:
     """
     try:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-            if image.width * image.height > DEFAULT_MAX_PIXELS:
-                raise ValueError(f"{image.width}×{image.height} pixels are too many")
+            tags: Any = image.tag_v2  # type: ignore[attr-defined]
+            # A tile is unpacked as a whole, however small the picture is that it belongs to.
+            tile = tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0)
+            if max(image.width * image.height, tile) > DEFAULT_MAX_PIXELS:
+                raise ValueError(f"{image.width}×{image.height} pixels, or a tile, are too many")
             if image.mode in ("F", "I"):
                 raise ValueError(f"its samples ({image.mode}) are not of 1, 8 or 16 bits")
             upright: Image.Image = ImageOps.exif_transpose(image)

@@ -1,5 +1,7 @@
 import io
+import struct
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -230,7 +232,15 @@ def test_a_tiff_is_stored_as_a_png(
     assert np.abs(stored - np.asarray(gray) / 255).max() < 0.02
 
 
-@pytest.mark.parametrize("kind", ["broken", "floats", "too large"])
+def tiled(side: int) -> bytes:
+    """A TIFF of 40×8 pixels that are the corner of a tile of so many a side."""
+    data = zlib.compress(bytes(side * side))
+    tags = {256: 40, 257: 8, 258: 8, 259: 8, 262: 1, 322: side, 323: side, 324: 122, 325: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize("kind", ["broken", "floats", "too large", "a large tile"])
 def test_a_tiff_that_cannot_be_read(kind: str, read: Read, tmp_path: Path, capsys: Printed) -> None:
     """It is named with the reason."""
     folder = write_pictures(tmp_path / "pictures", ["cd.png"])
@@ -239,7 +249,7 @@ def test_a_tiff_that_cannot_be_read(kind: str, read: Read, tmp_path: Path, capsy
         "floats": Image.fromarray(np.zeros((8, 40), np.float32)),
         "too large": Image.new("1", (4000, 2000)),
     }
-    data = encode(images[kind], "TIFF")
+    data = encode(images[kind], "TIFF") if kind in images else tiled(3000)
     (folder / "ab.tif").write_bytes(data[: 20 if kind == "broken" else None])
     assert read(folder) == {"cd.png": "cd"}
     assert "unreadable picture: ab.tif: The TIFF cannot be read: " in capsys.readouterr().out
