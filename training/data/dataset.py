@@ -87,7 +87,11 @@ def read_samples(path: Path) -> list[Sample]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
-            next(rows)
+            if next(rows, None) != _COLUMNS:
+                raise DataError(
+                    f"{path} is no table that `make data` has written; give this folder to it: "
+                    f"make data DATA={path.parent}"
+                )
             return [
                 Sample(digest, label, int(width), int(height), source)
                 for digest, label, width, height, source in rows

@@ -4,7 +4,6 @@ training reads."""
 import argparse
 import hashlib
 import io
-import shutil
 import tempfile
 import unicodedata
 from collections import Counter, defaultdict
@@ -122,8 +121,9 @@ def prepare(
             )
         for doubt in doubts:
             print(f"accepted: {printable(doubt)}")
+        # By renaming, since to delete takes so long that somebody may interrupt it.
         if destination.exists():
-            shutil.rmtree(destination)
+            destination.rename(Path(temporary) / "old")
         building.rename(destination)
     return samples
 

@@ -31,6 +31,14 @@ def test_samples_survive_writing(tmp_path: Path) -> None:
     assert read_samples(tmp_path / "samples.csv") == samples
 
 
+@pytest.mark.parametrize("table", ["", "path,label\n000.png,abc\n"])
+def test_labelled_pictures_are_no_data_set(table: str, tmp_path: Path) -> None:
+    """The error says how they become one."""
+    (tmp_path / "labels.csv").write_text(table)
+    with pytest.raises(DataError, match=f"make data DATA={tmp_path}"):
+        Dataset(tmp_path)
+
+
 def test_tensors_are_those_of_the_service(dataset: Dataset) -> None:
     """Training sees a picture exactly as the service does."""
     tensors = dataset.tensors(dataset.samples[:5], 48, 16)

@@ -1,10 +1,12 @@
 import io
+import shutil
 import struct
 import tracemalloc
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,6 +104,24 @@ def test_a_failure_leaves_the_old_data(folder: Path, tmp_path: Path) -> None:
         prepare(folder, tmp_path / "data", digest="0")
     assert len(Dataset(tmp_path / "data").samples) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "none", "pictures"]
+
+
+def test_an_interruption_leaves_old_or_new_data(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while files are deleted."""
+    destination = tmp_path / "data"
+    prepare(folder, destination)
+    delete = shutil.rmtree
+
+    def delete_and_interrupt(*args: Any, **kwargs: Any) -> None:
+        delete(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", delete_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(folder, destination)
+    assert len(Dataset(destination).samples) > 0
 
 
 def test_nothing_of_the_user_is_overwritten(folder: Path, tmp_path: Path) -> None:
