@@ -75,9 +75,9 @@ class Connections:
     def take(self, connection: "Protocol", request: "Request", size: int) -> None:
         """Counts bytes that have arrived of a connection's last request, until `release`.
 
-        Where there is no room, the largest body that is still arriving is given up for a smaller
-        one: otherwise two clients that never finish their requests would keep out all others. If
-        there is none, it is the largest of the client that sends most, for one that sends less
+        Where there is no room, the largest body that is still arriving, of the client that sends
+        most, is given up for a smaller one: otherwise two clients that never finish their requests
+        would keep out all others. It is also given up for a larger one of a client that sends less
         than half of that. A part of the room is for small bodies, unless a large one is alone: two
         batches take seconds to be read, and cannot be given up meanwhile.
 
@@ -144,16 +144,15 @@ class Connections:
             ProblemError: there is none.
         """
         arriving = [] if connection.pipeline else [one for one in self._open if one.arriving_bytes]
-        largest = max(arriving, key=attrgetter("arriving_bytes"), default=connection)
-        if largest.arriving_bytes <= connection.arriving_bytes + size:
-            by_network = Counter[str]()
-            for one in arriving:
-                by_network[one.network] += one.arriving_bytes
-            heaviest = max(by_network, key=by_network.__getitem__, default=connection.network)
-            if by_network[heaviest] <= 2 * (by_network[connection.network] + size):
-                raise ProblemError(*_NO_ROOM)
-            theirs = (one for one in arriving if one.network == heaviest)
-            largest = max(theirs, key=attrgetter("arriving_bytes"))
+        by_network = Counter({connection.network: size})
+        for one in arriving:
+            by_network[one.network] += one.arriving_bytes
+        heaviest = max(by_network, key=by_network.__getitem__)
+        theirs = (one for one in arriving if one.network == heaviest)
+        largest = max(theirs, key=attrgetter("arriving_bytes"), default=connection)
+        is_larger = largest.arriving_bytes > connection.arriving_bytes + size
+        if not is_larger and by_network[heaviest] <= 2 * by_network[connection.network]:
+            raise ProblemError(*_NO_ROOM)
         return largest
 
     def _check_later(self, loop: asyncio.AbstractEventLoop) -> None:

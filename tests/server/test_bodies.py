@@ -195,6 +195,19 @@ async def test_many_bodies_of_one_client_leave_room_for_others(proxied: bool) ->
 
 
 @on_a_loop
+async def test_a_client_with_many_bodies_has_none_of_another_given_up() -> None:
+    """However large that is, where all of them together are larger."""
+    app, connections = Reading(), bounded()
+    held = [Client(app, connections) for _ in range(10)]
+    for client in held:
+        await client.post(400, more=200)
+    other = Client(app, connections, OTHER)
+    await other.post(1500, more=1)
+    await held[0].send(bytes(150))
+    assert (held[0].heard, other.heard) == ([503], [])
+
+
+@on_a_loop
 async def test_answers_that_are_due_come_before_the_refusal() -> None:
     """Where what is given up has come behind other requests."""
     app, connections = Reading(), bounded()
