@@ -217,7 +217,7 @@ class Protocol(HttpToolsProtocol):
         for _, request in self.pipeline:
             self._connections.release(request)  # type: ignore[arg-type]
         self.pipeline.clear()
-        self.cycle = self.app = None  # type: ignore[assignment]
+        self.cycle = self.app = self._request = None  # type: ignore[assignment]
 
     @override
     def data_received(self, data: bytes) -> None:

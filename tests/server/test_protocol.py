@@ -505,6 +505,7 @@ def test_an_answer_is_written_at_once(method: bytes, body: bytes) -> None:
         b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 1000,
         READY * 5,
         HEAD + b"\r\n",
+        HEAD + b"Content-Length: 9\r\n\r\n12345",
     ],
 )
 def test_a_lost_connection_leaves_nothing(sent: bytes) -> None:
