@@ -68,6 +68,9 @@ _LINE_BYTES = len(b": \r\n")
 _FIELD_BYTES = 128
 """That a header field takes of memory beside its name and value."""
 
+_WAITING_BYTES = 4096
+"""That a request takes of memory while it waits behind others, beside its fields and body."""
+
 _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)
 
 
@@ -294,7 +297,7 @@ class Protocol(HttpToolsProtocol):
         if self._last or self.app_state[DRAINING].is_set():
             self.cycle.keep_alive = False
         if self.pipeline:
-            head = self._field_bytes + self._fields * _FIELD_BYTES
+            head = _WAITING_BYTES + self._field_bytes + self._fields * _FIELD_BYTES
             self._connections.take(self, request, head)
 
     def on_chunk_header(self) -> None:

@@ -210,13 +210,13 @@ async def test_a_client_with_many_bodies_has_none_of_another_given_up() -> None:
 @on_a_loop
 async def test_answers_that_are_due_come_before_the_refusal() -> None:
     """Where what is given up has come behind other requests."""
-    app, connections = Reading(), bounded()
+    app, connections = Reading(), bounded(10 * ROOM)
     behind, other, small = (Client(app, connections) for _ in range(3))
     await behind.send(READY)
-    await behind.post(2800, more=1)
-    await other.post(2000, more=1)
-    await small.post(1000)
-    assert connections.request_bytes == 3000
+    await behind.post(27_000, more=1)
+    await other.post(20_000, more=1)
+    await small.post(10_000)
+    assert connections.request_bytes == 30_000
     app.end.set()
     await settled()
     assert behind.heard == [200, 503]
@@ -243,8 +243,9 @@ async def test_what_waits_behind_others_has_half_the_room() -> None:
         HEAD + b"Content-Length: 1048576\r\n\r\n" + bytes(1 << 20),
         (HEAD + b"A: %b\r\n" % (15_000 * b"a") + b"\r\n") * 16,
         (HEAD + b"A:\r\n" * 98 + b"\r\n") * 16,
+        READY * 16,
     ],
-    ids=["body", "long heads", "many fields"],
+    ids=["body", "long heads", "many fields", "short"],
 )
 @on_a_loop
 async def test_requests_behind_others_are_bounded(waiting: bytes) -> None:
