@@ -1,5 +1,5 @@
 import io
-import shutil
+import os
 import struct
 import tracemalloc
 import zlib
@@ -112,16 +112,17 @@ def test_an_interruption_leaves_old_or_new_data(
     """Also while files are deleted."""
     destination = tmp_path / "data"
     prepare(folder, destination)
-    delete = shutil.rmtree
+    remove = os.rmdir
 
-    def delete_and_interrupt(*args: Any, **kwargs: Any) -> None:
-        delete(*args, **kwargs)
+    def remove_and_interrupt(*args: Any, **kwargs: Any) -> None:
+        remove(*args, **kwargs)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(shutil, "rmtree", delete_and_interrupt)
+    monkeypatch.setattr(os, "rmdir", remove_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         prepare(folder, destination)
-    assert len(Dataset(destination).samples) > 0
+    dataset = Dataset(destination)
+    assert all(dataset.read(sample) for sample in dataset.samples)
 
 
 def test_nothing_of_the_user_is_overwritten(folder: Path, tmp_path: Path) -> None:
