@@ -20,7 +20,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS = 30_000
+PATIENCE_MS = 90_000
 COUNT_ADDRESSES = """
     globalThis.addressesHeld = 0;
     const { createObjectURL, revokeObjectURL } = URL;
