@@ -44,6 +44,7 @@ MEMBER, BATCH_MEMBER = "image", "images"
 RAW_TYPES = frozenset({*MEDIA_TYPES, "application/octet-stream"})
 
 _FORM, _JSON = "multipart/form-data", "application/json"
+
 LOOP_BYTES = 1 << 16
 """Of a form or JSON that is taken apart on the event loop: a thread would take as long to begin."""
 

@@ -85,7 +85,7 @@ class Connections:
             ProblemError: there is no room.
         """
         while size > self._room_for(connection, request, size):
-            self._largest_but(connection, size).refuse(*_NO_ROOM)
+            self._given_up_for(connection, size).refuse(*_NO_ROOM)
         self.request_bytes += size
         request.bytes += size
 
@@ -137,7 +137,7 @@ class Connections:
             kept = 0
         return most - kept - self.request_bytes
 
-    def _largest_but(self, connection: "Protocol", size: int) -> "Protocol":
+    def _given_up_for(self, connection: "Protocol", size: int) -> "Protocol":
         """The connection whose body is given up for `size` bytes more on this one.
 
         Raises:

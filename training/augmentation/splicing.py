@@ -7,12 +7,12 @@ has less than a character.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.ocr.decoding.alignment import forced_steps, spans
+from service.ocr.decoding.ctc import shortest_path
 from service.ocr.preprocessing import FloatArray
 from training.data.dataset import PADDING, time_steps_of
 from training.data.lazy_images import Pictures
@@ -109,10 +109,8 @@ class Splicing:
         after = int(abs(right.cuts - end).argmin())
         start = right.cuts[after]
         label = left.label[: before + 1] + right.label[after + 1 :]
-        # CTC needs a time step for each character, and one between two that are equal.
-        needed = len(label) + sum(a == b for a, b in pairwise(label))
-        longest = min(self._labels.shape[1], time_steps_of(width) + len(label) - needed)
-        if abs(start - end) > _MOST_APART * width or len(label) > longest:
+        fits = len(label) <= self._labels.shape[1] and shortest_path(label) <= time_steps_of(width)
+        if abs(start - end) > _MOST_APART * width or not fits:
             return None
         picture = np.concatenate([left.picture[:end], right.picture[start:]])
         cuts = np.concatenate([left.cuts[: before + 1], right.cuts[after + 1 :] + end - start])

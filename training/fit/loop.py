@@ -101,7 +101,9 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         rates = partial(warm_up, rate, warmup_steps=config.warmup_steps)
         figures = {"strength": strength or 0.0, "learning_rate": rate}
         count = feed.pictures(strength)
-        splicing = None if aligned else _splicing(config, model, material.labelled, codec)
+        splicing = None
+        if config.spliced and strength is not None and not aligned:
+            splicing = _splicing(config, model, material.labelled, codec)
         left = seconds_left(config, progress, prepared)
         with epoch_display(progress.epoch + 1, epochs, count, left) as shown:
             figures["loss"] = _train_epoch(
@@ -199,10 +201,8 @@ def _train_epoch(
 
 def _splicing(
     config: TrainConfig, model: keras.Model, labelled: Examples, codec: CtcCodec
-) -> Splicing | None:
+) -> Splicing:
     """Joins the labelled pictures where the model sees their characters now."""
-    if not config.spliced:
-        return None
     pictures = labelled.pictures[:_MOST_SPLICED]
     with averaged(model):
         seen = model.predict(pictures, batch_size=64, verbose=0)

@@ -5,7 +5,7 @@ i-th symbol of the alphabet, and the blank is a class of its own whose index is 
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,6 @@ class CtcCodec:
         return self.text([best[start] for start, _ in greedy_steps(best, self.blank_index)])
 
 
-def shortest_path(label: str) -> int:
+def shortest_path(label: Sequence[object]) -> int:
     """Time steps that a label needs: one a character, one more between equal neighbours."""
     return len(label) + sum(a == b for a, b in itertools.pairwise(label))
