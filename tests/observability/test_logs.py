@@ -187,6 +187,26 @@ def test_the_address_is_that_of_the_client(
     assert [line["client"] for line in fields(caplog, 1)] == [logged]
 
 
+@pytest.mark.parametrize(
+    ("peer", "logged"),
+    [
+        ("::ffff:10.1.2.3", "192.0.2.7"),
+        ("::ffff:11.1.2.3", "::ffff:11.1.2.3"),
+        ("10.1.2.3", "192.0.2.7"),
+    ],
+)
+def test_a_proxy_is_known_in_both_forms_of_its_address(
+    peer: str, logged: str, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`OCR_HOST=::` shows it as one of IPv6, and another proxy may, in the list."""
+    caplog.set_level(logging.INFO, "service.access")
+    settings = settings.model_copy(update={"trusted_proxies": "10.0.0.0/8, 127.0.0.1"})
+    with TestClient(create_app(settings), client=(peer, 5)) as client:
+        forwarded = {"X-Forwarded-For": "192.0.2.7, ::ffff:127.0.0.1"}
+        client.get("/health/live", headers=forwarded)
+    assert [line["client"] for line in fields(caplog, 1)] == [logged]
+
+
 def test_lines_of_text_have_times(stripe_model: Path) -> None:
     """And, of a request, the client and the name of its key."""
     process = start(

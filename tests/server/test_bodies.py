@@ -179,7 +179,7 @@ async def test_many_bodies_of_one_client_leave_room_for_others(proxied: bool) ->
             client = Client(app, connections, address)
             await client.post(size, more)
             return client
-        behind: ASGIApp = ProxyHeaders(app, trusted_hosts=[PROXY])  # type: ignore[arg-type]
+        behind: ASGIApp = ProxyHeaders(app, trusted_hosts=[PROXY])
         client = Client(behind, connections, PROXY)
         await client.post(size, more, b"X-Forwarded-For: %b\r\n" % address.encode())
         return client

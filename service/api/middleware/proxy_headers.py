@@ -1,8 +1,11 @@
 """Believes what trusted proxies say of the client, and of the path below which they serve."""
 
+from collections.abc import Sequence
+from ipaddress import IPv4Network
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.settings import ROOT_PATH
@@ -19,7 +22,14 @@ class ProxyHeaders(ProxyHeadersMiddleware):
     """uvicorn's middleware for `X-Forwarded-For` and `X-Forwarded-Proto`, and `X-Forwarded-Prefix`.
 
     A prefix that is no plain path is ignored, and so are addresses of over 1,024 bytes.
+
+    Args:
+        trusted_hosts: addresses and networks of proxies, or `*` alone.
     """
+
+    def __init__(self, app: ASGIApp, trusted_hosts: Sequence[str]) -> None:
+        forms = [form for host in trusted_hosts for form in _forms(host)]
+        super().__init__(app, forms)  # type: ignore[arg-type]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Follows the ASGI specification, version 3."""
@@ -33,3 +43,12 @@ class ProxyHeaders(ProxyHeadersMiddleware):
                 if sum(len(value) for _, value in forwarded) > _MAX_FORWARDED_BYTES:
                     scope["headers"] = [one for one in scope["headers"] if one not in forwarded]
         await super().__call__(scope, receive, send)
+
+
+def _forms(host: str) -> list[str]:
+    """A host, and its form on a socket that takes IPv4 and IPv6 (RFC 4291, 2.5.5.2)."""
+    try:
+        network = IPv4Network(host)
+    except ValueError:  # one of IPv6, or `*`
+        return [host]
+    return [host, f"::ffff:{network.network_address}/{96 + network.prefixlen}"]
