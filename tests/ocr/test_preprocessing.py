@@ -1,6 +1,7 @@
 import io
 import struct
 import tracemalloc
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -327,6 +328,25 @@ def test_white_paper_with_transparent_corners_stays_on_white() -> None:
     """Where most of the picture is opaque, its own paper is the ground."""
     tensor = preprocess(on_transparent((255, 255, 255), shown=0.9), 100, 10)
     assert tensor.min() == 1
+
+
+def bmp_with_palette(rows: Sequence[bytes], width: int, bits: int, palette: bytes) -> bytes:
+    """A BMP of rows from the bottom up, padded, and of four bytes for each colour."""
+    pixels = b"".join(rows)
+    colours = len(palette) // 4
+    size = 40, width, len(rows), 1, bits
+    info = struct.pack("<IiiHHIIiiII", *size, 0, len(pixels), 0, 0, colours, 0)
+    begin = 14 + len(info) + len(palette)
+    return b"BM" + struct.pack("<III", begin + len(pixels), 0, begin) + info + palette + pixels
+
+
+@pytest.mark.parametrize(
+    ("bits", "row"), [(1, b"\x60\0\0\0"), (4, b"\x01\x10\0\0"), (8, b"\0\1\1\0")]
+)
+def test_bmp_of_black_and_white(bits: int, row: bytes) -> None:
+    """Two colours, however many bits a pixel has; Pillow would take them for one bit."""
+    data = bmp_with_palette([row, bytes(4)], 4, bits, bytes(4) + b"\xff\xff\xff\0")
+    assert decode_gray(data).tolist() == [[0, 0, 0, 0], [0, 1, 1, 0]]
 
 
 def bmp_with_alpha(pixels: bytes, width: int, height: int) -> bytes:

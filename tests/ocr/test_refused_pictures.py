@@ -25,6 +25,14 @@ def test_run_length_encoded_bmp() -> None:
         decode_gray(bytes(data))
 
 
+def test_bmp_with_a_palette_that_is_too_large() -> None:
+    """Pillow would look at each of its colours, which need not be there."""
+    data = bytearray(encode(draw("abc").convert("L"), "BMP"))
+    data[46:50] = (65536).to_bytes(4, "little")
+    with pytest.raises(UndecodableError, match="65536 colours"):
+        decode_gray(bytes(data))
+
+
 @pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"II*\0" + bytes(40), b"<svg/>"])
 def test_other_formats_are_refused(data: bytes) -> None:
     """What is no picture of a known format is told so."""
