@@ -102,7 +102,8 @@ class Engine:
         """Counts the pictures of a request that was admitted towards its API key."""
         name = request.scope.get(KEY_NAME)
         if name is not None:
-            self._limit.charge(name, pictures - 1)  # one has been at the admission
+            # One has been at the admission, and stays so if none of a batch can be read.
+            self._limit.charge(name, max(0, pictures - 1))
             self.metrics.key_pictures(name, pictures)
 
     async def ask(self, request: Request, questions: Questions) -> tuple[Question, float]:

@@ -138,6 +138,14 @@ def test_tensors_are_pictures_too(settings: Settings) -> None:
     assert int(answers[1].headers["retry-after"]) > 1
 
 
+def test_a_batch_without_any_picture_is_counted(settings: Settings) -> None:
+    """As the picture that it was let in for."""
+    settings = settings.model_copy(update={"api_keys": "a", "key_pictures_per_second": 0.001})
+    with TestClient(create_app(settings), headers={"X-API-Key": "a"}) as client:
+        answers = [client.post("/predict/batch", json={"images": ["no base64!"]}) for _ in "ab"]
+    assert [answer.status_code for answer in answers] == [200, 429]
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_closed_paths_need_a_key(method: str, settings: Settings) -> None:
     """All that can be closed, with the document of the API; nothing else is."""
