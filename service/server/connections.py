@@ -16,8 +16,9 @@ _KEPT_SHARE = 1 / 8
 """Of the room for requests, for bodies that are at most this share of it in turn: 192 KiB of
 12 MiB."""
 
-_KEPT_FROM_WAITING_SHARE = 1 / 2
-"""Of the room for requests, for those that wait behind no others on their connection."""
+_WAITING_SHARE = 1 / 8
+"""Of the room for requests, for those that wait behind others on their connection. They may wait
+for as long as their client takes for the answers to those, and cannot be given up meanwhile."""
 
 _CHECKED_SHARE = 1 / 8
 """Of the room for answers: after as many bytes more, the bound is checked at once."""
@@ -45,6 +46,7 @@ class Connections:
     def __init__(self, settings: Settings, most: int) -> None:
         self.settings = settings
         self.request_bytes = 0
+        self._waiting_bytes = 0
         self._most = most
         self._open: set[Protocol] = set()
         self._new: dict[Protocol, None] = {}
@@ -88,11 +90,15 @@ class Connections:
             self._given_up_for(connection, size).refuse(*_NO_ROOM)
         self.request_bytes += size
         request.bytes += size
+        if connection.pipeline:
+            self._waiting_bytes += size
+            request.waiting_bytes += size
 
     def release(self, request: "Request") -> None:
         """A request is answered, has ended, or is given up."""
         self.request_bytes -= request.bytes
-        request.bytes = 0
+        self._waiting_bytes -= request.waiting_bytes
+        request.bytes = request.waiting_bytes = 0
 
     def closed(self, connection: "Protocol") -> None:
         """The connection is lost."""
@@ -131,11 +137,12 @@ class Connections:
         """The bytes that are free for a request of `size` bytes more."""
         most = self.settings.max_bodies_bytes
         kept = int(_KEPT_SHARE * most)
-        if connection.pipeline:
-            kept = int(_KEPT_FROM_WAITING_SHARE * most)
-        elif request.bytes + size <= int(_KEPT_SHARE * kept) or request.bytes == self.request_bytes:
+        if request.bytes + size <= int(_KEPT_SHARE * kept) or request.bytes == self.request_bytes:
             kept = 0
-        return most - kept - self.request_bytes
+        free = most - kept - self.request_bytes
+        if connection.pipeline:
+            free = min(free, int(_WAITING_SHARE * most) - self._waiting_bytes)
+        return free
 
     def _given_up_for(self, connection: "Protocol", size: int) -> "Protocol":
         """The connection whose body is given up for `size` bytes more on this one.

@@ -123,6 +123,7 @@ class Request:
     Attributes:
         cycle: uvicorn's part of it.
         bytes: that count of it, see `Connections.take`.
+        waiting_bytes: those of them that came while it waited behind others.
         refusal: what the application gets a `ProblemError` with, when it asks for the body.
         done: whether the application answers, or has ended.
     """
@@ -132,7 +133,7 @@ class Request:
     def __init__(self, app: ASGIApp, connections: Connections) -> None:
         self._app = app
         self._connections = connections
-        self.bytes = 0
+        self.bytes = self.waiting_bytes = 0
         self.refusal: tuple[Kind, str] | None = None
         self.done = False
 
