@@ -4,6 +4,7 @@ training reads."""
 import argparse
 import hashlib
 import io
+import shutil
 import tempfile
 import unicodedata
 from collections import Counter, defaultdict
@@ -51,6 +52,11 @@ _FEW_LOST = 3
 _FEW_LOST_SHARE = 0.02
 _MOST_NAMED = 20
 _TIFF = (b"II*\0", b"MM\0*")
+_MOST_STORED_BYTES = 64 << 30
+"""A few megabytes of a zip can hold thousands of pictures of 64 MiB."""
+
+_FREE_BYTES = 1 << 30
+"""That are left on the disk, or half of what is free where that is less."""
 
 
 def prepare(
@@ -79,7 +85,8 @@ def prepare(
 
     Raises:
         DataError: no picture of `source` can be used, they are not those of the digest, they are
-            doubtful and not accepted, or `source` lies inside `destination`.
+            doubtful and not accepted, they are more than the disk may take, or `source` lies
+            inside `destination`.
     """
     if source.resolve().is_relative_to(destination.resolve()):
         raise DataError(f"{source} lies in {destination}, which would be replaced; move it.")
@@ -141,7 +148,9 @@ class _Stored:
 
 def _store(source: Source, folder: Path, normalization: str) -> _Stored:
     stored = _Stored(left_out=list(source.left_out))
-    respelled = tiffs = 0
+    respelled = tiffs = written = 0
+    free = shutil.disk_usage(folder).free
+    most = min(_MOST_STORED_BYTES, max(free - _FREE_BYTES, free // 2))
     for entry in track(source.entries, description="reading pictures"):
         label = entry.label
         if normalization != "none":
@@ -159,7 +168,16 @@ def _store(source: Source, folder: Path, normalization: str) -> _Stored:
         digest = hashlib.sha256(data).hexdigest()
         if gray.std() < FLAT:
             stored.flat.add(digest)
-        (folder / digest).write_bytes(data)
+        if not (folder / digest).exists():
+            written += len(data)
+            if written > most:
+                raise DataError(
+                    f"the pictures up to {entry.name} unpack to more than {most >> 20:,} MiB. A "
+                    f"data set has at most {_MOST_STORED_BYTES >> 30} GiB, and leaves 1 GiB of the "
+                    f"disk free, of which {free >> 20:,} MiB are. Leave pictures out, make them "
+                    "smaller, or pass --out with a folder on a larger disk."
+                )
+            (folder / digest).write_bytes(data)
         height, width = gray.shape
         stored.samples.append(Sample(digest, label, width, height, entry.name))
     if respelled:

@@ -1,11 +1,14 @@
 import io
 import os
+import shutil
 import struct
 import tracemalloc
+import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,6 +47,27 @@ def test_labelled_pictures_are_not_replaced(folder: Path, tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"own exists and is not a data set of `make data`"):
         prepare(folder, own)
     assert (own / "p1.png").exists()
+
+
+@pytest.mark.parametrize(("free", "fits"), [(8 << 20, True), (6 << 20, False)])
+def test_the_disk_is_not_filled(
+    free: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small zip can unpack to more than there is room for; a copy of a picture takes none."""
+    source = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        for text in texts(3):
+            for name in (text, f"more/{text}"):
+                archive.writestr(f"{name}.png", picture(text) + bytes(1 << 20))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: SimpleNamespace(total=free, used=0, free=free)
+    )
+    if fits:
+        prepare(source, tmp_path / "data")
+        return
+    with pytest.raises(DataError, match=r"more than 3 MiB.* at most 64 GiB, .*free.*--out"):
+        prepare(source, tmp_path / "data")
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures.zip"]
 
 
 def test_pictures_are_not_held_in_memory(tmp_path: Path) -> None:
