@@ -94,11 +94,11 @@ class Connections:
             self._waiting_bytes += size
             request.waiting_bytes += size
 
-    def release(self, request: "Request") -> None:
-        """A request is answered, has ended, or is given up."""
-        self.request_bytes -= request.bytes
-        self._waiting_bytes -= request.waiting_bytes
-        request.bytes = request.waiting_bytes = 0
+    def release(self, request: "Request", kept: int = 0) -> None:
+        """A request is answered, has ended, or is given up but for so many bytes of its head."""
+        self.request_bytes -= request.bytes - kept
+        self._waiting_bytes -= request.waiting_bytes - kept
+        request.bytes = request.waiting_bytes = kept
 
     def closed(self, connection: "Protocol") -> None:
         """The connection is lost."""

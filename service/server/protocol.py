@@ -124,6 +124,7 @@ class Request:
         cycle: uvicorn's part of it.
         bytes: that count of it, see `Connections.take`.
         waiting_bytes: those of them that came while it waited behind others.
+        head_bytes: those of them that its head takes while it waits behind others.
         refusal: what the application gets a `ProblemError` with, when it asks for the body.
         done: whether the application answers, or has ended.
     """
@@ -133,7 +134,7 @@ class Request:
     def __init__(self, app: ASGIApp, connections: Connections) -> None:
         self._app = app
         self._connections = connections
-        self.bytes = self.waiting_bytes = 0
+        self.bytes = self.waiting_bytes = self.head_bytes = 0
         self.refusal: tuple[Kind, str] | None = None
         self.done = False
 
@@ -292,14 +293,20 @@ class Protocol(HttpToolsProtocol):
             self.expect_100_continue = False
         request = self.app = Request(self.config.loaded_app, self._connections)
         super().on_headers_complete()
-        request.cycle, self._request = self.cycle, request
+        request.cycle = self.cycle
         transport = _AnswerTransport(self, method != b"HEAD")
         self.cycle.transport = transport  # type: ignore[assignment]
         if self._last or self.app_state[DRAINING].is_set():
             self.cycle.keep_alive = False
         if self.pipeline:
             head = _WAITING_BYTES + self._field_bytes + self._fields * _FIELD_BYTES
-            self._connections.take(self, request, head)
+            try:
+                self._connections.take(self, request, head)
+            except ProblemError:
+                self.pipeline.popleft()
+                raise
+            request.head_bytes = head
+        self._request = request
 
     def on_chunk_header(self) -> None:
         """A chunk of the body begins, or the trailer."""
@@ -391,17 +398,16 @@ class Protocol(HttpToolsProtocol):
         self._arriving = False
         cycle, request, self._request = self.cycle, self._request, None
         if request is not None:
-            self._connections.release(request)
-            if not self.pipeline:
-                # The application answers, or has done so: it gets the refusal for the body.
-                request.refusal = kind, detail
-                cycle.keep_alive = False
-                cycle.body = bytearray()
-                cycle.message_event.set()
-                if cycle.response_complete:
-                    self.close()
-                return
-            self.pipeline.popleft()
+            # The application answers, now or in turn, or has done so: it gets the refusal for the
+            # body, and logs and counts it.
+            self._connections.release(request, request.head_bytes)
+            request.refusal = kind, detail
+            cycle.keep_alive = False
+            cycle.body = bytearray()
+            cycle.message_event.set()
+            if cycle.response_complete:
+                self.close()
+            return
         super().on_message_begin()
         request = Request(ProblemResponse(kind, detail), self._connections)
         self.url, self.app = b"/", request
