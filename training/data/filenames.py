@@ -1,5 +1,6 @@
 """The label in a picture's file name, and whether the names hold labels at all."""
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -25,6 +26,9 @@ _SEPARATORS = "_-. "
 
 _FEWEST = 3
 """Names from which on a rule is looked for in them."""
+
+_FEWEST_SHARED, _FEWEST_ALIKE = 3, 5
+"""Characters that are the same in so many names, which then are unlikely to be in the labels."""
 
 _NEARLY_ALL = 0.9
 _MANY = 0.2
@@ -116,7 +120,8 @@ def _decided(names: Sequence[str]) -> NamedLabels:
     doubt = _why_no_labels(names, stems)
     if doubt:
         return NamedLabels(stems, plain.note, doubt)
-    return _without_random_part(names, stems) or _without_copies(stems) or plain
+    found = _without_random_part(names, stems) or _without_copies(stems)
+    return found or NamedLabels(stems, plain.note, _why_not_whole(stems))
 
 
 def _why_no_labels(names: Sequence[str], stems: Sequence[str]) -> str:
@@ -140,6 +145,26 @@ def _why_no_labels(names: Sequence[str], stems: Sequence[str]) -> str:
     if len(set(stems)) == 1 and len(folders) > 1:
         return f"all files are called {stems[0]!r}; {remedy}"
     return ""
+
+
+def _why_not_whole(stems: Sequence[str]) -> str:
+    """Why names are more than the labels; empty if nothing in all of them is the same."""
+    begin, end = _beginning(stems), _beginning([stem[::-1] for stem in stems])[::-1]
+    if len(set(stems)) < _FEWEST_ALIKE or max(len(begin), len(end)) < _FEWEST_SHARED:
+        return ""
+    where, shared = ("begin", begin) if len(begin) >= len(end) else ("end", end)
+    way = f"{re.escape(begin)}(.+)" if where == "begin" else f"(.+){re.escape(end)}"
+    return (
+        f"all file names {where} with {shared!r}, such as {stems[0]!r}; pass --label-from '{way}' "
+        "if no label has that, --label-from stem if all have"
+    )
+
+
+def _beginning(texts: Sequence[str]) -> str:
+    """What all texts begin with: the first and the last in their order differ earliest."""
+    first, last = min(texts), max(texts)
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return "".join(symbol for symbol, _ in same)
 
 
 def _without_random_part(names: Sequence[str], stems: Sequence[str]) -> NamedLabels | None:

@@ -52,6 +52,8 @@ DOUBTFUL = {
     "the same word behind": (["ab_done", "cd_done", "ef_done"], "--label-from prefix"),
     "a number behind a dot": (["ab.1", "cd.2", "ef.3"], "--label-from prefix"),
     "a number behind a space": (["ab 1", "cd 2", "ef 3"], "--label-from prefix"),
+    "the same letters before": (["capAB", "capCD", "capEF", "capGH", "capIJ"], r"'cap\(\.\+\)'"),
+    "two suffixes": (["ab.jpg", "cd.jpg", "ef.jpg", "gh.jpg", "ij.jpg"], r"'\(\.\+\)\\.jpg'"),
     "numbers on some": (["ab_7", "cd_9", "ef", "gh"], "--label-from prefix"),
 }
 
