@@ -1,5 +1,6 @@
 """What is said about labelled pictures before anybody trains on them."""
 
+import html
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median, mode
+from urllib.parse import unquote
 
 from service.ocr.decoding.ctc import shortest_path
 from service.ocr.preprocessing import decode_gray
@@ -34,6 +36,10 @@ _MOST_NAMED = 5
 _MOST_SYMBOLS = 200
 _FOREIGN = 0.05
 _SHORTER = 0.2
+_MISSING = {"nan", "none", "null", "n/a", "#n/a", "<na>", "undefined", "#name?", "#value!", "#ref!"}
+"""What programs write for a value that is not there, in small letters."""
+
+_MANY_MISSING = 0.005
 _ROUNDED = re.compile(r"\d(\.\d+)?E\+\d+", re.IGNORECASE)
 
 
@@ -138,6 +144,27 @@ def doubts_about(samples: Sequence[Sample]) -> list[str]:
             f"{counted(len(mended), 'label')}, such as {label!r}, look like {text!r} in UTF-8 "
             "that was read in another encoding; save the table, or zip the folder, in UTF-8"
         )
+    escaped = [(label, text) for label in labels if (text := _unescaped(label)) != label]
+    if 2 * len(escaped) > sum("%" in label or "&" in label for label in labels):
+        label, text = escaped[0]
+        doubts.append(
+            f"{counted(len(escaped), 'label')}, such as {label!r}, look like {text!r} as it is "
+            "written in addresses or HTML; write the labels as they stand in the pictures"
+        )
+    missing = [sample for sample in samples if sample.label.lower() in _MISSING]
+    if len(missing) > max(1, _MANY_MISSING * len(samples)):
+        doubts.append(
+            f"{counted(len(missing), 'label')}, such as {missing[0].label!r} of "
+            f"{missing[0].source}, stand for labels that are missing; leave the pictures or their "
+            "rows out"
+        )
+    turned = [label for label in labels if _is_right_to_left(label)]
+    if turned:
+        doubts.append(
+            f"{counted(len(turned), 'label')}, such as {turned[0]!r}, of letters that are written "
+            "from right to left: a model reads from left to right, and learns them only if the "
+            "characters of every label are in the order in which they stand from left to right"
+        )
     unknown = [sample.source for sample in samples if "\ufffd" in sample.label]
     if unknown:
         doubts.append(
@@ -151,6 +178,14 @@ def doubts_about(samples: Sequence[Sample]) -> list[str]:
             "by a spreadsheet; make the column text and write them anew"
         )
     return doubts
+
+
+def _unescaped(label: str) -> str:
+    return html.unescape(unquote(label, errors="ignore"))
+
+
+def _is_right_to_left(label: str) -> bool:
+    return sum(unicodedata.bidirectional(symbol) in ("R", "AL") for symbol in label) > 1
 
 
 def _mended(label: str) -> str:
@@ -235,6 +270,12 @@ def _labels(samples: Sequence[Sample]) -> Iterator[str]:
             f"near the limit of {steps} time steps, and hard to learn: "
             f"{counted(len(near), 'label')}, "
             + named([f"{sample.source} ({sample.label!r})" for sample in near])
+        )
+    missing = [sample for sample in samples if sample.label.lower() in _MISSING]
+    if missing:
+        yield (
+            f"what programs write for a missing label: {counted(len(missing), 'label')}, "
+            + named([f"{sample.source} ({sample.label!r})" for sample in missing])
         )
     limit = longest_usual(samples)
     long = [sample for sample in samples if len(sample.label) > limit]

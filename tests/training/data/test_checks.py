@@ -170,6 +170,10 @@ def test_the_alphabet_by_script(warned: Warned) -> None:
         (["Ã©a", "bÃ¼", "cd"], r"2 labels, such as 'Ã©a', look like 'éa' in UTF-8"),
         (["├⌐a", "cd"], r"1 label, such as '├⌐a', look like 'éa'"),
         (["a\ufffdb", "cd"], r"1 label with U\+FFFD"),
+        (["a%2Fb", "cd"], r"1 label, such as 'a%2Fb', look like 'a/b'"),
+        (["a&lt;b", "cd"], r"1 label, such as 'a&lt;b', look like 'a<b'"),
+        (["NaN", "None", "cd"], r"2 labels, such as 'NaN' of 0\.png, stand for labels that are"),
+        (["אב", "cd"], r"1 label, such as 'אב', of letters that are written from right to left"),
         (["1.23E+05", "12345"], r"1 label, such as '1\.23E\+05', were turned into numbers"),
     ],
 )
@@ -185,3 +189,15 @@ def test_sound_labels_are_left_in_peace(warned: Warned) -> None:
     """Letters with marks are none that were read in the wrong encoding."""
     printed = warned([(one, text_picture([str(n)])) for n, one in enumerate(["é", "ü", "Ã", "ñ"])])
     assert "UTF-8" not in printed
+
+
+def test_signs_of_addresses_are_left_in_peace(warned: Warned) -> None:
+    """Percents and ampersands may be in a picture; single letters have no direction."""
+    labels = ["5%", "10%", "a&b", "א"]
+    warned([(one, text_picture([str(n)])) for n, one in enumerate(labels)])
+
+
+def test_a_label_that_may_be_missing(warned: Warned) -> None:
+    """One of many, which may be chance."""
+    printed = warned([*usual(30), ("null", text_picture(["x"]))])
+    assert "what programs write for a missing label: 1 label, 30.png ('null')" in printed
