@@ -39,7 +39,7 @@ def reported() -> Iterator[None]:
 
     try:
         yield
-    except (TrainingError, OcrError) as error:
+    except (TrainingError, OcrError, OSError) as error:  # such as a full disk
         lines = map(printable, str(error).splitlines())
         print("error:", "\n".join(lines), file=sys.stderr)
         raise SystemExit(1) from None

@@ -70,6 +70,13 @@ def test_the_disk_is_not_filled(
     assert [path.name for path in tmp_path.iterdir()] == ["pictures.zip"]
 
 
+def test_what_cannot_be_written_is_told(folder: Path, capsys: Printed) -> None:
+    """In one sentence, whatever the system says."""
+    with pytest.raises(SystemExit, match="1"):
+        main([str(folder), "--out", "/dev/null/data"])
+    assert capsys.readouterr().err.startswith("error: [Errno 20] Not a directory: '/dev/null")
+
+
 def test_pictures_are_not_held_in_memory(tmp_path: Path) -> None:
     """All together, those of a small zip can be larger than it."""
     folder = tmp_path / "pictures"
