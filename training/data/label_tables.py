@@ -3,6 +3,7 @@
 Reads what is written there; it does not look for the pictures.
 """
 
+import codecs
 import csv
 import io
 import json
@@ -79,7 +80,7 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
     """
     suffix = PurePosixPath(name).suffix.lower()
     try:
-        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+        text = decoded(data)
     except UnicodeDecodeError as error:
         if not required and not _names_pictures(data):
             return None
@@ -105,6 +106,16 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
             f"{found[0][:100] if found else ''!r}. It needs {_COLUMNS}."
         )
     return table
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark, as Windows writes them.
+
+    Raises:
+        UnicodeDecodeError: it is in another encoding.
+    """
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf_16 else "utf-8-sig")
 
 
 def _lines(text: str) -> list[str]:
@@ -452,14 +463,19 @@ def _label_studio(name: str, tasks: Sequence[Mapping[str, Any]]) -> Table:
         if path is None:
             raise DataError(f"{place}: none of {list(task['data'])} is the path of a picture.")
         done = [one for one in task.get("annotations", []) if not one.get("was_cancelled")]
-        texts = [
-            _text_of(region["value"]["text"], place)
-            for region in (done[-1]["result"] if done else [])
-            if "text" in region.get("value", {})
-        ]
-        if len(texts) > 1:
-            raise DataError(f"{place} has {len(texts)} texts; a picture needs one: {texts}.")
-        table.rows.append(Row(_path_of(path), texts[0] if texts else "", place))
+        labels: list[str] = []
+        for annotation in done:
+            texts = [
+                _text_of(region["value"]["text"], place)
+                for region in annotation["result"]
+                if "text" in region.get("value", {})
+            ]
+            if len(texts) > 1:
+                raise DataError(f"{place} has {len(texts)} texts; a picture needs one: {texts}.")
+            labels += filter(None, texts)
+        # A row for each text: where annotators differ, nobody knows which is right.
+        for label in dict.fromkeys(labels or [""]):
+            table.rows.append(Row(_path_of(path), label, place))
     return table
 
 

@@ -4,20 +4,22 @@ Finds pictures, labels and bytes; it does not decode pictures. What was left out
 found, and what is doubtful about that is part of the answer.
 """
 
+import os
 import posixpath
 import re
 import struct
 import unicodedata
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from training.data.filenames import SUFFIXES, labels_of
-from training.data.label_tables import TABLE_SUFFIXES, Table, read_table
+from training.data.label_tables import TABLE_SUFFIXES, Table, decoded, read_table
 from training.exceptions import DataError
 
 _TABLE_NAME = re.compile(
@@ -30,6 +32,10 @@ _OTHER_PICTURES = (
 )  # fmt: skip
 _BOX_LINE = re.compile(r"\d+( -?\d*\.?\d+){4,}")
 _FEWEST_NUMBERED = 5
+_MOST_DOUBTS = 5
+_BESIDE = 0.2
+"""Share of pictures with another file of their name, from which on these may hold the labels."""
+
 _MOST_PICTURE_BYTES = 64 << 20
 _MOST_TABLE_BYTES = 1 << 30
 """Files are read as a whole, and a zip of 2 MB can hold one of 2 GB."""
@@ -107,12 +113,16 @@ def open_source(
         DataError: nothing of the kind is at `path`, or a part of it cannot be understood.
     """
     if path.is_dir():
-        yield _labelled(_Folder(path), label_from)
+        folder = _Folder(path)
+        source = _labelled(folder, label_from)
+        source.doubts += folder.doubts
+        yield source
     elif path.is_file() and zipfile.is_zipfile(path):
         with _opened_zip(path) as archive:
             files = _Archive(archive, path.name, zip_encoding)
             source = _labelled(files, label_from)
             source.notes += files.notes
+            source.doubts += files.doubts
             yield source
     elif path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
         table = read_table(path.name, path.read_bytes(), required=True)
@@ -136,6 +146,10 @@ def _opened_zip(path: Path) -> zipfile.ZipFile:
         raise DataError(f"{path} is a damaged zip: {error}.") from error
 
 
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(f"the folder {error.filename} cannot be read: {error.strerror}.")
+
+
 def _check_size(size: int, most: int) -> None:
     if size > most:
         raise OSError(f"it has {size:,} bytes, and at most {most:,} are read")
@@ -146,13 +160,26 @@ class _Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self.doubts: list[str] = []
 
     def names(self) -> list[str]:
-        names = sorted(
-            path.relative_to(self._root).as_posix()
-            for path in self._root.rglob("*")
-            if path.is_file()
-        )
+        links: list[str] = []
+        names: list[str] = []
+        for place, folders, files in os.walk(self._root, onerror=_refuse_folder):
+            folder = Path(place).relative_to(self._root)
+            names += [(folder / name).as_posix() for name in files]
+            links += [
+                (folder / name).as_posix()
+                for name in folders
+                # `Path.is_symlink` raises where a path is too long.
+                if os.path.islink(f"{place}/{name}")  # noqa: PTH114
+            ]
+        self.doubts = [
+            f"{name} is a link to a folder, whose pictures are not read; put the folder there"
+            for name in sorted(links)
+            if not _is_hidden(name)
+        ]
+        names.sort()
         for name in names:
             if not name.isprintable() and any("\ud800" <= symbol <= "\udfff" for symbol in name):
                 raise DataError(
@@ -169,6 +196,8 @@ class _Folder:
 
     def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
         path = self._root / name
+        if not path.is_file():
+            raise OSError("it is a link to nothing, or no regular file")
         _check_size(path.stat().st_size, most)
         return path.read_bytes()
 
@@ -188,11 +217,21 @@ class _Archive:
                 f"{name} does not say how its names are encoded; they are read as {encoding}"
             )
         try:
-            self._members = {_member_name(info, encoding or "utf-8"): info for info in members}
+            names = [_member_name(info, encoding or "utf-8") for info in members]
         except (UnicodeDecodeError, LookupError) as error:
             raise DataError(
                 f"the names in {name} cannot be read with --zip-encoding {encoding}: {error}."
             ) from error
+        self._members = dict(zip(names, members, strict=True))
+        hidden = {
+            one
+            for one, info in zip(names, members, strict=True)
+            if info.CRC != self._members[one].CRC and not _is_hidden(one)
+        }
+        self.doubts = [
+            f"{name} has several different files called {one}, of which only the last is read"
+            for one in sorted(hidden)[:_MOST_DOUBTS]
+        ]
 
     def names(self) -> list[str]:
         return sorted(self._members)
@@ -289,6 +328,8 @@ def _labelled(files: _Files, label_from: str | None) -> Source:
     else:
         _take_names(source, files, pictures, label_from)
         used = set()
+        if label_from is None:
+            source.doubts += _unread_beside(pictures, others)
     used.update(entry.name for entry in source.entries)
     source.left_out += [
         LeftOut("file that is no picture", name) for name in others if name not in used
@@ -331,12 +372,14 @@ def _take_tables(
     """Takes the rows of tables; `pictures`, where they are known, are to be in one of them."""
     found: dict[tuple[str, str], Entry] = {}
     shortened = []
+    find_below = _found_below(pictures or ())
     for folder, table in tables:
         source.notes += [f"labels from {table.form}", *table.notes]
         source.doubts += table.doubts
         source.doubts += _why_no_labels(table)
         for row in table.rows:
-            name = _find(files, folder, row.path)
+            found_there = _find(files, folder, row.path)
+            name = found_there or find_below(row.path)
             if name is None:
                 source.left_out.append(
                     LeftOut("missing picture", f"{row.path} ({row.place})", lost=1)
@@ -345,7 +388,8 @@ def _take_tables(
                 source.left_out.append(LeftOut("empty label", f"{name} ({row.place})", lost=1))
             else:
                 found[name, row.label] = Entry(name, row.label, partial(files.read, name))
-                if posixpath.basename(name) == name != row.path.removeprefix("./"):
+                flat = posixpath.basename(name) == name != row.path.removeprefix("./")
+                if flat or found_there is None:
                     shortened.append(row)
     if shortened:
         source.notes.append(
@@ -361,6 +405,35 @@ def _take_tables(
         for name in without
         if name not in empty
     ]
+
+
+def _found_below(pictures: Iterable[str]) -> Callable[[str], str | None]:
+    """Finds the only picture whose path ends with that of a row, if a table lies further up.
+
+    Whatever the case, which does not matter on Windows and macOS.
+    """
+
+    @cache
+    def by_name() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for name in pictures:
+            found[posixpath.basename(_end_key(name))].append(name)
+        return found
+
+    def find(path: str) -> str | None:
+        end = _end_key(path)
+        if not end:
+            return None
+        named = by_name().get(posixpath.basename(end), ())
+        matching = [name for name in named if f"/{_end_key(name)}".endswith(f"/{end}")]
+        return matching[0] if len(matching) == 1 else None
+
+    return find
+
+
+def _end_key(path: str) -> str:
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    return unicodedata.normalize("NFC", "/".join(parts)).casefold()
 
 
 def _why_no_labels(table: Table) -> list[str]:
@@ -424,6 +497,20 @@ def _texts_beside(pictures: Iterable[str], others: Sequence[str]) -> dict[str, s
     return beside
 
 
+def _unread_beside(pictures: Sequence[str], others: Sequence[str]) -> list[str]:
+    """A doubt, if many pictures have a file of their name beside them that is not read."""
+    stems = {posixpath.splitext(name)[0] for name in pictures}
+    beside = [name for name in others if posixpath.splitext(name)[0] in stems]
+    if len(beside) <= _BESIDE * len(pictures):
+        return []
+    return [
+        f"{len(beside)} of {len(pictures)} pictures have a file of the same name beside them, such "
+        f"as {beside[0]}, which is not read. If the labels are in these files, pass --label-from "
+        "text where they are .txt, else write a table of paths and labels; if the file names are "
+        "the labels, pass --label-from stem"
+    ]
+
+
 def _take_texts(
     source: Source, files: _Files, pictures: Iterable[str], texts: Mapping[str, str]
 ) -> None:
@@ -433,7 +520,7 @@ def _take_texts(
             source.left_out.append(LeftOut("picture without a text file", name, lost=1))
             continue
         try:
-            label = files.read(texts[name]).decode("utf-8-sig").strip()
+            label = decoded(files.read(texts[name])).strip()
         except (OSError, UnicodeDecodeError) as error:
             source.left_out.append(LeftOut("unreadable text file", f"{name}: {error}", lost=1))
             continue

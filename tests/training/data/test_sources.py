@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 import unicodedata
 import zipfile
@@ -124,6 +125,103 @@ def test_what_is_left_out_is_named(
     assert all(f"hidden or system file: {name}\n" in printed for name in hidden)
     assert "file that is no picture: notes.md\n" in printed
     assert "left out: 5 × hidden or system file, 1 × file that is no picture" in printed
+
+
+@pytest.mark.parametrize("suffix", [".json", ".txt"])
+def test_files_beside_pictures_may_hold_the_labels(suffix: str, read: Read, tmp_path: Path) -> None:
+    """Those of a form that is not read, or texts of less than half the pictures."""
+    folder = write_pictures(tmp_path / "pictures", ["x7.png", "k1.png", "f3.png"])
+    (folder / "k1").with_suffix(suffix).write_text('{"label": "ab"}')
+    with pytest.raises(DataError, match=rf"1 of 3 pictures have a file .* as k1\{suffix}, which"):
+        read(folder)
+    assert len(read(folder, label_from="stem")) == 3
+
+
+def test_texts_of_windows(read: Read, tmp_path: Path) -> None:
+    """Its editor calls UTF-16 Unicode."""
+    folder = write_pictures(tmp_path / "pictures", ["1.png"])
+    (folder / "1.txt").write_text("ü\r\n", encoding="utf-16")
+    assert read(folder) == {"1.png": "ü"}
+
+
+def test_links_are_not_left_out_in_silence(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Links to folders are not followed, and some lead nowhere; nobody writes to some pipes."""
+    folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png", "ef.png"])
+    (folder / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(folder / "pipe.png")
+    assert len(read(folder)) == 3
+    printed = capsys.readouterr().out
+    for name in ("gone.png", "pipe.png"):
+        assert f"unreadable picture: {name}: it is a link to nothing, or no regular file" in printed
+    (folder / "more").symlink_to(write_pictures(tmp_path / "other", ["gh.png"]))
+    with pytest.raises(DataError, match="more is a link to a folder, whose pictures are not read"):
+        read(folder)
+
+
+def test_a_folder_that_cannot_be_read(read: Read, tmp_path: Path) -> None:
+    """Nobody is told that there are no problems, while half of the pictures are not looked at."""
+    folder = write_pictures(tmp_path / "pictures", ["ab.png"])
+    place = os.open(folder, os.O_RDONLY)
+    for _ in range(20):  # a path that is too long, since an administrator may read every folder
+        os.mkdir("x" * 250, dir_fd=place)
+        below = os.open("x" * 250, os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(place)
+    with pytest.raises(DataError, match=r"the folder .*x cannot be read: File name too long"):
+        read(folder)
+
+
+def test_a_zip_with_several_files_of_a_name(read: Read, tmp_path: Path) -> None:
+    """As programs leave it that append to a zip; the same file twice is none."""
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ab.png", picture("ab"))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("ab.png", picture("ab"))
+    assert read(path) == {"ab.png": "ab"}
+    with (
+        zipfile.ZipFile(path, "a") as archive,
+        pytest.warns(UserWarning, match="Duplicate name"),
+    ):
+        archive.writestr("ab.png", picture("cd"))
+    with pytest.raises(DataError, match=r"zip has several different files called ab\.png"):
+        read(path)
+
+
+def test_a_table_beside_a_folder_of_pictures(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With bare names, in whatever case; a name of several pictures is nobody's."""
+    names = ["images/One.png", "images/two.PNG", "images/3/x.png", "images/4/x.png"]
+    folder = write_pictures(tmp_path / "pictures", names)
+    (folder / "labels.csv").write_text("path,label\none.png,ab\ntwo.png,cd\n3\\x.png,e\nx.png,f\n")
+    assert read(folder) == dict(zip(names[:3], ("ab", "cd", "e"), strict=True))
+    printed = capsys.readouterr().out
+    assert "paths that were found by their end: 3, such as one.png (labels.csv, line 2)" in printed
+    assert "missing picture: x.png (labels.csv, line 5)" in printed
+
+
+def test_annotators_who_differ(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Label Studio exports what each has typed; none of them is believed more than another."""
+    folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
+    typed = {"1.png": ["ab", "ab"], "2.png": ["cd", "ce"]}
+    tasks = [
+        {
+            "id": 1,
+            "data": {"image": name},
+            "annotations": [{"result": [{"value": {"text": [one]}}]} for one in texts],
+        }
+        for name, texts in typed.items()
+    ]
+    (folder / "export.json").write_text(json.dumps(tasks))
+    assert read(folder) == {"1.png": "ab"}
+    printed = capsys.readouterr().out
+    assert "duplicate with different labels: 2.png (cd), 2.png (ce): which is right?" in printed
 
 
 def test_pictures_in_other_formats_are_lost(read: Read, tmp_path: Path) -> None:
