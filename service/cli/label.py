@@ -1,5 +1,6 @@
 """`captcha-ocr label`: a page on this machine for labelling a folder of pictures."""
 
+import shlex
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -63,6 +64,11 @@ def label(
         files = [Path(file) for file in named_pictures([str(folder)]).pictures]
         if not folder.is_dir():
             raise NoPicturesError(f"{folder} is not a folder.")
+        for file in files:
+            if not _fits_table(str(file.relative_to(folder))):
+                raise NoPicturesError(
+                    f"the name {str(file)!a} has a line break, or is not in UTF-8; rename it."
+                )
         labels = LabelFile(folder / "labels.csv")
     except (NoPicturesError, LabelFileError) as error:
         raise typer.BadParameter(str(error), param_hint="FOLDER") from error
@@ -83,10 +89,16 @@ def label(
             uvicorn.Server(config).run(sockets=[listener])
     left_out = sum(picture.path not in labels.labels for picture in pictures)
     typer.echo(
-        f"{len(labels.labels)} labels in {labels.path}; next: make data DATA={folder}"
+        f"{len(labels.labels)} labels in {labels.path}; next: "
+        f"make data DATA={shlex.quote(str(folder))}"
         # Without it, `make data` takes pictures without a label for an error.
         + (f" ARGS=--accept, which leaves out {left_out} without a label" if left_out else "")
     )
+
+
+def _fits_table(name: str) -> bool:
+    """Whether a table, as `make data` reads it, can hold the name of a file."""
+    return not {"\n", "\r"} & set(name) and name.encode(errors="ignore").decode() == name
 
 
 def _proposals(

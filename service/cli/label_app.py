@@ -1,12 +1,14 @@
 """The application behind `captcha-ocr label`: pictures, proposals, and a file of labels."""
 
 import csv
+import fcntl
 import io
 import json
 import os
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,21 @@ class LabelFileError(Exception):
     """There is a file of that name which does not hold labels."""
 
 
+_State = tuple[int, int, int]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps out other processes that do the same, such as a second `captcha-ocr label`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture to label, by its path below the folder, and what a model reads in it."""
@@ -48,10 +65,11 @@ class LabelFile:
     """Labels in a CSV file with the columns path and label, one row a picture.
 
     A new label is appended and is on the disk when `set` returns. A changed one replaces its row:
-    the file is written anew beside the old one and takes its place. Other columns are kept.
+    the file is written anew beside the old one and takes its place. Other columns are kept, and so
+    is what other programs have written meanwhile.
 
     Raises:
-        LabelFileError: the file has no columns path and label.
+        LabelFileError: the file has no columns path and label, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,44 +77,74 @@ class LabelFile:
         self._lock = threading.Lock()
         self._columns: list[str] = list(_COLUMNS)
         self._rows: dict[str, dict[str, str]] = {}
-        if path.exists() and path.stat().st_size:
-            self._load()
+        self._seen: _State | None = None
+        self._refresh()
 
     @property
     def labels(self) -> dict[str, str]:
         """The label of every labelled path."""
-        return {path: row["label"] for path, row in self._rows.items()}
+        return {path: row["label"] for path, row in self._rows.items() if row["label"]}
 
     def set(self, path: str, label: str) -> None:
         """Stores the label of a picture.
 
         Raises:
             OSError: it cannot be written.
+            LabelFileError: another program has left no table of labels.
         """
-        with self._lock:
+        with self._lock, _locked(self.path.parent):
+            self._refresh()
             before = self._rows.get(path)
             if before is not None and before["label"] == label:
                 return
             row = {**(before or dict.fromkeys(self._columns, "")), "path": path, "label": label}
-            if before is None and self.path.exists() and self.path.stat().st_size:
+            if before is None and self._state() is not None:
                 self._append(row)
                 self._rows[path] = row
             else:
                 rows = {**self._rows, path: row}
                 self._replace(rows)
                 self._rows = rows
+            self._seen = self._state()
+
+    def _state(self) -> "_State | None":
+        """What changes when somebody writes the file; None if it has nothing in it."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return (found.st_ino, found.st_mtime_ns, found.st_size) if found.st_size else None
+
+    def _refresh(self) -> None:
+        """Reads the file, if it has changed. If it is gone, its labels are kept."""
+        state = self._state()
+        if state not in (None, self._seen):
+            self._load()
+            self._seen = state
 
     def _load(self) -> None:
-        with self.path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = csv.DictReader(file)
-            self._columns = list(rows.fieldnames or ())
-            if not set(_COLUMNS) <= set(self._columns):
-                raise LabelFileError(
-                    f"{self.path} has no columns path and label; rename it, and start again."
-                )
-            for row in rows:
-                if None not in row and row["path"] and row["label"] is not None:
-                    self._rows[row["path"]] = {key: value or "" for key, value in row.items()}
+        found: dict[str, dict[str, str]] = {}
+        try:
+            with self.path.open(newline="", encoding="utf-8-sig") as file:
+                rows = csv.DictReader(file)
+                columns = list(rows.fieldnames or ())
+                if not set(_COLUMNS) <= set(columns):
+                    raise LabelFileError(
+                        f"{self.path} has no columns path and label; rename it, and start again."
+                    )
+                for row in rows:
+                    if None in row:
+                        raise LabelFileError(
+                            f"{self.path}, line {rows.line_num}: there are more fields than "
+                            "columns; put a label with a comma between quotation marks."
+                        )
+                    if row["path"]:
+                        found[row["path"]] = {key: value or "" for key, value in row.items()}
+        except UnicodeDecodeError as error:
+            raise LabelFileError(f"{self.path} is not in UTF-8; save it as UTF-8.") from error
+        except csv.Error as error:
+            raise LabelFileError(f"{self.path} is not understood: {error}.") from error
+        self._columns, self._rows = columns, found
 
     def _append(self, row: dict[str, str]) -> None:
         with self.path.open("rb+") as file:
@@ -121,7 +169,7 @@ class LabelFile:
         if header:
             writer.writeheader()
         writer.writerows(rows)
-        return text.getvalue().encode("utf-8", "surrogateescape")
+        return text.getvalue().encode()
 
 
 def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> Starlette:
@@ -170,7 +218,10 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
                 f"Send the path of a picture and a label of 1 to {_MOST_CHARACTERS} characters.",
                 422,
             )
-        labels.set(path, label)  # a few milliseconds, for the only user
+        try:
+            labels.set(path, label)  # a few milliseconds, for the only user
+        except (OSError, LabelFileError) as error:
+            return PlainTextResponse(str(error), 503)
         return JSONResponse({"labelled": len(known & labels.labels.keys())})
 
     return Starlette(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -92,6 +93,70 @@ def test_an_empty_file(tmp_path: Path) -> None:
     path.touch()
     LabelFile(path).set("a.png", "ab")
     assert LabelFile(path).labels == {"a.png": "ab"}
+
+
+def test_what_others_write_is_kept(tmp_path: Path) -> None:
+    """A second `captcha-ocr label`, and an editor, between two labels and before a changed one."""
+    path = tmp_path / "labels.csv"
+    first, second = LabelFile(path), LabelFile(path)
+    first.set("a.png", "ab")
+    second.set("b.png", "cd")
+    first.set("c.png", "ef")
+    with path.open("a") as file:
+        file.write("d.png,gh")
+    second.set("b.png", "dc")
+    first.set("a.png", "ba")
+    expected = {"a.png": "ba", "b.png": "dc", "c.png": "ef", "d.png": "gh"}
+    assert {row["path"]: row["label"] for row in rows(path)} == expected
+    assert first.labels == expected
+    path.unlink()
+    first.set("a.png", "ab")
+    assert LabelFile(path).labels == {**expected, "a.png": "ab"}
+
+
+def test_empty_labels_are_none(tmp_path: Path) -> None:
+    """A table of pictures that are to be labelled."""
+    path = tmp_path / "labels.csv"
+    path.write_text("path,label\na.png,\nb.png\n")
+    labels = LabelFile(path)
+    assert labels.labels == {}
+    labels.set("b.png", "cd")
+    assert rows(path) == [{"path": "a.png", "label": ""}, {"path": "b.png", "label": "cd"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path,label\na.png,1,5\n", r"line 2: there are more fields than columns"),
+        (b"path,label\na.png,\xe9\n", r"labels\.csv is not in UTF-8"),
+        (b"path,label\na.png," + bytes(200_000), r"labels\.csv is not understood"),
+        (b"path;label\na.png;ab\n", r"labels\.csv has no columns path and label"),
+    ],
+)
+def test_a_damaged_file_is_left_as_it_is(
+    content: bytes, message: str, client: TestClient, folder: Path
+) -> None:
+    """At the start, and when another program has left it so since: the page says why."""
+    client.post("/labels", json={"path": "a.png", "label": "ab"})
+    (folder / "labels.csv").write_bytes(content)
+    with pytest.raises(LabelFileError, match=message):
+        LabelFile(folder / "labels.csv")
+    answer = client.post("/labels", json={"path": "a.png", "label": "cd"})
+    assert answer.status_code == 503
+    assert re.search(message, answer.text)
+    assert (folder / "labels.csv").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", "\udce9.png"])
+def test_names_that_no_table_can_hold(name: str, folder: Path, stripe_model: Path) -> None:
+    """Before anything is labelled that `make data` would not find."""
+    try:
+        (folder / name).write_bytes(stripes.picture("ab"))
+    except (OSError, UnicodeError):
+        pytest.skip("this file system has no such names")
+    done = run("label", folder, "--model", stripe_model)
+    assert done.returncode == 2
+    assert b"rename it" in b" ".join(done.stderr.split())
 
 
 def test_a_file_without_labels(tmp_path: Path) -> None:

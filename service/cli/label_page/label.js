@@ -74,7 +74,7 @@ async function send() {
   sending = true;
   while (queue.length) {
     const { path, label } = queue[0];
-    let refused = "";
+    let refused = "", why = "is captcha-ocr label running?";
     try {
       const answer = await fetch("/labels", {
         method: "POST",
@@ -83,11 +83,14 @@ async function send() {
       });
       if (answer.ok) saved.set(path, label);
       else if (answer.status === 422) refused = await answer.text();
-      else throw new Error(`the answer is ${answer.status}`);
+      else {
+        if (answer.status === 503) why = await answer.text();
+        throw new Error(why);
+      }
       queue.shift();
       complain(refused);
     } catch {
-      complain(`${queue.length} not stored yet: is captcha-ocr label running? Keep this page open.`);
+      complain(`${queue.length} not stored yet: ${why} Keep this page open.`);
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
     report();
