@@ -2,6 +2,7 @@
 
 import shlex
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli.model import DEFAULT_MODEL, MODEL_VARIABLE, load_model
+from service.cli.output import progress
 from service.cli.pictures import NoPicturesError, named_pictures, read_bytes
 from service.cli.question import Given, question_of, question_options
 from service.query_params import CONSTRAINTS
@@ -108,8 +110,12 @@ def _proposals(
     from service.cli.label_app import Picture
 
     recognizer = load_model(model) if model else _surest(files)
-    readings = _read(recognizer, files, question) if recognizer else [None] * len(files)
-    duplicates = _near_duplicates(files)
+    typer.echo(f"Reading {len(files)} pictures …", err=True)
+    with progress(2 * len(files)) as advance:
+        readings = (
+            _read(recognizer, files, question, advance) if recognizer else [None] * len(files)
+        )
+        duplicates = _near_duplicates(files, advance)
     pictures = [
         Picture(
             path=file.relative_to(folder).as_posix(),
@@ -143,7 +149,12 @@ def _surest(files: list[Path]) -> "Recognizer | None":
     return best
 
 
-def _read(recognizer: "Recognizer", files: list[Path], question: Given) -> "list[Reading | None]":
+def _read(
+    recognizer: "Recognizer",
+    files: list[Path],
+    question: Given,
+    advance: Callable[[], None] = lambda: None,
+) -> "list[Reading | None]":
     """The reading of every file, or None where it cannot be read."""
     from service.cli.reading import read_pictures
     from service.ocr.decoding.decoder import Reading
@@ -151,10 +162,14 @@ def _read(recognizer: "Recognizer", files: list[Path], question: Given) -> "list
 
     asked, _ = question_of(recognizer.metadata, question)
     outcomes = read_pictures(recognizer, map(str, files), asked, cpu_threads())
-    return [outcome if isinstance(outcome, Reading) else None for _, outcome in outcomes]
+    readings = []
+    for _, outcome in outcomes:
+        readings.append(outcome if isinstance(outcome, Reading) else None)
+        advance()
+    return readings
 
 
-def _near_duplicates(files: list[Path]) -> list[bool]:
+def _near_duplicates(files: list[Path], advance: Callable[[], None]) -> list[bool]:
     """Whether each picture nearly repeats an earlier one, or cannot be read."""
     import numpy as np
 
@@ -163,17 +178,22 @@ def _near_duplicates(files: list[Path]) -> list[bool]:
 
     width, height = _COMPARED_SIZE
     kept = np.empty((len(files), width * height), np.float32)
+    means = np.empty(len(files), np.float32)
     count = 0
     repeated = []
     for file in files:
+        advance()
         try:
             small = preprocess(read_bytes(str(file)), width, height).ravel()
         except (PictureError, OSError):
             repeated.append(True)
             continue
-        earlier = kept[max(0, count - _MOST_COMPARED) : count]
+        start, mean = max(0, count - _MOST_COMPARED), small.mean()
+        # The means of two pictures differ by no more than the pictures.
+        alike = np.abs(means[start:count] - mean) <= _NEAR
+        earlier = kept[start:count][alike]
         repeated.append(bool((np.abs(earlier - small).mean(axis=1) <= _NEAR).any()))
         if not repeated[-1]:
-            kept[count] = small
+            kept[count], means[count] = small, mean
             count += 1
     return repeated

@@ -1,8 +1,7 @@
 """`captcha-ocr predict`: reads files and folders of pictures without a server."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from service.cli.model import (
     ModelOption,
     load_model,
 )
-from service.cli.output import Answer, CsvWriter, JsonWriter, TextWriter, printing
+from service.cli.output import Answer, CsvWriter, JsonWriter, TextWriter, printing, progress
 from service.cli.pictures import NoPicturesError, named_pictures
 from service.cli.question import question_of, question_options
 from service.query_params import QueryParams
@@ -92,7 +91,8 @@ def _answers(
     from service.ocr.decoding.decoder import Reading
     from service.runtime.cpu_budget import cpu_threads
 
-    with _progress(len(pictures)) as advance:
+    # Not where the results themselves are printed.
+    with progress(0 if sys.stdout.isatty() else len(pictures)) as advance:
         for file, outcome in read_pictures(recognizer, pictures, question, cpu_threads()):
             if isinstance(outcome, Reading):
                 yield file, prediction(outcome, recognizer.metadata, min_confidence)
@@ -118,19 +118,3 @@ def _report(failed: list[tuple[str, str]], skipped: list[str], total: int) -> No
 
 def _reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on the terminal, unless the results themselves are printed there."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Left as it is, the bar would draw the output into itself.
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as progress:
-        task = progress.add_task("", total=total)
-        yield lambda: progress.advance(task)

@@ -271,6 +271,6 @@ def test_a_stop_says_what_is_next(
             output, errors = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert (process.returncode, errors) == (0, "")
+    assert (process.returncode, errors) == (0, "Reading 2 pictures …\n")
     where = f"{len(labels)} labels in {folder}/labels.csv"
     assert output == f"{where}; next: make data DATA={folder}{option}\n"
