@@ -1,8 +1,35 @@
 """The answers of the service as dataclasses. Unknown members of the JSON are ignored."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
+
+
+def _typed(value: Any, *kinds: type) -> Any:
+    if type(value) not in kinds:
+        raise TypeError(f"{value!r} is none of {kinds}")
+    return value
+
+
+def _text(value: Any) -> str:
+    text: str = _typed(value, str)
+    text.encode()  # half a character raises a ValueError here, not where the text is printed
+    return text
+
+
+def _number(value: Any) -> float:
+    number = float(_typed(value, int, float))
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no finite number")
+    return number
+
+
+def _confidence(value: Any) -> float:
+    number = _number(value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"the confidence is {number}, not 0 to 1")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +87,23 @@ class Prediction:
             KeyError, TypeError, ValueError: it is not a prediction.
         """
         return cls(
-            text=answer["text"],
-            confidence=answer["confidence"],
-            accepted=answer["accepted"],
+            text=_text(answer["text"]),
+            confidence=_confidence(answer["confidence"]),
+            accepted=_typed(answer["accepted"], bool),
             characters=tuple(
-                Character(c["character"], c["confidence"], (c["span"][0], c["span"][1]))
-                for c in answer["characters"]
+                Character(
+                    _text(c["character"]),
+                    _confidence(c["confidence"]),
+                    (_number(c["span"][0]), _number(c["span"][1])),
+                )
+                for c in _typed(answer["characters"], list)
             ),
             alternatives=tuple(
-                Alternative(a["text"], a["confidence"]) for a in answer["alternatives"]
+                Alternative(_text(a["text"]), _confidence(a["confidence"]))
+                for a in _typed(answer["alternatives"], list)
             ),
-            reason=answer["reason"],
-            model=ModelReference(answer["model"]["name"], answer["model"]["version"]),
+            reason=None if answer["reason"] is None else _text(answer["reason"]),
+            model=ModelReference(_text(answer["model"]["name"]), _text(answer["model"]["version"])),
         )
 
 
@@ -96,9 +128,10 @@ class Problem:
         """Reads a JSON object.
 
         Raises:
-            KeyError, TypeError: it is not a problem.
+            KeyError, TypeError, ValueError: it is not a problem.
         """
-        return cls(answer["type"], answer["title"], answer["status"], answer["detail"])
+        type_, title, detail = (_text(answer[name]) for name in ("type", "title", "detail"))
+        return cls(type_, title, _typed(answer["status"], int), detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +153,9 @@ class Model:
         """Reads a JSON object.
 
         Raises:
-            KeyError, TypeError: it is not a model.
+            KeyError, TypeError, ValueError: it is not a model.
         """
-        return cls(**{field.name: answer[field.name] for field in fields(cls)})
+        members = {field.name: answer[field.name] for field in fields(cls)}
+        for field in fields(cls):
+            _typed(members[field.name], field.type if field.type in (str, int) else dict)
+        return cls(**members)

@@ -1,5 +1,6 @@
 import gzip
 import io
+import json
 import os
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from captcha_ocr_client import (
     UnreachableError,
 )
 from tests import stripes
-from tests.client.scripted import PREDICTION, Call, both
+from tests.client.scripted import OVERLOADED, PREDICTION, Call, both, with_client
 from tests.server.process import ROOT
 
 
@@ -80,6 +81,48 @@ def test_a_batch_of_another_shape_is_told_apart(
     address, _ = scripted((200, {}, {"answers": answers}))
     with pytest.raises(UnexpectedAnswerError, match="200"):
         use(address, lambda c: c.predict_batch([b"picture"]))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        '"confidence": NaN', '"confidence": Infinity', '"confidence": 1.5', '"confidence": -0.1',
+        '"confidence": "0.9"', '"confidence": true', '"confidence": null', '"text": 5',
+        '"text": "\\ud800"', '"accepted": "no"', '"reason": 5', '"characters": {}',
+        '"characters": [{"character": "a", "confidence": 2, "span": [0, 1]}]',
+        '"characters": [{"character": "a", "confidence": 1, "span": [NaN, 1]}]',
+        '"alternatives": [{"text": "a", "confidence": NaN}]', '"alternatives": ""',
+        '"model": {"name": "m", "version": null}',
+    ],
+)  # fmt: skip
+def test_what_no_service_answers_is_refused(scripted: Call, wrong: str) -> None:
+    """Whoever compares a confidence is not told that it is no number later."""
+    address, _ = scripted((200, {}, (json.dumps(PREDICTION)[:-1] + f", {wrong}}}").encode()))
+    with pytest.raises(UnexpectedAnswerError, match="200"):
+        with_client(address, lambda c: c.predict(b"picture"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"detail": []}, {"title": None}, {"type": 5}, {"detail": "\ud800"}]
+)
+def test_what_no_problem_says_is_refused(scripted: Call, wrong: dict[str, object]) -> None:
+    """Those who print it would fail."""
+    address, _ = scripted((415, {}, {**OVERLOADED, **wrong}))
+    with pytest.raises(UnexpectedAnswerError, match="415"):
+        with_client(address, lambda c: c.predict(b"picture"))
+
+
+@pytest.mark.parametrize("wrong", [{"alphabet": 5}, {"width": "1"}, {"figures": []}])
+def test_what_is_no_model_is_refused(scripted: Call, wrong: dict[str, object]) -> None:
+    """By the types of its members."""
+    model = {
+        "name": "m", "version": "1", "alphabet": "ab", "blank_index": 2, "width": 1, "height": 1,
+        "training_run": "", "data_digest": "", "figures": {},
+    }  # fmt: skip
+    address, _ = scripted((200, {}, model), (200, {}, {**model, **wrong}))
+    assert with_client(address, lambda c: c.model()).alphabet == "ab"
+    with pytest.raises(UnexpectedAnswerError, match="200"):
+        with_client(address, lambda c: c.model())
 
 
 @both
