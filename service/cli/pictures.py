@@ -21,7 +21,7 @@ class Named(NamedTuple):
 
 
 class NoPicturesError(Exception):
-    """A folder has no pictures in it."""
+    """A folder has no pictures in it, or cannot be read."""
 
 
 def named_pictures(arguments: list[str]) -> Named:
@@ -32,7 +32,7 @@ def named_pictures(arguments: list[str]) -> Named:
     missing when it is read.
 
     Raises:
-        NoPicturesError: names a folder without pictures.
+        NoPicturesError: names a folder without pictures, or one that cannot be read.
     """
     from service.ocr.formats import SUFFIXES
 
@@ -66,10 +66,24 @@ def read_bytes(picture: str) -> bytes:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files below a folder that are not hidden, in the order of their paths."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
+    """The files below a folder that are not hidden, in the order of their paths, and its links.
+
+    Links to folders are not followed, and may lead nowhere: who names them says so.
+
+    Raises:
+        NoPicturesError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise NoPicturesError(f"the folder {error.filename} cannot be read: {error.strerror}.")
+
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        named = [Path(place, name) for name in (*folders, *files) if not name.startswith(".")]
+        found += [path for path in named if path.is_file() or _is_odd_link(path)]
+    return sorted(found)
+
+
+def _is_odd_link(path: Path) -> bool:
+    return path.is_symlink() and (path.is_dir() or not path.exists())

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -106,7 +107,8 @@ def _report(failed: list[tuple[str, str]], skipped: list[str], total: int) -> No
     from service.ocr.exceptions import printable
 
     for file in skipped[:_MOST_SKIPPED]:
-        typer.echo(f"skipped: {printable(file)}: not a picture by its name", err=True)
+        what = "a link to a folder" if Path(file).is_dir() else "not a picture by its name"
+        typer.echo(f"skipped: {printable(file)}: {what}", err=True)
     if len(skipped) > _MOST_SKIPPED:
         typer.echo(f"skipped: {len(skipped) - _MOST_SKIPPED} more files", err=True)
     for file, reason in failed:

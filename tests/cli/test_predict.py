@@ -60,6 +60,20 @@ def test_hidden_files_are_left_out(folder: Path, stripe_model: Path) -> None:
     assert done.stderr == b""
 
 
+def test_links_are_not_left_out_in_silence(
+    folder: Path, stripe_model: Path, tmp_path: Path
+) -> None:
+    """One to a folder is skipped, and one that leads nowhere is a picture that is not there."""
+    (tmp_path / "other").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "other")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    done = run("predict", folder, "--model", stripe_model)
+    assert done.returncode == 1
+    errors = done.stderr.decode()
+    assert f"skipped: {folder / 'linked'}: a link to a folder\n" in errors
+    assert f"error: {folder / 'gone.png'}: No such file or directory\n" in errors
+
+
 def test_many_skipped_files_are_counted(folder: Path, stripe_model: Path) -> None:
     """Ten of them are named."""
     for number in range(30):
