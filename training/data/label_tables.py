@@ -163,6 +163,13 @@ def _with_header(
     _fill(table, name, rows, len(columns), path, labels[0], delimiter)
     if columns[path] == "sha256":  # a data set of `make data`
         table.rows = [replace(row, path=f"pictures/{row.path}") for row in table.rows]
+    if {"accepted", "model_version"} <= set(columns):
+        place = columns.index("accepted")
+        count = sum(len(cells) > place and cells[place].lower() == "false" for _, cells in rows)
+        table.notes.append(
+            f"{name} has a model's readings, {count} of which it does not accept itself; what it "
+            "has misread is learned, unless somebody has looked at it (captcha-ocr label)"
+        )
     for other in labels[1:]:
         if any(len(cells) > other and cells[other] != cells[labels[0]] for _, cells in rows):
             table.doubts.append(

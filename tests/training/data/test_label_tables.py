@@ -104,6 +104,20 @@ def test_what_was_guessed_is_said(
     assert r"paths that were found by their end: 1, such as C:\a\1.png (x.csv, line 2)" in printed
 
 
+def test_readings_of_a_model_are_told(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `captcha-ocr predict --csv` writes them."""
+    folder = write_pictures(tmp_path / "pictures", NAMES)
+    (folder / "x.csv").write_text(
+        "path,label,confidence,accepted,reason,model_version\n"
+        "1.png,ab,0.5,false,,1\n2.png,cd,0.99,true,,1\nmore/3.png,ef,0.5,FALSE,,1\n"
+    )
+    assert len(read(folder)) == 3
+    told = "x.csv has a model's readings, 2 of which it does not accept itself"
+    assert told in capsys.readouterr().out
+
+
 REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "a stray quotation mark": (
         "labels.csv",
