@@ -40,6 +40,7 @@ _MISSING = {"nan", "none", "null", "n/a", "#n/a", "<na>", "undefined", "#name?",
 """What programs write for a value that is not there, in small letters."""
 
 _MANY_MISSING = 0.005
+_FLOAT = re.compile(r"\d+\.0")
 _ROUNDED = re.compile(r"\d(\.\d+)?E\+\d+", re.IGNORECASE)
 
 
@@ -172,10 +173,13 @@ def doubts_about(samples: Sequence[Sample]) -> list[str]:
             f"{named(unknown)}"
         )
     rounded = [label for label in labels if _ROUNDED.fullmatch(label)]
+    present = [label for label in labels if label.lower() not in _MISSING]
+    if len(present) > 2 and all(map(_FLOAT.fullmatch, present)):
+        rounded = present
     if rounded:
         doubts.append(
             f"{counted(len(rounded), 'label')}, such as {rounded[0]!r}, were turned into numbers "
-            "by a spreadsheet; make the column text and write them anew"
+            "by a program; make the column text and write them anew"
         )
     return doubts
 

@@ -174,6 +174,7 @@ def test_the_alphabet_by_script(warned: Warned) -> None:
         (["a&lt;b", "cd"], r"1 label, such as 'a&lt;b', look like 'a<b'"),
         (["NaN", "None", "cd"], r"2 labels, such as 'NaN' of 0\.png, stand for labels that are"),
         (["אב", "cd"], r"1 label, such as 'אב', of letters that are written from right to left"),
+        (["1.0", "12.0", "7.0"], r"3 labels, such as '1\.0', were turned into numbers"),
         (["1.23E+05", "12345"], r"1 label, such as '1\.23E\+05', were turned into numbers"),
     ],
 )
