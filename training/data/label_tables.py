@@ -38,6 +38,12 @@ _PICTURE = re.compile(rf"{_SUFFIX}\s*$", re.IGNORECASE)
 _PICTURE_THEN_SPACE = re.compile(rf"(.+?{_SUFFIX})\s+(.*)", re.IGNORECASE)
 _MJSYNTH = re.compile(r"\d+_(.+)_(\d+)\.\w+ \2")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_ENCODINGS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _LOOKED_AT = 200
 """Lines that decide what kind of table it is."""
 
@@ -109,13 +115,17 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
 
 
 def decoded(data: bytes) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte order mark, as Windows writes them.
+    """The text of a file in UTF-8, UTF-16 or UTF-32, as a mark at its beginning or a NUL tells.
 
     Raises:
         UnicodeDecodeError: it is in another encoding.
     """
-    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if utf_16 else "utf-8-sig")
+    for start, encoding in _ENCODINGS.items():
+        if data.startswith(start):
+            return data.decode(encoding)
+    if len(data) > 1 and 0 in data[:2]:  # ASCII in UTF-16, without a mark
+        return data.decode("utf-16-le" if data[0] else "utf-16-be")
+    return data.decode("utf-8-sig")
 
 
 def _lines(text: str) -> list[str]:
@@ -172,10 +182,7 @@ def _with_header(
         )
     for other in labels[1:]:
         if any(len(cells) > other and cells[other] != cells[labels[0]] for _, cells in rows):
-            table.doubts.append(
-                f"{name} has the columns {columns[labels[0]]} and {columns[other]}, which differ; "
-                f"{columns[labels[0]]} was taken. Rename the one that is not the label."
-            )
+            table.doubts.append(_two_labels(name, columns[labels[0]], columns[other]))
     return table
 
 
@@ -363,7 +370,24 @@ def _json_lines(name: str, text: str) -> Table:
         except ValueError as error:
             raise DataError(f"{place} is not JSON ({error}): {line.strip()[:100]!r}.") from error
         table.rows.append(_object_row(item, place))
+        _doubt_other_labels(table, item)
     return table
+
+
+def _doubt_other_labels(table: Table, item: Mapping[str, object]) -> None:
+    """Adds a doubt, unless there is one, if an object has several labels."""
+    columns = {_column(key): value for key, value in item.items()}
+    taken, *others = [one for one in LABEL_COLUMNS if one in columns]
+    for other in others:
+        if columns[other] != columns[taken] and not table.doubts:
+            table.doubts.append(_two_labels(table.name, taken, other))
+
+
+def _two_labels(name: str, taken: str, other: str) -> str:
+    return (
+        f"{name} has the columns {taken} and {other}, which differ; {taken} was taken. Rename the "
+        "one that is not the label."
+    )
 
 
 def _object_row(item: object, place: str) -> Row:
@@ -412,7 +436,7 @@ def _text_of(value: Any, place: str) -> str:
 
 def _json(name: str, text: str, required: bool) -> Table | None:
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_with_each_key_once)
     except ValueError as error:
         lines = text.strip().splitlines()
         if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines[:2]):
@@ -424,6 +448,14 @@ def _json(name: str, text: str, required: bool) -> Table | None:
         return _json_table(name, content)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{name}: its JSON is not understood ({error!r}).") from error
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        (key, count), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"{key!r} stands {count} times in the same object, and needs one value")
+    return members
 
 
 def _json_table(name: str, content: Any) -> Table | None:
@@ -457,6 +489,7 @@ def _json_table(name: str, content: Any) -> Table | None:
     table = Table(name, f"{name}, a list of objects")
     for number, item in enumerate(content, start=1):
         table.rows.append(_object_row(item, f"{name}, entry {number}"))
+        _doubt_other_labels(table, item)
     return table
 
 

@@ -30,6 +30,10 @@ _OTHER_PICTURES = (
     ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".svg", ".ico", ".tga", ".ppm", ".pgm",
     ".pbm", ".pnm", ".pcx", ".psd", ".pdf", ".eps", ".raw", ".dng", ".npy",
 )  # fmt: skip
+_OTHER_TABLES = (
+    ".xlsx", ".xls", ".ods", ".numbers", ".parquet", ".arrow", ".feather", ".npz", ".mat", ".pkl",
+    ".pickle", ".h5", ".hdf5", ".db", ".sqlite", ".sqlite3", ".xml",
+)  # fmt: skip
 _BOX_LINE = re.compile(r"\d+( -?\d*\.?\d+){4,}")
 _FEWEST_NUMBERED = 5
 _MOST_DOUBTS = 5
@@ -329,7 +333,7 @@ def _labelled(files: _Files, label_from: str | None) -> Source:
         _take_names(source, files, pictures, label_from)
         used = set()
         if label_from is None:
-            source.doubts += _unread_beside(pictures, others)
+            source.doubts += _unread_beside(pictures, others) + _unread_tables(files.names())
     used.update(entry.name for entry in source.entries)
     source.left_out += [
         LeftOut("file that is no picture", name) for name in others if name not in used
@@ -508,6 +512,24 @@ def _unread_beside(pictures: Sequence[str], others: Sequence[str]) -> list[str]:
         f"as {beside[0]}, which is not read. If the labels are in these files, pass --label-from "
         "text where they are .txt, else write a table of paths and labels; if the file names are "
         "the labels, pass --label-from stem"
+    ]
+
+
+def _unread_tables(names: Sequence[str]) -> list[str]:
+    """A doubt, if files may be tables of labels in a form that is not read."""
+    unread = [
+        name
+        for name in names
+        if not _is_hidden(name)
+        and (
+            _TABLE_NAME.fullmatch(posixpath.basename(name))
+            or PurePosixPath(name).suffix.lower() in _OTHER_TABLES
+        )
+    ]
+    return [
+        f"{name} may hold the labels, and is not read; save it as CSV with a path and a label on "
+        "each line, or pass --label-from stem if the file names are the labels"
+        for name in unread[:_MOST_DOUBTS]
     ]
 
 

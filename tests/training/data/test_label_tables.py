@@ -83,11 +83,26 @@ def test_a_table_in_the_folder_or_by_itself(form: str, read: Read, tmp_path: Pat
     assert read(folder / name) == LABELS
 
 
-def test_unicode_text_of_excel(read: Read, tmp_path: Path) -> None:
-    """UTF-16 with tabs, as Excel saves `Unicode text`."""
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_unicode_text_of_windows(encoding: str, read: Read, tmp_path: Path) -> None:
+    """UTF-16 with tabs, as Excel saves `Unicode text`; with and without a mark."""
     folder = write_pictures(tmp_path / "pictures", ["1.png"])
-    (folder / "labels.txt").write_text("Path\tLabel\r\n1.png\tü\r\n", encoding="utf-16")
+    (folder / "texts.txt").write_text("Path\tLabel\r\n1.png\tü\r\n", encoding=encoding)
     assert read(folder) == {"1.png": "ü"}
+
+
+@pytest.mark.parametrize(
+    "name", ["labels.xlsx", "gt.mat", "data.parquet", "words.xml", "labels.npy"]
+)
+def test_tables_that_are_not_read(name: str, read: Read, tmp_path: Path) -> None:
+    """What looks like one is not left aside for the file names."""
+    folder = write_pictures(tmp_path / "pictures", ["x7.png", "k1.png", "f3.png"])
+    (folder / name).write_bytes(b"PK")
+    with pytest.raises(
+        DataError, match=rf"{name} may hold the labels, and is not read; save it as"
+    ):
+        read(folder)
+    assert len(read(folder, label_from="stem")) == 3
 
 
 def test_what_was_guessed_is_said(
@@ -169,6 +184,7 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         "entry 1: .* is not one text",
     ),
     "broken JSON": ("labels.json", '{"1.png": ', "labels.json is not JSON"),
+    "a path twice": ("x.json", '{"1.png": "ab", "1.png": "cd"}', "'1.png' stands 2 times"),
     "deep JSON": ("labels.json", "[" * 100_000, "labels.json is not understood"),
     "a line without end": ("x.txt", "1.png " * 50_000, "x.txt is not understood"),
     "PaddleOCR's detection": (
@@ -224,6 +240,13 @@ def test_two_columns_that_may_be_the_label(read: Read, tmp_path: Path) -> None:
         read(folder)
     (folder / "x.csv").write_text("file,label,text\n1.png,ab,ab\n2.png,cd,cd\n")
     assert read(folder) == {"1.png": "ab", "2.png": "cd"}
+    (folder / "x.csv").unlink()
+    row = {"file": "1.png", "label": 3, "text": "ab"}
+    for table, text in {"x.jsonl": json.dumps(row), "x.json": json.dumps([row])}.items():
+        (folder / table).write_text(text)
+        with pytest.raises(DataError, match=rf"{table} has the columns label and text, which dif"):
+            read(folder)
+        (folder / table).unlink()
 
 
 def test_labels_that_number_the_rows(read: Read, tmp_path: Path) -> None:
