@@ -108,7 +108,7 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         with epoch_display(progress.epoch + 1, epochs, count, left) as shown:
             figures["loss"] = _train_epoch(
                 model, feed, progress.epoch + 1, strength, splicing, rates,
-                _announcing(shown, started, count * epochs, left) if not progress.epoch else shown,
+                _announcing(shown, count, epochs, left) if not progress.epoch else shown,
             )  # fmt: skip
         with averaged(model):
             figures |= _validate(model, material.validation, material.clean, codec)
@@ -135,14 +135,14 @@ epochs or too little time, fewer labelled pictures than a hundred without a mode
 or text that is blank in gray (--channels 3)."""
 
 
-def _announcing(shown: Advance, started: float, pictures: int, most_seconds: float) -> Advance:
+def _announcing(shown: Advance, pictures: int, epochs: int, most_seconds: float) -> Advance:
     """Also prints how long the training is going to take, once that is known.
 
     Args:
-        pictures: of all epochs.
+        pictures: of each epoch; the first one is not cut short.
     """
     steps = 0
-    warm = started, 0
+    warm = 0.0, 0
 
     def advance(seen: int, loss: float) -> None:
         nonlocal steps, warm
@@ -152,7 +152,8 @@ def _announcing(shown: Advance, started: float, pictures: int, most_seconds: flo
             warm = time.monotonic(), seen
         elif steps == _MEASURED_STEPS:
             a_picture = (time.monotonic() - warm[0]) / (seen - warm[1])
-            whole = min(a_picture * pictures, most_seconds)
+            epoch = a_picture * pictures
+            whole = max(epoch, min(epochs * epoch, most_seconds))
             print(f"{1000 * a_picture:.1f} ms a picture; at most {duration(whole)} in all")
         shown(seen, loss)
 

@@ -25,15 +25,16 @@ def epoch_display(
     Args:
         epoch: its number, from 1; `epochs` are planned.
         pictures: that the epoch has.
-        most_seconds: after which the training ends whatever its epochs take.
+        most_seconds: after which no other epoch begins.
     """
     started = shown = time.monotonic()
     title = f"epoch {epoch:3}/{epochs}"
 
     def state(seen: int, loss: float) -> str:
         passed = time.monotonic() - started
-        left = passed * ((epochs - epoch + 1) * pictures / seen - 1)
-        return f"loss {loss:7.3f}  {duration(min(left, most_seconds - passed))} left"
+        this, whole = (passed * (count * pictures / seen - 1) for count in (1, epochs - epoch + 1))
+        left = max(this, min(whole, most_seconds - passed))
+        return f"loss {loss:7.3f}  {duration(left)} left"
 
     if sys.stdout.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
