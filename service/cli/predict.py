@@ -71,7 +71,10 @@ def predict(
         writer = (
             JsonWriter() if as_json else CsvWriter(asked.alternatives) if as_csv else TextWriter()
         )
-        answers = _answers(recognizer, pictures, asked, min_confidence, failed)
+        # No bar where results are printed meanwhile.
+        shown = least_sure is not None or not sys.stdout.isatty()
+        with_bar = len(pictures) if shown else 0
+        answers = _answers(recognizer, pictures, asked, min_confidence, failed, with_bar)
         if least_sure is not None:
             answers = iter(sorted(answers, key=lambda one: one[1]["confidence"])[:least_sure])
         for file, answer in answers:
@@ -85,15 +88,18 @@ def _answers(
     question: "Question",
     min_confidence: float,
     failed: list[tuple[str, str]],
+    with_bar: int,
 ) -> Iterator[tuple[str, Answer]]:
-    """Gives each file with the answer to it; adds files that cannot be read, and why, to failed."""
+    """Gives each file with the answer to it; adds files that cannot be read, and why, to failed.
+
+    Shows a bar of `with_bar` pictures, if these are any.
+    """
     from service.api.serializers import prediction
     from service.cli.reading import read_pictures
     from service.ocr.decoding.decoder import Reading
     from service.runtime.cpu_budget import cpu_threads
 
-    # Not where the results themselves are printed.
-    with progress(0 if sys.stdout.isatty() else len(pictures)) as advance:
+    with progress(with_bar) as advance:
         for file, outcome in read_pictures(recognizer, pictures, question, cpu_threads()):
             if isinstance(outcome, Reading):
                 yield file, prediction(outcome, recognizer.metadata, min_confidence)

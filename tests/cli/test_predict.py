@@ -316,6 +316,19 @@ def test_a_terminal_sees_a_bar(folder: Path, stripe_model: Path) -> None:
     assert len(readings(done.stdout)) == 3
 
 
+@pytest.mark.parametrize("options", [[], ["--least-sure", "2"]])
+def test_a_terminal_that_results_are_printed_on(
+    options: list[str], folder: Path, stripe_model: Path
+) -> None:
+    """It sees a bar where the results come at the end, and none among them."""
+    terminal, side = pty.openpty()
+    command = [*COMMAND, "predict", str(folder), *options, "--model", str(stripe_model)]
+    subprocess.run(command, env=environment(TERM="xterm"), stdout=side, stderr=side, check=True)
+    os.close(side)
+    assert (b"3/3" in os.read(terminal, 1 << 16)) is bool(options)
+    os.close(terminal)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_order_is_kept_and_little_is_taken_ahead(
     threads: int, folder: Path, recognizer: Recognizer

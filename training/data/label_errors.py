@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.progress import track
+
 from service.ocr.recognizer import Recognizer
 from training.data.dataset import Dataset, Sample
 from training.exceptions import DataError
@@ -43,8 +45,9 @@ def opinions_of(
         reading = recognizer.read(dataset.read(sample))
         return Opinion(reading.text, reading.confidence)
 
+    print(f"reading {len(readable)} pictures with the model", flush=True)
     with ThreadPoolExecutor() as pool:
-        opinions = pool.map(read, readable)
+        opinions = track(pool.map(read, readable), "reading pictures", total=len(readable))
         return {sample.sha256: one for sample, one in zip(readable, opinions, strict=True)}
 
 

@@ -92,7 +92,9 @@ def test_a_duplicate_across_splits_is_told(tmp_path: Path) -> None:
     assert (sheet == (187, 0, 0)).all(axis=2).any()
 
 
-def test_labels_that_a_model_contradicts(stripe_model: Path, tmp_path: Path) -> None:
+def test_labels_that_a_model_contradicts(
+    stripe_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A wrong label is found with what the model read, a right one is left in peace."""
     from service.ocr.recognizer import Recognizer
 
@@ -103,6 +105,7 @@ def test_labels_that_a_model_contradicts(stripe_model: Path, tmp_path: Path) -> 
     recognizer = Recognizer.load(stripe_model)
     opinions = opinions_of(recognizer, dataset, dataset.samples)
     assert len(opinions) == 4, "the model has no opinion of letters that it does not know"
+    assert "reading 4 pictures with the model" in capsys.readouterr().out
     (found,) = find_suspicious(dataset.samples, opinions)
     assert (found.sample.label, found.opinion.text) == ("dd", "abc")
     assert found.opinion.confidence > 0.9
