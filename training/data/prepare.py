@@ -51,6 +51,7 @@ _SHEET = "first.png"
 _FEW_LOST = 3
 _FEW_LOST_SHARE = 0.02
 _MOST_NAMED = 20
+_LONGEST_SHOWN = 1000
 _TIFF = (b"II*\0", b"MM\0*")
 _MOST_STORED_BYTES = 64 << 30
 """A few megabytes of a zip can hold thousands of pictures of 64 MiB."""
@@ -295,7 +296,7 @@ def _show(notes: Sequence[str], dataset: Dataset, stored: _Stored, report: Path 
         print("\nleft out:")
     for kind, members in kinds.items():
         for one in members[:_MOST_NAMED]:
-            print(f"{kind}: {printable(one.name)}")
+            print(f"{kind}: {_shortened(printable(one.name))}")
         if len(members) > _MOST_NAMED:
             print(f"{kind}: … and {len(members) - _MOST_NAMED} more")
     flat = [sample for sample in samples if sample.sha256 in stored.flat]
@@ -308,6 +309,11 @@ def _show(notes: Sequence[str], dataset: Dataset, stored: _Stored, report: Path 
         print(f"left out: {_counted(counts)}")
     elif not warnings:
         print("no problems found")
+
+
+def _shortened(text: str) -> str:
+    more = len(text) - _LONGEST_SHOWN
+    return text if more <= 0 else f"{text[:_LONGEST_SHOWN]} … and {more} more characters"
 
 
 _EPILOG = (

@@ -90,5 +90,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     pictures = read_pictures(arguments.pictures, len(OPERATIONS))
     sheet = draw_preview(pictures, config.augmentation, config.seed)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(arguments.out)
+    sheet.save(arguments.out, "PNG")  # whatever its suffix
     print(f"{len(OPERATIONS)} operations on {len(pictures)} pictures: {arguments.out}")

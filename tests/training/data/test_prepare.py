@@ -167,6 +167,17 @@ def test_nothing_of_the_user_is_overwritten(folder: Path, tmp_path: Path) -> Non
     assert (folder / "ab.png").exists()
 
 
+def test_a_huge_label_is_not_shown_as_a_whole(read: Read, tmp_path: Path, capsys: Printed) -> None:
+    """A text beside a picture may be a book."""
+    folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
+    (folder / "1.txt").write_text("ab")
+    (folder / "2.txt").write_text("a" * 1_000_000)
+    assert read(folder) == {"1.png": "ab"}
+    printed = capsys.readouterr().out
+    assert "label too long: 2.png: 'aaaa" in printed
+    assert max(map(len, printed.splitlines())) < 1100
+
+
 def test_no_name_commands_the_terminal(tmp_path: Path, capsys: Printed) -> None:
     """What is printed has escapes in its place, and so has an error."""
     folder = tmp_path / "pictures"
