@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from service.ocr.formats import sniff
 from training.data.filenames import SUFFIXES, labels_of
 from training.data.label_tables import TABLE_SUFFIXES, Table, decoded, read_table
 from training.exceptions import DataError
@@ -34,6 +35,8 @@ _OTHER_TABLES = (
     ".xlsx", ".xls", ".ods", ".numbers", ".parquet", ".arrow", ".feather", ".npz", ".mat", ".pkl",
     ".pickle", ".h5", ".hdf5", ".db", ".sqlite", ".sqlite3", ".xml",
 )  # fmt: skip
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_HEAD_BYTES = 64
 _BOX_LINE = re.compile(r"\d+( -?\d*\.?\d+){4,}")
 _FEWEST_NUMBERED = 5
 _MOST_DOUBTS = 5
@@ -97,6 +100,10 @@ class _Files(Protocol):
         """The bytes of a file; an OSError where it cannot be read, or has more than `most`."""
         ...
 
+    def head(self, name: str) -> bytes:
+        """The first bytes of a file, as many as tell a picture; none where it cannot be read."""
+        ...
+
 
 @contextmanager
 def open_source(
@@ -136,6 +143,8 @@ def open_source(
         yield source
     else:
         found = "is none of these" if path.exists() else "does not exist"
+        if path.is_file() and path.suffix.lower() in _ARCHIVES:
+            found = "is an archive that is not read; unpack it"
         raise DataError(
             f"{path} {found}; DATA= takes a folder of pictures, a zip of one, or a table of paths "
             f"and labels ({', '.join(TABLE_SUFFIXES)})."
@@ -205,6 +214,16 @@ class _Folder:
         _check_size(path.stat().st_size, most)
         return path.read_bytes()
 
+    def head(self, name: str) -> bytes:
+        path = self._root / name
+        try:
+            if path.is_file():
+                with path.open("rb") as file:
+                    return file.read(_HEAD_BYTES)
+        except OSError:
+            pass
+        return b""
+
 
 class _Archive:
     """The files of a zip; `notes` say how their names were decoded."""
@@ -250,6 +269,13 @@ class _Archive:
             return self._archive.read(member)
         except Exception as error:  # as in `_opened_zip`
             raise OSError(str(error)) from error
+
+    def head(self, name: str) -> bytes:
+        try:
+            with self._archive.open(self._members[name]) as file:
+                return file.read(_HEAD_BYTES)
+        except Exception:  # as in `_opened_zip`
+            return b""
 
 
 def _raw_name(info: zipfile.ZipInfo) -> bytes | None:
@@ -335,10 +361,17 @@ def _labelled(files: _Files, label_from: str | None) -> Source:
         if label_from is None:
             source.doubts += _unread_beside(pictures, others) + _unread_tables(files.names())
     used.update(entry.name for entry in source.entries)
-    source.left_out += [
-        LeftOut("file that is no picture", name) for name in others if name not in used
-    ]
+    source.left_out += [_other(files, name) for name in others if name not in used]
     return source
+
+
+def _other(files: _Files, name: str) -> LeftOut:
+    """A file that has not the suffix of a picture, and no labels."""
+    if sniff(files.head(name)) is not None:
+        return LeftOut("picture whose name does not end like one", name, lost=1)
+    if PurePosixPath(name).suffix.lower() in _ARCHIVES:
+        return LeftOut("archive that is not unpacked", name)
+    return LeftOut("file that is no picture", name)
 
 
 def _is_hidden(name: str) -> bool:

@@ -224,6 +224,26 @@ def test_annotators_who_differ(
     assert "duplicate with different labels: 2.png (cd), 2.png (ce): which is right?" in printed
 
 
+def test_pictures_that_are_not_named_like_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are told by their content, and are a loss; so archives are named that may hold some."""
+    (folder / "cd").write_bytes(picture("cd"))
+    (folder / "dc.png_").write_bytes(picture("dc"))
+    (folder / "more.tar.gz").write_bytes(b"\x1f\x8b")
+    for number, source in enumerate((folder, zipped(folder))):
+        prepare(source, tmp_path / str(number))
+        printed = capsys.readouterr().out
+        assert "2 × picture whose name does not end like one" in printed
+        assert "1 × archive that is not unpacked, 1 × file that is no picture" in printed
+    for name in texts(5):
+        (folder / f"x{name}").write_bytes(picture(name))
+    with pytest.raises(DataError, match="7 of 10 pictures are lost"):
+        prepare(folder, tmp_path / "data")
+    with pytest.raises(DataError, match=r"more\.tar\.gz is an archive that is not read; unpack it"):
+        prepare(folder / "more.tar.gz", tmp_path / "data")
+
+
 def test_pictures_in_other_formats_are_lost(read: Read, tmp_path: Path) -> None:
     """A folder of mostly photos of a telephone is not reduced to the few that can be read."""
     folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png"])

@@ -73,7 +73,8 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     with Image.open(out) as sheet:
         assert sheet.width > 0
     preview.main(["--pictures", str(data), "--out", str(tmp_path / "unsuffixed")])
-    assert Image.open(tmp_path / "unsuffixed").format == "PNG"
+    with Image.open(tmp_path / "unsuffixed") as sheet:
+        assert sheet.format == "PNG"
     Image.new("L", (5, 5)).save(tmp_path / "one.PNG")
     assert len(read_pictures(tmp_path, 10)) == 1
     with pytest.raises(DataError, match="holds no pictures"):
