@@ -469,8 +469,10 @@ def _found_below(pictures: Iterable[str]) -> Callable[[str], str | None]:
 
 
 def _end_key(path: str) -> str:
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    return unicodedata.normalize("NFC", "/".join(parts)).casefold()
+    # Spaces around a cell are no part of it, and may be one of a name.
+    parts = [part.strip() for part in path.replace("\\", "/").split("/")]
+    named = "/".join(part for part in parts if part not in ("", "."))
+    return unicodedata.normalize("NFC", named).casefold()
 
 
 def _why_no_labels(table: Table) -> list[str]:

@@ -195,13 +195,15 @@ def test_a_table_beside_a_folder_of_pictures(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With bare names, in whatever case; a name of several pictures is nobody's."""
-    names = ["images/One.png", "images/two.PNG", "images/3/x.png", "images/4/x.png"]
+    names = ["images/One.png", "images/two.PNG", "images/3/x.png", " 5 .png", "images/4/x.png"]
     folder = write_pictures(tmp_path / "pictures", names)
-    (folder / "labels.csv").write_text("path,label\none.png,ab\ntwo.png,cd\n3\\x.png,e\nx.png,f\n")
-    assert read(folder) == dict(zip(names[:3], ("ab", "cd", "e"), strict=True))
+    (folder / "labels.csv").write_text(
+        "path,label\none.png,ab\ntwo.png,cd\n3\\x.png,e\n 5 .png,d\nx.png,f\n"
+    )
+    assert read(folder) == dict(zip(names[:4], ("ab", "cd", "e", "d"), strict=True))
     printed = capsys.readouterr().out
-    assert "paths that were found by their end: 3, such as one.png (labels.csv, line 2)" in printed
-    assert "missing picture: x.png (labels.csv, line 5)" in printed
+    assert "paths that were found by their end: 4, such as one.png (labels.csv, line 2)" in printed
+    assert "missing picture: x.png (labels.csv, line 6)" in printed
 
 
 def test_annotators_who_differ(
