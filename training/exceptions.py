@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LONGEST_SHOWN = 1000
+
 
 class TrainingError(Exception):
     """Base of the errors that training raises on purpose."""
@@ -32,6 +34,12 @@ class ExportError(TrainingError):
     """The exported model did not pass a check; the old model was left in place."""
 
 
+def shortened(text: str) -> str:
+    """The text, or its beginning where it is very long, as a label of a wrong table may be."""
+    more = len(text) - _LONGEST_SHOWN
+    return text if more <= 0 else f"{text[:_LONGEST_SHOWN]} … and {more} more characters"
+
+
 @contextmanager
 def reported() -> Iterator[None]:
     """Ends a command with one sentence and exit status 1 instead of a traceback."""
@@ -40,6 +48,6 @@ def reported() -> Iterator[None]:
     try:
         yield
     except (TrainingError, OcrError, OSError) as error:  # such as a full disk
-        lines = map(printable, str(error).splitlines())
+        lines = (shortened(printable(line)) for line in str(error).splitlines())
         print("error:", "\n".join(lines), file=sys.stderr)
         raise SystemExit(1) from None

@@ -42,7 +42,7 @@ from training.data.dataset import (
 )
 from training.data.filenames import WAYS
 from training.data.sources import LeftOut, Source, open_source
-from training.exceptions import DataError, reported
+from training.exceptions import DataError, reported, shortened
 
 NORMALIZATIONS = ("NFC", "NFKC", "none")
 
@@ -51,7 +51,6 @@ _SHEET = "first.png"
 _FEW_LOST = 3
 _FEW_LOST_SHARE = 0.02
 _MOST_NAMED = 20
-_LONGEST_SHOWN = 1000
 _TIFF = (b"II*\0", b"MM\0*")
 _MOST_STORED_BYTES = 64 << 30
 """A few megabytes of a zip can hold thousands of pictures of 64 MiB."""
@@ -296,7 +295,7 @@ def _show(notes: Sequence[str], dataset: Dataset, stored: _Stored, report: Path 
         print("\nleft out:")
     for kind, members in kinds.items():
         for one in members[:_MOST_NAMED]:
-            print(f"{kind}: {_shortened(printable(one.name))}")
+            print(f"{kind}: {shortened(printable(one.name))}")
         if len(members) > _MOST_NAMED:
             print(f"{kind}: … and {len(members) - _MOST_NAMED} more")
     flat = [sample for sample in samples if sample.sha256 in stored.flat]
@@ -309,11 +308,6 @@ def _show(notes: Sequence[str], dataset: Dataset, stored: _Stored, report: Path 
         print(f"left out: {_counted(counts)}")
     elif not warnings:
         print("no problems found")
-
-
-def _shortened(text: str) -> str:
-    more = len(text) - _LONGEST_SHOWN
-    return text if more <= 0 else f"{text[:_LONGEST_SHOWN]} … and {more} more characters"
 
 
 _EPILOG = (

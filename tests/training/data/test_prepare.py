@@ -176,6 +176,12 @@ def test_a_huge_label_is_not_shown_as_a_whole(read: Read, tmp_path: Path, capsys
     printed = capsys.readouterr().out
     assert "label too long: 2.png: 'aaaa" in printed
     assert max(map(len, printed.splitlines())) < 1100
+    (folder / "labels.csv").write_text(f"path,label\n1.png,{'a' * 100_000},b\n")
+    with pytest.raises(SystemExit):
+        main([str(folder), "--out", str(tmp_path / "new")])
+    error = capsys.readouterr().err
+    assert "line 2: 3 fields where there are 2 columns" in error
+    assert len(error) < 1100
 
 
 def test_no_name_commands_the_terminal(tmp_path: Path, capsys: Printed) -> None:
