@@ -7,6 +7,8 @@ the labels are worth, and contradicts labels that are wrong (cross-fitting, Cher
 """
 
 import csv
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,53 +16,53 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 
-from training.data.dataset import Dataset
+from service.ocr.decoding.ctc import CtcCodec
+from service.ocr.preprocessing import FloatArray
+from training.data.dataset import Dataset, Sample, encode_labels, time_steps_of
 from training.data.split import SPLITS
 from training.export.held_out import HeldOut, distorted_copies
 from training.fit.datamodule import labelled_samples
-from training.fit.loop import train
-from training.fit.runs import Run
-from training.models.registry import build_model
+from training.fit.interpolation import losses_between, move_back
+from training.fit.loop import keep_share, starting_model, train
+from training.fit.runs import Run, RunFacts
+from training.models.loss import ctc_loss
 
 
 def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
-    """Trains the two models of a finished run, and stores beside it what they read."""
+    """Trains the two models of a finished run, and stores beside it what they read.
+
+    With the setting `interpolated`, they also tell how much of the trained weights all keep.
+    """
     config, facts = run.config, run.facts
-    epochs = _epochs(run)
     every = labelled_samples(config, {split: run.split(split) for split in SPLITS})
-    parts = []
     with TemporaryDirectory() as folder:
-        for half in (1, 2):
-            # Half of the pictures in half of the steps, so that each is shown as often.
-            settings = replace(
-                config,
-                name=f"half-{half}",
-                half=half,
-                epochs=epochs,
-                minutes=0.0,
-                shown=config.shown // 2,
-                backgrounds=config.backgrounds // 2,
-                average=max(0.0, 2 * config.average - 1),
-                cross_fit=False,
-                export=False,
-            )
-            keras.backend.clear_session()
-            trained = train(settings, Path(folder))
-            model = build_model(
-                config.architecture, *facts.size, facts.classes, channels=config.channels
-            )
-            model.load_weights(trained.best_weights)
-            seen = set(labelled_samples(settings, {s: trained.split(s) for s in SPLITS}))
-            samples = [sample for sample in every if sample not in seen]
-            tensors = dataset.tensors(samples, *facts.size, config.channels)
-            copies = distorted_copies(tensors, config.augmentation)
+        halves = [_trained_half(run, half, Path(folder)) for half in (1, 2)]
+        keras.backend.clear_session()
+        model, _ = starting_model(config, facts, run.folder.parent)
+        start = model.get_weights()
+        left_out = [_left_out(half, every) for half in halves]
+        tensors = [dataset.tensors(samples, *facts.size, config.channels) for samples in left_out]
+        share = 1.0
+        if config.interpolated:
+            losses: Counter[float] = Counter()
+            for half, samples, pictures in zip(halves, left_out, tensors, strict=True):
+                model.load_weights(half.best_weights)
+                losses.update(losses_between(model, start, _loss(model, facts, samples, pictures)))
+            share = min(losses, key=losses.__getitem__)
+        parts = []
+        for half, samples, pictures in zip(halves, left_out, tensors, strict=True):
+            model.load_weights(half.best_weights)
+            move_back(model, start, share)
+            copies = distorted_copies(pictures, config.augmentation)
             parts.append(
                 HeldOut(
                     samples,
-                    model.predict(tensors, verbose=0),
+                    model.predict(pictures, verbose=0),
                     np.stack([model.predict(copy, verbose=0) for copy in copies]),
                 )
             )
+    if config.interpolated:
+        keep_share(model, run, start, share)
     first, second = parts
     held_out = HeldOut(
         first.samples + second.samples,
@@ -69,6 +71,40 @@ def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
     )
     held_out.save(run)
     return held_out
+
+
+def _trained_half(run: Run, half: int, folder: Path) -> Run:
+    """A run of half of the pictures in half of the steps, so that each is shown as often."""
+    config = run.config
+    settings = replace(
+        config,
+        name=f"half-{half}",
+        half=half,
+        epochs=_epochs(run),
+        minutes=0.0,
+        shown=config.shown // 2,
+        backgrounds=config.backgrounds // 2,
+        average=max(0.0, 2 * config.average - 1),
+        cross_fit=False,
+        export=False,
+    )
+    keras.backend.clear_session()
+    return train(settings, folder)
+
+
+def _left_out(half: Run, every: Sequence[Sample]) -> list[Sample]:
+    seen = set(labelled_samples(half.config, {split: half.split(split) for split in SPLITS}))
+    return [sample for sample in every if sample not in seen]
+
+
+def _loss(
+    model: keras.Model, facts: RunFacts, samples: Sequence[Sample], pictures: FloatArray
+) -> Callable[[], float]:
+    """The loss of the model, as it then is, over pictures."""
+    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    labels = encode_labels(samples, codec, time_steps_of(facts.width))
+    loss = ctc_loss(codec.blank_index)
+    return lambda: float(np.sum(loss(labels, model.predict(pictures, verbose=0))))
 
 
 def _epochs(run: Run) -> int:

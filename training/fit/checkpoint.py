@@ -60,10 +60,8 @@ class Progress:
         """Stores the epoch so that a kill at any moment leaves a run that resumes."""
         model.save_weights(run.epoch_weights(self.epoch))
         if self.best_epoch == self.epoch:
-            temporary = run.folder / ".best.weights.h5"
             with averaged(model):
-                model.save_weights(temporary)
-            temporary.replace(run.best_weights)  # at once: what was half written would be exported
+                run.save_best(model)
         with (run.folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
             # A run that an older version began has fewer figures in its first rows.
             writer = csv.DictWriter(file, list(self.history[-1]))

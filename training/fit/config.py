@@ -65,6 +65,11 @@ class TrainConfig:
         "end, once the rate has come down, when this share of the labelled pictures is read: more "
         "would be learned by heart; 0: never. Validation then shows the training pictures",
     )
+    interpolated: bool = setting(
+        False,
+        "then move the weights back to where they started, as far as that lowers the loss of "
+        "pictures that were not trained on",
+    )
     keep_last: bool = setting(False, "keep the last epoch rather than that of the lowest figure")
     labels: int = setting(0, "labelled pictures to use, drawn by the seed; 0: all that train")
     shown: int = setting(

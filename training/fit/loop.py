@@ -24,6 +24,7 @@ from training.fit.checkpoint import Progress
 from training.fit.config import TrainConfig
 from training.fit.datamodule import gather
 from training.fit.ema import adam, averaged
+from training.fit.interpolation import Weights, losses_between, move_back
 from training.fit.loader import Examples, Feed
 from training.fit.progress_display import Advance, duration, epoch_display
 from training.fit.run_charts import draw_run
@@ -60,15 +61,10 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
     material = gather(config, dataset, splits, facts.size, codec)
 
-    keras.utils.set_random_seed(config.seed)
-    model = build_model(
-        config.architecture, *facts.size, codec.classes, config.dropout, config.lstm_dropout,
-        config.channels,
-    )  # fmt: skip
+    model, anew = starting_model(config, facts, runs)
     if config.init_from:
-        # Before compiling, so that the optimizer starts anew.
-        anew = StartingWeights.find(config.init_from, runs).put_into(model, codec.alphabet)
         print(f"starting from {config.init_from}" + (f", {', '.join(anew)} anew" if anew else ""))
+    start = model.get_weights()
     losses = {True: frame_loss, False: ctc_loss(codec.blank_index)}
     optimizer = adam(config.learning_rate, config.average)
     model.compile(optimizer, loss=losses[False], jit_compile=False)
@@ -117,6 +113,13 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         progress.save(run, model)
         _show(config, progress, epochs, board)
     model.load_weights(run.best_weights)
+    if config.interpolated and not config.train_on_validation:
+        shares = losses_between(
+            model,
+            start,
+            lambda: _validate(model, material.validation, material.clean, codec)["val_loss"],
+        )
+        keep_share(model, run, start, min(shares, key=shares.__getitem__))
     draw_run(run, model, material.validation, codec)
     run.finish()
     # ru_maxrss is in kilobytes on Linux.
@@ -133,6 +136,28 @@ warning: the model reads none of the validation pictures (character error rate {
 Likely causes: labels that do not belong to their pictures (`make inspect` shows both), too few
 epochs or too little time, fewer labelled pictures than a hundred without a model to start from,
 or text that is blank in gray (--channels 3)."""
+
+
+def starting_model(
+    config: TrainConfig, facts: RunFacts, runs: Path
+) -> tuple[keras.Model, list[str]]:
+    """The model with which a training begins, and the layers that start anew in it."""
+    keras.utils.set_random_seed(config.seed)
+    model = build_model(
+        config.architecture, *facts.size, facts.classes, config.dropout, config.lstm_dropout,
+        config.channels,
+    )  # fmt: skip
+    if not config.init_from:
+        return model, []
+    return model, StartingWeights.find(config.init_from, runs).put_into(model, facts.alphabet)
+
+
+def keep_share(model: keras.Model, run: Run, start: Weights, share: float) -> None:
+    """Moves a run's trained weights back towards those that it started from."""
+    model.load_weights(run.best_weights)
+    move_back(model, start, share)
+    run.save_best(model)
+    print(f"{share:.0%} of the way from the first weights to the trained ones is kept")
 
 
 def _announcing(shown: Advance, pictures: int, epochs: int, most_seconds: float) -> Advance:

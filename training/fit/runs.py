@@ -25,11 +25,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from training.data.dataset import Sample, read_samples, write_samples
 from training.exceptions import ConfigError, RunError, TrainingError
 from training.fit.config import TrainConfig, load_config
+
+if TYPE_CHECKING:
+    import keras
 
 INT8 = "-int8"
 """The end of the version of a model that computes in 8-bit integers."""
@@ -151,7 +154,7 @@ class Run:
 
     @property
     def best_weights(self) -> Path:
-        """Weights of the epoch that is kept: the best by what is monitored, or the last."""
+        """Weights that are kept: of the best epoch by what is monitored, or the last."""
         return self.folder / "best.weights.h5"
 
     @property
@@ -221,6 +224,12 @@ class Run:
     def epoch_weights(self, epoch: int) -> Path:
         """Weights and optimizer state after so many epochs."""
         return self.folder / f"epoch-{epoch}.weights.h5"
+
+    def save_best(self, model: "keras.Model") -> None:
+        """Stores the weights that are kept, all of them at once."""
+        temporary = self.folder / ".best.weights.h5"
+        model.save_weights(temporary)
+        temporary.replace(self.best_weights)
 
     def save_progress(self, progress: Mapping[str, Any]) -> None:
         """Replaces the progress at once, so that a kill leaves the old or the new, never half."""

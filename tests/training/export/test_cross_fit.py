@@ -15,6 +15,7 @@ from training.export.cross_fit import cross_fit
 from training.export.held_out import COPIES, HeldOut, held_out_of, report_held_out
 from training.fit.config import TrainConfig
 from training.fit.runs import Run
+from training.models.registry import build_model
 
 
 @pytest.fixture
@@ -43,6 +44,26 @@ def test_every_labelled_picture_is_read_by_a_model_that_has_not_seen_it(
     assert stored.samples == found.samples
     assert np.allclose(stored.clean, found.clean, atol=1e-3)
     assert np.allclose(stored.distorted, found.distorted, atol=1e-3)
+
+
+def test_the_halves_tell_how_much_of_the_training_is_kept(
+    own_run: Run, run: Run, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The share at which the loss of both together is lowest."""
+    losses = iter([{1.0: 5.0, 0.9: 1.0, 0.5: 2.0}, {1.0: 1.0, 0.9: 5.0, 0.5: 2.0}])
+    monkeypatch.setattr("training.export.cross_fit.losses_between", lambda *_: next(losses))
+    own = replace(own_run.config, epochs=1, init_from=str(run.folder), interpolated=True)
+    own.save(own_run.folder / "config.toml")
+    model = build_model("crnn", *run.facts.size, run.facts.classes)
+    model.load_weights(run.best_weights)
+    before = model.get_weights()
+    model.set_weights([weight + 1 for weight in before])
+    own_run.save_best(model)
+
+    cross_fit(own_run, dataset)
+    model.load_weights(own_run.best_weights)
+    for now, then in zip(model.get_weights(), before, strict=True):
+        assert np.allclose(now, then + 0.5, atol=1e-5)
 
 
 def test_without_halves_the_validation_split_is_read(

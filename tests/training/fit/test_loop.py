@@ -67,6 +67,18 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert all(map(np.array_equal, weights_of(resumed), weights_of(run)))
 
 
+def test_what_a_training_spoils_is_taken_back(
+    run: Run, config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After steps that are much too large, as much as may be is taken back."""
+    spoilt = replace(
+        config, init_from=str(run.folder), interpolated=True, epochs=1, learning_rate=0.03
+    )
+    kept = train(spoilt, tmp_path)
+    assert "70% of the way" in capsys.readouterr().out
+    assert not all(map(np.array_equal, weights_of(kept), weights_of(run)))
+
+
 def test_a_run_that_reads_nothing_says_so(
     config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
