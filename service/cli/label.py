@@ -91,11 +91,12 @@ def label(
             uvicorn.Server(config).run(sockets=[listener])
     left_out = sum(picture.path not in labels.labels for picture in pictures)
     typer.echo(
-        f"{len(labels.labels)} labels in {labels.path}; next: "
-        f"make data DATA={shlex.quote(str(folder))}"
-        # Without it, `make data` takes pictures without a label for an error.
-        + (f" ARGS=--accept, which leaves out {left_out} without a label" if left_out else "")
+        f"{len(labels.labels)} labels in {labels.path}; next:\n"
+        f"make data DATA={shlex.quote(str(folder))}" + (" ARGS=--accept" if left_out else "")
     )
+    if left_out:
+        # Without it, `make data` takes pictures without a label for an error.
+        typer.echo(f"--accept leaves out {left_out} without a label")
 
 
 def _fits_table(name: str) -> bool:

@@ -250,7 +250,7 @@ def test_a_wrong_folder_is_explained(tmp_path: Path, stripe_model: Path) -> None
 @pytest.mark.parametrize(
     ("labels", "option"),
     [
-        (["a.png,ab"], " ARGS=--accept, which leaves out 1 without a label"),
+        (["a.png,ab"], " ARGS=--accept\n--accept leaves out 1 without a label"),
         (["a.png,ab", "below/b.png,cd"], ""),
     ],
 )
@@ -273,4 +273,4 @@ def test_a_stop_says_what_is_next(
             process.kill()
     assert (process.returncode, errors) == (0, "Reading 2 pictures …\n")
     where = f"{len(labels)} labels in {folder}/labels.csv"
-    assert output == f"{where}; next: make data DATA={folder}{option}\n"
+    assert output == f"{where}; next:\nmake data DATA={folder}{option}\n"

@@ -42,8 +42,10 @@ def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
         start = model.get_weights()
         left_out = [_left_out(half, every) for half in halves]
         tensors = [dataset.tensors(samples, *facts.size, config.channels) for samples in left_out]
+        # With a validation split, the training itself has done it.
+        moves = config.interpolated and config.train_on_validation
         share = 1.0
-        if config.interpolated:
+        if moves:
             losses: Counter[float] = Counter()
             for half, samples, pictures in zip(halves, left_out, tensors, strict=True):
                 model.load_weights(half.best_weights)
@@ -61,8 +63,10 @@ def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
                     np.stack([model.predict(copy, verbose=0) for copy in copies]),
                 )
             )
-    if config.interpolated:
-        keep_share(model, run, start, share)
+    if moves:
+        model.load_weights(run.best_weights)
+        keep_share(model, start, share)
+        run.save_best(model)
     first, second = parts
     held_out = HeldOut(
         first.samples + second.samples,

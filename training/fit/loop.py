@@ -119,8 +119,10 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
             start,
             lambda: _validate(model, material.validation, material.clean, codec)["val_loss"],
         )
-        keep_share(model, run, start, min(shares, key=shares.__getitem__))
+        keep_share(model, start, min(shares, key=shares.__getitem__))
     draw_run(run, model, material.validation, codec)
+    # Both at once: a run that is resumed here would move its weights back a second time.
+    run.save_best(model)
     run.finish()
     # ru_maxrss is in kilobytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -152,11 +154,9 @@ def starting_model(
     return model, StartingWeights.find(config.init_from, runs).put_into(model, facts.alphabet)
 
 
-def keep_share(model: keras.Model, run: Run, start: Weights, share: float) -> None:
-    """Moves a run's trained weights back towards those that it started from."""
-    model.load_weights(run.best_weights)
+def keep_share(model: keras.Model, start: Weights, share: float) -> None:
+    """Moves trained weights back towards those that they started from, and says how far."""
     move_back(model, start, share)
-    run.save_best(model)
     print(f"{share:.0%} of the way from the first weights to the trained ones is kept")
 
 

@@ -52,7 +52,13 @@ def test_the_halves_tell_how_much_of_the_training_is_kept(
     """The share at which the loss of both together is lowest."""
     losses = iter([{1.0: 5.0, 0.9: 1.0, 0.5: 2.0}, {1.0: 1.0, 0.9: 5.0, 0.5: 2.0}])
     monkeypatch.setattr("training.export.cross_fit.losses_between", lambda *_: next(losses))
-    own = replace(own_run.config, epochs=1, init_from=str(run.folder), interpolated=True)
+    own = replace(
+        own_run.config,
+        epochs=1,
+        init_from=str(run.folder),
+        interpolated=True,
+        train_on_validation=True,
+    )
     own.save(own_run.folder / "config.toml")
     model = build_model("crnn", *run.facts.size, run.facts.classes)
     model.load_weights(run.best_weights)
