@@ -152,7 +152,7 @@ def doubts_about(samples: Sequence[Sample]) -> list[str]:
             f"{counted(len(escaped), 'label')}, such as {label!r}, look like {text!r} as it is "
             "written in addresses or HTML; write the labels as they stand in the pictures"
         )
-    missing = [sample for sample in samples if sample.label.lower() in _MISSING]
+    missing = _missing(samples)
     if len(missing) > max(1, _MANY_MISSING * len(samples)):
         doubts.append(
             f"{counted(len(missing), 'label')}, such as {missing[0].label!r} of "
@@ -182,6 +182,10 @@ def doubts_about(samples: Sequence[Sample]) -> list[str]:
             "by a program; make the column text and write them anew"
         )
     return doubts
+
+
+def _missing(samples: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.label.lower() in _MISSING]
 
 
 def _unescaped(label: str) -> str:
@@ -275,7 +279,7 @@ def _labels(samples: Sequence[Sample]) -> Iterator[str]:
             f"{counted(len(near), 'label')}, "
             + named([f"{sample.source} ({sample.label!r})" for sample in near])
         )
-    missing = [sample for sample in samples if sample.label.lower() in _MISSING]
+    missing = _missing(samples)
     if missing:
         yield (
             f"what programs write for a missing label: {counted(len(missing), 'label')}, "

@@ -4,10 +4,8 @@ Finds pictures, labels and bytes; it does not decode pictures. What was left out
 found, and what is doubtful about that is part of the answer.
 """
 
-import os
 import posixpath
 import re
-import struct
 import unicodedata
 import zipfile
 from collections import defaultdict
@@ -16,17 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from service.ocr.formats import sniff
 from training.data.filenames import SUFFIXES, labels_of
+from training.data.files import Archive, Files, Folder, is_hidden, opened_zip
 from training.data.label_tables import TABLE_SUFFIXES, Table, decoded, read_table
 from training.exceptions import DataError
 
 _TABLE_NAME = re.compile(
     r"(metadata|labels?|annotations?|ground_?truth|gt|rec_gt.*|.*_gt)\.\w+", re.IGNORECASE
 )
-_SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx")
 _OTHER_PICTURES = (
     ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".svg", ".ico", ".tga", ".ppm", ".pgm",
     ".pbm", ".pnm", ".pcx", ".psd", ".pdf", ".eps", ".raw", ".dng", ".npy",
@@ -36,16 +33,13 @@ _OTHER_TABLES = (
     ".pickle", ".h5", ".hdf5", ".db", ".sqlite", ".sqlite3", ".xml",
 )  # fmt: skip
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-_HEAD_BYTES = 64
 _BOX_LINE = re.compile(r"\d+( -?\d*\.?\d+){4,}")
 _FEWEST_NUMBERED = 5
 _MOST_DOUBTS = 5
 _BESIDE = 0.2
 """Share of pictures with another file of their name, from which on these may hold the labels."""
 
-_MOST_PICTURE_BYTES = 64 << 20
 _MOST_TABLE_BYTES = 1 << 30
-"""Files are read as a whole, and a zip of 2 MB can hold one of 2 GB."""
 
 _LONGEST_NAME = 255
 """Characters of a file's name, as file systems have them. One in a zip may have 65,535, and the
@@ -53,9 +47,6 @@ time to look for a label in it rises with their square."""
 
 _LONGEST_PATH = 4096
 """Characters; every end of a path in a table is looked for."""
-
-_UNICODE_NAMES = 0x800
-_UNICODE_PATH_FIELD = 0x7075
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +80,6 @@ class Source:
     doubts: list[str] = field(default_factory=list)
 
 
-class _Files(Protocol):
-    """Files by their paths, with `/` between folders."""
-
-    def names(self) -> list[str]: ...
-
-    def has(self, name: str) -> bool: ...
-
-    def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
-        """The bytes of a file; an OSError where it cannot be read, or has more than `most`."""
-        ...
-
-    def head(self, name: str) -> bytes:
-        """The first bytes of a file, as many as tell a picture; none where it cannot be read."""
-        ...
-
-
 @contextmanager
 def open_source(
     path: Path, label_from: str | None = None, zip_encoding: str | None = None
@@ -124,13 +99,13 @@ def open_source(
         DataError: nothing of the kind is at `path`, or a part of it cannot be understood.
     """
     if path.is_dir():
-        folder = _Folder(path)
+        folder = Folder(path)
         source = _labelled(folder, label_from)
         source.doubts += folder.doubts
         yield source
     elif path.is_file() and zipfile.is_zipfile(path):
-        with _opened_zip(path) as archive:
-            files = _Archive(archive, path.name, zip_encoding)
+        with opened_zip(path) as archive:
+            files = Archive(archive, path.name, zip_encoding)
             source = _labelled(files, label_from)
             source.notes += files.notes
             source.doubts += files.doubts
@@ -139,7 +114,7 @@ def open_source(
         table = read_table(path.name, path.read_bytes(), required=True)
         source = Source()
         if table is not None:
-            _take_tables(source, _Folder(path.parent), [("", table)], [])
+            _take_tables(source, Folder(path.parent), [("", table)], [])
         yield source
     else:
         found = "is none of these" if path.exists() else "does not exist"
@@ -151,187 +126,13 @@ def open_source(
         )
 
 
-def _opened_zip(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except Exception as error:
-        # `zipfile` answers a damaged file with many types of exception.
-        raise DataError(f"{path} is a damaged zip: {error}.") from error
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise DataError(f"the folder {error.filename} cannot be read: {error.strerror}.")
-
-
-def _check_size(size: int, most: int) -> None:
-    if size > most:
-        raise OSError(f"it has {size:,} bytes, and at most {most:,} are read")
-
-
-class _Folder:
-    """The files under a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self.doubts: list[str] = []
-
-    def names(self) -> list[str]:
-        links: list[str] = []
-        names: list[str] = []
-        for place, folders, files in os.walk(self._root, onerror=_refuse_folder):
-            folder = Path(place).relative_to(self._root)
-            names += [(folder / name).as_posix() for name in files]
-            links += [
-                (folder / name).as_posix()
-                for name in folders
-                # `Path.is_symlink` raises where a path is too long.
-                if os.path.islink(f"{place}/{name}")  # noqa: PTH114
-            ]
-        self.doubts = [
-            f"{name} is a link to a folder, whose pictures are not read; put the folder there"
-            for name in sorted(links)
-            if not _is_hidden(name)
-        ]
-        names.sort()
-        for name in names:
-            if not name.isprintable() and any("\ud800" <= symbol <= "\udfff" for symbol in name):
-                raise DataError(
-                    f"the file name {name!a} in {self._root} is not in UTF-8; rename the files, "
-                    "for instance with convmv."
-                )
-        return names
-
-    def has(self, name: str) -> bool:
-        try:
-            return (self._root / name).is_file()
-        except OSError:  # the name is too long
-            return False
-
-    def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
-        path = self._root / name
-        if not path.is_file():
-            raise OSError("it is a link to nothing, or no regular file")
-        _check_size(path.stat().st_size, most)
-        return path.read_bytes()
-
-    def head(self, name: str) -> bytes:
-        path = self._root / name
-        try:
-            if path.is_file():
-                with path.open("rb") as file:
-                    return file.read(_HEAD_BYTES)
-        except OSError:
-            pass
-        return b""
-
-
-class _Archive:
-    """The files of a zip; `notes` say how their names were decoded."""
-
-    def __init__(self, archive: zipfile.ZipFile, name: str, encoding: str | None) -> None:
-        self._archive = archive
-        self.notes: list[str] = []
-        members = [info for info in archive.infolist() if not info.is_dir()]
-        unclear = [info for info in members if _raw_name(info) is not None]
-        if unclear and encoding is None:
-            encoding = _encoding_of([_raw_name(info) or b"" for info in unclear], name)
-        if unclear:
-            self.notes.append(
-                f"{name} does not say how its names are encoded; they are read as {encoding}"
-            )
-        try:
-            names = [_member_name(info, encoding or "utf-8") for info in members]
-        except (UnicodeDecodeError, LookupError) as error:
-            raise DataError(
-                f"the names in {name} cannot be read with --zip-encoding {encoding}: {error}."
-            ) from error
-        self._members = dict(zip(names, members, strict=True))
-        hidden = {
-            one
-            for one, info in zip(names, members, strict=True)
-            if info.CRC != self._members[one].CRC and not _is_hidden(one)
-        }
-        self.doubts = [
-            f"{name} has several different files called {one}, of which only the last is read"
-            for one in sorted(hidden)[:_MOST_DOUBTS]
-        ]
-
-    def names(self) -> list[str]:
-        return sorted(self._members)
-
-    def has(self, name: str) -> bool:
-        return name in self._members
-
-    def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
-        member = self._members[name]
-        _check_size(member.file_size, most)  # no more is read, whatever the member holds
-        try:
-            return self._archive.read(member)
-        except Exception as error:  # as in `_opened_zip`
-            raise OSError(str(error)) from error
-
-    def head(self, name: str) -> bytes:
-        try:
-            with self._archive.open(self._members[name]) as file:
-                return file.read(_HEAD_BYTES)
-        except Exception:  # as in `_opened_zip`
-            return b""
-
-
-def _raw_name(info: zipfile.ZipInfo) -> bytes | None:
-    """A name's bytes, if the zip does not say how they are encoded."""
-    stated = info.flag_bits & _UNICODE_NAMES or info.orig_filename.isascii()
-    if stated or _unicode_path(info) is not None:
-        return None
-    return info.filename.encode("cp437")  # as zipfile has decoded it
-
-
-def _member_name(info: zipfile.ZipInfo, encoding: str) -> str:
-    raw = _raw_name(info)
-    name = (_unicode_path(info) or info.filename) if raw is None else raw.decode(encoding)
-    return name.replace("\\", "/")  # as some Windows programs part folders
-
-
-def _unicode_path(info: zipfile.ZipInfo) -> str | None:
-    """The name in a member's extra field (PKWARE's APPNOTE, section 4.6.9), if it has one."""
-    extra = info.extra
-    while len(extra) >= 4:
-        kind, size = struct.unpack_from("<HH", extra)
-        if kind == _UNICODE_PATH_FIELD and size > 5:
-            return extra[9 : 4 + size].decode("utf-8", "replace")
-        extra = extra[4 + size :]
-    return None
-
-
-def _encoding_of(names: Sequence[bytes], archive: str) -> str:
-    """The encoding that all names are in, where that can be told: UTF-8.
-
-    Raises:
-        DataError: it is another one; says what the names would read in several.
-    """
-    readings = []
-    for encoding in ("utf-8", "gbk", "shift_jis", "cp437", "cp1252", "cp866"):
-        try:
-            decoded = [name.decode(encoding) for name in names]
-        except UnicodeDecodeError:
-            continue
-        if encoding == "utf-8":
-            return encoding
-        readings.append(f"{decoded[0]!r} in {encoding}")
-    raise DataError(
-        f"{archive} does not say how its names are encoded. The first one that is not in ASCII "
-        f"reads {', '.join(readings)}. Say which is right, such as --zip-encoding gbk, or pass "
-        "the folder instead of the zip."
-    )
-
-
-def _labelled(files: _Files, label_from: str | None) -> Source:
+def _labelled(files: Files, label_from: str | None) -> Source:
     """The labelled pictures among files."""
     source = Source()
     pictures, others = [], []
     for name in files.names():
         suffix = PurePosixPath(name).suffix.lower()
-        if _is_hidden(name):
+        if is_hidden(name):
             source.left_out.append(LeftOut("hidden or system file", name))
         elif len(posixpath.basename(name)) > _LONGEST_NAME:
             source.left_out.append(LeftOut("name that is too long", name[:_LONGEST_NAME], lost=1))
@@ -365,7 +166,7 @@ def _labelled(files: _Files, label_from: str | None) -> Source:
     return source
 
 
-def _other(files: _Files, name: str) -> LeftOut:
+def _other(files: Files, name: str) -> LeftOut:
     """A file that has not the suffix of a picture, and no labels."""
     if sniff(files.head(name)) is not None:
         return LeftOut("picture whose name does not end like one", name, lost=1)
@@ -374,12 +175,7 @@ def _other(files: _Files, name: str) -> LeftOut:
     return LeftOut("file that is no picture", name)
 
 
-def _is_hidden(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts)
-
-
-def _tables(files: _Files, names: Iterable[str]) -> list[tuple[str, Table]]:
+def _tables(files: Files, names: Iterable[str]) -> list[tuple[str, Table]]:
     """The tables of labels among files, each with the folder that it is in."""
     tables = []
     for name in names:
@@ -402,7 +198,7 @@ def _tables(files: _Files, names: Iterable[str]) -> list[tuple[str, Table]]:
 
 def _take_tables(
     source: Source,
-    files: _Files,
+    files: Files,
     tables: Sequence[tuple[str, Table]],
     pictures: Sequence[str] | None,
 ) -> None:
@@ -487,7 +283,7 @@ def _why_no_labels(table: Table) -> list[str]:
     return [f"the labels in {table.name} number its rows: {labels[0]}, {labels[1]}, {labels[2]} …"]
 
 
-def _find(files: _Files, folder: str, path: str) -> str | None:
+def _find(files: Files, folder: str, path: str) -> str | None:
     """The file that a table means by a path: as it stands, or as much of its end as is there.
 
     A path without the suffix of a picture may lack it.
@@ -500,7 +296,7 @@ def _find(files: _Files, folder: str, path: str) -> str | None:
     return None
 
 
-def _found(files: _Files, folder: str, path: str) -> str | None:
+def _found(files: Files, folder: str, path: str) -> str | None:
     if len(path) > _LONGEST_PATH:
         return None
     if files.has(as_written := posixpath.join(folder, path)):
@@ -555,7 +351,7 @@ def _unread_tables(names: Sequence[str]) -> list[str]:
     unread = [
         name
         for name in names
-        if not _is_hidden(name)
+        if not is_hidden(name)
         and (
             _TABLE_NAME.fullmatch(posixpath.basename(name))
             or PurePosixPath(name).suffix.lower() in _OTHER_TABLES
@@ -569,7 +365,7 @@ def _unread_tables(names: Sequence[str]) -> list[str]:
 
 
 def _take_texts(
-    source: Source, files: _Files, pictures: Iterable[str], texts: Mapping[str, str]
+    source: Source, files: Files, pictures: Iterable[str], texts: Mapping[str, str]
 ) -> None:
     source.notes.append("the label is in the text file of the picture's name (.txt)")
     for name in pictures:
@@ -594,7 +390,7 @@ def _take_texts(
 
 
 def _take_names(
-    source: Source, files: _Files, pictures: Sequence[str], label_from: str | None
+    source: Source, files: Files, pictures: Sequence[str], label_from: str | None
 ) -> None:
     found = labels_of(pictures, label_from)
     source.notes.append(found.note)

@@ -3,7 +3,6 @@
 from contextlib import suppress
 from pathlib import Path
 
-from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.decoding.decoder import Decoder
 from training.data.dataset import Dataset, digest_of
 from training.evaluation.evaluate import Result
@@ -46,7 +45,7 @@ def read_held_out(run: Run, dataset: Dataset) -> list[Result]:
     from training.models.registry import build_model
 
     facts = run.facts
-    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    codec = facts.codec
     model = build_model(
         run.config.architecture, *facts.size, codec.classes, channels=run.config.channels
     )

@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 
-from service.ocr.decoding.ctc import CtcCodec
 from service.ocr.preprocessing import FloatArray
 from training.data.dataset import Dataset, Sample, encode_labels, time_steps_of
 from training.data.split import SPLITS
@@ -105,7 +104,7 @@ def _loss(
     model: keras.Model, facts: RunFacts, samples: Sequence[Sample], pictures: FloatArray
 ) -> Callable[[], float]:
     """The loss of the model, as it then is, over pictures."""
-    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    codec = facts.codec
     labels = encode_labels(samples, codec, time_steps_of(facts.width))
     loss = ctc_loss(codec.blank_index)
     return lambda: float(np.sum(loss(labels, model.predict(pictures, verbose=0))))

@@ -65,7 +65,7 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
         print(f"{step} …", flush=True)
 
     facts = run.facts
-    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    codec = facts.codec
     # Without dropout, which inference has no use for, and whose random state tf2onnx trips over.
     config = run.config
     trained = build_model(config.architecture, *facts.size, codec.classes, channels=config.channels)

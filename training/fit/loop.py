@@ -58,7 +58,7 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     dataset = Dataset(Path(config.data))
     facts = _facts(config, dataset.samples)
     splits = split_by_content(dataset.samples, config.fold)
-    codec = CtcCodec(facts.alphabet, blank_index=len(facts.alphabet))
+    codec = facts.codec
     material = gather(config, dataset, splits, facts.size, codec)
 
     model, anew = starting_model(config, facts, runs)

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from service.ocr.decoding.ctc import CtcCodec
 from training.data.dataset import Sample, read_samples, write_samples
 from training.exceptions import ConfigError, RunError, TrainingError
 from training.fit.config import TrainConfig, load_config
@@ -57,6 +58,11 @@ class RunFacts:
     def classes(self) -> int:
         """The symbols and the blank."""
         return len(self.alphabet) + 1
+
+    @property
+    def codec(self) -> CtcCodec:
+        """Of the alphabet; the blank is the last class."""
+        return CtcCodec(self.alphabet, blank_index=len(self.alphabet))
 
 
 class Run:
