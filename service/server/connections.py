@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from service.api.errors import OVERLOADED, ProblemError
+from service.api.handlers import network_of
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ _KEPT_SHARE = 1 / 8
 _WAITING_SHARE = 1 / 8
 """Of the room for requests, for those that wait behind others on their connection. They may wait
 for as long as their client takes for the answers to those, and cannot be given up meanwhile."""
+
+_BARRED_SECONDS = 2.0
+"""For which a client that holds most of the room gets no more of it, once another was refused. That
+one is told to come again after a second, and what is being read cannot be given up meanwhile."""
 
 _CHECKED_SHARE = 1 / 8
 """Of the room for answers: after as many bytes more, the bound is checked at once."""
@@ -47,6 +52,8 @@ class Connections:
         self.settings = settings
         self.request_bytes = 0
         self._waiting_bytes = 0
+        self._requests: set[Request] = set()  # that have a part of `request_bytes`
+        self._barred = "", 0.0  # a network, and until when
         self._most = most
         self._open: set[Protocol] = set()
         self._new: dict[Protocol, None] = {}
@@ -80,14 +87,25 @@ class Connections:
         Where there is no room, the largest body that is still arriving, of the client that sends
         most, is given up for a smaller one: otherwise two clients that never finish their requests
         would keep out all others. It is also given up for a larger one of a client that sends less
-        than half of that. A part of the room is for small bodies, unless a large one is alone: two
-        batches take seconds to be read, and cannot be given up meanwhile.
+        than half of that.
+
+        Two batches take seconds to be read, and cannot be given up meanwhile. So a part of the room
+        is for small bodies, unless a large one is alone; and a client with more than half of what
+        is held gets no more for large ones, for a while, once there was no room for another.
 
         Raises:
             ProblemError: there is no room.
         """
-        while size > self._room_for(connection, request, size):
+        kept = _KEPT_SHARE * self.settings.max_bodies_bytes
+        if request.bytes + size <= _KEPT_SHARE * kept:
+            kept = 0
+        elif self._is_barred(connection):
+            raise ProblemError(*_NO_ROOM)
+        elif request.bytes == self.request_bytes:
+            kept = 0
+        while size > self._room_for(connection, kept):
             self._given_up_for(connection, size).refuse(*_NO_ROOM)
+        self._requests.add(request)
         self.request_bytes += size
         request.bytes += size
         if connection.pipeline:
@@ -99,6 +117,8 @@ class Connections:
         self.request_bytes -= request.bytes - kept
         self._waiting_bytes -= request.waiting_bytes - kept
         request.bytes = request.waiting_bytes = kept
+        if not kept:
+            self._requests.discard(request)
 
     def closed(self, connection: "Protocol") -> None:
         """The connection is lost."""
@@ -133,16 +153,26 @@ class Connections:
             del self._by_address[connection.address]
         return True
 
-    def _room_for(self, connection: "Protocol", request: "Request", size: int) -> int:
-        """The bytes that are free for a request of `size` bytes more."""
+    def _room_for(self, connection: "Protocol", kept: float) -> float:
+        """The bytes that are free for a request, apart from so many for others."""
         most = self.settings.max_bodies_bytes
-        kept = int(_KEPT_SHARE * most)
-        if request.bytes + size <= int(_KEPT_SHARE * kept) or request.bytes == self.request_bytes:
-            kept = 0
         free = most - kept - self.request_bytes
         if connection.pipeline:
-            free = min(free, int(_WAITING_SHARE * most) - self._waiting_bytes)
+            free = min(free, _WAITING_SHARE * most - self._waiting_bytes)
         return free
+
+    def _is_barred(self, connection: "Protocol") -> bool:
+        network, until = self._barred
+        return connection.loop.time() < until and connection.network == network
+
+    def _bar(self, connection: "Protocol") -> None:
+        """Bars the client with more than half of what is held, unless this one is that."""
+        held = Counter[str]()
+        for request in self._requests:
+            held[network_of(request.cycle.scope["client"])] += request.bytes
+        for network, size in held.most_common(1):
+            if 2 * size > self.request_bytes and network != connection.network:
+                self._barred = network, connection.loop.time() + _BARRED_SECONDS
 
     def _given_up_for(self, connection: "Protocol", size: int) -> "Protocol":
         """The connection whose body is given up for `size` bytes more on this one.
@@ -159,6 +189,8 @@ class Connections:
         largest = max(theirs, key=attrgetter("arriving_bytes"), default=connection)
         is_larger = largest.arriving_bytes > connection.arriving_bytes + size
         if not is_larger and by_network[heaviest] <= 2 * by_network[connection.network]:
+            if not connection.pipeline:
+                self._bar(connection)
             raise ProblemError(*_NO_ROOM)
         return largest
 

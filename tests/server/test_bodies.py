@@ -63,6 +63,7 @@ class Client:
         self.transport.get_write_buffer_size.return_value = 0
         where = self.transport.get_extra_info.return_value
         where.getpeername.return_value = (address, 1)
+        where.fileno.return_value = -1
         self.protocol.connection_made(self.transport)
 
     async def send(self, data: bytes) -> None:
@@ -207,6 +208,40 @@ async def test_a_client_with_many_bodies_has_none_of_another_given_up() -> None:
     await other.post(1500, more=1)
     await held[0].send(bytes(150))
     assert (held[0].heard, other.heard) == ([503], [])
+
+
+@on_a_loop
+async def test_bodies_of_one_client_that_are_being_read_keep_out_no_other_for_long() -> None:
+    """As long as the other comes again, and the first has no place for a large one meanwhile."""
+    app, connections = Reading(), bounded()
+    now, loop = 100.0, asyncio.get_running_loop()
+    loop.time = lambda: now  # type: ignore[method-assign]
+    ends = []
+    for size in (3000, 2000):
+        ends.append(Reading())
+        await Client(ends[-1], connections).post(size)
+    other = Client(app, connections, OTHER)
+    await other.post(3000)
+    assert other.heard == [503]
+    ends[0].end.set()
+    await settled()
+    again, small, third, back = (
+        Client(app, connections, address) for address in (ONE, ONE, LIGHT, OTHER)
+    )
+    await again.post(3000)
+    await small.post(100)
+    await third.post(200)
+    now += 1.0
+    await back.post(3000)
+    assert (again.heard, small.heard, third.heard, back.heard) == ([503], [], [], [])
+    ends[1].end.set()
+    app.end.set()
+    await settled()
+    now += 2.0
+    later = Client(app, connections)
+    await later.post(3000)
+    assert (later.heard, back.heard) == ([200], [200])
+    assert connections.request_bytes == 0
 
 
 @on_a_loop
