@@ -8,7 +8,8 @@ and waits for no company, so that a lone request is as fast as possible.
 Pictures that take long wait in a lane of their own, which has one thread at most. A client that
 sends many of them leaves the other threads to all other pictures. Requests with several pictures
 wait in a third lane. Single pictures have their turn between two pieces of work of these lanes, and
-are not refused for what waits there. Within a lane, clients take turns.
+are not refused for what waits there. Within a lane, clients take turns: the first has one that has
+had none for a while.
 
 All bookkeeping is done on the event loop, so that no locks are needed.
 """
@@ -48,6 +49,9 @@ _MAX_GRACE_SECONDS = 0.5
 for as long again, but at most this much longer. A part of several pictures may always wait so long:
 to refuse it would waste what was done for the others."""
 
+_MOST_BEGUN = 1024
+"""Clients that have had a turn, after which the next one begins."""
+
 _client: ContextVar[str] = ContextVar("client", default="")
 """Whose request the current task is for."""
 
@@ -73,6 +77,7 @@ class Lane:
     Args:
         queue: what waits, in the order of its turns.
         turn: that of the newest work that was begun.
+        begun: the turns of clients' newest work that was begun, those of this turn and the last.
         waiting: pictures that wait for a thread.
         running: pictures that are being read.
         threads: that do its work.
@@ -82,6 +87,7 @@ class Lane:
 
     queue: "list[_Item]" = field(default_factory=list)
     turn: int = 0
+    begun: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     running: int = 0
     threads: int = 0
@@ -97,7 +103,7 @@ class _Item:
         values: that `work` is given; at most BATCH_SIZE.
         reads: whether they are pictures; the time of other work tells nothing about those.
         future: of the outcomes.
-        turn: the first that waits of a client has the current one, each other the one after.
+        turn: see `Batcher._next_turn`.
     """
 
     lane: Lane
@@ -163,8 +169,10 @@ class Batcher:
     def admit(self, batch: bool = False, client: str = "") -> None:
         """Lets a request pass for which there is room; ask once, however many pictures it has.
 
-        A request that finds nothing waiting is always admitted. For that of a client of whom much
-        less waits than of another, the other's newest is refused in its place.
+        A request that finds nothing waiting is always admitted. Otherwise it counts what waits
+        before its turn, so that who comes again as soon as it is answered keeps out nobody who
+        comes seldom. For that of a client of whom much less waits than of another, the other's
+        newest is refused in its place.
 
         Args:
             batch: whether it has several pictures. It may be refused for batches that wait, which a
@@ -182,11 +190,40 @@ class Batcher:
     def _check(self, lane: Lane, threads: int) -> None:
         if not lane.waiting:
             return
+        before = self._waiting_before(lane)
         # Of what the threads are doing, half is still to be done, on the average.
-        expected = (lane.waiting + lane.running / 2) * lane.mean_seconds / threads
-        full = lane.waiting >= self._queue_requests or expected > self._queue_seconds
-        if full and not self._displace(lane):
+        expected = (before + lane.running / 2) * lane.mean_seconds / threads
+        full = lane.waiting >= self._queue_requests
+        waits_long = before and expected > self._queue_seconds
+        if (full or waits_long) and not self._displace(lane):
             raise OverloadedError(max(1, math.ceil(expected)))
+
+    def _waiting_before(self, lane: Lane) -> int:
+        """The pictures that are read before one of the current client that comes now."""
+        client = _client.get()
+        if lane.clients.keys() <= {client}:
+            return lane.waiting
+        turn = self._next_turn(lane, client)
+        return sum(len(item.values) for item in lane.queue if item.reads and item.turn <= turn)
+
+    def _next_turn(self, lane: Lane, client: str) -> int:
+        """That of new work: the one after that of the client's newest.
+
+        Who has had no turn for a while is before all others, once (Goyal et al. 1996, start-time
+        fair queueing, where that client would be among them).
+        """
+        own = (item.turn for item in reversed(lane.queue) if item.client == client)
+        newest = next(own, lane.begun.get(client, lane.turn - 2))
+        return max(lane.turn - 1, newest + 1)
+
+    def _begin(self, item: "_Item") -> None:
+        """Notes that an item waits no more, since a thread takes it."""
+        lane = item.lane
+        if item.turn > lane.turn or len(lane.begun) > _MOST_BEGUN:
+            lane.turn = max(lane.turn + 1, item.turn)
+            lane.begun = {one: turn for one, turn in lane.begun.items() if turn >= lane.turn - 1}
+        lane.begun[item.client] = item.turn
+        self._left(item)
 
     def _displace(self, lane: Lane) -> bool:
         """Refuses the newest of the client that has most here, if twice as much as this one."""
@@ -325,8 +362,8 @@ class Batcher:
     ) -> "asyncio.Future[Any]":
         future = self._loop.create_future()
         now, client = time.perf_counter(), _client.get()
-        own = (item.turn + 1 for item in reversed(lane.queue) if item.client == client)
-        item = _Item(lane, work, values, reads, is_gone, future, now, client, next(own, lane.turn))
+        turn = self._next_turn(lane, client)
+        item = _Item(lane, work, values, reads, is_gone, future, now, client, turn)
         insort(lane.queue, item, key=attrgetter("turn"))
         lane.waiting += len(values) if reads else 0
         lane.clients[client] += 1
@@ -365,8 +402,7 @@ class Batcher:
             if group and not together:
                 break
             lane.queue.pop(0)
-            lane.turn = item.turn
-            self._left(item)
+            self._begin(item)
             if not item.future.done() and not item.is_gone():
                 group.append(item)
                 size += len(item.values)

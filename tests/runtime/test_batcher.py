@@ -234,6 +234,35 @@ def test_who_comes_again_and_again_has_no_more_turns() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("pictures", [1, 2], ids=["slow pictures", "batches"])
+def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(pictures: int) -> None:
+    """Though each has no more than one, and together they fill the queue again and again."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        begun: list[str] = []
+
+        async def send(client: str) -> None:
+            batcher.admit(batch=pictures > 1, client=client)
+
+            def work(items: Sequence[int]) -> Sequence[int]:
+                begun.append(client)
+                return items
+
+            await batcher.submit(work, [0] * pictures, slow=pictures == 1)
+
+        for client in "abcabca":
+            await send(client)
+        begun.clear()
+        batcher.slow.mean_seconds = batcher.batches.mean_seconds = 0.4 * LONG / pictures
+        async with stuck(batcher):
+            tasks = [await begin(send(client)) for client in ("b", "c", "a", "seldom")]
+        await asyncio.gather(*tasks)
+        assert begun == ["seldom", "b", "c", "a"]
+
+    run(test)
+
+
 def test_what_is_being_done_counts_for_a_client() -> None:
     """Who keeps the threads busy has no room in a full queue that another needs."""
 
