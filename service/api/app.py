@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
@@ -31,6 +32,10 @@ _SWITCH_SECONDS = 0.0001
 """How long a thread may keep Python's global lock while another one waits for it. A thread that
 reads needs the lock for moments between two calls of the model; by the default of 5 ms it would
 wait for an event loop that is busy refusing requests."""
+
+_FILE_THREADS = 4
+"""Threads that read the page's files. By default there may be 40 in each worker, while a container
+may have 128 in all."""
 
 _SHARED_HEADERS = ("X-Request-ID", LENGTH_HEADER.title())
 """Headers of requests and answers that pages of other origins may use, where they are let in."""
@@ -60,6 +65,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        to_thread.current_default_thread_limiter().total_tokens = _FILE_THREADS
         first = predictor or load_predictor(settings)
         engine = app.state.engine = Engine(first, settings, metrics, app.state.keys)
         reload = asyncio.create_task(

@@ -17,6 +17,7 @@ All bookkeeping is done on the event loop, so that no locks are needed.
 import asyncio
 import itertools
 import math
+import threading
 import time
 from bisect import insort
 from collections import Counter, deque
@@ -127,6 +128,9 @@ class Batcher:
         queue_seconds: that a request may probably have to wait.
         observe: is called after items were done together, with the seconds that each of them had
             waited, the seconds that they took, and the number of pictures among them.
+
+    Raises:
+        RuntimeError: the system allows no more threads.
     """
 
     def __init__(
@@ -149,8 +153,18 @@ class Batcher:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="batcher")
+        self._start_threads()
         self._jobs: set[Future[Any]] = set()
         self._pauses = False
+
+    def _start_threads(self) -> None:
+        """Starts all threads: the executor would do so when they are needed, which may fail."""
+        barrier = threading.Barrier(self.threads)
+        try:
+            list(self._executor.map(lambda _: barrier.wait(), range(self.threads)))
+        except RuntimeError:
+            barrier.abort()
+            raise
 
     @property
     def waiting(self) -> int:

@@ -23,6 +23,8 @@ _MAX_DELAY_SECONDS = 30
 _EXIT_SECONDS = 5
 """That a worker has to exit beyond the times of the settings."""
 
+_SIGNAL_NAMES = {one.value: one.name for one in signal.Signals}
+
 logger = logging.getLogger(__name__)
 
 
@@ -83,12 +85,14 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         status = 0
-        while not self._signals and not status:
-            if time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + REPORT_SECONDS
-                status = self._look()
-            self._receive(0.2)
-        self._end_workers()
+        try:
+            while not self._signals and not status:
+                if time.monotonic() >= self._look_at:
+                    self._look_at = time.monotonic() + REPORT_SECONDS
+                    status = self._look()
+                self._receive(0.2)
+        finally:
+            self._end_workers()
         return status
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -126,20 +130,28 @@ class Supervisor:
             logger.error("worker [%d] %s", worker.process.pid, reason)
             if worker.process.exitcode == STARTUP_FAILURE and not self._ready:
                 return STARTUP_FAILURE
-            self._failures = 0 if worker.report.started else self._failures + 1
-            delay = min(_MAX_DELAY_SECONDS, 2**self._failures - 1)
-            self._start_at = time.monotonic() + delay
-            logger.info("another worker starts in %d s", delay)
+            self._start_later(0 if worker.report.started else self._failures + 1)
         while len(self._workers) < self._settings.workers and time.monotonic() >= self._start_at:
-            self._workers.append(_Worker(self._settings, self._sockets))
+            try:
+                self._workers.append(_Worker(self._settings, self._sockets))
+            except OSError as error:  # too many processes or open files, or too little memory
+                logger.error("no worker can be started: %s", error)
+                self._start_later(self._failures + 1)
         return 0
+
+    def _start_later(self, failures: int) -> None:
+        """Lets the next worker wait the longer, the more have failed in a row."""
+        self._failures = failures
+        delay = min(_MAX_DELAY_SECONDS, 2**failures - 1)
+        self._start_at = time.monotonic() + delay
+        logger.info("another worker starts in %d s", delay)
 
     def _reason_to_replace(self, worker: _Worker) -> str | None:
         code = worker.process.exitcode
         if code is not None:
             if code >= 0:
                 return f"has exited with status {code}"
-            return f"was killed by {signal.Signals(-code).name}"
+            return f"was killed by {_SIGNAL_NAMES.get(-code, f'signal {-code}')}"
         if worker.report.started:
             seconds = self._settings.worker_timeout_seconds
             reason = "did not respond for OCR_WORKER_TIMEOUT_SECONDS"

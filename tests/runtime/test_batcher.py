@@ -72,6 +72,32 @@ def test_threads_run_side_by_side() -> None:
     run(test)
 
 
+def test_all_threads_are_there_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later, the system may allow no more; if it does not now, that is told."""
+    start, started = threading.Thread.start, threading.Semaphore(3)
+
+    def bounded(thread: threading.Thread) -> None:
+        if not started.acquire(blocking=False):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def test() -> None:
+        monkeypatch.setattr(threading.Thread, "start", bounded)
+        batcher = Batcher(3, 3, LONG)
+        with pytest.raises(RuntimeError, match="can't start"):
+            Batcher(1, 3, LONG)
+        at_once = threading.Barrier(3)
+
+        def work(items: Sequence[int]) -> list[int]:
+            at_once.wait(20)
+            return doubled(items)
+
+        tasks = [submit(batcher, work, 1, slow=number == 0) for number in range(3)]
+        assert await asyncio.gather(*tasks) == [2, 2, 2]
+
+    run(test)
+
+
 def test_what_waits_is_done_together() -> None:
     """A thread that becomes free takes up to four items, in the order they came."""
 

@@ -6,6 +6,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import Mock
@@ -17,6 +18,7 @@ from service.server.connections import Connections
 from service.server.protocol import Protocol
 from service.settings import Settings
 from tests import stripes
+from tests.hostile.process import watched
 from tests.server.process import address_in, lines_until, serving, start, until, wait
 from tests.server.wire import (
     HEAD,
@@ -226,3 +228,16 @@ def test_answers_that_nobody_takes_are_bounded_at_once() -> None:
         return len(kept)
 
     assert 10 <= asyncio.run(held()) <= 14
+
+
+def test_who_asks_for_many_files_takes_few_threads() -> None:
+    """A container may have 128 of all workers, and what needs one more fails."""
+    with watched() as service:
+        before = service.usage().threads
+
+        def ask(_: int) -> int | None:
+            return service.server.status_of("/swagger-ui/swagger-ui.css")
+
+        with ThreadPoolExecutor(40) as clients:
+            assert set(clients.map(ask, range(400))) == {200}
+        assert service.usage().threads - before <= 8

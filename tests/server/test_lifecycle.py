@@ -189,8 +189,16 @@ def test_signals_that_mean_nothing(workers: int, stripe_model: Path) -> None:
         assert metric(address, "worker_starts_total") == workers
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGBUS, signal.SIGSTOP])
-def test_a_worker_that_is_lost_is_replaced(how: signal.Signals, stripe_model: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (signal.SIGKILL, "was killed by SIGKILL"),
+        (signal.SIGBUS, "was killed by SIGBUS"),
+        (signal.SIGRTMIN + 6, f"was killed by signal {signal.SIGRTMIN + 6}"),
+        (signal.SIGSTOP, "did not respond"),
+    ],
+)
+def test_a_worker_that_is_lost_is_replaced(how: int, reason: str, stripe_model: Path) -> None:
     """One of two workers dies, or hangs; the other goes on, there are soon two again, the log says
     why, and what it has counted is not lost.
     """
@@ -204,12 +212,44 @@ def test_a_worker_that_is_lost_is_replaced(how: signal.Signals, stripe_model: Pa
         until(lambda: metric(address, "confidence_count") == 20, "all counted")
         lost = min(workers_of(address))
         os.kill(lost, how)
-        reason = "did not respond" if how is signal.SIGSTOP else f"was killed by {how.name}"
         assert f"[{lost}] {reason}" in lines_until(process, f"worker [{lost}]")
         until(lambda: metric(address, "worker_starts_total") == 3, "a third")
         until(lambda: metric(address, "workers") == 2, "two again")
         assert metric(address, "confidence_count") == 20
         assert lost not in workers_of(address)
+        process.terminate()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+
+
+def test_a_worker_that_cannot_be_started_is_started_later(stripe_model: Path) -> None:
+    """The system allows no more processes, for a while; the other worker goes on."""
+    code = """
+from multiprocessing.context import SpawnProcess
+from service.server.main import main
+
+start, starts = SpawnProcess.start, []
+
+def bounded(process):
+    starts.append(process)
+    if len(starts) == 3:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    start(process)
+
+SpawnProcess.start = bounded
+raise SystemExit(main())
+"""
+    process = start(code, port=0, model_path=stripe_model, workers=2)
+    try:
+        address = address_of(process)
+        wait(address)
+        until(lambda: metric(address, "workers") == 2, "two workers")
+        os.kill(min(workers_of(address)), signal.SIGKILL)
+        assert "temporarily unavailable" in lines_until(process, "no worker can be started")
+        version(address)
+        until(lambda: metric(address, "workers") == 2, "two again")
         process.terminate()
         process.communicate(timeout=60)
         assert process.returncode == 0
