@@ -1,6 +1,6 @@
 """The answers of the service as dataclasses. Unknown members of the JSON are ignored."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -19,10 +19,10 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    number = float(_typed(value, int, float))
-    if not math.isfinite(number):
-        raise ValueError(f"{number} is no finite number")
-    return number
+    number = _typed(value, int, float)
+    if not -sys.float_info.max <= number <= sys.float_info.max:
+        raise ValueError("a number is not finite, or too large")
+    return float(number)
 
 
 def _confidence(value: Any) -> float:

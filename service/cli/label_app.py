@@ -147,12 +147,18 @@ class LabelFile:
         self._columns, self._rows = columns, found
 
     def _append(self, row: dict[str, str]) -> None:
-        with self.path.open("rb+") as file:
-            if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-                file.write(b"\n")  # of an editor that ends no line, or of a power failure
-            file.write(self._encoded([row], header=False))
-            file.flush()
-            os.fsync(file.fileno())
+        size = self.path.stat().st_size
+        try:
+            with self.path.open("rb+") as file:
+                file.seek(size - 1)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")  # of an editor that ends no line, or of a power failure
+                file.write(self._encoded([row], header=False))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            os.truncate(self.path, size)  # half a row would be a wrong label
+            raise
 
     def _replace(self, rows: dict[str, dict[str, str]]) -> None:
         new = self.path.with_name(f".{self.path.name}.new")

@@ -209,13 +209,18 @@ class Connections:
         self._bound_answers()
 
     def _bound_answers(self) -> None:
-        """Closes connections while clients leave too many bytes of answers untaken, largest first.
+        """Closes connections while clients leave too many bytes of answers untaken.
 
-        A client that takes them at the least rate has minutes for the largest.
+        The largest of the client that leaves most: one that takes them at the least rate has
+        minutes for the largest.
         """
-        by_size = sorted((one.untaken_bytes, number, one) for number, one in enumerate(self._open))
-        total = sum(size for size, _, _ in by_size)
-        while total > self.settings.max_bodies_bytes:
-            size, _, largest = by_size.pop()
+        untaken = {one: size for one in self._open if (size := one.untaken_bytes)}
+        by_network = Counter[str]()
+        for one, size in untaken.items():
+            by_network[one.network] += size
+        while by_network.total() > self.settings.max_bodies_bytes:
+            ((heaviest, _),) = by_network.most_common(1)
+            theirs = (one for one in untaken if one.network == heaviest)
+            largest = max(theirs, key=untaken.__getitem__)
             largest.transport.abort()
-            total -= size
+            by_network[heaviest] -= untaken.pop(largest)

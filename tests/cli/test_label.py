@@ -1,11 +1,14 @@
 """`captcha-ocr label` without a browser; `tests/browser/test_label.py` has one."""
 
 import csv
+import errno
 import json
+import os
 import re
 import signal
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx2
 import pytest
@@ -59,6 +62,21 @@ def test_a_changed_label_replaces_its_row(tmp_path: Path) -> None:
         labels.set(name, label)
     assert rows(path) == [{"path": "a.png", "label": "ba"}, {"path": "b.png", "label": "cd"}]
     assert [file.name for file in tmp_path.iterdir()] == ["labels.csv"]
+
+
+def test_a_full_disk_leaves_no_half_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a wrong label. With room again, the label is stored."""
+    path = tmp_path / "labels.csv"
+    labels = LabelFile(path)
+    labels.set("a.png", "ab")
+    before = path.read_bytes()
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "no space")))
+        with pytest.raises(OSError, match="no space"):
+            labels.set("b.png", "correct")
+    assert path.read_bytes() == before
+    labels.set("b.png", "correct")
+    assert rows(path)[1:] == [{"path": "b.png", "label": "correct"}]
 
 
 def test_no_link_is_followed_to_another_file(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_a_batch_of_another_shape_is_told_apart(
         '"characters": [{"character": "a", "confidence": 2, "span": [0, 1]}]',
         '"characters": [{"character": "a", "confidence": 1, "span": [NaN, 1]}]',
         '"alternatives": [{"text": "a", "confidence": NaN}]', '"alternatives": ""',
+        f'"confidence": 1{400 * "0"}',
         '"model": {"name": "m", "version": null}',
     ],
 )  # fmt: skip

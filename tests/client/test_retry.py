@@ -70,8 +70,11 @@ def test_health_checks_answer_at_once(use: Call, scripted: Call) -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7.0), (" 0 ", 0.0), ("", None), ("soon", None), ("-3", None), ("1.5", None)],
-)
+    [
+        ("7", 7.0), (" 0 ", 0.0), ("", None), ("soon", None), ("-3", None), ("1.5", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999", None),
+    ],
+)  # fmt: skip
 def test_retry_after_in_seconds(value: str, seconds: float | None) -> None:
     """A whole number of seconds; anything else is as if it were absent."""
     assert retry_after(httpx2.Response(503, headers={"Retry-After": value})) == seconds

@@ -92,16 +92,24 @@ def test_a_prefix_that_a_client_sends_is_not_believed(replicas: Replicas) -> Non
     assert document["servers"] == [{"url": "/"}]
 
 
+@pytest.mark.parametrize(
+    ("addresses", "each", "end"),
+    [(1, MANY, b"\r\n"), (5, 190, b"")],
+    ids=["idle", "with unfinished requests"],
+)
 @needs_haproxy
-def test_idle_connections_of_one_client_keep_out_no_other(replicas: Replicas) -> None:
-    """However many it opens; another address is answered."""
+def test_connections_of_few_clients_keep_out_no_other(
+    addresses: int, each: int, end: bytes, replicas: Replicas
+) -> None:
+    """However many they open; another address is answered."""
     port = int(replicas.url.rpartition(":")[2])
     with ExitStack() as idle:
-        for _ in range(MANY):
+        for number in range(addresses * each):
+            source = f"127.0.0.{2 + number % addresses}", 0
             with suppress(OSError):  # it may be closed already, even before it is open here
-                one = socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0))
+                one = socket.create_connection(("127.0.0.1", port), 10, source)
                 idle.enter_context(one)
-                one.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+                one.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n" + end)
         with replicas.asked() as answers:
             answers.wait_for_more(50)
     assert answers.lost == []

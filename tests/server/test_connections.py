@@ -206,14 +206,30 @@ def test_answers_that_nobody_takes_are_bounded(tmp_path: Path) -> None:
 def test_answers_that_nobody_takes_are_bounded_at_once() -> None:
     """Also where many clients come within the time between two looks."""
     size = 1 << 20
-    connections = Connections(Settings(max_bodies_bytes=12 * size), 99)
+    assert 10 <= len(kept([("10.0.0.1", size)] * 30)) <= 14
 
-    async def held() -> int:
+
+def test_a_client_that_leaves_many_answers_loses_no_larger_one_of_another() -> None:
+    """Which is the largest, but all that it leaves."""
+    size = 1 << 20
+    assert 0 in kept([("10.0.0.2", 3 * size)] + [("10.0.0.1", size)] * 30)
+
+
+def kept(answers: list[tuple[str, int]]) -> set[int]:
+    """Those that are not cut off of answers that nobody takes.
+
+    Args:
+        answers: addresses of their clients, and sizes in bytes; there is room for 12 MiB.
+    """
+    connections = Connections(Settings(max_bodies_bytes=12 << 20), 99)
+
+    async def held() -> set[int]:
         kept = set()
-        for number in range(30):
+        for number, (address, size) in enumerate(answers):
             protocol, transport = unconnected(PlainTextResponse(bytes(size)), connections), Mock()
             transport.is_closing.return_value = False
             transport.get_write_buffer_size.return_value = size
+            transport.get_extra_info.return_value.getpeername.return_value = (address, 1)
 
             def abort(number: int = number, protocol: Protocol = protocol) -> None:
                 kept.discard(number)
@@ -225,9 +241,9 @@ def test_answers_that_nobody_takes_are_bounded_at_once() -> None:
             protocol.data_received(READY)
             for _ in range(9):  # until it has been answered
                 await asyncio.sleep(0)
-        return len(kept)
+        return kept
 
-    assert 10 <= asyncio.run(held()) <= 14
+    return asyncio.run(held())
 
 
 def test_who_asks_for_many_files_takes_few_threads() -> None:
