@@ -82,7 +82,8 @@ def check(data: bytes) -> tuple[bytes, float]:
                     "baseline or progressive one."
                 )
             progressive = progressive or marker == _SOF2
-            components = max(components, *data[begin + _COMPONENTS_AT : begin + _COMPONENTS_AT + 1])
+            at = begin + _COMPONENTS_AT
+            components = max([components, *data[at : at + 1]])
         if marker not in _METADATA:
             table_bytes += (end - begin) * (marker != _SOS)
         else:
