@@ -139,7 +139,7 @@ class Connections:
         closed = next((one for one in theirs if one.make_room()), None)
         if closed is None and 2 * self._by_address[address] < count:
             closed = next(one for one in chain(self._new, self._used) if one.address == heaviest)
-            closed.transport.abort()
+            closed.abort()
         return closed is not None and self._forget(closed)
 
     def _forget(self, connection: "Protocol") -> bool:
@@ -222,5 +222,5 @@ class Connections:
             ((heaviest, _),) = by_network.most_common(1)
             theirs = (one for one in untaken if one.network == heaviest)
             largest = max(theirs, key=untaken.__getitem__)
-            largest.transport.abort()
+            largest.abort()
             by_network[heaviest] -= untaken.pop(largest)

@@ -9,6 +9,8 @@ client ends, a malformed request is answered after those before it, and the rule
 import asyncio
 import fcntl
 import re
+import socket
+import struct
 import termios
 from array import array
 from collections.abc import Awaitable
@@ -89,7 +91,8 @@ class _AnswerTransport:
     """What an answer is written to: the head together with what comes next, in one system call.
 
     Its `close` waits for a client that still sends: to close with unread bytes resets the
-    connection, and the client may then lose the answer (RFC 9112, 9.6).
+    connection, and the client may then lose the answer (RFC 9112, 9.6). It waits for a client that
+    has not taken all, too: the system would keep that for minutes, of any number of connections.
 
     Args:
         has_body: whether anything is written after the head.
@@ -199,7 +202,8 @@ class Protocol(HttpToolsProtocol):
         self._received_bytes = self._discarded_bytes = self._written_bytes = 0
         self._discards = False  # whether what arrives is dropped: the last answer is given or due
         self._may_linger = True  # whether the client may finish sending before the end
-        self._lingers = False  # whether only the client's end is waited for
+        self._sends = False  # whether the client was sending when its last answer was given
+        self._lingers = False  # whether only the client is waited for, to take all and to end
         self._half_closed = False  # whether the client sends nothing more
         self.address = ""  # see `network_of`
         self._last = False  # whether the next request is to be the last one
@@ -230,7 +234,7 @@ class Protocol(HttpToolsProtocol):
         if self._discards:
             self._discarded_bytes += len(data)
             if self._discarded_bytes > _MAX_DISCARDED:
-                self.transport.abort()
+                self.abort()
             return
         self._body_bytes = 0
         try:
@@ -247,7 +251,9 @@ class Protocol(HttpToolsProtocol):
             self.refuse(BAD_REQUEST, "The request ended before it was complete.")
         elif self._answering:
             self.cycle.keep_alive = False
-        return self._answering
+        elif self._untaken:
+            self.close()
+        return self._answering or self._untaken
 
     @override
     def shutdown(self) -> None:
@@ -385,8 +391,18 @@ class Protocol(HttpToolsProtocol):
             detail = "There are too many connections; send this again later."
             self.refuse(OVERLOADED, detail, linger=False)
         else:
-            self.transport.close()
+            self.abort()
         return True
+
+    def abort(self) -> None:
+        """Closes now. What the client has not taken is dropped, also by the system."""
+        if self._untaken:
+            now = struct.pack("ii", 1, 0)  # linger for no time: see socket(7)
+            with suppress(OSError):
+                self.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, now
+                )
+        self.transport.abort()
 
     def refuse(self, kind: Kind, detail: str, linger: bool = True) -> None:
         """Answers a problem in place of the request that is arriving, as the last answer.
@@ -417,6 +433,11 @@ class Protocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
 
     @property
+    def _untaken(self) -> bool:
+        """Whether the client has not taken all answers."""
+        return self._taken_bytes < self._written_bytes
+
+    @property
     def _taken_bytes(self) -> int:
         """Of answers, by the client: not in memory, and acknowledged as far as the system tells.
 
@@ -436,6 +457,8 @@ class Protocol(HttpToolsProtocol):
 
     def check(self, now: float) -> None:
         """Ends the connection if it has waited for its client too long."""
+        if self._lingers and not ((self._sends and not self._half_closed) or self._untaken):
+            self.transport.close()
         before, wait = self._wait, self._waits_for()
         if before is None or wait.what != before.what:
             self._wait, self._since = wait, now
@@ -452,10 +475,8 @@ class Protocol(HttpToolsProtocol):
                 f"send at least {self._settings.min_bytes_per_second:g} bytes a second."
             )
             self.refuse(TIMEOUT, detail)
-        elif self.transport.is_closing() or self._discards or self.flow.write_paused:
-            self.transport.abort()
         else:
-            self.transport.close()
+            self.abort()
 
     def _waits_for(self) -> _Wait:
         seconds, number = self._settings.request_seconds, self._requests
@@ -475,10 +496,12 @@ class Protocol(HttpToolsProtocol):
 
     def close(self) -> None:
         """Closes the connection behind its last answer."""
-        sends = (self._arriving or self._discards) and not self._half_closed
-        if not (sends and self._may_linger):
+        if self._lingers:
+            return
+        self._sends = (self._arriving or self._discards) and not self._half_closed
+        if not ((self._sends or self._untaken) and self._may_linger):
             self.transport.close()
-        elif not self._lingers and not self.transport.is_closing():
+        elif not self.transport.is_closing():
             self._lingers = self._discards = True
             self.flow.resume_reading()
             self.transport.write_eof()

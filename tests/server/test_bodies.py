@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
-from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx2
@@ -21,7 +20,7 @@ from service.server.connections import Connections
 from service.settings import Settings
 from tests import stripes
 from tests.server.process import serving, until
-from tests.server.wire import HEAD, READY, parsed, unconnected
+from tests.server.wire import HEAD, READY, parsed, transport, unconnected
 
 ROOM = 6400
 """In bytes. An eighth is kept for bodies of at most 100."""
@@ -58,12 +57,7 @@ class Client:
     """A connection without a socket."""
 
     def __init__(self, app: ASGIApp, connections: Connections, address: str = ONE) -> None:
-        self.protocol, self.transport = unconnected(app, connections), Mock()
-        self.transport.is_closing.return_value = False
-        self.transport.get_write_buffer_size.return_value = 0
-        where = self.transport.get_extra_info.return_value
-        where.getpeername.return_value = (address, 1)
-        where.fileno.return_value = -1
+        self.protocol, self.transport = unconnected(app, connections), transport(address)
         self.protocol.connection_made(self.transport)
 
     async def send(self, data: bytes) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from unittest.mock import Mock
+from urllib.parse import urlsplit
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -28,6 +28,7 @@ from tests.server.wire import (
     parsed,
     picture,
     received,
+    transport,
     unconnected,
 )
 
@@ -209,6 +210,31 @@ def test_answers_that_nobody_takes_are_bounded_at_once() -> None:
     assert 10 <= len(kept([("10.0.0.1", size)] * 30)) <= 14
 
 
+@pytest.mark.parametrize("end", ["close", "keep-alive", "half-closed"])
+def test_the_system_keeps_no_answers_that_nobody_takes(end: str, tmp_path: Path) -> None:
+    """Beyond the connections that may be open, however many there have been."""
+    model = stripes.write_model(tmp_path / "model.onnx")
+    with serving(model_path=model, max_connections=MOST) as address, ExitStack() as stack:
+        host, port = urlsplit(address).hostname, urlsplit(address).port
+        fields = b"Connection: close\r\n" if end == "close" else b""
+        for _ in range(10 * MOST):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+            client.connect((host, port))
+            client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n")
+            if end == "half-closed":
+                client.shutdown(socket.SHUT_WR)
+            client.recv(1)  # it is being answered
+        assert untaken(port) <= MOST + 1
+
+
+def untaken(port: int | None) -> int:
+    """How many of the system's connections from a port have data that are not taken yet."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    sending = [row[4].partition(":")[0] for row in rows if row[1].endswith(f":{port:04X}")]
+    return sum(int(size, 16) > 0 for size in sending)
+
+
 def test_a_client_that_leaves_many_answers_loses_no_larger_one_of_another() -> None:
     """Which is the largest, but all that it leaves."""
     size = 1 << 20
@@ -226,18 +252,17 @@ def kept(answers: list[tuple[str, int]]) -> set[int]:
     async def held() -> set[int]:
         kept = set()
         for number, (address, size) in enumerate(answers):
-            protocol, transport = unconnected(PlainTextResponse(bytes(size)), connections), Mock()
-            transport.is_closing.return_value = False
-            transport.get_write_buffer_size.return_value = size
-            transport.get_extra_info.return_value.getpeername.return_value = (address, 1)
+            protocol = unconnected(PlainTextResponse(bytes(size)), connections)
+            slow = transport(address)
+            slow.get_write_buffer_size.return_value = size
 
             def abort(number: int = number, protocol: Protocol = protocol) -> None:
                 kept.discard(number)
                 protocol.connection_lost(None)
 
-            transport.abort.side_effect = abort
+            slow.abort.side_effect = abort
             kept.add(number)
-            protocol.connection_made(transport)
+            protocol.connection_made(slow)
             protocol.data_received(READY)
             for _ in range(9):  # until it has been answered
                 await asyncio.sleep(0)

@@ -9,7 +9,6 @@ import weakref
 from collections import deque
 from contextlib import suppress
 from itertools import repeat
-from unittest.mock import Mock
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -29,6 +28,7 @@ from tests.server.wire import (
     received,
     statuses,
     talk,
+    transport,
     unconnected,
 )
 
@@ -273,7 +273,7 @@ def test_cookies_are_left_out() -> None:
 
     async def sent() -> None:
         protocol = unconnected(application)
-        protocol.connection_made(Mock())
+        protocol.connection_made(transport())
         protocol.data_received(READY[:-2] + b"Cookie: a=b\r\nA: b\r\n\r\n")
         await asyncio.sleep(0.01)
 
@@ -483,13 +483,13 @@ def test_an_answer_is_written_at_once(method: bytes, body: bytes) -> None:
     """The head with the body; another system call for each would be felt under overload."""
 
     async def written() -> list[bytes]:
-        protocol, transport, done = unconnected(PlainTextResponse("Hello")), Mock(), asyncio.Event()
-        transport.is_closing.return_value = False
-        protocol.connection_made(transport)
+        protocol, done = unconnected(PlainTextResponse("Hello")), asyncio.Event()
+        client = transport()
+        protocol.connection_made(client)
         protocol.on_response_complete = done.set  # type: ignore[method-assign]
         protocol.data_received(READY.replace(b"GET", method, 1))
         await asyncio.wait_for(done.wait(), 20)
-        return [call.args[0] for call in transport.write.call_args_list]
+        return [call.args[0] for call in client.write.call_args_list]
 
     (answer,) = asyncio.run(written())
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -516,7 +516,7 @@ def test_a_lost_connection_leaves_nothing(sent: bytes) -> None:
 
     async def left() -> object:
         protocol = unconnected(application)
-        protocol.connection_made(Mock())
+        protocol.connection_made(transport())
         protocol.data_received(sent)
         protocol.connection_lost(ConnectionResetError())
         await asyncio.sleep(0.01)  # the request ends, too

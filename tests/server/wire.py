@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from unittest.mock import Mock
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -80,3 +81,14 @@ def unconnected(application: ASGIApp, connections: Connections | None = None) ->
     config.load()
     connections = connections or Connections(Settings(max_header_bytes=2048), 99)
     return Protocol(config, ServerState(), {DRAINING: asyncio.Event()}, connections=connections)
+
+
+def transport(address: str = "10.0.0.1") -> Mock:
+    """One without a socket, whose client takes everything at once."""
+    made = Mock()
+    made.is_closing.return_value = False
+    made.get_write_buffer_size.return_value = 0
+    where = made.get_extra_info.return_value
+    where.getpeername.return_value = (address, 1)
+    where.fileno.return_value = -1
+    return made
