@@ -59,6 +59,7 @@ RATE_LIMITED = Kind(429, "rate-limited", "Too many pictures for this API key")
 OVERLOADED = Kind(503, "overloaded", "Too many requests at the moment")
 UNSUPPORTED_CODING = Kind(501, "unsupported-coding", "Transfer coding not supported")
 NOT_READY = Kind(503, "not-ready", "No model is ready")
+METRICS_INCOMPLETE = Kind(503, "metrics-incomplete", "Metrics of some workers are missing")
 INTERNAL_ERROR = Kind(500, "internal-error", "Internal error")
 
 UNSUPPORTED_FORMAT = Kind(415, "unsupported-format", "Not a supported picture")

@@ -159,13 +159,16 @@ async def info(engine: RunningEngine) -> schemas.Info:
     response_class=Response,
     responses={
         200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-        **documented(errors.UNAUTHORIZED, errors.NOT_READY),
+        **documented(errors.UNAUTHORIZED, errors.NOT_READY, errors.METRICS_INCOMPLETE),
     },
     dependencies=[Depends(private("/metrics"))],
 )
 async def metrics(engine: RunningEngine) -> Response:
     """The sums over all workers, in Prometheus' text format."""
-    text = await asyncio.to_thread(engine.metrics.exposition, time.monotonic())
+    try:
+        text = await asyncio.to_thread(engine.metrics.exposition, time.monotonic())
+    except TimeoutError as error:
+        raise ProblemError(errors.METRICS_INCOMPLETE, str(error)) from error
     return Response(text, media_type=CONTENT_TYPE)
 
 

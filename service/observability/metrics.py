@@ -195,6 +195,9 @@ class Metrics(Collector):
         Args:
             asked: when it was asked for, in seconds of `time.monotonic`; one that was begun later
                 is given again.
+
+        Raises:
+            TimeoutError: the other workers' did not come.
         """
         with self._exposing:
             if self._exposed[0] < asked:

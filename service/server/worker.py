@@ -95,12 +95,16 @@ class Link:
     def others(self) -> Snapshot:
         """The metrics of the other workers, those that have ended included.
 
-        As they were the last time, where the supervisor does not answer in time. One thread at a
-        time may ask.
+        One thread at a time may ask.
+
+        Raises:
+            TimeoutError: the supervisor does not answer. Its last answer would not do: counters
+                would seem to go back, which Prometheus takes for a restart.
         """
         self._answered.clear()
         self._asked.set()
-        self._answered.wait(_OTHERS_SECONDS)
+        if not self._answered.wait(_OTHERS_SECONDS):
+            raise TimeoutError("The metrics of the other workers did not come in time.")
         return self._others
 
 

@@ -257,6 +257,24 @@ raise SystemExit(main())
         process.kill()
 
 
+def test_counters_never_go_back(stripe_model: Path) -> None:
+    """Without those of the other workers, there are none."""
+    process = start(port=0, model_path=stripe_model, workers=2)
+    try:
+        address = address_of(process)
+        wait(address)
+        until(lambda: metric(address, "workers") == 2, "two workers")
+        process.send_signal(signal.SIGSTOP)
+        answer = httpx2.get(f"{address}/metrics", timeout=30)
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/metrics-incomplete")
+        process.send_signal(signal.SIGCONT)
+        until(lambda: httpx2.get(f"{address}/metrics").status_code == 200, "metrics again")
+        process.terminate()
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+
 def test_workers_may_start_slowly(stripe_model: Path, tmp_path: Path) -> None:
     """A machine on which a worker's imports take long is no reason to start it again."""
     environment = slow_start(tmp_path, 7)
