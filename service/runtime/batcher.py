@@ -50,8 +50,9 @@ _MAX_GRACE_SECONDS = 0.5
 for as long again, but at most this much longer. A part of several pictures may always wait so long:
 to refuse it would waste what was done for the others."""
 
-_MOST_BEGUN = 1024
-"""Clients that have had a turn, after which the next one begins."""
+_MOST_BEGUN = 16
+"""Clients that have had a turn, after which the next one begins. Where new ones come all the time,
+one that comes often would wait for all of them."""
 
 _client: ContextVar[str] = ContextVar("client", default="")
 """Whose request the current task is for."""

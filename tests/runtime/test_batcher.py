@@ -289,6 +289,35 @@ def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(pictures: int
     run(test)
 
 
+def test_many_who_come_once_keep_out_nobody_who_comes_often() -> None:
+    """One comes as soon as it is answered, beside two others each time that never come again."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        given: list[str] = []
+
+        def work(items: Sequence[str]) -> Sequence[str]:
+            given.extend(items)
+            return items
+
+        async def send(client: str) -> None:
+            batcher.admit(client=client)
+            await submit(batcher, work, client, slow=True)
+
+        async def come_once(numbers: range) -> None:
+            for number in numbers:
+                await send(f"once {number}")
+
+        async def come_often() -> None:
+            while len(given) < 900:
+                await send("often")
+
+        await asyncio.gather(come_once(range(500)), come_once(range(500, 1000)), come_often())
+        assert given[:900].count("often") > 40
+
+    run(test)
+
+
 def test_what_is_being_done_counts_for_a_client() -> None:
     """Who keeps the threads busy has no room in a full queue that another needs."""
 
