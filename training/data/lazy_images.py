@@ -6,7 +6,7 @@ give the same values.
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,7 +113,16 @@ def distort(
     tensor: FloatArray, augmentation: Augmentation, strength: float, generator: np.random.Generator
 ) -> FloatArray:
     """Distorts a tensor `(width, height, channels)`, of 1 or 3 channels."""
+    return changed(tensor, lambda picture: augmentation.apply(picture, strength, generator))
+
+
+def changed(tensor: FloatArray, change: Callable[[FloatArray], FloatArray]) -> FloatArray:
+    """What a change of pictures of `training.augmentation.distortions` makes of a tensor.
+
+    Args:
+        tensor: `(width, height, channels)`, of 1 or 3 channels.
+        change: gives a picture of the same size.
+    """
     width, height, channels = tensor.shape
     picture = tensor.swapaxes(0, 1).reshape((height, width, channels)[: 2 + (channels > 1)])
-    distorted = augmentation.apply(picture, strength, generator)
-    return distorted.reshape(height, width, channels).swapaxes(0, 1)
+    return change(picture).reshape(height, width, channels).swapaxes(0, 1)

@@ -96,7 +96,9 @@ class TrainConfig:
     )
     generated: int = setting(0, "generated pictures that join the distorted ones")
     spliced: float = setting(
-        0.0, "chance that a labelled picture is joined with others between its characters"
+        0.0,
+        "chance that a labelled picture is joined with others between its characters, and that "
+        "these are turned",
     )
     backgrounds: int = setting(0, "pictures without text that join them, new ones every epoch")
     export: bool = setting(True, "export the run to ONNX, into its folder, when it is finished")

@@ -98,3 +98,24 @@ def test_other_pictures_stay_as_they_are(chance: float) -> None:
     alone = striped([[7], [0, 1, 2, 3]], 4)
     for seed in range(20):
         assert label_of(alone.splice(0, np.random.default_rng(seed))[1]) == [7]
+
+
+def test_characters_are_turned_each_by_itself() -> None:
+    """Within its place, on its own ground; some pictures stay as they are."""
+    picture = np.full((60, 30, 3), 0.2, np.float32)
+    picture[:20] = picture[40:] = (0.8, 0.4, 0.0)
+    picture[8:12, 5:25] = picture[48:52, 5:25] = 1.0
+    row = np.array([[1, 2, 1]], np.int32)
+    splicing = Splicing(picture[np.newaxis], row, [np.array([20, 40])], chance=1.0)
+    same = 0
+    for seed in range(60):
+        shown, label = splicing.splice(0, np.random.default_rng(seed))
+        assert label_of(label) == [1, 2, 1]
+        assert shown.shape == picture.shape
+        np.testing.assert_allclose(shown[20:40], 0.2, atol=0.01)
+        np.testing.assert_allclose(shown[[0, 19, 40, 59], 0], [(0.8, 0.4, 0.0)] * 4, atol=0.01)
+        same += np.array_equal(shown, picture)
+        if not np.array_equal(shown, picture):
+            assert abs(shown[:20] - picture[:20]).max() > 0.1
+            assert abs(shown[:20] - shown[40:]).max() > 0.1
+    assert 0 < same < 20
