@@ -10,7 +10,7 @@ OcrError
 ├── LabelError                  a text that the model cannot emit
 ├── ConstraintError             a constraint that is malformed, not supported, or too large
 └── ModelError                  the model cannot be used
-    ├── ModelFileError          missing, unreadable, truncated, or not ONNX
+    ├── ModelFileError          missing, unreadable, too large, truncated, or not ONNX
     ├── ModelMetadataError      metadata missing, malformed or contradictory
     ├── ModelCheckError         loads, but does not answer as it did at its export
     └── ProviderError           an execution provider that is not there, or cannot start
@@ -70,7 +70,7 @@ class ModelError(OcrError):
 
 
 class ModelFileError(ModelError):
-    """Missing, unreadable, truncated, or not ONNX."""
+    """Missing, unreadable, too large, truncated, or not ONNX."""
 
 
 class ModelMetadataError(ModelError):

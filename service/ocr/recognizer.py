@@ -69,7 +69,7 @@ class Recognizer:
             providers: onnxruntime's execution providers, by preference.
 
         Raises:
-            ModelFileError: the file is missing, unreadable, truncated or not ONNX.
+            ModelFileError: the file is missing, unreadable, too large, truncated or not ONNX.
             ModelMetadataError: its metadata are missing, malformed or contradictory.
             ProviderError: an execution provider is not there, or cannot start.
         """

@@ -18,6 +18,9 @@ onnxruntime.disable_telemetry_events()
 
 CPU = ("CPUExecutionProvider",)
 
+MAX_FILE_BYTES = 64_000_000
+"""Twenty times the bundled model. To load a file takes more than twice as much memory."""
+
 
 class Node(Protocol):
     """An input or output of a graph; a free dimension is a name or None."""
@@ -59,7 +62,7 @@ def open_session(path: Path, threads: int = 1, providers: Sequence[str] = CPU) -
         providers: onnxruntime's execution providers, by preference.
 
     Raises:
-        ModelFileError: the file is missing, unreadable, truncated or not ONNX.
+        ModelFileError: the file is missing, unreadable, too large, truncated or not ONNX.
         ProviderError: an execution provider is not there, or cannot start.
     """
     available = onnxruntime.get_available_providers()
@@ -73,6 +76,11 @@ def open_session(path: Path, threads: int = 1, providers: Sequence[str] = CPU) -
         raise ModelFileError(f"there is no model file at {path}.")
     if not os.access(path, os.R_OK):
         raise ModelFileError(f"the model file {path} may not be read by this user.")
+    if (size := path.stat().st_size) > MAX_FILE_BYTES:
+        raise ModelFileError(
+            f"the model file {path} has {size / 1e6:.1f} MB; a model may have at most "
+            f"{MAX_FILE_BYTES / 1e6:.0f} MB."
+        )
     options = onnxruntime.SessionOptions()
     # By default onnxruntime uses every core of the host and ignores a container's quota.
     options.intra_op_num_threads = threads

@@ -95,6 +95,14 @@ def test_missing_file(tmp_path: Path) -> None:
         Recognizer.load(tmp_path / "nothing.onnx")
 
 
+def test_a_file_that_is_too_large(stripe_model: Path) -> None:
+    """It is refused by its size alone: loading it takes more than twice as much memory."""
+    with stripe_model.open("rb+") as file:
+        file.truncate(600_000_000)
+    with pytest.raises(ModelFileError, match=r"stripes\.onnx has 600\.0 MB.* at most 64 MB"):
+        Recognizer.load(stripe_model)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-700])
 
