@@ -23,8 +23,8 @@ async def watch(
     """Looks at the model file for ever, and switches to what is exported there.
 
     A new file is loaded and checked in a thread, while the old model answers. One that fails leaves
-    the old one in place. A file that could not be read, for which there may be a passing reason, is
-    tried again, less and less often; one whose content is wrong only when it changes.
+    the old one in place. A file that is gone or cannot be read, for which there may be a passing
+    reason, is tried again, less and less often; one whose content is wrong only when it changes.
 
     Args:
         served: the state of the file when the model that is served now was read.
@@ -37,7 +37,7 @@ async def watch(
         await asyncio.sleep(seconds)
         found = file_state(settings.model_path)
         is_new = found != tried
-        if found is None or not (is_new or time.monotonic() >= retry_at):
+        if not is_new and time.monotonic() < retry_at:
             continue
         if is_new:
             pause = seconds
@@ -51,4 +51,4 @@ async def watch(
             if is_new:
                 reason = str(error) or type(error).__name__
                 failed(reason)
-                logger.error("the new model is not served, the old one still is: %s", reason)
+                logger.error("the model file is not served, the old model still is: %s", reason)

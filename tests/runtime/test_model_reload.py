@@ -128,6 +128,35 @@ def test_a_file_that_may_not_be_read_yet(tmp_path: Path) -> None:
         assert client.get("/info").json()["reload_error"] is None
 
 
+@pytest.mark.parametrize("dangling", [False, True])
+def test_a_file_that_is_gone(
+    dangling: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The old model answers; that is told once, until the file is there again."""
+    path, aside = tmp_path / "model.onnx", tmp_path / "aside.onnx"
+    settings = Settings(model_path=stripes.write_model(path), reload_seconds=0.001)
+    with TestClient(create_app(settings)) as client:
+
+        def reload_error() -> str | None:
+            return client.get("/info").json()["reload_error"]
+
+        path.rename(aside)
+        if dangling:
+            path.symlink_to(tmp_path / "nothing")
+        while not (error := reload_error()):
+            pass
+        assert error == f"there is no model file at {path}."
+        for _ in range(20):
+            assert client.get("/model").json()["version"] == "1"
+            assert reload_error()
+        aside.replace(path)
+        while reload_error():
+            pass
+    assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == [
+        f"the model file is not served, the old model still is: {error}"
+    ]
+
+
 def test_a_file_that_comes_while_the_first_is_loaded(tmp_path: Path) -> None:
     """It is served, too: what was there before the first was read is what counts as served."""
     path = stripes.write_model(tmp_path / "model.onnx", version="first")
