@@ -128,7 +128,10 @@ class Supervisor:
             self._workers.remove(worker)
             self._ended = merge([self._ended, worker.report.metrics], ended=True)
             logger.error("worker [%d] %s", worker.process.pid, reason)
-            if worker.process.exitcode == STARTUP_FAILURE and not self._ready:
+            serving = any(other.report.started for other in self._workers)
+            if worker.process.exitcode == STARTUP_FAILURE and not serving:
+                # Clients would wait for an answer that nobody gives.
+                logger.error("no worker can start: the service ends")
                 return STARTUP_FAILURE
             self._start_later(0 if worker.report.started else self._failures + 1)
         while len(self._workers) < self._settings.workers and time.monotonic() >= self._start_at:

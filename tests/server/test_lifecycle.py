@@ -316,6 +316,30 @@ def test_workers_that_cannot_start_end_the_service(stripe_model: Path) -> None:
     assert status != 0, output
 
 
+def test_no_worker_is_left(stripe_model: Path) -> None:
+    """One that dies while the model file is broken is missed; with the last one the service ends,
+    so that no client waits for an answer that nobody gives.
+    """
+    process = start(port=0, model_path=stripe_model, workers=2, reload_seconds=0.1)
+    try:
+        address = address_of(process)
+        wait(address)
+        until(lambda: metric(address, "workers") == 2, "two workers")
+        first, last = workers_of(address)
+        stripe_model.with_suffix(".new").write_bytes(b"broken")
+        stripe_model.with_suffix(".new").replace(stripe_model)
+        os.kill(first, signal.SIGKILL)
+        lines_until(process, "has exited with status")
+        assert version(address) == "1"
+        os.kill(last, signal.SIGKILL)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode != 0, output
+        assert "no worker can start: the service ends" in output
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_workers_end_with_their_parent(stripe_model: Path) -> None:
     """However it ends: they neither answer on nor keep the port."""
     process = start(port=0, model_path=stripe_model, workers=2)
