@@ -1,9 +1,12 @@
 """Serves a newly exported model without a gap."""
 
 import asyncio
+import fcntl
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 from service.ocr.exceptions import ModelCheckError, ModelMetadataError
 from service.runtime.predictor import FileState, Predictor, file_state, load_predictor
@@ -43,7 +46,7 @@ async def watch(
             pause = seconds
         tried, retry_at = found, float("inf")
         try:
-            switch(await asyncio.to_thread(load_predictor, settings))
+            switch(await asyncio.to_thread(_load_alone, settings))
         except Exception as error:  # whatever it is, the next file may be a good one
             if not isinstance(error, ModelCheckError | ModelMetadataError):
                 retry_at = time.monotonic() + pause
@@ -52,3 +55,12 @@ async def watch(
                 reason = str(error) or type(error).__name__
                 failed(reason)
                 logger.error("the model file is not served, the old model still is: %s", reason)
+
+
+def _load_alone(settings: Settings) -> Predictor:
+    """Loads the model while no other worker does: all at once might need too much memory."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # a file system may have no locks
+            # Any file serves that all workers have; the lock ends with this process, too.
+            fcntl.flock(stack.enter_context(Path(__file__).open()), fcntl.LOCK_EX)
+        return load_predictor(settings)

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +101,35 @@ def test_a_wrong_model_is_tried_once(
 
     asyncio.run(asyncio.wait_for(test(), 30))
     assert (server.reasons, tries) == (["reads wrongly"], 2)
+
+
+def test_workers_load_one_after_the_other(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once would need the memory of two more models."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"new")
+    server = Server()
+    loading = threading.Lock()
+
+    def load(_: Settings) -> Predictor:
+        assert loading.acquire(blocking=False)
+        time.sleep(0.01)
+        loading.release()
+        return predictor_of(recognizer)
+
+    monkeypatch.setattr("service.runtime.model_reload.load_predictor", load)
+    settings = Settings(model_path=path, reload_seconds=0.001)
+
+    async def test() -> None:
+        watching = [watch(settings, None, server.switch, server.reload_failed) for _ in range(4)]
+        tasks = [asyncio.create_task(one) for one in watching]
+        await until(lambda: len(server.served) == 4)
+        for task in tasks:
+            task.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+    assert server.reasons == []
 
 
 def test_a_file_that_may_not_be_read_yet(tmp_path: Path) -> None:
