@@ -37,6 +37,14 @@ class LabelFileError(Exception):
     """There is a file of that name which does not hold labels."""
 
 
+class LabelChangedError(Exception):
+    """A picture has a label that was not shown when another was given."""
+
+    def __init__(self, stored: str) -> None:
+        super().__init__(f"The picture is labelled {stored} meanwhile.")
+        self.stored = stored
+
+
 _State = tuple[int, int, int]
 
 
@@ -85,10 +93,14 @@ class LabelFile:
         """The label of every labelled path."""
         return {path: row["label"] for path, row in self._rows.items() if row["label"]}
 
-    def set(self, path: str, label: str) -> None:
+    def set(self, path: str, label: str, shown: str | None = None) -> None:
         """Stores the label of a picture.
 
+        Args:
+            shown: the earlier label, which may be overwritten; none if there was none to see.
+
         Raises:
+            LabelChangedError: another label than `label` and `shown` is stored.
             OSError: it cannot be written.
             LabelFileError: another program has left no table of labels.
         """
@@ -97,6 +109,8 @@ class LabelFile:
             before = self._rows.get(path)
             if before is not None and before["label"] == label:
                 return
+            if before is not None and before["label"] not in ("", shown):
+                raise LabelChangedError(before["label"])
             row = {**(before or dict.fromkeys(self._columns, "")), "path": path, "label": label}
             if before is None and self._state() is not None:
                 self._append(row)
@@ -218,17 +232,19 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
         # A page of another site cannot send this type without being asked first.
         if request.headers.get("content-type") != "application/json":
             return PlainTextResponse("Send application/json.", 415)
-        path, label = _answer(await request.body())
+        path, label, shown = _answer(await request.body())
         if path not in known or not 1 <= len(label) <= _MOST_CHARACTERS:
             return PlainTextResponse(
                 f"Send the path of a picture and a label of 1 to {_MOST_CHARACTERS} characters.",
                 422,
             )
         try:
-            labels.set(path, label)  # a few milliseconds, for the only user
+            labels.set(path, label, shown)  # a few milliseconds, for one user or two
+        except LabelChangedError as error:
+            return JSONResponse({"label": error.stored}, 409)
         except (OSError, LabelFileError) as error:
             return PlainTextResponse(str(error), 503)
-        return JSONResponse({"labelled": len(known & labels.labels.keys())})
+        return JSONResponse({"label": label})
 
     return Starlette(
         routes=[
@@ -242,18 +258,19 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
     )
 
 
-def _answer(body: bytes) -> tuple[str, str]:
-    """Path and label of a request, the label in NFC and without spaces around it.
+def _answer(body: bytes) -> tuple[str, str, str | None]:
+    """Path and label of a request, the label in NFC and without spaces around it, and what it
+    replaces: the stored label that the page showed, if any.
 
     A label that the file cannot hold is empty: one of several lines, or with half a character.
     """
     try:
         members: Any = json.loads(body)
-        path, label = members["path"], members["label"]
+        path, label, shown = members["path"], members["label"], members.get("shown")
     except (ValueError, TypeError, KeyError, RecursionError):
-        return "", ""
-    if not isinstance(path, str) or not isinstance(label, str):
-        return "", ""
+        return "", "", None
+    if not (isinstance(path, str) and isinstance(label, str) and isinstance(shown, str | None)):
+        return "", "", None
     label = unicodedata.normalize("NFC", label).strip()
     whole = label.encode(errors="ignore").decode() == label
-    return path, label if whole and label.splitlines() == [label] else ""
+    return path, label if whole and label.splitlines() == [label] else "", shown

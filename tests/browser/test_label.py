@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests import stripes
 from tests.cli.command import COMMAND, environment
@@ -157,3 +157,71 @@ def test_order(page: Page, folder: Path, stripe_model: Path) -> None:
     assert listed[-1]["path"] == "zz.png"
     confidences = [one["confidence"] for one in listed[:-1]]
     assert confidences == sorted(confidences)
+
+
+def test_two_browsers(page: Page, browser: Browser, folder: Path, stripe_model: Path) -> None:
+    """What the other has stored meanwhile is shown, and the person decides."""
+    name, label, problem = (page.locator(f"#{part}") for part in ("name", "label", "problem"))
+    other = browser.new_page()
+    with labelling(folder, stripe_model) as (_, address):
+        for one in (page, other):
+            one.goto(address)
+            expect(one.locator("#label")).to_be_focused()
+        first, proposal = name.inner_text(), label.input_value()
+        for text in ("bcd", "cda"):
+            other.keyboard.type(text)
+            other.keyboard.press("Enter")
+        expect(other.locator("#status")).to_contain_text("2 of 50 labelled")
+        page.keyboard.press("Enter")
+        expect(problem).to_contain_text(
+            f"{first} was labelled “bcd” meanwhile; your “{proposal}” is not stored"
+        )
+        expect(name).to_have_text(first)
+        expect(label).to_have_value("bcd")
+        assert labels_of(folder)[first] == "bcd"
+        page.keyboard.type("cab")  # overwrites it knowingly
+        page.keyboard.press("Enter")
+        expect(name).not_to_have_text(first)
+        expect(problem).to_be_hidden()
+        second = name.inner_text()
+        page.keyboard.press("Enter")
+        expect(problem).to_contain_text(f"{second} was labelled “cda” meanwhile")
+        page.keyboard.press("Enter")  # keeps it
+        expect(name).not_to_have_text(second)
+        expect(problem).to_be_hidden()
+        expect(page.locator("#status")).to_contain_text("2 of 50 labelled")
+    other.close()
+    assert labels_of(folder) == {first: "cab", second: "cda"}
+
+
+def test_a_label_of_another_browser_does_not_disturb_typing(
+    page: Page, folder: Path, stripe_model: Path
+) -> None:
+    """Its picture comes next. Only once it is decided, the page says that all are done."""
+    name, label, problem = (page.locator(f"#{part}") for part in ("name", "label", "problem"))
+    for picture in sorted(folder.iterdir())[2:]:
+        picture.unlink()
+    with labelling(folder, stripe_model) as (_, address):
+        page.goto(address)
+        expect(label).to_be_focused()
+        first = name.inner_text()
+        page.request.post(f"{address}/labels", data={"path": first, "label": "bcd"})
+        held: list[Route] = []
+        page.route("**/labels", lambda route: held.append(route))
+        with page.expect_request("**/labels"):
+            page.keyboard.press("Enter")
+        page.keyboard.type("ca")
+        held[0].continue_()
+        page.unroute("**/labels")
+        expect(problem).to_contain_text(f"{first} was labelled “bcd” meanwhile")
+        expect(label).to_have_value("ca")
+        second = name.inner_text()
+        assert second != first
+        page.keyboard.type("b")
+        page.keyboard.press("Enter")
+        expect(name).to_have_text(first)
+        expect(page.locator("#status")).to_contain_text("2 of 2 labelled")
+        expect(page.locator("#status")).not_to_contain_text("all done")
+        page.keyboard.press("Escape")  # leaves it
+        expect(page.locator("#status")).to_contain_text("2 of 2 labelled · all done")
+    assert labels_of(folder) == {first: "bcd", second: "cab"}

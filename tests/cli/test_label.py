@@ -58,8 +58,10 @@ def test_a_changed_label_replaces_its_row(tmp_path: Path) -> None:
     """A picture has one row; the order stays."""
     path = tmp_path / "labels.csv"
     labels = LabelFile(path)
-    for name, label in (("a.png", "ab"), ("b.png", "cd"), ("a.png", "ba"), ("a.png", "ba")):
-        labels.set(name, label)
+    labels.set("a.png", "ab")
+    labels.set("b.png", "cd")
+    for _ in range(2):
+        labels.set("a.png", "ba", shown="ab")
     assert rows(path) == [{"path": "a.png", "label": "ba"}, {"path": "b.png", "label": "cd"}]
     assert [file.name for file in tmp_path.iterdir()] == ["labels.csv"]
 
@@ -101,7 +103,7 @@ def test_a_file_of_another_program(tmp_path: Path) -> None:
         {"label": "ab", "source": "camera", "path": "a.png"},
         {"label": "cd", "source": "", "path": "b.png"},
     ]
-    labels.set("a.png", "ba")
+    labels.set("a.png", "ba", shown="ab")
     assert rows(path)[0] == {"label": "ba", "source": "camera", "path": "a.png"}
 
 
@@ -122,14 +124,32 @@ def test_what_others_write_is_kept(tmp_path: Path) -> None:
     first.set("c.png", "ef")
     with path.open("a") as file:
         file.write("d.png,gh")
-    second.set("b.png", "dc")
-    first.set("a.png", "ba")
+    second.set("b.png", "dc", shown="cd")
+    first.set("a.png", "ba", shown="ab")
     expected = {"a.png": "ba", "b.png": "dc", "c.png": "ef", "d.png": "gh"}
     assert {row["path"]: row["label"] for row in rows(path)} == expected
     assert first.labels == expected
     path.unlink()
-    first.set("a.png", "ab")
+    first.set("a.png", "ab", shown="ba")
     assert LabelFile(path).labels == {**expected, "a.png": "ab"}
+
+
+def test_a_label_that_was_not_shown_is_not_overwritten(client: TestClient, folder: Path) -> None:
+    """It may be of another browser, of a second command, or of an editor."""
+
+    def store(label: str, shown: str | None) -> tuple[int, object]:
+        answer = client.post("/labels", json={"path": "a.png", "label": label, "shown": shown})
+        return answer.status_code, answer.json()["label"]
+
+    assert store("ab", None) == (200, "ab")
+    assert store("ba", None) == (409, "ab")
+    assert store("ab", None) == (200, "ab")  # sent again, since the first answer was lost
+    assert store("e\u0301 ", "ab") == (200, "\u00e9")  # as it is stored, to be shown from now on
+    (folder / "labels.csv").write_text("path,label\na.png,editor\n")
+    assert store("ba", "\u00e9") == (409, "editor")
+    assert rows(folder / "labels.csv") == [{"path": "a.png", "label": "editor"}]
+    (folder / "labels.csv").write_text("path,label\na.png,\n")
+    assert store("ba", "editor") == (200, "ba")  # nothing is lost
 
 
 def test_empty_labels_are_none(tmp_path: Path) -> None:
@@ -187,7 +207,7 @@ def test_a_file_without_labels(tmp_path: Path) -> None:
 
 def test_pictures_and_proposals(client: TestClient, folder: Path) -> None:
     """They come in the given order, with the labels that there are."""
-    assert client.post("/labels", json={"path": "a.png", "label": " ba "}).json() == {"labelled": 1}
+    assert client.post("/labels", json={"path": "a.png", "label": " ba "}).json() == {"label": "ba"}
     listed = client.get("/pictures").json()["pictures"]
     assert [(one["path"], one["proposal"], one["label"]) for one in listed] == [
         ("below/b.png", "cd", None),
@@ -221,6 +241,7 @@ def test_foreign_hosts_are_refused(host: str, path: str, client: TestClient) -> 
         ({"path": "a.png", "label": " "}, "application/json", 422),
         ({"path": "a.png", "label": "a" * 201}, "application/json", 422),
         ({"path": "a.png", "label": 7}, "application/json", 422),
+        ({"path": "a.png", "label": "ab", "shown": 7}, "application/json", 422),
         ({"path": "a.png", "label": "a\nb"}, "application/json", 422),
         ({"path": "a.png", "label": "\ud800"}, "application/json", 422),
         ({"path": "../a.png", "label": "ab"}, "application/json", 422),

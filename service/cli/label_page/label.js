@@ -8,7 +8,8 @@ let pictures = [];
 let at = 0;
 let touched = false; // whether the input differs from what was put into it
 let saved = new Map(); // labels that are stored, by path
-const queue = []; // answers that are not stored yet, in order
+let queue = []; // answers that are not stored yet, in order
+const disputed = new Map(); // own labels that are not stored, since another one is, by path
 let sending = false;
 let began = null; // time of the first answer, for the speed
 let answered = 0;
@@ -34,14 +35,17 @@ function show(index) {
   element("work").hidden = false;
   input.focus();
   input.select();
+  complain("");
   for (const next of pictures.slice(at + 1, at + 4)) new Image().src = source(next);
   report();
 }
 
-// The next picture without a label, from here on and then from the start.
+// The next picture to decide on or without a label, from here on and then from the start.
 function next() {
+  disputed.delete(pictures[at].path);
   const order = [...pictures.slice(at + 1), ...pictures.slice(0, at)];
-  const open = order.find((picture) => labelOf(picture) === undefined);
+  const open = order.find((picture) => disputed.has(picture.path)) ??
+    order.find((picture) => labelOf(picture) === undefined);
   show(open ? pictures.indexOf(open) : at + 1);
 }
 
@@ -51,7 +55,7 @@ function report() {
   element("progress").value = labelled;
   let text = `${labelled} of ${pictures.length} labelled`;
   const minutes = began === null ? 0 : (performance.now() - began) / 60_000;
-  if (labelled === pictures.length) {
+  if (labelled === pictures.length && !disputed.size) {
     text += " · all done: close this page and stop the command with Ctrl-C";
   } else if (answered > 1 && minutes > 0) {
     const speed = answered / minutes;
@@ -62,9 +66,27 @@ function report() {
   element("status").textContent = text;
 }
 
+// Shows what is wrong; without a text, what is wrong with the picture that is shown.
 function complain(text) {
-  element("problem").textContent = text;
-  element("problem").hidden = !text;
+  const problem = text || dispute(pictures[at].path);
+  element("problem").textContent = problem;
+  element("problem").hidden = !problem;
+}
+
+function dispute(path) {
+  if (!disputed.has(path)) return "";
+  const stored = saved.get(path);
+  return `${path} was labelled “${stored}” meanwhile; your “${disputed.get(path)}” is not stored. ` +
+    `At that picture, Enter keeps “${stored}”; type to change it.`;
+}
+
+// Another browser has stored a label. The person decides: at once, or once this label is typed.
+function contest(path, label, stored) {
+  const deciding = disputed.has(pictures[at].path);
+  queue = queue.filter((answer) => answer.path !== path);
+  saved.set(path, stored);
+  disputed.set(path, label);
+  if (!touched && !deciding) show(pictures.findIndex((picture) => picture.path === path));
 }
 
 // Sends answers one by one, in order. What cannot be sent is kept and sent again, so that nothing
@@ -79,15 +101,20 @@ async function send() {
       const answer = await fetch("/labels", {
         method: "POST",
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ path, label }),
+        body: JSON.stringify({ path, label, shown: saved.get(path) }),
       });
-      if (answer.ok) saved.set(path, label);
-      else if (answer.status === 422) refused = await answer.text();
-      else {
-        if (answer.status === 503) why = await answer.text();
-        throw new Error(why);
+      if (answer.status === 409) {
+        contest(path, label, (await answer.json()).label);
+        refused = dispute(pictures[at].path) || dispute(path);
+      } else {
+        if (answer.ok) saved.set(path, (await answer.json()).label);
+        else if (answer.status === 422) refused = await answer.text();
+        else {
+          if (answer.status === 503) why = await answer.text();
+          throw new Error(why);
+        }
+        queue.shift();
       }
-      queue.shift();
       complain(refused);
     } catch {
       complain(`${queue.length} not stored yet: ${why} Keep this page open.`);
