@@ -11,7 +11,7 @@ import typer
 
 from service.cli.model import DEFAULT_MODEL, MODEL_VARIABLE, load_model
 from service.cli.output import progress
-from service.cli.pictures import NoPicturesError, named_pictures, read_bytes
+from service.cli.pictures import NO_PICTURE, NoPicturesError, named_pictures, read_bytes
 from service.cli.question import Given, question_of, question_options
 from service.query_params import CONSTRAINTS
 
@@ -61,9 +61,11 @@ def label(
     import uvicorn
 
     from service.cli.label_app import LabelFile, LabelFileError, create_app
+    from service.ocr.exceptions import printable
 
     try:
-        files = [Path(file) for file in named_pictures([str(folder)]).pictures]
+        named = named_pictures([str(folder)])
+        files = [Path(file) for file in named.pictures]
         if not folder.is_dir():
             raise NoPicturesError(f"{folder} is not a folder.")
         for file in files:
@@ -74,6 +76,9 @@ def label(
         labels = LabelFile(folder / "labels.csv")
     except (NoPicturesError, LabelFileError) as error:
         raise typer.BadParameter(str(error), param_hint="FOLDER") from error
+    for skipped, reason in named.skipped.items():
+        if reason != NO_PICTURE:  # such as labels.csv
+            typer.echo(f"skipped: {printable(skipped)}: {reason}", err=True)
     pictures = _proposals(folder, files, model, question)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,22 +2,25 @@
 
 import errno
 import os
+import stat
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 STDIN = "-"
+NO_PICTURE = "not a picture by its name"
 
 _MOST_BYTES = 64 << 20
 """A file is read as a whole, and one of many gigabytes may have the name of a picture."""
 
 
 class Named(NamedTuple):
-    """The pictures that arguments stand for, and the files of folders that are no pictures."""
+    """The pictures that arguments stand for, and what is left out of folders, and why."""
 
     pictures: list[str]
-    skipped: list[str]
+    skipped: dict[str, str]
 
 
 class NoPicturesError(Exception):
@@ -36,54 +39,81 @@ def named_pictures(arguments: list[str]) -> Named:
     """
     from service.ocr.formats import SUFFIXES
 
-    named = Named([], [])
+    named = Named([], {})
     for argument in arguments:
         folder = Path(argument)
         if not folder.is_dir():
             named.pictures.append(argument)
             continue
-        found = _files(folder)
-        pictures = [str(path) for path in found if path.suffix.lower() in SUFFIXES]
+        reasons = {str(path): _why_skipped(path) for path in sorted(_files(folder))}
+        pictures = [file for file, reason in reasons.items() if not reason]
         if not pictures:
             endings = ", ".join(sorted(SUFFIXES))
             raise NoPicturesError(f"{argument} has no pictures in it; they end with {endings}.")
         named.pictures.extend(pictures)
-        named.skipped.extend(str(path) for path in found if path.suffix.lower() not in SUFFIXES)
+        named.skipped.update({file: reason for file, reason in reasons.items() if reason})
     return named
 
 
-def read_bytes(picture: str) -> bytes:
+def read_bytes(picture: str, wait: bool = False) -> bytes:
     """The bytes of a file, or of the standard input.
+
+    Args:
+        wait: whether it may be a pipe or a device, too, and is waited for.
 
     Raises:
         OSError: it cannot be read, or is larger than any picture.
     """
-    with nullcontext(sys.stdin.buffer) if picture == STDIN else Path(picture).open("rb") as file:
+    with nullcontext(sys.stdin.buffer) if picture == STDIN else _opened(picture, wait) as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), picture)
     return content
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files below a folder that are not hidden, in the order of their paths, and its links.
+def _opened(picture: str, wait: bool) -> BinaryIO:
+    flags = 0 if wait else os.O_NONBLOCK
+    file = open(picture, "rb", opener=lambda name, mode: os.open(name, mode | flags))  # noqa: SIM115
+    if wait or stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "Not a regular file", picture)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """What is below a folder, except folders and what is hidden.
 
     Links to folders are not followed, and may lead nowhere: who names them says so.
 
     Raises:
         NoPicturesError: a folder cannot be read.
     """
+    folders = [str(folder)]  # os.walk of Python 3.11 calls itself
+    while folders:
+        place = folders.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        yield Path(entry.path)
+        except OSError as error:
+            raise NoPicturesError(
+                f"the folder {place} cannot be read: {error.strerror}."
+            ) from error
 
-    def refuse(error: OSError) -> None:
-        raise NoPicturesError(f"the folder {error.filename} cannot be read: {error.strerror}.")
 
-    found: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        named = [Path(place, name) for name in (*folders, *files) if not name.startswith(".")]
-        found += [path for path in named if path.is_file() or _is_odd_link(path)]
-    return sorted(found)
+def _why_skipped(path: Path) -> str:
+    """Why a file of a folder is not read; empty if it is."""
+    from service.ocr.formats import SUFFIXES
 
-
-def _is_odd_link(path: Path) -> bool:
-    return path.is_symlink() and (path.is_dir() or not path.exists())
+    if os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, Path raises an error
+        return "a link to a folder"
+    if path.suffix.lower() not in SUFFIXES:
+        return NO_PICTURE
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+        return "not a regular file"
+    return ""

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +20,7 @@ from service.cli.question import question_of, question_options
 from service.query_params import QueryParams
 
 if TYPE_CHECKING:
-    from service.ocr.decoding.decoder import Question
+    from service.cli.reading import Outcome
     from service.ocr.recognizer import Recognizer
 
 _MOST_SKIPPED = 10
@@ -58,6 +58,9 @@ def predict(
     on the standard error, and the exit status is then 1. So are the files of a folder that are no
     pictures, which are skipped.
     """
+    from service.cli.reading import read_pictures
+    from service.runtime.cpu_budget import cpu_threads
+
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other.")
     try:
@@ -74,7 +77,8 @@ def predict(
         # No bar where results are printed meanwhile.
         shown = least_sure is not None or not sys.stdout.isatty()
         with_bar = len(pictures) if shown else 0
-        answers = _answers(recognizer, pictures, asked, min_confidence, failed, with_bar)
+        outcomes = read_pictures(recognizer, pictures, asked, cpu_threads(), frozenset(files))
+        answers = _answers(recognizer, outcomes, min_confidence, failed, with_bar)
         if least_sure is not None:
             answers = iter(sorted(answers, key=lambda one: one[1]["confidence"])[:least_sure])
         for file, answer in answers:
@@ -84,8 +88,7 @@ def predict(
 
 def _answers(
     recognizer: "Recognizer",
-    pictures: list[str],
-    question: "Question",
+    outcomes: "Iterator[tuple[str, Outcome]]",
     min_confidence: float,
     failed: list[tuple[str, str]],
     with_bar: int,
@@ -95,12 +98,10 @@ def _answers(
     Shows a bar of `with_bar` pictures, if these are any.
     """
     from service.api.serializers import prediction
-    from service.cli.reading import read_pictures
     from service.ocr.decoding.decoder import Reading
-    from service.runtime.cpu_budget import cpu_threads
 
     with progress(with_bar) as advance:
-        for file, outcome in read_pictures(recognizer, pictures, question, cpu_threads()):
+        for file, outcome in outcomes:
             if isinstance(outcome, Reading):
                 yield file, prediction(outcome, recognizer.metadata, min_confidence)
             else:
@@ -108,13 +109,12 @@ def _answers(
             advance()
 
 
-def _report(failed: list[tuple[str, str]], skipped: list[str], total: int) -> None:
+def _report(failed: list[tuple[str, str]], skipped: dict[str, str], total: int) -> None:
     """Names what was not read on the standard error."""
     from service.ocr.exceptions import printable
 
-    for file in skipped[:_MOST_SKIPPED]:
-        what = "a link to a folder" if Path(file).is_dir() else "not a picture by its name"
-        typer.echo(f"skipped: {printable(file)}: {what}", err=True)
+    for file, reason in islice(skipped.items(), _MOST_SKIPPED):
+        typer.echo(f"skipped: {printable(file)}: {reason}", err=True)
     if len(skipped) > _MOST_SKIPPED:
         typer.echo(f"skipped: {len(skipped) - _MOST_SKIPPED} more files", err=True)
     for file, reason in failed:

@@ -6,7 +6,7 @@ make one call of the model for several pictures, which costs less than one for e
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from service.cli.pictures import read_bytes
@@ -20,19 +20,24 @@ Outcome = Reading | PictureError | OSError
 
 
 def read_pictures(
-    recognizer: Recognizer, pictures: Iterable[str], question: Question, threads: int
+    recognizer: Recognizer,
+    pictures: Iterable[str],
+    question: Question,
+    threads: int,
+    pipes: Collection[str] = (),
 ) -> Iterator[tuple[str, Outcome]]:
     """Gives every picture with its reading, or the error that says why there is none, in order.
 
     Args:
         pictures: files, or `-` for the standard input.
         threads: batches that are read at the same time; as many more are queued.
+        pipes: those of the pictures that may be pipes or devices, which are waited for.
     """
     waiting: deque[Future[list[tuple[str, Outcome]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for batch in _batches(pictures):
-                waiting.append(pool.submit(_read_batch, recognizer, batch, question))
+                waiting.append(pool.submit(_read_batch, recognizer, batch, question, pipes))
                 if len(waiting) >= 2 * threads:
                     yield from waiting.popleft().result()
             while waiting:
@@ -49,9 +54,9 @@ def _batches(pictures: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _read_batch(
-    recognizer: Recognizer, pictures: list[str], question: Question
+    recognizer: Recognizer, pictures: list[str], question: Question, pipes: Collection[str]
 ) -> list[tuple[str, Outcome]]:
-    files = [_bytes_or_error(picture) for picture in pictures]
+    files = [_bytes_or_error(picture, picture in pipes) for picture in pictures]
     sound = [file for file in files if isinstance(file, bytes)]
     outcomes = iter(recognizer.read_all(sound, question))
     return [
@@ -60,8 +65,8 @@ def _read_batch(
     ]
 
 
-def _bytes_or_error(picture: str) -> bytes | OSError:
+def _bytes_or_error(picture: str, wait: bool) -> bytes | OSError:
     try:
-        return read_bytes(picture)
+        return read_bytes(picture, wait)
     except OSError as error:
         return error.with_traceback(None)

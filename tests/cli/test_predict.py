@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.api.app import create_app
+from service.cli.pictures import named_pictures
 from service.cli.reading import read_pictures
 from service.ocr.decoding.decoder import PLAIN
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
@@ -72,6 +73,49 @@ def test_links_are_not_left_out_in_silence(
     errors = done.stderr.decode()
     assert f"skipped: {folder / 'linked'}: a link to a folder\n" in errors
     assert f"error: {folder / 'gone.png'}: No such file or directory\n" in errors
+
+
+def test_folders_of_any_depth(tmp_path: Path) -> None:
+    """Also deeper than Python's stack."""
+    top = place = tmp_path / "pictures"
+    top.mkdir()
+    try:
+        for _ in range(1200):
+            place = place / "a"
+            place.mkdir()
+        (place / "b.png").touch()
+        assert named_pictures([str(top)]).pictures == [str(place / "b.png")]
+    finally:
+        subprocess.run(["rm", "-r", top], check=True)  # shutil.rmtree may not go so deep
+
+
+def test_pipes_of_a_folder_are_left_out(folder: Path, stripe_model: Path) -> None:
+    """By whatever name, and not in silence."""
+    os.mkfifo(folder / "pipe.png")
+    (folder / "linked.png").symlink_to("pipe.png")
+    done = run("predict", folder, "--model", stripe_model)
+    assert done.returncode == 0
+    for name in ("pipe.png", "linked.png"):
+        assert f"skipped: {folder / name}: not a regular file\n" in done.stderr.decode()
+
+
+def test_a_file_that_becomes_a_pipe(folder: Path, recognizer: Recognizer) -> None:
+    """Nobody may ever write to it."""
+    os.mkfifo(folder / "pipe.png")
+    (outcome,) = read_pictures(recognizer, [str(folder / "pipe.png")], PLAIN, 1)
+    assert str(outcome[1]).startswith("[Errno 22] Not a regular file")
+
+
+def test_a_pipe_that_is_named_is_read(tmp_path: Path, stripe_model: Path) -> None:
+    """It is waited for; a shell's `<(command)` is one."""
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(
+        [*COMMAND, "predict", str(tmp_path / "pipe"), "--model", str(stripe_model)],
+        env=environment(), stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        (tmp_path / "pipe").write_bytes(stripes.picture("ab"))
+        output, _ = process.communicate()
+    assert output.split()[1] == b"ab"
 
 
 def test_many_skipped_files_are_counted(folder: Path, stripe_model: Path) -> None:
