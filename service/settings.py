@@ -27,6 +27,14 @@ ROOT_PATH = re.compile("(/[A-Za-z0-9._~-]+)*")
 
 _KEY_NAME = re.compile("[A-Za-z0-9._-]{1,64}")
 
+_DAY = 86_400
+"""Seconds, the longest time of a setting."""
+
+_MOST = 1 << 40
+"""Bound of the counts, sizes and rates that have no other."""
+
+_LEAST_RELOAD_SECONDS = 0.01
+
 PRIVATE_PATHS = ("/docs", "/info", "/metrics")
 """What `OCR_PRIVATE_PATHS` may close. Probes, the page and the model are for everybody."""
 
@@ -89,53 +97,64 @@ class Settings(Defaults, BaseSettings):
     queue_requests: int = Field(
         default=64,
         ge=0,
+        le=_MOST,
         description="Pictures that may wait for a thread; further requests are refused with 503.",
     )
     queue_ms: int = Field(
         default=100,
         ge=1,
+        le=1000 * _DAY,
         description="Milliseconds that a picture may wait for a thread; a request that would "
         "probably wait longer is refused at once.",
     )
     request_seconds: float = Field(
         default=10,
         gt=0,
+        le=_DAY,
         description="Seconds after which a connection is closed that makes too little progress "
         "while a request arrives or an answer is taken. The whole may take longer.",
     )
     min_bytes_per_second: float = Field(
         default=4096,
         gt=0,
+        le=_MOST,
         description="Least rate of requests and answers, on average over `OCR_REQUEST_SECONDS`.",
     )
     keep_alive_seconds: float = Field(
         default=75,
         gt=0,
+        le=_DAY,
         description="Seconds after which an idle connection is closed. A proxy should close its "
         "own earlier.",
     )
     max_connections: int = Field(
         default=512,
         ge=1,
+        le=_MOST,
         description="Connections of a process; fewer where it may not open so many files. For one "
         "too many, an idle one is closed, of the address that has the most.",
     )
     max_header_bytes: int = Field(
         default=16 << 10,
         ge=1024,
+        le=_MOST,
         description="Bytes of a request's headers, those behind its body included.",
     )
     max_upload_bytes: int = Field(
-        default=1 << 20, ge=1, description="Largest file size of a picture, in bytes."
+        default=1 << 20, ge=1, le=_MOST, description="Largest file size of a picture, in bytes."
     )
     max_batch: int = Field(
         default=64, ge=1, le=1024, description="Pictures in one request to `/predict/batch`."
     )
     max_batch_bytes: int = Field(
-        default=8 << 20, ge=1, description="Largest request to `/predict/batch`, in bytes."
+        default=8 << 20,
+        ge=1,
+        le=_MOST,
+        description="Largest request to `/predict/batch`, in bytes.",
     )
     max_bodies_bytes: int = Field(
         default=12 << 20,
+        le=_MOST,
         validate_default=True,
         description="Memory for the bodies of all requests that a process has not answered yet, in "
         "bytes, and as much for answers that are not taken yet; at least `OCR_MAX_BATCH_BYTES`, "
@@ -144,6 +163,7 @@ class Settings(Defaults, BaseSettings):
     max_pixels: int = Field(
         default=DEFAULT_MAX_PIXELS,
         ge=1,
+        le=_MOST,
         description="Width × height above which a picture is refused, unread.",
     )
     api_keys: str = Field(
@@ -155,6 +175,7 @@ class Settings(Defaults, BaseSettings):
     key_pictures_per_second: float = Field(
         default=0,
         ge=0,
+        le=_MOST,
         description="Pictures a second that each name among the keys may have read, on average; "
         "further requests are refused with 429. 0: no limit.",
     )
@@ -183,25 +204,32 @@ class Settings(Defaults, BaseSettings):
     reload_seconds: float = Field(
         default=2,
         ge=0,
+        le=_DAY,
         description="Seconds between two checks for a new model file; 0: no checks.",
     )
     drain_seconds: float = Field(
         default=0.5,
         ge=0,
+        le=_DAY,
         description="Time between a SIGTERM, when `/health/ready` turns to 503, and the end of "
         "new connections.",
     )
     shutdown_seconds: int = Field(
-        default=10, ge=0, description="Time that running requests have to finish at a shutdown."
+        default=10,
+        ge=0,
+        le=_DAY,
+        description="Time that running requests have to finish at a shutdown.",
     )
     worker_start_seconds: float = Field(
         default=120,
-        gt=0,
+        ge=5,
+        le=_DAY,
         description="Seconds that one of several workers has to load its model and get ready.",
     )
     worker_timeout_seconds: float = Field(
         default=20,
-        gt=0,
+        ge=2,
+        le=_DAY,
         description="Seconds after which one of several workers is replaced that hangs.",
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
@@ -218,6 +246,13 @@ class Settings(Defaults, BaseSettings):
     def _is_no_service_link(cls, value: object) -> object:
         """The default in place of what Kubernetes sets for a Service of the name `ocr`."""
         return 8000 if is_service_link(value) else value
+
+    @field_validator("reload_seconds")
+    @classmethod
+    def _leaves_time_between_checks(cls, value: float) -> float:
+        if 0 < value < _LEAST_RELOAD_SECONDS:
+            raise ValueError(f"it must be 0 or at least {_LEAST_RELOAD_SECONDS}")
+        return value
 
     @field_validator("max_bodies_bytes")
     @classmethod

@@ -29,6 +29,8 @@ _SERVICE_LINKS = re.compile("OCR_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_(TCP|UDP|SCT
 _SECRETS = [f"OCR_{name.upper()}" for name, one in Settings.model_fields.items() if not one.repr]
 """Settings whose values are never shown."""
 
+_NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,9 +70,9 @@ def main() -> int:
 
     def on_started() -> None:
         for one in sockets:
-            host, port = one.getsockname()[:2]
+            host, port = socket.getnameinfo(one.getsockname(), _NUMERIC)  # with the zone
             host = f"[{host}]" if ":" in host else host
-            logger.info("the service is running on http://%s:%d (Ctrl-C ends it)", host, port)
+            logger.info("the service is running on http://%s:%s (Ctrl-C ends it)", host, port)
 
     if settings.workers > 1:
         return Supervisor(settings, sockets, on_started).run()
@@ -108,11 +110,11 @@ def listen(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, address in dict.fromkeys((one[0], one[4][0]) for one in found):
+        for family, (address, _, *scope) in dict.fromkeys((one[0], one[4]) for one in found):
             if sockets and not port:
                 port = sockets[0].getsockname()[1]
             both = address == "::" and socket.has_dualstack_ipv6()
-            one = socket.create_server((str(address), port), family=family, dualstack_ipv6=both)
+            one = socket.create_server((address, port, *scope), family=family, dualstack_ipv6=both)
             # Bounds what the system holds for clients that do not take their answers, and shows
             # early how much the others take.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)

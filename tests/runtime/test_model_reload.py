@@ -58,7 +58,7 @@ def test_a_passing_failure_is_tried_again(
         return predictor_of(recognizer)
 
     monkeypatch.setattr("service.runtime.model_reload.load_predictor", load)
-    settings = Settings(model_path=path, reload_seconds=0.001)
+    settings = Settings(model_path=path, reload_seconds=0.01)
 
     async def test() -> None:
         watching = watch(settings, None, server.switch, server.reload_failed)
@@ -87,7 +87,7 @@ def test_a_wrong_model_is_tried_once(
         return predictor_of(recognizer)
 
     monkeypatch.setattr("service.runtime.model_reload.load_predictor", load)
-    settings = Settings(model_path=path, reload_seconds=0.001)
+    settings = Settings(model_path=path, reload_seconds=0.01)
 
     async def test() -> None:
         watching = watch(settings, None, server.switch, server.reload_failed)

@@ -293,11 +293,11 @@ def test_a_worker_that_does_not_start_is_replaced(stripe_model: Path, tmp_path: 
     """After the time of the setting, which the log names."""
     environment = slow_start(tmp_path, 60)
     process = start(
-        port=0, model_path=stripe_model, workers=2, worker_start_seconds=1, environment=environment
+        port=0, model_path=stripe_model, workers=2, worker_start_seconds=5, environment=environment
     )
     try:
         output = lines_until(process, "was not ready")
-        assert "was not ready within OCR_WORKER_START_SECONDS=1" in output
+        assert "was not ready within OCR_WORKER_START_SECONDS=5" in output
         lines_until(process, "another worker starts in")
     finally:
         process.terminate()

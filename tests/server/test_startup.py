@@ -1,5 +1,6 @@
 """How a service starts, and why one does not."""
 
+import ipaddress
 import os
 import resource
 import socket
@@ -11,11 +12,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import ValidationError
 
 from service.ocr.metadata import GoldenPicture
 from service.settings import Settings
 from tests import stripes
-from tests.server.process import ROOT, address_of, fails_to_start, serving, start, wait
+from tests.server.process import ROOT, address_of, fails_to_start, serving, start, until, wait
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -84,7 +86,17 @@ def test_a_broken_model_ends_the_service(
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("port", "99999"), ("workers", "0"), ("log_level", "loud")]
+    ("name", "value"),
+    [
+        ("port", "99999"),
+        ("workers", "0"),
+        ("log_level", "loud"),
+        ("drain_seconds", "inf"),
+        ("queue_ms", "1" + 400 * "0"),
+        ("reload_seconds", "1e-09"),
+        ("worker_start_seconds", "0.5"),
+        ("worker_timeout_seconds", "0.5"),
+    ],
 )
 def test_a_bad_setting_ends_the_service(name: str, value: str, stripe_model: Path) -> None:
     """A setting that cannot be is named with its value."""
@@ -92,6 +104,20 @@ def test_a_bad_setting_ends_the_service(name: str, value: str, stripe_model: Pat
     assert status != 0
     assert f"OCR_{name.upper()} is '{value}'" in output
     assert "Traceback" not in output
+
+
+NUMBERS = [
+    name for name, field in Settings.model_fields.items() if field.annotation in (int, float)
+]
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e400", "1" + 20 * "0", "1" + 400 * "0"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_number_is_without_a_bound(name: str, value: str) -> None:
+    """What no clock and no memory can hold is refused before anything computes with it."""
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({"api_keys": "key", name: value})
+    assert {error["loc"] for error in refused.value.errors()} == {(name,)}
 
 
 def test_a_bad_key_is_not_shown() -> None:
@@ -211,6 +237,30 @@ def test_addresses(host: str, clients: list[str], workers: int, stripe_model: Pa
             assert httpx2.get(f"http://{client}:{port}/health/live").status_code == 200
         done = check_health(OCR_HOST=host, OCR_PORT=port)
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+def link_local() -> str | None:
+    """An address of this machine that only together with its interface is one."""
+    interfaces = Path("/proc/net/if_inet6")
+    for line in interfaces.read_text().splitlines() if interfaces.exists() else ():
+        digits, _, _, scope, _, interface = line.split()
+        if scope == "20":
+            return f"{ipaddress.IPv6Address(int(digits, 16))}%{interface}"
+    return None
+
+
+@pytest.mark.skipif(not link_local(), reason="this machine has no link-local address")
+def test_an_address_with_a_zone(stripe_model: Path) -> None:
+    """The log has the zone, too."""
+    host = link_local()
+    process = start(port=0, model_path=stripe_model, host=host)
+    try:
+        place, _, port = address_of(process).rpartition(":")
+        assert place == f"http://[{host}]"
+        until(lambda: not check_health(OCR_HOST=str(host), OCR_PORT=port).returncode, "ready")
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(
