@@ -119,7 +119,7 @@ def test_workers_load_one_after_the_other(
         return predictor_of(recognizer)
 
     monkeypatch.setattr("service.runtime.model_reload.load_predictor", load)
-    settings = Settings(model_path=path, reload_seconds=0.001)
+    settings = Settings(model_path=path, reload_seconds=0.01)
 
     async def test() -> None:
         watching = [watch(settings, None, server.switch, server.reload_failed) for _ in range(4)]
@@ -165,7 +165,7 @@ def test_a_file_that_is_gone(
 ) -> None:
     """The old model answers; that is told once, until the file is there again."""
     path, aside = tmp_path / "model.onnx", tmp_path / "aside.onnx"
-    settings = Settings(model_path=stripes.write_model(path), reload_seconds=0.001)
+    settings = Settings(model_path=stripes.write_model(path), reload_seconds=0.01)
     with TestClient(create_app(settings)) as client:
 
         def reload_error() -> str | None:
