@@ -1,4 +1,4 @@
-"""The model that is used where none is named."""
+"""The path of the default model."""
 
 from pathlib import Path
 

@@ -1,13 +1,13 @@
-"""The query parameters of `/predict`: their definition, and what they ask of a picture.
+"""The query parameters of `/predict`: their definition, and the questions that they make.
 
-A parameter is added here; tests name the rows that documents need. Where reading itself must know
-it, `Question` in `service.ocr.decoding.decoder` has a field for it, too. From its
-field in `Defaults` or `QueryParams` follow the setting `OCR_<NAME>`, the OpenAPI document, the
-check of requests, the field of the page and the option of the command line; `Questions` gives it
-its effect.
+To add a parameter, add a field to `Defaults` or `QueryParams`, and give it its effect in
+`Questions`. If reading must know the parameter, add a field to `Question` in
+`service.ocr.decoding.decoder`, too. The setting `OCR_<NAME>`, the OpenAPI document, the check of
+requests, the field on the page and the option of the command line follow from the field. Tests name
+the rows that the documents need.
 
-The command line imports this module for its help, so that what takes long to import is imported
-inside of functions.
+The command line imports this module for its help, so modules that are slow to import are imported
+inside functions.
 """
 
 import re
@@ -36,7 +36,7 @@ _CACHED_QUERIES = 64
 
 
 class Defaults(BaseModel):
-    """The parameters whose defaults are settings of the service."""
+    """The parameters whose defaults are settings of the service, `OCR_<NAME>`."""
 
     length: str | None = Field(
         default=None,
@@ -78,7 +78,7 @@ class Defaults(BaseModel):
 
 
 class QueryParams(Defaults):
-    """The parameters of one request; what is absent is as the service's settings say."""
+    """The parameters of one request; the settings give those that are missing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -89,18 +89,18 @@ class QueryParams(Defaults):
     region: str | None = Field(
         default=None,
         title="Region",
-        description="The only part of the picture to read: `x,y,width,height` in its pixels, from "
-        "its top left corner. Spans are those in the whole picture.",
+        description="The only part of the picture to read: `x,y,width,height` in pixels, from the "
+        "top left corner of the picture. Spans refer to the whole picture.",
         examples=["40,10,200,50"],
     )
 
 
 class InvalidParameterError(Exception):
-    """A parameter cannot be used.
+    """A parameter is invalid.
 
     Args:
         detail: what was given, and what is allowed.
-        parameter: its name, or several joined by "and"; empty where it is none in particular.
+        parameter: its name, or several names joined by "and"; empty if no parameter is to blame.
     """
 
     def __init__(self, detail: str, parameter: str = "") -> None:
@@ -113,7 +113,7 @@ class Questions:
     Args:
         alphabet: the symbols that the model reads.
         min_confidence: the model's own threshold.
-        defaults: for parameters that a request leaves out.
+        defaults: values of parameters that a request leaves out.
 
     Raises:
         InvalidParameterError: the defaults do not fit the model.
@@ -127,24 +127,24 @@ class Questions:
         self.default = self.ask(b"")
 
     def is_cached(self, query: bytes) -> bool:
-        """Whether `ask` answers at once."""
+        """Whether `ask` returns a cached result for this query, without delay."""
         return query in self._cache
 
     def ask(self, query: bytes) -> "tuple[Question, float]":
         """The question, and the least confidence that is accepted.
 
         Args:
-            query: the part of the address behind its question mark.
+            query: the part of the URL after its question mark.
 
         Raises:
-            InvalidParameterError: names the parameter, what was given and what is allowed.
+            InvalidParameterError: a parameter is invalid; the message says what is allowed.
         """
         asked = self._cache.get(query)
         if asked is None:
             try:
                 asked = self._question(_parse(query, self._defaults))
             except InvalidParameterError as error:
-                asked = str(error)  # an exception would keep all that was computed until then
+                asked = str(error)  # the exception itself would keep intermediate results in memory
             if len(self._cache) >= _CACHED_QUERIES:
                 self._cache.clear()
             self._cache[query] = asked
@@ -165,7 +165,7 @@ class Questions:
         return PLAIN if question == PLAIN else question, threshold
 
     def _constraint(self, params: QueryParams) -> "Automaton | None":
-        """The texts that the parameters allow; None: all."""
+        """The texts that the parameters allow; None: all texts."""
         from service.ocr.decoding.constraints import Automaton, of_pattern, of_symbols
 
         compilers: dict[str, Callable[[str], Automaton]] = {
@@ -242,8 +242,8 @@ def _parse(query: bytes, defaults: dict[str, Any]) -> QueryParams:
 
 
 def _describe(error: Any) -> str:
-    """What is wrong with one parameter, from pydantic's words."""
+    """An error message for one parameter, from pydantic's error."""
     name = str(error["loc"][-1])
     if error["type"] == "extra_forbidden":
-        return f"{name[:LONGEST_ECHO]}: there is no such parameter; /docs lists those there are"
+        return f"{name[:LONGEST_ECHO]}: there is no such parameter; /docs lists all parameters"
     return f"{name}: {echo(error['input'])} was given; {error['msg']}"

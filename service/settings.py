@@ -15,32 +15,32 @@ from service.query_params import Defaults
 
 
 def is_service_link(port: object) -> bool:
-    """Whether this is the `OCR_PORT` that Kubernetes sets for a Service of the name `ocr`."""
+    """Whether this is the `OCR_PORT` that Kubernetes sets for a Service named `ocr`."""
     return isinstance(port, str) and re.match("(tcp|udp|sctp)://", port) is not None
 
 
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-"""As browsers send it (RFC 6454, 6.2): in lower case, without a path."""
+"""An origin as browsers send it (RFC 6454, 6.2): in lower case, without a path."""
 
 ROOT_PATH = re.compile("(/[A-Za-z0-9._~-]+)*")
-"""What `OCR_ROOT_PATH` and `X-Forwarded-Prefix` may be."""
+"""Valid values of `OCR_ROOT_PATH` and `X-Forwarded-Prefix`."""
 
 _KEY_NAME = re.compile("[A-Za-z0-9._-]{1,64}")
 
 _DAY = 86_400
-"""Seconds, the longest time of a setting."""
+"""Longest time of a setting, in seconds."""
 
 _MOST = 1 << 40
-"""Bound of the counts, sizes and rates that have no other."""
+"""Upper bound of counts, sizes and rates that have no other bound."""
 
 _LEAST_RELOAD_SECONDS = 0.01
 
 PRIVATE_PATHS = ("/docs", "/info", "/metrics")
-"""What `OCR_PRIVATE_PATHS` may close. Probes, the page and the model are for everybody."""
+"""Paths that `OCR_PRIVATE_PATHS` may protect. Probes, the page and the model are always public."""
 
 
 def named_keys(keys: str) -> list[tuple[str, str]]:
-    """The names and keys of `OCR_API_KEYS`; a key without a name is `key-1`, by its place.
+    """The names and keys in `OCR_API_KEYS`. A key without a name is named by its position: `key-1`.
 
     Raises:
         ValueError: a name or key is missing, a name is invalid, or a key has two names.
@@ -52,23 +52,23 @@ def named_keys(keys: str) -> list[tuple[str, str]]:
             name, key = f"key-{number}", name
         if not key or not _KEY_NAME.fullmatch(name):
             raise ValueError(
-                f"entry {number} is no key, and no name:key with a name of at most 64 letters, "
+                f"entry {number} must be a key, or name:key with a name of at most 64 letters, "
                 "digits and ._-"
             )
         if named.setdefault(key, name) != name:
-            raise ValueError(f"entry {number} is a key that another name has, too")
+            raise ValueError(f"entry {number} gives a second name to a key")
     return [(name, key) for key, name in named.items()]
 
 
 def split_list(value: str) -> list[str]:
-    """The parts between commas, without blanks and empty ones."""
+    """The parts between commas, without surrounding blanks and without empty parts."""
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
 class Settings(Defaults, BaseSettings):
-    """Every field is the environment variable `OCR_<FIELD>`; the README's table lists them.
+    """Every field is set by the environment variable `OCR_<FIELD>`; the README lists them.
 
-    Among them are the defaults of the query parameters.
+    The fields of `Defaults`, for query parameters, are settings, too.
     """
 
     model_config = SettingsConfigDict(
@@ -111,34 +111,35 @@ class Settings(Defaults, BaseSettings):
         default=10,
         gt=0,
         le=_DAY,
-        description="Seconds after which a connection is closed that makes too little progress "
-        "while a request arrives or an answer is taken. The whole may take longer.",
+        description="Seconds after which a connection is closed if a request arrives, or an answer "
+        "is taken, too slowly. The whole request or answer may take longer.",
     )
     min_bytes_per_second: float = Field(
         default=4096,
         gt=0,
         le=_MOST,
-        description="Least rate of requests and answers, on average over `OCR_REQUEST_SECONDS`.",
+        description="Lowest rate at which a client may send a request or take an answer, in bytes "
+        "per second, on average over `OCR_REQUEST_SECONDS`.",
     )
     keep_alive_seconds: float = Field(
         default=75,
         gt=0,
         le=_DAY,
-        description="Seconds after which an idle connection is closed. A proxy should close its "
-        "own earlier.",
+        description="Seconds after which an idle connection is closed. A proxy should close idle "
+        "connections earlier.",
     )
     max_connections: int = Field(
         default=512,
         ge=1,
         le=_MOST,
-        description="Connections of a process; fewer where it may not open so many files. For one "
-        "too many, an idle one is closed, of the address that has the most.",
+        description="Most open connections of a process; fewer if it may not open so many files. "
+        "A connection beyond this closes an idle connection, of the address that has the most.",
     )
     max_header_bytes: int = Field(
         default=16 << 10,
         ge=1024,
         le=_MOST,
-        description="Bytes of a request's headers, those behind its body included.",
+        description="Largest headers of a request, including trailers after its body, in bytes.",
     )
     max_upload_bytes: int = Field(
         default=1 << 20, ge=1, le=_MOST, description="Largest file size of a picture, in bytes."
@@ -156,9 +157,9 @@ class Settings(Defaults, BaseSettings):
         default=12 << 20,
         le=_MOST,
         validate_default=True,
-        description="Memory for the bodies of all requests that a process has not answered yet, in "
-        "bytes, and as much for answers that are not taken yet; at least `OCR_MAX_BATCH_BYTES`, "
-        "and 1.5 × `OCR_MAX_UPLOAD_BYTES`.",
+        description="Memory of a process for the bodies of requests that it has not answered yet, "
+        "in bytes, and as much for answers that clients have not taken yet; at least "
+        "`OCR_MAX_BATCH_BYTES`, and 1.5 × `OCR_MAX_UPLOAD_BYTES`.",
     )
     max_pixels: int = Field(
         default=DEFAULT_MAX_PIXELS,
@@ -169,14 +170,14 @@ class Settings(Defaults, BaseSettings):
     api_keys: str = Field(
         default="",
         repr=False,
-        description="Keys, separated by commas, one of which a POST must have; empty: no key is "
+        description="API keys, separated by commas; a POST needs one of them. Empty: no key is "
         "needed. `name:key` gives a key a name, for the log and the metrics.",
     )
     key_pictures_per_second: float = Field(
         default=0,
         ge=0,
         le=_MOST,
-        description="Pictures a second that each name among the keys may have read, on average; "
+        description="Pictures per second that are read for each name of a key, on average; "
         "further requests are refused with 429. 0: no limit.",
     )
     private_paths: str = Field(
@@ -197,9 +198,8 @@ class Settings(Defaults, BaseSettings):
     )
     root_path: str = Field(
         default="",
-        description="The path below which a proxy that strips it serves the service, like `/ocr`; "
-        "for the addresses in `/openapi.json`. Not needed if a trusted proxy sends it as "
-        "`X-Forwarded-Prefix`.",
+        description="Path prefix that a proxy strips, like `/ocr`; for the addresses in "
+        "`/openapi.json`. Not needed if a trusted proxy sends it as `X-Forwarded-Prefix`.",
     )
     reload_seconds: float = Field(
         default=2,
@@ -211,26 +211,28 @@ class Settings(Defaults, BaseSettings):
         default=0.5,
         ge=0,
         le=_DAY,
-        description="Time between a SIGTERM, when `/health/ready` turns to 503, and the end of "
-        "new connections.",
+        description="Seconds for which new connections are accepted after a SIGTERM, while "
+        "`/health/ready` answers 503.",
     )
     shutdown_seconds: int = Field(
         default=10,
         ge=0,
         le=_DAY,
-        description="Time that running requests have to finish at a shutdown.",
+        description="Seconds that running requests have to finish at a shutdown.",
     )
     worker_start_seconds: float = Field(
         default=120,
         ge=5,
         le=_DAY,
-        description="Seconds that one of several workers has to load its model and get ready.",
+        description="Seconds that a worker has to load its model and get ready, if there are "
+        "several workers.",
     )
     worker_timeout_seconds: float = Field(
         default=20,
         ge=2,
         le=_DAY,
-        description="Seconds after which one of several workers is replaced that hangs.",
+        description="Seconds after which a worker that hangs is replaced, if there are several "
+        "workers.",
     )
     log_level: Literal["critical", "error", "warning", "info", "debug"] = Field(
         default="info", description="Lowest severity that is logged."
@@ -244,7 +246,7 @@ class Settings(Defaults, BaseSettings):
     @field_validator("port", mode="before")
     @classmethod
     def _is_no_service_link(cls, value: object) -> object:
-        """The default in place of what Kubernetes sets for a Service of the name `ocr`."""
+        """Replaces the value that Kubernetes sets for a Service named `ocr` by the default."""
         return 8000 if is_service_link(value) else value
 
     @field_validator("reload_seconds")
@@ -258,7 +260,7 @@ class Settings(Defaults, BaseSettings):
     @classmethod
     def _has_room_for_every_request(cls, value: int, info: ValidationInfo) -> int:
         batch = info.data.get("max_batch_bytes", 0)
-        # In base64, and a little around it.
+        # A picture in base64 takes 4/3 of its bytes, and a form or JSON adds a little.
         upload = math.ceil(1.5 * info.data.get("max_upload_bytes", 0))
         if value < max(batch, upload):
             raise ValueError(
@@ -271,7 +273,7 @@ class Settings(Defaults, BaseSettings):
     @classmethod
     def _has_a_key(cls, value: str) -> str:
         if not named_keys(value) and value:
-            raise ValueError("it has no key between its commas; leave it empty to need none")
+            raise ValueError("it contains no key; leave it empty if no key is needed")
         return value
 
     @field_validator("key_pictures_per_second", "private_paths")
@@ -286,7 +288,7 @@ class Settings(Defaults, BaseSettings):
     def _can_be_closed(cls, value: str) -> str:
         for path in split_list(value):
             if path not in PRIVATE_PATHS:
-                raise ValueError(f"{path} cannot be closed; {', '.join(PRIVATE_PATHS)} can")
+                raise ValueError(f"{path} cannot be private; {', '.join(PRIVATE_PATHS)} can")
         return value
 
     @field_validator("cors_origins")
@@ -297,7 +299,7 @@ class Settings(Defaults, BaseSettings):
                 continue
             start = _ORIGIN.match(origin.lower())
             right = start[0] if start else "https://example.com"
-            raise ValueError(f"{origin} is no origin, as browsers send it; {right} is one")
+            raise ValueError(f"{origin} is not an origin as browsers send it, like {right}")
         return value
 
     @field_validator("root_path")

@@ -29,16 +29,16 @@ from service.runtime.predictor import Predictor, load_predictor
 from service.settings import Settings, split_list
 
 _SWITCH_SECONDS = 0.0001
-"""How long a thread may keep Python's global lock while another one waits for it. A thread that
-reads needs the lock for moments between two calls of the model; by the default of 5 ms it would
+"""How long a thread may keep the GIL while another thread waits for it. A thread that reads
+pictures needs the GIL for moments between two calls of the model. With the default of 5 ms it would
 wait for an event loop that is busy refusing requests."""
 
 _FILE_THREADS = 4
-"""Threads that read the page's files. By default there may be 40 in each worker, while a container
-may have 128 in all."""
+"""Threads that read the page's files. The default is up to 40 in each worker, while a container may
+have 128 threads in all."""
 
 _SHARED_HEADERS = ("X-Request-ID", LENGTH_HEADER.title())
-"""Headers of requests and answers that pages of other origins may use, where they are let in."""
+"""Headers of requests and answers that pages of allowed origins (`OCR_CORS_ORIGINS`) may use."""
 
 _DESCRIPTION = """Reads small pictures with a few characters on them.
 
@@ -51,13 +51,13 @@ def create_app(
     predictor: Predictor | None = None,
     metrics: Metrics | None = None,
 ) -> FastAPI:
-    """Builds the application; the model is loaded when it starts.
+    """Builds the application, which loads the model when it starts.
 
     Args:
-        settings: default: from the environment.
-        predictor: the model to begin with; default: from the file that the settings name, which
-            later models come from in any case.
-        metrics: default: new ones.
+        settings: default: read from the environment.
+        predictor: the first model; default: loaded from the file in the settings. Later models
+            always come from that file.
+        metrics: default: new metrics.
     """
     settings = settings or Settings()
     metrics = metrics or Metrics()
@@ -86,16 +86,16 @@ def create_app(
         lifespan=lifespan,
         servers=[{"url": settings.root_path or "/"}],
         openapi_url=None,  # see `service.api.openapi`
-        redirect_slashes=False,  # the address would be made of a header that the client gives
+        redirect_slashes=False,  # a redirect would contain the Host header, which a client chooses
         telemetry={"tracing": False, "metrics": False, "logs": False},  # see `tracing`
     )
     app.state.keys = ApiKeys(settings)
     errors.install(app)
     for router in (routes.router, v2_routes.router, web_routes.router()):
-        # Not by `include_router`, whose routes are searched twice for every request.
+        # Routes of `include_router` would be searched twice for every request.
         app.router.routes += router.routes
         for route in router.routes:
-            # RFC 9110, 9.3.2: HEAD wherever there is GET. The server leaves the body out.
+            # RFC 9110, 9.3.2: every GET route also answers HEAD. The server omits the body.
             if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
                 app.add_api_route(
                     route.path,

@@ -1,4 +1,4 @@
-"""API keys: who may have pictures read, and see what is not for everybody."""
+"""API keys: which clients may have pictures read and see private paths."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -14,10 +14,10 @@ KEY_NAME = "captcha_ocr.key_name"
 
 
 class ApiKeys:
-    """The keys of which a request must have one: `OCR_API_KEYS`.
+    """Checks the API keys of requests: `OCR_API_KEYS`.
 
     Attributes:
-        private: the paths that need one, too: `OCR_PRIVATE_PATHS`.
+        private: paths that need a key, too: `OCR_PRIVATE_PATHS`.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -25,18 +25,19 @@ class ApiKeys:
         self.private = frozenset(split_list(settings.private_paths))
 
     def authenticate(self, request: Request) -> str | None:
-        """The name of the request's key, which its scope has from now on; None without any keys.
+        """Returns the name of the request's key and stores it in the request's scope. Returns None
+        if the service has no keys.
 
         The key is taken from `X-API-Key`, or from a bearer token (RFC 6750).
 
         Raises:
-            ProblemError: there is none, or an unknown one.
+            ProblemError: the key is missing or unknown.
         """
         if not self._keys:
             return None
         given = _key_in(request.headers).encode("latin-1")
         found = None
-        # All of them are compared, each in constant time, so that the time tells nothing of a key.
+        # Compares all keys, each in constant time, so that the time reveals nothing about a key.
         for name, key in self._keys:
             if hmac.compare_digest(given, key):
                 found = name
@@ -47,7 +48,7 @@ class ApiKeys:
 
 
 def private(path: str) -> Callable[[Request], Awaitable[None]]:
-    """A dependency: routes with it need a key where `OCR_PRIVATE_PATHS` has this path."""
+    """A dependency for routes that need a key if `OCR_PRIVATE_PATHS` contains this path."""
 
     async def authorize(request: Request) -> None:
         keys: ApiKeys = request.app.state.keys

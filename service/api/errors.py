@@ -1,7 +1,7 @@
-"""Errors as `application/problem+json` (RFC 9457), and the one map from exceptions to HTTP.
+"""Errors as `application/problem+json` (RFC 9457), and the map from exceptions to HTTP.
 
-A new kind of error is a `Kind` here. `service.api` raises it as a `ProblemError`; the rooms below
-raise an exception of their own, which has a line in `KINDS`.
+To add a kind of error, add a `Kind` here. `service.api` raises it as a `ProblemError`. Lower
+packages raise an exception of their own, which is mapped to its `Kind` in `KINDS`.
 """
 
 from collections.abc import Mapping
@@ -31,10 +31,10 @@ from service.runtime.batcher import ClientGoneError, OverloadedError
 class Problem(BaseModel):
     """What went wrong, as RFC 9457 defines it."""
 
-    type: str = Field(description="Names the kind of problem; the same for every occurrence.")
+    type: str = Field(description="Identifies the kind of problem; equal for every occurrence.")
     title: str = Field(description="The kind of problem in words.")
     status: int = Field(description="The HTTP status code.")
-    detail: str = Field(description="What was wrong this time, and what would be right.")
+    detail: str = Field(description="What was wrong with this request, and what would be right.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +73,27 @@ KINDS: Mapping[type[Exception], Kind] = {
     InvalidParameterError: INVALID_PARAMETER,
     RegionError: INVALID_PARAMETER,
     OverloadedError: OVERLOADED,
-    # Nobody receives these two; but a client that hangs up is no failure of the service.
+    # No client receives these two, but they must not count as failures of the service.
     ClientDisconnect: INVALID_UPLOAD,
     ClientGoneError: INVALID_UPLOAD,
 }
-"""The kinds of problem that domain exceptions are; their text is the detail."""
+"""Maps domain exceptions to kinds of problems; the exception's message is the detail."""
 
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """Headers of every answer."""
 
 REQUEST_ID = "captcha_ocr.request_id"
-"""The key under which a request's scope holds its id, for the answer and the log."""
+"""The key under which a request's scope holds the request's id, for the answer and the log."""
 
 REASON = "captcha_ocr.reason"
-"""The key under which a request's scope holds the name of its kind of problem, for the log."""
+"""The key under which a request's scope holds the name of its problem's kind, for the log."""
 
 V2_PREFIX = "/v2"
-"""Below it errors have the shape of the Open Inference Protocol."""
+"""Path prefix of the routes whose errors have the form of the Open Inference Protocol."""
 
 
 class ProblemError(Exception):
-    """Raised by the HTTP layer to answer with a problem."""
+    """Raised by `service.api` and `service.server` to answer with a problem."""
 
     def __init__(self, kind: Kind, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -132,7 +132,7 @@ def problem_of(kind: Kind, detail: str) -> Problem:
 
 
 def problem_error(error: Exception) -> ProblemError:
-    """The problem that an exception of `KINDS` is, or of a framework."""
+    """Converts an exception of `KINDS`, FastAPI or Starlette to a problem."""
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, HTTPException):
@@ -149,7 +149,7 @@ def problem_error(error: Exception) -> ProblemError:
 
 
 def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """The entries of a route's `responses` for these kinds of problem."""
+    """Entries for a route's `responses` that document these kinds of problem."""
     titles: dict[int, list[str]] = {}
     for kind in kinds:
         titles.setdefault(kind.status, []).append(kind.title)
@@ -166,17 +166,17 @@ def install(app: FastAPI) -> None:
     async def on_known(request: Request, error: Exception) -> ProblemResponse:
         problem = problem_error(error)
         detail = problem.detail
-        # Their frames have the body, while a slow client takes the answer.
+        # The traceback would keep the body in memory while a slow client takes the answer.
         error.__traceback__ = error.__context__ = None
         if isinstance(error, HTTPException):
             allowed = (error.headers or {}).get("Allow")
-            hint = f"use {allowed}" if allowed else "/docs lists what there is"
+            hint = f"use {allowed}" if allowed else "/docs lists the routes"
             detail = f"{request.method} {request.url.path}"[:LONGEST_ECHO] + f": {detail}; {hint}."
         return ProblemResponse(problem.kind, detail, problem.headers)
 
     async def on_unforeseen(request: Request, _: Exception) -> ProblemResponse:
-        # The server logs the traceback; the answer holds nothing of it. It does not pass the
-        # middleware that adds the id.
+        # The server logs the traceback; the answer contains nothing of it. This answer does not
+        # pass the middleware that adds the request's id.
         headers = {"X-Request-ID": request.scope[REQUEST_ID]} if REQUEST_ID in request.scope else {}
         return ProblemResponse(INTERNAL_ERROR, "The service failed; its log says why.", headers)
 

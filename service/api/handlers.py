@@ -1,6 +1,6 @@
 """Answers requests: admission, upload, question, reading, answer.
 
-`Engine` holds what requests share while the application runs.
+`Engine` holds the objects that requests share while the application runs.
 """
 
 import time
@@ -35,10 +35,10 @@ CLIENT_GONE = "captcha_ocr.client_gone"
 
 
 class Engine:
-    """What requests share: model, threads, limits, keys and metrics.
+    """The objects that requests share: model, threads, limits, keys and metrics.
 
     Args:
-        keys: that let requests in.
+        keys: checks the API keys of requests.
     """
 
     def __init__(
@@ -61,25 +61,25 @@ class Engine:
         metrics.serves(predictor.metadata.name, predictor.metadata.version)
 
     def switch(self, predictor: Predictor) -> None:
-        """Answers with another model from now on; what has begun ends with the old one."""
+        """Switches to another model; requests that have begun finish with the old model."""
         self.predictor = predictor
         self.reloads += 1
         self.reload_error = None
         self.metrics.serves(predictor.metadata.name, predictor.metadata.version)
 
     def reload_failed(self, reason: str) -> None:
-        """Shows why the newest model is not served."""
+        """Records why the newest model is not served."""
         self.reload_error = reason
         self.metrics.reload_failed()
 
     def admit(self, request: Request, batch: bool = False) -> None:
-        """Lets a request for pictures pass, or refuses it before its body is read.
+        """Admits a request for reading pictures, or refuses it before its body is read.
 
         Args:
             batch: as for `Batcher.admit`.
 
         Raises:
-            ProblemError: an API key is missing or wrong, or has had too many pictures read.
+            ProblemError: the API key is missing or wrong, or has had too many pictures read.
             OverloadedError: there is no room for the request.
         """
         name = self.authorize(request)
@@ -88,7 +88,7 @@ class Engine:
             self._limit.charge(name, 1)
 
     def authorize(self, request: Request) -> str | None:
-        """The name of the request's API key, None without any keys.
+        """The name of the request's API key; None if the service has no keys.
 
         Raises:
             ProblemError: the key is missing or wrong, or has had too many pictures read.
@@ -99,10 +99,10 @@ class Engine:
         return name
 
     def charge(self, request: Request, pictures: int) -> None:
-        """Counts the pictures of a request that was admitted towards its API key."""
+        """Charges the pictures of an admitted request to its API key."""
         name = request.scope.get(KEY_NAME)
         if name is not None:
-            # One has been at the admission, and stays so if none of a batch can be read.
+            # The admission has charged one picture, also if no picture of a batch can be read.
             self._limit.charge(name, max(0, pictures - 1))
             self.metrics.key_pictures(name, pictures)
 
@@ -117,16 +117,16 @@ class Engine:
             return questions.default
         if questions.is_cached(query):
             return questions.ask(query)
-        # A pattern may take longer to compile than several pictures take to be read.
+        # Compiling a pattern may take longer than reading several pictures.
         return await self.batcher.run(lambda: questions.ask(query), is_gone(request), slow=True)
 
     async def read(
         self, request: Request, predictor: Predictor, pictures: Sequence[bytes], question: Question
     ) -> list[Outcome]:
-        """What became of each picture.
+        """Reads pictures; an outcome for each, in their order.
 
         Raises:
-            OverloadedError, ClientGoneError
+            OverloadedError, ClientGoneError: as for `Batcher.submit`.
         """
         gone = is_gone(request)
         self.charge(request, len(pictures))
@@ -152,7 +152,7 @@ class Engine:
     async def respond(
         self, answer: Callable[[], dict[str, Any]], question: Question, batch: bool = False
     ) -> Response:
-        """The response to a question; where it has a matrix, a thread makes the large document."""
+        """The response to a question. Documents with a matrix are large, so a thread makes them."""
 
         def body() -> bytes:
             return to_json(answer())
@@ -165,7 +165,7 @@ def engine_of(request: Request) -> Engine:
     """The engine of the running application.
 
     Raises:
-        ProblemError: there is none, because the application is starting or ending.
+        ProblemError: there is no engine, because the application is starting or ending.
     """
     engine: Engine | None = getattr(request.app.state, "engine", None)
     if engine is None:
@@ -175,28 +175,28 @@ def engine_of(request: Request) -> Engine:
 
 @lru_cache(1024)  # each request asks several times
 def network_of(client: tuple[str, int] | None) -> str:
-    """What tells a client from others: its address, or the first half of one of IPv6.
+    """Identifies a client: its IPv4 address, or the first half of its IPv6 address.
 
-    The second half is the client's to choose (RFC 4291, 2.5.4). Empty for a Unix socket.
+    Clients may choose the second half freely (RFC 4291, 2.5.4). Empty for a Unix socket.
     """
     address = client[0] if client else ""
     if ":" not in address:
         return address
     try:
         found = IPv6Address(address)
-    except ValueError:  # a proxy may say anything
+    except ValueError:  # a proxy may send any text as an address
         return address
     return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
 
 
 def is_gone(request: Request) -> Callable[[], bool]:
-    """Tells whether the client has closed the connection, as far as the server knows."""
+    """A function that tells whether the client has closed the connection, as far as known."""
     gone: Callable[[], bool] = request.scope.get("extensions", {}).get(CLIENT_GONE, lambda: False)
     return gone
 
 
 async def received(request: Request, body: Awaitable[T]) -> T:
-    """What is read from the body of a request; the timing of the request tells how long it took."""
+    """Awaits what is read from a request's body, and records the time in the request's timing."""
     timing: RequestTiming = request.scope[REQUEST_TIMING]
     timing.receive_began = time.perf_counter()
     upload = await body
@@ -205,7 +205,7 @@ async def received(request: Request, body: Awaitable[T]) -> T:
 
 
 def note_times(request: Request, predictor: Predictor, times: set[Times]) -> None:
-    """Adds the times of pictures that were read to the timing of their request."""
+    """Records the times of pictures, and the model that read them, in their request's timing."""
     timing: RequestTiming = request.scope[REQUEST_TIMING]
     timing.reads = sorted(times)
     timing.model_version = predictor.metadata.version
@@ -231,8 +231,8 @@ async def predict(request: Request) -> Response:
 
 
 async def predict_batch(request: Request) -> Response:
-    """Reads several pictures, and answers in their order. One that cannot be read has a problem
-    instead of a prediction.
+    """Reads several pictures, and answers in their order. A picture that cannot be read gets a
+    problem instead of a prediction.
     """
     engine = engine_of(request)
     engine.admit(request, batch=True)

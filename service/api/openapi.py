@@ -23,29 +23,29 @@ _ADDED_MODELS = (
     PicturesForm,
     PicturesJson,
 )
-"""Models that FastAPI does not read or write itself, and so does not describe."""
+"""Models that FastAPI does not describe, since it does not parse or serialize them itself."""
 
 _SERVER_ERRORS = documented(TIMEOUT, HEADERS_TOO_LARGE)
-"""What the server answers before any route."""
+"""Errors that the server answers before any route is called."""
 
 _KEY = "ApiKey"
 _KEY_SCHEME = {
     "type": "apiKey",
     "in": "header",
     "name": "X-API-Key",
-    "description": "Needed if the service has keys; a bearer token works, too.",
+    "description": "Required if the service has API keys; a bearer token works, too.",
 }
 
 
 def reference(model: type[BaseModel]) -> dict[str, str]:
-    """The schema of a model that this module adds to the document."""
+    """A reference to the schema of a model that this module adds to the document."""
     return {"$ref": _REFERENCES.format(model=model.__name__)}
 
 
 def install(app: FastAPI) -> None:
-    """Adds what holds for all routes, and serves the document.
+    """Adds to the document what applies to all routes, and serves the document.
 
-    The text is made once. FastAPI makes it for every request, which costs as much as a picture.
+    The JSON text is cached. FastAPI makes it for every request, which takes as long as a picture.
     """
 
     @cache

@@ -1,4 +1,4 @@
-"""A limit of pictures a second for every API key."""
+"""Limits the pictures per second of every API key."""
 
 import math
 import time
@@ -8,14 +8,14 @@ from service.api.errors import RATE_LIMITED, ProblemError
 
 
 class RateLimit:
-    """Token buckets, one for each name of a key. A picture takes a token.
+    """Token buckets, one for each key name. A picture takes a token.
 
-    A bucket holds the tokens of one second, and one at least. The pictures of a batch are known
-    after its body only: they may leave the bucket with a debt, which is paid before the next
-    request, so that the average holds.
+    A bucket holds the tokens of one second, and at least one token. The number of pictures in a
+    batch is known only after its body is read, so a batch may leave the bucket with a debt. The
+    debt is paid before the next request is admitted, so that the average holds.
 
     Args:
-        per_second: pictures of each name; 0: there is no limit.
+        per_second: pictures per second of each name; 0: there is no limit.
         now: a monotonic clock, in seconds.
     """
 
@@ -24,13 +24,13 @@ class RateLimit:
         self._most = max(1.0, per_second)
         self._now = now
         self._full_at: dict[str, float] = {}
-        """When the bucket of each name is full again."""
+        """By name, the time when its bucket is full again."""
 
     def check(self, name: str) -> None:
-        """Lets a request pass if there is a token for it.
+        """Checks that there is a token for a request.
 
         Raises:
-            ProblemError: there is none; its `Retry-After` says when there is one again.
+            ProblemError: there is no token; `Retry-After` says when there will be one.
         """
         missing = self._rate * (self._full_at.get(name, 0.0) - self._now())
         if missing > self._most - 1:
@@ -39,7 +39,7 @@ class RateLimit:
             raise ProblemError(RATE_LIMITED, detail, {"Retry-After": str(seconds)})
 
     def charge(self, name: str, pictures: int) -> None:
-        """Takes the tokens of pictures, whether they are there or not."""
+        """Takes a token for each picture, even if the bucket does not have enough."""
         if self._rate:
             full_at = max(self._now(), self._full_at.get(name, 0.0))
             self._full_at[name] = full_at + pictures / self._rate

@@ -22,8 +22,8 @@ from service.query_params import QueryParams
 from service.runtime.cpu_budget import cpu_budget
 
 DRAINING = "draining"
-"""The key of the lifespan's state that holds an `asyncio.Event`. The server sets it when the
-process is about to end: readiness turns to 503, while requests are answered as before."""
+"""The key in the lifespan's state of an `asyncio.Event`. The server sets the event when the process
+is about to end. Readiness then turns to 503, while requests are answered as before."""
 
 FORMATS_DESCRIPTION = f"Pictures are {', '.join(known.name for known in FORMATS)}."
 
@@ -33,9 +33,9 @@ router = APIRouter()
 
 
 class RequestRoute(APIRoute):
-    """A route whose function takes the request, and gives the response.
+    """A route whose function takes the request and returns the response.
 
-    FastAPI describes it, but resolves no parameters for it and validates no answer.
+    FastAPI describes the route, but neither resolves its parameters nor validates its answer.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -46,9 +46,9 @@ class RequestRoute(APIRoute):
 def _described(form: type[BaseModel], json: type[BaseModel], **raw: Any) -> dict[str, Any]:
     """The OpenAPI of a route that takes pictures and query parameters.
 
-    The form comes first, because openapi-generator makes clients of the first kind of body. Other
-    kinds of raw body, such as image/png, are taken as well; some generators cannot describe them,
-    so that they are listed in `x-picture-types`, from where the page takes them.
+    The form comes first, because openapi-generator makes clients for the first media type. The
+    service also accepts raw bodies of other types, such as image/png. Some generators cannot handle
+    these types, so they are listed in `x-picture-types`, which the page reads.
     """
     content = {
         "multipart/form-data": {"schema": reference(form)},
@@ -185,7 +185,7 @@ async def live() -> schemas.Health:
     responses=documented(errors.NOT_READY),
 )
 async def ready(request: Request) -> schemas.Health:
-    """503 until the model has been warmed up and has read its golden pictures, and when the process
+    """503 until the model is warmed up and checked with its golden pictures, and when the process
     is about to end.
     """
     engine_of(request)

@@ -12,7 +12,7 @@ Base64 = Annotated[
 ]
 
 
-# Generators of clients make types only of bodies that have a name.
+# Client generators make types only for bodies that have a name.
 class PictureForm(BaseModel, extra="forbid"):
     """A form with one picture."""
 
@@ -44,11 +44,12 @@ class Character(BaseModel):
     confidence: float = Field(
         ge=0,
         le=1,
-        description="The calibrated probability that this position holds this character, given "
-        "that it holds one: its probability in the surest time step that emits it.",
+        description="The calibrated probability of this character, given that there is a character "
+        "at this position: its probability at the surest time step that emits it.",
     )
     span: tuple[float, float] = Field(
-        description="Its left and right edge, in pixels from the left of the uploaded picture."
+        description="Left and right edge of the character, in pixels from the left edge of the "
+        "uploaded picture."
     )
 
 
@@ -56,7 +57,7 @@ class Alternative(BaseModel):
     """Another text that the picture may show."""
 
     text: str
-    confidence: float = Field(ge=0, le=1, description="As that of the prediction.")
+    confidence: float = Field(ge=0, le=1, description="As for the prediction.")
 
 
 class ModelReference(BaseModel):
@@ -67,13 +68,13 @@ class ModelReference(BaseModel):
 
 
 class Matrix(BaseModel):
-    """The output of the model that a text was read from, with the calibration's temperature."""
+    """The model's output from which a text was read, calibrated by the temperature."""
 
-    symbols: list[str] = Field(description="The symbol of every class; the blank's is empty.")
+    symbols: list[str] = Field(description="The symbol of every class; empty for the blank.")
     blank_index: int = Field(description="The class of CTC's blank.")
     probabilities: list[list[float]] = Field(
-        description="A row for every time step, from the left of the picture to its right in equal "
-        "shares of its width; in it the probability of every class."
+        description="A row for every time step, with the probability of every class. Time steps "
+        "are equal shares of the picture's width, from left to right."
     )
 
 
@@ -101,7 +102,7 @@ class Prediction(BaseModel):
     )
 
     text: str = Field(
-        description="The text of the best path; empty if the picture shows none. If the picture "
+        description="The text of the best path; empty if the picture shows no text. If the picture "
         "is hard to read, an alternative may be more probable. With constraints, the most probable "
         "text that satisfies them."
     )
@@ -109,7 +110,7 @@ class Prediction(BaseModel):
         ge=0,
         le=1,
         description="The posterior probability of the text, summed over all of its alignments "
-        "and calibrated: of many texts with confidence 0.9, nine in ten are right.",
+        "and calibrated: of many texts with confidence 0.9, nine in ten are correct.",
     )
     accepted: bool = Field(
         description="Whether there is a text, and its confidence is at least `min_confidence`."
@@ -119,8 +120,8 @@ class Prediction(BaseModel):
         description="The most probable other texts, the best first, up to the number asked for."
     )
     reason: str | None = Field(
-        description="Why there is no text: `no-text` where the picture shows none, or a sentence "
-        "where the constraints leave none."
+        description="Why there is no text: `no-text` if the picture shows none, or a sentence if "
+        "no text satisfies the constraints."
     )
     model: ModelReference
     matrix: Matrix | None = Field(default=None, description="Present if it was asked for.")
@@ -144,17 +145,17 @@ class Info(BaseModel):
 
     service_version: str
     process: int = Field(
-        description="The id of the process; with several workers, of the one that answers."
+        description="The id of the process; with several workers, of the worker that answers."
     )
     model: ModelReference
     loaded_at: datetime
     reloads: int = Field(
-        description="How often a newer model replaced the served one since the start."
+        description="How often a newer model has replaced the served model since the start."
     )
     reload_error: str | None = Field(
         description="Why the newest model file is not served; null if it is."
     )
-    cpu_budget: float = Field(description="Cores that affinity and control groups allow.")
+    cpu_budget: float = Field(description="Cores that CPU affinity and control groups allow.")
     threads: int = Field(description="Threads that read pictures.")
     min_confidence: float = Field(description="The least confidence that is accepted by default.")
     in_flight: int = Field(description="Pictures that wait or are being read.")
@@ -169,18 +170,18 @@ class ModelCard(BaseModel):
     """The metadata of the model that is served."""
 
     name: str
-    version: str = Field(description="Different for every export of other weights.")
-    alphabet: str = Field(description="The symbols that can be read, in the order of classes.")
+    version: str = Field(description="Changes with every export of other weights.")
+    alphabet: str = Field(description="The symbols that the model reads, in the order of classes.")
     blank_index: int = Field(description="The class of CTC's blank.")
     width: int = Field(description="Width of the model's input, in pixels.")
     height: int = Field(
-        description="Height of the model's input; pictures of other sizes are stretched."
+        description="Height of the model's input, in pixels; pictures of other sizes are stretched."
     )
     channels: int = Field(description="1 if the model takes gray, 3 if it takes colour.")
     training_run: str
-    data_digest: str = Field(description="SHA-256 over the labelled pictures of that run.")
+    data_digest: str = Field(description="SHA-256 of the training run's labelled pictures.")
     min_confidence: float = Field(
-        description="The threshold of `accepted`, unless the service or a request has another.",
+        description="The threshold of `accepted`, unless the service or a request sets another.",
     )
     figures: dict[str, Any] = Field(
         description="Measured at the export on pictures that the model was not trained on."

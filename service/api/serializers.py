@@ -1,7 +1,7 @@
 """Answers as JSON: the members of `schemas.Prediction` and `schemas.BatchItem`.
 
-They are plain data, since a pydantic model of what is right by construction would cost as much time
-as parsing the request.
+Answers are plain dicts. They are valid by construction, and making pydantic models of them would
+take as long as parsing the request.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ _NO_TEXT = "no-text"
 
 
 def prediction(reading: Reading, model: ModelMetadata, min_confidence: float) -> dict[str, Any]:
-    """The answer for a reading of that model."""
+    """The answer for a reading by this model."""
     confidence = round(reading.confidence, _DECIMALS)
     reason = None if reading.text else _NO_TEXT if reading.satisfied else _UNSATISFIED
     answer = {
@@ -45,7 +45,7 @@ def prediction(reading: Reading, model: ModelMetadata, min_confidence: float) ->
 
 
 def _matrix(rows: list[list[float]], model: ModelMetadata) -> dict[str, Any]:
-    """The members of `schemas.Matrix`: rows `(time steps, classes)`, and what the classes are."""
+    """The members of `schemas.Matrix`, for rows of the shape `(time steps, classes)`."""
     return {
         "symbols": CtcCodec(model.alphabet, model.blank_index).symbols,
         "blank_index": model.blank_index,

@@ -1,4 +1,4 @@
-"""Takes pictures out of request bodies, reading no more of them than is allowed."""
+"""Extracts pictures from request bodies, and limits how much is read of a body."""
 
 import base64
 import binascii
@@ -29,46 +29,47 @@ T = TypeVar("T")
 
 
 class Run(Protocol):
-    """Does work in a thread."""
+    """A function that runs work in a thread."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """What the work gives, or raises."""
+        """Returns what the work returns, or raises what it raises."""
 
 
 FIELD, BATCH_FIELD = "file", "files"
-"""The fields of a form that hold one picture, and those of a batch."""
+"""The form field of a single picture, and the form field of the pictures of a batch."""
 
 MEMBER, BATCH_MEMBER = "image", "images"
-"""The members of a JSON body that hold a picture in base64, and those of a batch."""
+"""The JSON member of a single picture in base64, and the member of the pictures of a batch."""
 
 RAW_TYPES = frozenset({*MEDIA_TYPES, "application/octet-stream"})
 
 _FORM, _JSON = "multipart/form-data", "application/json"
 
 LOOP_BYTES = 1 << 16
-"""Of a form or JSON that is taken apart on the event loop: a thread would take as long to begin."""
+"""Largest form or JSON that is parsed on the event loop, in bytes. Starting a thread for it would
+take as long."""
 
 _ENVELOPE_BYTES = 4096
-"""Bytes that may stand around a picture in an upload."""
+"""Bytes that an upload may contain in addition to its picture."""
 
 _SPARE_COMMAS = 16
-"""Commas that a JSON body may have beyond those of its pictures, for a precise error."""
+"""Commas that a JSON body may have in addition to those of its pictures, for a precise error."""
 
 _MAX_NAME_CHARACTERS = 200
 _MAX_SEMICOLONS = 16
-"""In a header field with parameters. The time to take it apart rises with their square."""
+"""Most semicolons in a header field with parameters. Parsing takes time in the square of them."""
 
 _BLANKS = re.compile(rb"[ \t]{17}")
-"""More than there may be in a row behind a boundary, or before the value of a part's header field.
+"""More blanks in a row than may follow a boundary, or precede the value of a part's header field.
 The parser goes through them byte by byte."""
 
 _BEYOND_LATIN_1 = re.compile(rb"\\u(?!00)[0-9A-Fa-f]{4}")
-"""Escaped, in JSON."""
+"""An escaped character beyond Latin-1 in JSON."""
 
 _MAX_BEYOND_LATIN_1 = 4096
 _STANDARD_LETTERS = bytes.maketrans(b"-_", b"+/")
 INVALID = object()
-"""What `parse_json` gives for a body that is no JSON."""
+"""Returned by `parse_json` for a body that is not JSON."""
 
 _HOW = (
     f"send the picture itself with a content type like image/png, or as a file in the {_FORM} "
@@ -81,17 +82,17 @@ _HOW_BATCH = (
 
 
 async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> bytes:
-    """The body of a request, if it is not too large and not compressed.
+    """The body of a request, which must be neither too large nor compressed.
 
-    A declared length is checked before anything is read, and the bytes are counted as they arrive.
+    A declared length is checked before anything is read. The bytes are also counted as they arrive.
 
     Args:
-        max_bytes: the limit that a refusal names.
-        envelope: bytes that may come in addition.
+        max_bytes: the limit that an error names.
+        envelope: bytes that are allowed in addition.
 
     Raises:
-        ProblemError: it is larger, or has a content encoding (RFC 9110, 8.4).
-        ClientDisconnect: it did not arrive as a whole.
+        ProblemError: the body is too large, or has a content encoding (RFC 9110, 8.4).
+        ClientDisconnect: the body did not arrive completely.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
@@ -115,22 +116,23 @@ async def read_body(request: Request, max_bytes: int, envelope: int = 0) -> byte
         more = message.get("more_body", False)
         if not more and not body.tell():
             return bytes(chunk)
-        # Appended at once, since a list of tiny chunks would take many times their bytes.
+        # Not collected in a list: tiny chunks in a list would take many times their bytes.
         body.write(chunk)
         if not more:
             return body.getvalue()
 
 
 async def read_picture(request: Request, max_bytes: int, run: Run) -> bytes:
-    """The one picture of a request: its body, the file of a form, or base64 in JSON.
+    """The single picture of a request: its body, the file in a form, or base64 in JSON.
 
     Args:
-        max_bytes: of the picture.
-        run: does what takes long in a thread.
+        max_bytes: largest size of the picture, in bytes.
+        run: runs slow work in a thread.
 
     Raises:
-        ProblemError: of another content type, malformed, without a picture, or too large.
-        ClientDisconnect: the upload broke off.
+        ProblemError: the upload is malformed, has no picture or another content type, or is too
+            large.
+        ClientDisconnect: the upload did not arrive completely.
     """
     kind = _media_type(request, _HOW, RAW_TYPES)
     if kind in RAW_TYPES:
@@ -160,20 +162,20 @@ def _picture(headers: Headers, kind: str, body: bytes, max_bytes: int) -> bytes:
 async def read_pictures(
     request: Request, max_pictures: int, max_bytes: int, max_picture_bytes: int, run: Run
 ) -> list[bytes | ProblemError]:
-    """The pictures of a batch, in their order; in place of one that cannot be taken, the reason.
+    """The pictures of a batch, in their order; for an invalid picture, its error instead.
 
     Args:
-        max_bytes: of the whole body.
-        max_picture_bytes: of each picture.
-        run: does what takes long in a thread.
+        max_bytes: largest size of the body, in bytes.
+        max_picture_bytes: largest size of each picture, in bytes.
+        run: runs slow work in a thread.
 
     Raises:
-        ProblemError: the request as a whole is at fault.
-        ClientDisconnect: the upload broke off.
+        ProblemError: the request as a whole is invalid.
+        ClientDisconnect: the upload did not arrive completely.
     """
     kind = _media_type(request, _HOW_BATCH)
     body = await read_body(request, max_bytes)
-    # However small: a form of many parts takes milliseconds.
+    # In a thread for any size: a small form with many parts takes milliseconds.
     return await run(
         lambda: _pictures(request.headers, kind, body, max_pictures, max_picture_bytes)
     )
@@ -187,7 +189,7 @@ def _pictures(
     else:
         members = _member(body, BATCH_MEMBER, max_pictures, _HOW_BATCH)
         if not isinstance(members, list):
-            raise ProblemError(INVALID_UPLOAD, f"{BATCH_MEMBER!r} is no list; {_HOW_BATCH}.")
+            raise ProblemError(INVALID_UPLOAD, f"{BATCH_MEMBER!r} is not a list; {_HOW_BATCH}.")
         pictures = [_decoded(member, _HOW_BATCH) for member in members]
     if not 1 <= len(pictures) <= max_pictures:
         raise ProblemError(
@@ -206,7 +208,7 @@ def _pictures(
 
 
 def too_large(max_bytes: int) -> ProblemError:
-    """The refusal of a body or picture of more than so many bytes."""
+    """The error for a body or picture of more than `max_bytes` bytes."""
     # The rest of the body is not read, so the connection cannot be used again.
     return ProblemError(
         UPLOAD_TOO_LARGE,
@@ -216,9 +218,9 @@ def too_large(max_bytes: int) -> ProblemError:
 
 
 def decode_base64(text: str) -> bytes | None:
-    """The bytes that base64 stands for (RFC 4648); None where it is none.
+    """Decodes base64 (RFC 4648); None if the text is not base64.
 
-    Taken as encoders write it: with line breaks, without padding, or with the url-safe letters.
+    Accepts what encoders write: line breaks, missing padding and the URL-safe alphabet.
     """
     try:
         data = text.encode("ascii").translate(_STANDARD_LETTERS, b" \t\r\n").rstrip(b"=")
@@ -228,18 +230,18 @@ def decode_base64(text: str) -> bytes | None:
 
 
 class _FormParser(MultiPartParser):
-    """Starlette's parser, which would write large files to the disk; the body is in memory here."""
+    """Starlette's parser, but without writing large files to disk: the body is in memory anyway."""
 
     spool_max_size = sys.maxsize
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
-        """Takes the name of a part's header field; a colon follows."""
+        """Receives the name of a part's header field; a colon follows it."""
         if _BLANKS.match(data, end + 1):
             raise MultiPartException("a part has a header with over 16 blanks before its value")
         super().on_header_field(data, start, end)
 
     def on_header_value(self, data: bytes, start: int, end: int) -> None:
-        """Takes the value of a part's header field."""
+        """Receives the value of a part's header field."""
         if data.count(b";", start, end) > _MAX_SEMICOLONS:
             raise MultiPartException(f"a part has a header with over {_MAX_SEMICOLONS} semicolons")
         super().on_header_value(data, start, end)
@@ -257,10 +259,10 @@ def _media_type(request: Request, how: str, raw_types: Container[str] = ()) -> s
 def _files(
     headers: Headers, body: bytes, field: str, max_files: int, how: str
 ) -> list[bytes | ProblemError]:
-    """The files of a form (RFC 7578), which has nothing else.
+    """The files of a form (RFC 7578), which must contain nothing else.
 
     Raises:
-        ProblemError: no form, cut short, or with other or more fields.
+        ProblemError: the body is not a form, is incomplete, or has other or too many fields.
     """
 
     async def stream() -> AsyncGenerator[bytes, None]:
@@ -270,8 +272,8 @@ def _files(
     boundary = b""
     if given.count(";") <= _MAX_SEMICOLONS:
         boundary = parse_options_header(given)[1].get(b"boundary", b"")
-    # Without any charset: to decode a megabyte of punycode takes half an hour, and Python keeps the
-    # name of every charset that it does not know.
+    # Passes no charset on: decoding a megabyte of punycode takes half an hour, and Python caches
+    # the name of every unknown charset.
     quoted = boundary.replace(b"\\", rb"\\").replace(b'"', rb"\"")
     content_type = b'%b; boundary="%b"' % (_FORM.encode(), quoted)
     plain = Headers(raw=[(b"content-type", content_type)])
@@ -280,14 +282,15 @@ def _files(
         reason = f"the content type has no boundary, or over {_MAX_SEMICOLONS} semicolons"
     elif b"--" + boundary + b"--" not in body:
         reason = "the last boundary is missing"
-    # The parser goes through false boundaries byte by byte. Each part has one before it.
+    # The parser goes through false boundaries byte by byte. Each part has one boundary before it,
+    # and one ends the form.
     elif body.count(b"--" + boundary) > max_files + 1:
         reason = f"it has more than {max_files} part{'s' * (max_files != 1)}"
     elif _has_padding(body, b"--" + boundary):
         reason = "over 16 blanks follow a boundary"
     else:
         try:
-            # It never waits, as the whole form is in memory.
+            # The coroutine never waits, since the whole form is in memory.
             _FormParser(plain, stream(), max_files=max_files, max_fields=1).parse().send(None)
         except StopIteration as ended:
             form = ended.value
@@ -301,7 +304,7 @@ def _files(
         )
     files: list[bytes | ProblemError] = []
     for name, value in form.multi_items():
-        what = "text, and no file," if isinstance(value, str) else "file"
+        what = "text field" if isinstance(value, str) else "file"
         if not isinstance(value, str):
             with value.file as file:
                 files.append(file.read())
@@ -313,7 +316,7 @@ def _files(
 
 
 def _has_padding(body: bytes, boundary: bytes) -> bool:
-    """Whether many blanks follow any of the boundaries."""
+    """Whether too many blanks follow one of the boundaries."""
     at = body.find(boundary)
     while at >= 0 and not _BLANKS.match(body, at + len(boundary)):
         at = body.find(boundary, at + 1)
@@ -321,32 +324,32 @@ def _has_padding(body: bytes, boundary: bytes) -> bool:
 
 
 def _member(body: bytes, name: str, max_pictures: int, how: str) -> Any:
-    """The one member of a JSON object.
+    """The value of a JSON object's only member.
 
     Raises:
-        ProblemError: the body is another document.
+        ProblemError: the body is not such an object.
     """
-    # A picture takes one comma in a list, and one in a data URL. A million empty lists in place of
-    # pictures would take many times their bytes, and the event loop's time.
+    # A picture takes one comma in a list, and one in a data URL. A million empty lists instead of
+    # pictures would take many times their bytes in memory, and time of the event loop.
     if body.count(b",") > 2 * max_pictures + _SPARE_COMMAS:
         raise ProblemError(
             INVALID_UPLOAD, f"The JSON has more members than {max_pictures} pictures take; {how}."
         )
     document = parse_json(body)
     if document is INVALID:
-        raise ProblemError(INVALID_UPLOAD, f"The body is no JSON; {how}.")
+        raise ProblemError(INVALID_UPLOAD, f"The body is not JSON; {how}.")
     if not isinstance(document, dict) or set(document) != {name}:
         raise ProblemError(
-            INVALID_UPLOAD, f"The JSON is no object with the one member {name!r}; {how}."
+            INVALID_UPLOAD, f"The JSON is not an object with the one member {name!r}; {how}."
         )
     return document[name]
 
 
 def parse_json(body: bytes) -> Any:
-    """The document, or `INVALID`.
+    """Parses JSON; returns `INVALID` if the body is not JSON.
 
-    Characters beyond ASCII, which base64 has none of, are others in it: with one of them, Python
-    would take four bytes for each of the eight million letters around it.
+    Characters beyond ASCII are replaced by others, since base64 has none of them. A single one in a
+    string could make Python take four bytes for each of the eight million letters around it.
     """
     body, found = _BEYOND_LATIN_1.subn(b"!", body, _MAX_BEYOND_LATIN_1 + 1)
     if found > _MAX_BEYOND_LATIN_1:
@@ -358,13 +361,13 @@ def parse_json(body: bytes) -> Any:
 
 
 def _decoded(text: object, how: str) -> bytes | ProblemError:
-    """A picture in base64, bare or as a data URL (RFC 2397), or what is wrong with it.
+    """Decodes a picture in base64, bare or as a data URL (RFC 2397); returns an error if invalid.
 
-    The error is returned, since one that was raised would keep the text in memory.
+    The error is not raised, since its traceback would keep the text in memory.
     """
     if not isinstance(text, str):
-        return ProblemError(INVALID_UPLOAD, f"The picture is no string; {how}.")
+        return ProblemError(INVALID_UPLOAD, f"The picture is not a string; {how}.")
     picture = decode_base64(text.partition(",")[2] if text.startswith("data:") else text)
     if picture is None:
-        return ProblemError(INVALID_UPLOAD, f"The picture is no base64; {how}.")
+        return ProblemError(INVALID_UPLOAD, f"The picture is not base64; {how}.")
     return picture

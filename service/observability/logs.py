@@ -1,4 +1,4 @@
-"""How the log is written: lines to read on a terminal, JSON for what collects them elsewhere."""
+"""Writes the log: as text on a terminal, as JSON for log collectors elsewhere."""
 
 import json
 import logging.config
@@ -20,14 +20,15 @@ _TEXT = "%(asctime)s %(levelprefix)s %(message)s"
 _TEXT_TIME = "%Y-%m-%dT%H:%M:%S%z"
 _COLLECT_SECONDS = 0.01
 _ATOMIC_BYTES = 4096
-"""Written at once, so that a pipe mixes no lines of several workers (PIPE_BUF in pipe(7))."""
+"""Most bytes of one write. Up to this size, a pipe does not mix the lines of several workers
+(PIPE_BUF in pipe(7))."""
 
 _FLUSH_SECONDS = 2
-"""How long the exit of the process waits for a log that is not read."""
+"""How long the process waits at its exit for a log that nobody reads."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; the extra `fields` of a record are members in place of a message."""
+    """One JSON object per line. A record's extra `fields` become members instead of a message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line of a record."""
@@ -44,7 +45,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(DefaultFormatter):
-    """uvicorn's lines; those of requests end with the client, its key, the id and the model."""
+    """uvicorn's format. Lines for requests end with client, name of the key, id and model."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
         """The line of a record."""
@@ -57,40 +58,40 @@ class TextFormatter(DefaultFormatter):
 
 
 class QueuedHandler(QueueHandler):
-    """Has a thread write lines to standard error: whoever logs never waits for who reads the log.
+    """Writes lines to standard error in a thread, so that logging never waits for the log's reader.
 
-    Lines that find the queue full are dropped, and counted.
+    Lines are dropped and counted while the queue is full.
 
     Args:
-        lines: that the queue holds.
+        max_lines: most lines in the queue.
     """
 
-    def __init__(self, lines: int = 4096) -> None:
+    def __init__(self, max_lines: int = 4096) -> None:
         self._lines: SimpleQueue[str] = SimpleQueue()
         super().__init__(self._lines)
-        self._most = lines
+        self._max_lines = max_lines
         self._queued = self._written = 0
-        """Lines so far."""
+        """Lines queued and written so far."""
         self.dropped = 0
-        """Lines so far."""
-        # No Python stream: its lock would be held while nobody reads, and the exit wait for it.
+        """Lines dropped so far."""
+        # Not a Python stream: while nobody reads, its lock is held, and the exit would wait for it.
         self._descriptor = sys.stderr.fileno()
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def prepare(self, record: logging.LogRecord) -> str:
-        """The line of a record; the record would keep what its exception refers to."""
+        """The line of a record. The record itself would keep alive what its exception refers to."""
         return self.format(record) + "\n"
 
-    def enqueue(self, record: str) -> None:  # type: ignore[override]  # what `prepare` gives
+    def enqueue(self, record: str) -> None:  # type: ignore[override]  # from `prepare`
         """Puts a line into the queue, if there is room."""
-        if self._queued - self._written >= self._most:
+        if self._queued - self._written >= self._max_lines:
             self.dropped += 1
         else:
             self._queued += 1
             self._lines.put(record)
 
     def flush(self) -> None:
-        """Waits until the lines are written, for a while; called when the process exits."""
+        """Waits a while until all lines are written; called when the process exits."""
         end = time.monotonic() + _FLUSH_SECONDS
         while self._written < self._queued and time.monotonic() < end:
             time.sleep(_COLLECT_SECONDS)
@@ -98,7 +99,7 @@ class QueuedHandler(QueueHandler):
     def _write(self) -> None:
         while True:
             lines = [self._lines.get()]
-            # To wake and to write for every line takes 40 µs of a request's CPU time.
+            # Waking up and writing for every single line takes 40 µs of CPU time per request.
             time.sleep(_COLLECT_SECONDS)
             while not self._lines.empty():
                 lines.append(self._lines.get())
@@ -109,7 +110,7 @@ class QueuedHandler(QueueHandler):
                     parts.append(b"")
                 parts[-1] += data
             for rest in parts:
-                with suppress(OSError):  # the reader is gone, or the disk full
+                with suppress(OSError):  # the reader is gone, or the disk is full
                     while rest:
                         rest = rest[os.write(self._descriptor, rest) :]
             self._written += len(lines)
@@ -122,12 +123,12 @@ def dropped_lines() -> int:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Has everything that this process logs written to standard error, as the settings say."""
+    """Configures logging for this process: everything goes to standard error."""
     logging.config.dictConfig(log_config(settings))
     logging.captureWarnings(True)
-    # No line has any of these, and with them it takes half as long again to make a record.
+    # The log shows none of these, and collecting them makes a record take 1.5 times as long.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.raiseExceptions = False  # what cannot be written is not reported in the same place
+    logging.raiseExceptions = False  # a failed write cannot be reported on the same stream
 
 
 def log_config(settings: Settings) -> dict[str, Any]:
@@ -143,17 +144,17 @@ def log_config(settings: Settings) -> dict[str, Any]:
     }
     config: dict[str, Any] = {"version": 1, "disable_existing_loggers": False}
     config["formatters"] = {"default": {"()": JsonFormatter} if as_json else text}
-    # As a factory: of a class, Python 3.12 and newer would make it with a queue of their own.
+    # As a factory ("()"): for a "class", Python 3.12 and newer would pass a queue of their own.
     config["handlers"] = {"default": {"()": QueuedHandler, "formatter": "default"}}
-    # All through the one handler: others write where they are called, and wait there.
+    # All loggers share this handler: other handlers write, and wait, in the calling thread.
     config["root"] = {"handlers": ["default"], "level": "WARNING"}
     config["loggers"] = {"uvicorn": {"level": "INFO"}, "uvicorn.access": {"level": "WARNING"}}
     config["loggers"]["service"] = {"level": settings.log_level.upper()}
-    # What these two have to say is that traces could not be exported; and the rest of it, that a
-    # client's headers are malformed.
+    # Two of its loggers report traces that could not be exported. The others report only malformed
+    # headers of clients.
     config["loggers"]["opentelemetry"] = {"level": "CRITICAL"}
     for part in ("exporter", "sdk"):
         config["loggers"][f"opentelemetry.{part}"] = {"level": "WARNING"}
-    # What it has to say is said in the answer, and would be a line of another form.
+    # The answer reports the same errors; its lines would have another format.
     config["loggers"]["python_multipart"] = {"level": "CRITICAL"}
     return config

@@ -1,4 +1,4 @@
-"""The metrics of the service for Prometheus, over all of its workers.
+"""The metrics of the service for Prometheus, summed over all workers.
 
 Names follow https://prometheus.io/docs/practices/naming/; docs/operations.md says what each is for.
 """
@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-# Set for another application, it would have this one share its files.
+# If it is set for another application, this service would share that application's files.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 from prometheus_client import (
@@ -47,17 +47,17 @@ _CONFIDENCES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0
 _AT_ONCE = tuple(range(1, BATCH_SIZE + 1))
 _LENGTHS = tuple(range(13))
 _MAXIMA = frozenset({"captcha_ocr_reload_failed", "process_start_time_seconds"})
-"""Gauges whose greatest value is that of all processes; of the others it is the sum."""
+"""Gauges that are merged by taking the maximum over all processes; others are summed."""
 _PARTS = ("receive", "wait", "read", "decode", "infer", "respond")
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, and unused
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more unused series each
 
 
 class Metrics(Collector):
     """Counts and measures; every method takes a few microseconds, and is safe in any thread.
 
     Args:
-        others: gives the metrics of the other workers. It may wait for them.
+        others: returns the metrics of the other workers; it may block while it waits for them.
     """
 
     def __init__(self, others: Callable[[], Snapshot] = list) -> None:
@@ -81,9 +81,9 @@ class Metrics(Collector):
             "requests", "Requests answered; reason: the problem.", "route", "status", "reason"
         )
         request_seconds = histogram(
-            "request_seconds", "From a request's headers to its answer.", _SECONDS, "route"
+            "request_seconds", "Time from a request's headers to its answer.", _SECONDS, "route"
         )
-        # To find a metric by its labels takes several times as long as to count.
+        # Finding a metric by its labels takes several times as long as counting.
         self._requests = cache(requests.labels)
         self._request_seconds = cache(request_seconds.labels)
         self._key_requests = counter(
@@ -93,7 +93,10 @@ class Metrics(Collector):
             "key_pictures", "Pictures of requests with an API key, by its name.", "key"
         )
         parts = histogram(
-            "request_part_seconds", f"Parts of that: {', '.join(_PARTS)}.", _SECONDS, "part"
+            "request_part_seconds",
+            f"Parts of a request's time: {', '.join(_PARTS)}.",
+            _SECONDS,
+            "part",
         )
         self._receive, self._wait, self._read, self._decode, self._infer, self._respond = (
             parts.labels(part) for part in _PARTS
@@ -114,10 +117,10 @@ class Metrics(Collector):
         self._stale = gauge("reload_failed", "1 while the newest model file is not the one served.")
         self._served: Gauge | None = None
         self._exposing = threading.Lock()
-        self._exposed = (-math.inf, b"")  # when the newest exposition was begun, and its text
+        self._exposed = (-math.inf, b"")  # start time and text of the newest exposition
 
     def answered(self, timing: RequestTiming) -> None:
-        """Counts an answer, and the parts of its time."""
+        """Counts an answer, and measures the parts of its time."""
         self._requests(timing.route, timing.status, timing.reason).inc()
         self._request_seconds(timing.route).observe(timing.ended - timing.began)
         if timing.receive_ended:
@@ -137,10 +140,12 @@ class Metrics(Collector):
         self._key_pictures.labels(name).inc(pictures)
 
     def worked(self, waits: Sequence[float], read: float, pictures: int) -> None:
-        """Counts the seconds that pieces of work waited for a thread, and together had it.
+        """Measures a batch.
 
         Args:
-            pictures: that they were of.
+            waits: seconds that each item of the batch waited for a thread.
+            read: seconds that the thread took for the batch.
+            pictures: number of pictures in the batch.
         """
         for wait in waits:
             self._wait.observe(wait)
@@ -148,14 +153,14 @@ class Metrics(Collector):
         self._together.observe(pictures)
 
     def read(self, size: int, reading: Reading) -> None:
-        """Counts a picture of `size` bytes, and what was read in it."""
+        """Counts a picture of `size` bytes and its reading."""
         self._bytes.observe(size)
         self._pixels.observe(reading.pixels)
         self._confidence.observe(reading.confidence)
         self._length.observe(len(reading.text))
 
     def started(self, batcher: Batcher) -> None:
-        """Counts a process that begins to serve, and shows how busy its threads are."""
+        """Counts a process that begins to serve, and exposes how busy its threads are."""
         self._starts.inc()
         self._workers.set(1)
         self._threads.set(batcher.threads)
@@ -164,7 +169,7 @@ class Metrics(Collector):
         self._stale.set(0)
 
     def serves(self, name: str, version: str) -> None:
-        """Shows the model that answers now."""
+        """Exposes the name and version of the model that answers now."""
         if self._served is not None:
             self._served.set(0)
             self._reloads.inc()
@@ -186,18 +191,19 @@ class Metrics(Collector):
         return merge([self.snapshot(), self._others()])
 
     def exposition(self, asked: float = math.inf) -> bytes:
-        """The same in Prometheus' text format, version 0.0.4.
+        """The metrics of all workers in Prometheus' text format, version 0.0.4.
 
-        It may wait for the other workers' metrics: call it in a thread. One thread at a time does
-        it, so that many scrapes leave Python's global lock to the event loop. Those that wait
-        meanwhile share the next one, or else hundreds would hold their connections for seconds.
+        Call it in a thread, since it may wait for the other workers. Only one thread at a time
+        makes an exposition, so that many scrapes leave the GIL to the event loop. Scrapes that wait
+        meanwhile share the next exposition; otherwise hundreds of scrapes would hold their
+        connections for seconds.
 
         Args:
-            asked: when it was asked for, in seconds of `time.monotonic`; one that was begun later
-                is given again.
+            asked: time of the scrape, in seconds of `time.monotonic`. An exposition that was begun
+                later is returned again.
 
         Raises:
-            TimeoutError: the other workers' did not come.
+            TimeoutError: the other workers did not send their metrics in time.
         """
         with self._exposing:
             if self._exposed[0] < asked:
@@ -206,10 +212,10 @@ class Metrics(Collector):
 
 
 def merge(snapshots: Iterable[Snapshot], ended: bool = False) -> Snapshot:
-    """The metrics of several processes together.
+    """The metrics of several processes, merged.
 
     Args:
-        ended: whether they have ended: what they counted goes on to count, their gauges do not.
+        ended: whether the processes have ended: their counters are kept, their gauges dropped.
     """
     merged: dict[str, Metric] = {}
     values: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
@@ -227,10 +233,10 @@ def merge(snapshots: Iterable[Snapshot], ended: bool = False) -> Snapshot:
 
 
 class _DroppedLines(Collector):
-    """Counts the lines that the log has lost."""
+    """Counts the lines that the log has dropped."""
 
     def collect(self) -> Iterable[Metric]:
-        """The count so far."""
+        """The number of lines so far."""
         yield CounterMetricFamily(
             "captcha_ocr_log_lines_dropped",
             "Lines of the log that were dropped, because nobody reads it fast enough.",

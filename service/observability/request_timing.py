@@ -1,4 +1,4 @@
-"""Where the time of one request goes, and how it is answered."""
+"""How a request is answered, and how long each part of it takes."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,23 +9,23 @@ REQUEST_TIMING = "captcha_ocr.timing"
 """The key under which a request's scope holds its `RequestTiming`."""
 
 NO_ROUTE = "other"
-"""The route of what no route answers; the path itself is whatever the client likes."""
+"""The route of requests that match no route. Their path is not used: clients choose it freely."""
 
 
 @dataclass(slots=True)
 class RequestTiming:
-    """Moments of a request, in seconds of `time.perf_counter`, and its answer; 0: not yet.
+    """Times of a request, in seconds of `time.perf_counter` (0: not yet), and its answer.
 
     Args:
         began: when its headers had arrived.
-        receive_began, receive_ended: when its body began to be read, and had been taken apart; its
+        receive_began, receive_ended: when reading its body began, and when the body was parsed. Its
             pictures wait for a thread from then on.
-        reads: of pictures that were read, not of those that were refused.
-        model_version: of the model that has read them.
+        reads: times of pictures that were read, not of pictures that were refused.
+        model_version: version of the model that has read the pictures.
         ended: when it was answered.
-        route: its path, one of few; never as the client sent it.
-        status: of the answer.
-        reason: the name of the kind of problem; empty where there is none.
+        route: path of its route, never the path that the client sent.
+        status: status of the answer.
+        reason: name of the kind of problem; empty if there is none.
     """
 
     began: float = field(default_factory=time.perf_counter)

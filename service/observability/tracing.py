@@ -1,7 +1,8 @@
-"""Traces of requests for OpenTelemetry, with the extra `traces` and if its variables ask for it.
+"""Exports traces of requests to OpenTelemetry. Needs the extra `traces`, and OpenTelemetry's
+environment variables.
 
-FastAPI's own tracing does not know what happens in threads, and would show the query. Spans are
-made here from a request's timing when it has been answered; names and attributes follow
+FastAPI's own tracing does not cover the threads, and would record the query string. This module
+makes spans from a request's timing after its answer. Names and attributes follow
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span.
 """
 
@@ -26,14 +27,14 @@ _PARENT_HEADERS = (b"traceparent", b"tracestate")
 
 
 class TracesError(Exception):
-    """The environment asks for traces that cannot be exported; the text says what to change."""
+    """The environment asks for traces that cannot be exported; the message says what to change."""
 
 
 def asked_for(environment: Mapping[str, str]) -> bool:
-    """Whether these variables ask for traces; imports nothing of OpenTelemetry.
+    """Whether the environment asks for traces. Imports nothing of OpenTelemetry.
 
     Raises:
-        TracesError: the exporter or protocol is another, or the extra is not installed.
+        TracesError: the exporter or protocol is not supported, or the extra is not installed.
     """
 
     def first(*names: str) -> tuple[str, str]:
@@ -48,30 +49,30 @@ def asked_for(environment: Mapping[str, str]) -> bool:
             raise TracesError(f"{name} is {value!r}; traces are exported by {allowed} only.")
     try:
         installed = find_spec(_PACKAGE) is not None
-    except ModuleNotFoundError:  # of a package around it
+    except ModuleNotFoundError:  # raised if a parent package is missing
         installed = False
     if not installed:
         raise TracesError(
-            f"{endpoint} is set, but what exports traces is not installed: run "
+            f"{endpoint} is set, but the exporter of traces is not installed: run "
             "pip install .[traces], or unset that variable."
         )
     return True
 
 
 class Traces:
-    """Exports a span for every request, and one for each of its parts, in a thread of its own.
+    """Exports a span for every request, and one for each part of it, in a thread of its own.
 
-    The variables of OpenTelemetry define the target, the sampling and the name of the service.
+    OpenTelemetry's variables define the target, the sampling and the name of the service.
 
     Raises:
-        TracesError: one of them has a value that OpenTelemetry refuses.
+        TracesError: OpenTelemetry refuses the value of one of its variables.
     """
 
     def __init__(self) -> None:
         try:
             self._set_up()
         except ValueError as error:
-            raise TracesError(f"traces cannot be exported as OTEL_… say: {error}") from error
+            raise TracesError(f"an OTEL_ variable is invalid: {error}") from error
 
     def _set_up(self) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -79,7 +80,7 @@ class Traces:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        # Attributes that are given here have precedence over the variables.
+        # Attributes that are passed here override the variables, so only missing ones are passed.
         own = {"service.name": "captcha-ocr", "service.version": __version__}
         given = OTELResourceDetector().detect().attributes
         self._provider = TracerProvider(
@@ -91,7 +92,7 @@ class Traces:
         self._tracer = self._provider.get_tracer("service", __version__)
 
     def answered(self, scope: Scope, timing: RequestTiming) -> str:
-        """Traces a request, below the client's span if it sent one; gives the id of the trace."""
+        """Traces a request, below the client's span if it sent one; returns the trace id."""
         from opentelemetry.propagate import extract
         from opentelemetry.trace import SpanKind, StatusCode, format_trace_id, set_span_in_context
 
@@ -124,7 +125,7 @@ class Traces:
         return format_trace_id(span.get_span_context().trace_id)
 
     def close(self) -> None:
-        """Exports the remaining spans, and gives up after a moment."""
+        """Exports the remaining spans; gives up after two seconds."""
         timeout = threading.Timer(_CLOSE_SECONDS, self._exporter.shutdown)
         timeout.start()
         self._provider.shutdown()
@@ -147,7 +148,7 @@ def _attributes(scope: Scope, timing: RequestTiming, route: str) -> dict[str, An
 
 
 def _parts(timing: RequestTiming) -> Iterator[tuple[str, float, float]]:
-    """Name, beginning and end of each part."""
+    """Name, start and end of each part of a request."""
     if timing.receive_ended:
         yield "receive", timing.receive_began, timing.receive_ended
     for read in timing.reads:

@@ -1,15 +1,15 @@
-"""Runs work on pictures in a few threads, behind a queue that is never long.
+"""Runs work on pictures in a few threads, behind a short queue.
 
-What would wait too long is refused at once: past its capacity, a service that queues everything
-answers nobody in time. Items that wait are done together, up to four of them, since the model needs
-less time for each of four pictures than for a single one. A thread that is free takes what is there
-and waits for no company, so that a lone request is as fast as possible.
+A request that would wait too long is refused at once: a service that queues everything beyond its
+capacity answers nobody in time. Up to four waiting items are processed as a batch, since the model
+needs less time per picture for four pictures than for one. A free thread takes the items that wait,
+and does not wait for a full batch, so that a lone request is as fast as possible.
 
-Pictures that take long wait in a lane of their own, which has one thread at most. A client that
-sends many of them leaves the other threads to all other pictures. Requests with several pictures
-wait in a third lane. Single pictures have their turn between two pieces of work of these lanes, and
-are not refused for what waits there. Within a lane, clients take turns: the first has one that has
-had none for a while.
+Slow pictures wait in a lane of their own, which uses at most one thread. A client that sends many
+of them leaves the other threads to all other pictures. Requests with several pictures wait in a
+third lane. Single pictures take their turn between two pieces of work of these lanes, and are not
+refused because of work that waits in them. Within a lane, clients take turns. A client that has had
+no turn for a while goes first.
 
 All bookkeeping is done on the event loop, so that no locks are needed.
 """
@@ -33,33 +33,33 @@ I = TypeVar("I")  # noqa: E741
 T = TypeVar("T")
 
 Work = Callable[[Sequence[I]], Sequence[T]]
-"""Gives an outcome for each item, in their order."""
+"""Returns an outcome for each item, in the order of the items."""
 
 BATCH_SIZE = 4
-"""Most items that a thread takes together. With more, the model needs no less time for each (`make
-bench`), and all are answered later."""
+"""Most items in a batch. With more, the model needs no less time per item (`make bench`), and all
+are answered later."""
 
 _SMOOTHING = 0.05
 """Weight of the newest measurement in the mean time of a picture."""
 
 _PAUSE_SECONDS = 0.01
-"""For how long requests are collected that will be refused together."""
+"""How long requests are collected that will be refused together."""
 
 _MAX_GRACE_SECONDS = 0.5
-"""An admitted request may wait for longer than the queue time, since its wait was only estimated:
-for as long again, but at most this much longer. A part of several pictures may always wait so long:
-to refuse it would waste what was done for the others."""
+"""An admitted request may wait longer than the queue time, since its wait was only an estimate: as
+long again, but at most this much longer. A part of a request with several pictures may always wait
+this much longer: to refuse it would waste the work for the other parts."""
 
-_MOST_BEGUN = 16
-"""Clients that have had a turn, after which the next one begins. Where new ones come all the time,
-one that comes often would wait for all of them."""
+_MAX_BEGUN_CLIENTS = 16
+"""Number of clients in `Lane.begun` after which the next turn begins. Otherwise, while new clients
+keep coming, a client that comes often would wait for all of them."""
 
 _client: ContextVar[str] = ContextVar("client", default="")
-"""Whose request the current task is for."""
+"""The client whose request the current task serves."""
 
 
 class OverloadedError(Exception):
-    """There is no room for the request; `retry_seconds` tells when to send it again."""
+    """There is no room for the request; it may be sent again after `retry_seconds`."""
 
     def __init__(self, retry_seconds: int) -> None:
         super().__init__(
@@ -74,17 +74,18 @@ class ClientGoneError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """Work that waits in one queue, and the pictures of it.
+    """One queue of work, and counts of its work and pictures.
 
     Args:
-        queue: what waits, in the order of its turns.
-        turn: that of the newest work that was begun.
-        begun: the turns of clients' newest work that was begun, those of this turn and the last.
+        queue: items that wait, in the order of their turns.
+        turn: the highest turn of an item that has begun.
+        begun: by client, the turn of its newest item that has begun; only the current and the
+            previous turn are kept.
         waiting: pictures that wait for a thread.
         running: pictures that are being read.
-        threads: that do its work.
-        mean_seconds: a recent picture's time in its thread.
-        clients: of whom how much waits or is being done.
+        threads: threads that work for this lane.
+        mean_seconds: moving average of a picture's time in its thread.
+        clients: by client, the number of items that wait or are being processed.
     """
 
     queue: "list[_Item]" = field(default_factory=list)
@@ -99,12 +100,12 @@ class Lane:
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    """Work that waits for a thread, or is being done: as a whole, by one thread.
+    """A piece of work for one thread, which waits or is being processed.
 
     Args:
-        values: that `work` is given; at most BATCH_SIZE.
-        reads: whether they are pictures; the time of other work tells nothing about those.
-        future: of the outcomes.
+        values: arguments of `work`; at most BATCH_SIZE.
+        reads: whether the values are pictures. Other work does not count for the time of pictures.
+        future: receives the outcomes.
         turn: see `Batcher._next_turn`.
     """
 
@@ -124,11 +125,11 @@ class Batcher:
     """Admits, queues and runs work; use it from one event loop only.
 
     Args:
-        threads: pieces of work that are done at the same time.
-        queue_requests: pictures that may wait for a thread, in each lane.
-        queue_seconds: that a request may probably have to wait.
-        observe: is called after items were done together, with the seconds that each of them had
-            waited, the seconds that they took, and the number of pictures among them.
+        threads: number of threads.
+        queue_requests: most pictures that may wait for a thread, in each lane.
+        queue_seconds: longest estimated wait of a request that is admitted.
+        observe: called after each batch with the seconds that each of its items had waited, the
+            seconds that the batch took, and its number of pictures.
 
     Raises:
         RuntimeError: the system allows no more threads.
@@ -148,7 +149,7 @@ class Batcher:
         self.batches = Lane()
         self.slow = Lane()
         self._yielding = deque([self.slow, self.batches])
-        """The lanes that let ordinary work pass; the one that had its turn last is the last."""
+        """The lanes that let ordinary work pass; the lane that was served last is the last."""
         self._ordinary_is_next = False
         self._queue_requests = queue_requests
         self._observe = observe
@@ -159,7 +160,7 @@ class Batcher:
         self._pauses = False
 
     def _start_threads(self) -> None:
-        """Starts all threads: the executor would do so when they are needed, which may fail."""
+        """Starts all threads now; the executor would start them when needed, which may fail."""
         barrier = threading.Barrier(self.threads)
         try:
             list(self._executor.map(lambda _: barrier.wait(), range(self.threads)))
@@ -182,20 +183,21 @@ class Batcher:
         return (self.ordinary, *self._yielding)
 
     def admit(self, batch: bool = False, client: str = "") -> None:
-        """Lets a request pass for which there is room; ask once, however many pictures it has.
+        """Admits a request if there is room for it; call it once per request.
 
-        A request that finds nothing waiting is always admitted. Otherwise it counts what waits
-        before its turn, so that who comes again as soon as it is answered keeps out nobody who
-        comes seldom. For that of a client of whom much less waits than of another, the other's
-        newest is refused in its place.
+        A request is always admitted if nothing waits. Otherwise its wait is estimated from the
+        pictures that come before its turn, so that clients that send again as soon as they are
+        answered do not keep out clients that send seldom. If another client has much more work
+        waiting, that client's newest work is refused instead.
 
         Args:
-            batch: whether it has several pictures. It may be refused for batches that wait, which a
-                single picture never is.
-            client: whose request it is; what the same task submits is the same client's.
+            batch: whether the request has several pictures. Only such a request may be refused
+                because of batches that wait.
+            client: the client that has sent the request. Work that the same task submits later
+                counts for this client.
 
         Raises:
-            OverloadedError: it would have to wait for too long, or the queue is full.
+            OverloadedError: the request would wait too long, or the queue is full.
         """
         _client.set(client)
         self._check(self.ordinary, self.threads)
@@ -206,7 +208,7 @@ class Batcher:
         if not lane.waiting:
             return
         before = self._waiting_before(lane)
-        # Of what the threads are doing, half is still to be done, on the average.
+        # Half of the pictures that are being read are still to be read, on average.
         expected = (before + lane.running / 2) * lane.mean_seconds / threads
         full = lane.waiting >= self._queue_requests
         waits_long = before and expected > self._queue_seconds
@@ -214,7 +216,7 @@ class Batcher:
             raise OverloadedError(max(1, math.ceil(expected)))
 
     def _waiting_before(self, lane: Lane) -> int:
-        """The pictures that are read before one of the current client that comes now."""
+        """The number of pictures that would be read before a new one of the current client."""
         client = _client.get()
         if lane.clients.keys() <= {client}:
             return lane.waiting
@@ -222,26 +224,28 @@ class Batcher:
         return sum(len(item.values) for item in lane.queue if item.reads and item.turn <= turn)
 
     def _next_turn(self, lane: Lane, client: str) -> int:
-        """That of new work: the one after that of the client's newest.
+        """The turn of a client's new work: the turn after that of its newest work.
 
-        Who has had no turn for a while is before all others, once (Goyal et al. 1996, start-time
-        fair queueing, where that client would be among them).
+        A client that has had no turn for a while goes first, once (Goyal et al. 1996, start-time
+        fair queueing, where such a client would be one among the others).
         """
         own = (item.turn for item in reversed(lane.queue) if item.client == client)
         newest = next(own, lane.begun.get(client, lane.turn - 2))
         return max(lane.turn - 1, newest + 1)
 
     def _begin(self, item: "_Item") -> None:
-        """Notes that an item waits no more, since a thread takes it."""
+        """Records that a thread takes an item from the queue."""
         lane = item.lane
-        if item.turn > lane.turn or len(lane.begun) > _MOST_BEGUN:
+        if item.turn > lane.turn or len(lane.begun) > _MAX_BEGUN_CLIENTS:
             lane.turn = max(lane.turn + 1, item.turn)
             lane.begun = {one: turn for one, turn in lane.begun.items() if turn >= lane.turn - 1}
         lane.begun[item.client] = item.turn
         self._left(item)
 
     def _displace(self, lane: Lane) -> bool:
-        """Refuses the newest of the client that has most here, if twice as much as this one."""
+        """Refuses the newest item of the client with most items in this lane, if that client has
+        more than twice as many as the current client; false if it refuses none.
+        """
         most, count = max(lane.clients.items(), key=itemgetter(1), default=("", 0))
         newest = next((item for item in reversed(lane.queue) if item.client == most), None)
         if newest is None or count <= 2 * lane.clients[_client.get()] + 1:
@@ -250,11 +254,11 @@ class Batcher:
         return True
 
     def pause(self) -> None:
-        """Stops the event loop, when it has done what is to be done now, until a thread is free.
+        """Blocks the event loop until a thread is free, after the callbacks that are ready now.
 
-        It lasts for a hundredth of a second at most. Call it when a request was refused: those that
-        arrive meanwhile are then refused together. To wake for each of them, in the middle of
-        reading, takes more of the processors' time than the refusal.
+        Blocks for 0.01 s at most. Call it after a request was refused: requests that arrive
+        meanwhile are then refused together. To wake the event loop for each of them, while threads
+        read, takes more CPU time than the refusal.
         """
         if not self._pauses:
             self._pauses = True
@@ -276,10 +280,10 @@ class Batcher:
 
         Args:
             slow: as for `submit`.
-            batch: whether it is for several pictures, and waits among those of `submit`.
+            batch: whether the work is for several pictures, and waits in the lane of batches.
 
         Raises:
-            OverloadedError, ClientGoneError, Exception: as `submit`.
+            OverloadedError, ClientGoneError, Exception: as for `submit`.
         """
         lane = self.slow if slow else self.batches if batch else self.ordinary
         (result,) = await self._outcomes(lane, lambda _: [work()], [None], is_gone, reads=False)
@@ -294,21 +298,23 @@ class Batcher:
     ) -> list[T]:
         """The outcomes for the pictures of one request, in their order.
 
-        They wait for threads a few at a time, so that those of other requests have their turn
-        between them. Where they take long, one thread is left to others, if there are several.
+        A few pictures wait for threads at a time, so that other requests take turns with them. If
+        batches take long, they leave one of several threads to other work.
 
         Args:
-            work: items of equal `work` may be done together, those of other requests, too. If it
-                raises, each request's are tried alone, so that what is wrong with one harms no
-                other.
-            is_gone: whether the client has gone; work that still waits is then not done.
-            slow: whether each takes long. One thread at a time is used for such pictures, and where
-                other work waits, it has its turn between two of them.
+            work: items with equal `work` may be processed as a batch, also items of other requests.
+                If a batch raises, each item in it is tried alone, so that one request's error does
+                not affect other requests.
+            is_gone: tells whether the client has closed the connection. Work that still waits is
+                then dropped.
+            slow: whether each picture takes long. Slow pictures use one thread at a time, and other
+                work that waits takes its turn between two of them.
 
         Raises:
-            OverloadedError: one waited too long, or would have to in a lane other than `ordinary`.
-            ClientGoneError: they were not done.
-            Exception: whatever `work` raises; the rest is then given up.
+            OverloadedError: a picture waited too long, or would do so in a lane other than
+                `ordinary`.
+            ClientGoneError: the client has gone, so that work was dropped.
+            Exception: raised by `work`; the rest of the request is then dropped.
         """
         lane = self.slow if slow else self.batches if len(items) > 1 else self.ordinary
         if lane is not self.ordinary:
@@ -344,16 +350,16 @@ class Batcher:
         finally:
             for future in futures:
                 future.cancel()
-            # An exception refers to this frame by its traceback. Without references back to it, the
-            # memory of a refused request is freed at once, not when the garbage collector runs.
+            # The traceback of an exception refers to this frame. Dropping references to the
+            # exception frees the memory of a refused request without the garbage collector.
             futures, done, running, future = [], set(), set(), None  # type: ignore[assignment]
 
     def close(self) -> None:
-        """Ends the threads when they have done what they have begun."""
+        """Ends the threads when they have finished their current work."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _max_threads(self, lane: Lane) -> int:
-        """How many threads a lane may use, and how many parts of one request wait in it."""
+        """How many threads a lane may use, and how many parts of one request may be in it."""
         if lane is self.slow:
             return 1
         takes_long = BATCH_SIZE * lane.mean_seconds > self._queue_seconds
@@ -361,7 +367,7 @@ class Batcher:
         return self.threads - yields
 
     def _parts(self, items: Sequence[I], most: int) -> Iterator[Sequence[I]]:
-        """As many for each thread, of nearly the same size, at most `most` items each."""
+        """Parts of nearly equal size with at most `most` items each; as many for each thread."""
         rounds = math.ceil(len(items) / (self.threads * most))
         count = min(len(items), self.threads * rounds)
         limits = [len(items) * number // count for number in range(count + 1)] if count else []
@@ -385,7 +391,7 @@ class Batcher:
         return future
 
     def _dispatch(self) -> None:
-        """Gives waiting work to free threads, and a deadline to work that must wait longer."""
+        """Gives waiting work to free threads, and sets a deadline for work that keeps waiting."""
         while len(self._jobs) < self.threads and (lane := self._next_lane()):
             if group := self._next_group(lane):
                 self._start(group)
@@ -397,7 +403,7 @@ class Batcher:
                 )
 
     def _next_lane(self) -> Lane | None:
-        """The lane whose turn it is, if any work may begin."""
+        """The lane to take work from next; None if no work may begin."""
         if not (self._ordinary_is_next and self.ordinary.queue):
             for lane in self._yielding:
                 if lane.queue and lane.threads < self._max_threads(lane):
@@ -405,7 +411,7 @@ class Batcher:
         return self.ordinary if self.ordinary.queue else None
 
     def _next_group(self, lane: Lane) -> list[_Item]:
-        """A free thread's fair share of what waits in a lane: items of the same work."""
+        """Items of the same work for a free thread: its fair share of the lane's queue."""
         share = min(BATCH_SIZE, math.ceil(len(lane.queue) / (self.threads - len(self._jobs))))
         if lane is self.slow:
             share = 1
@@ -428,14 +434,14 @@ class Batcher:
         return group
 
     def _ended(self, item: _Item) -> None:
-        """Notes that an item neither waits nor is being done."""
+        """Records that an item neither waits nor is being processed."""
         clients = item.lane.clients
         clients[item.client] -= 1
         if not clients[item.client]:
             del clients[item.client]
 
     def _left(self, item: _Item) -> None:
-        """Notes that an item waits no more."""
+        """Records that an item has left the queue."""
         lane = item.lane
         lane.waiting -= len(item.values) if item.reads else 0
         if item.deadline is not None:
@@ -460,7 +466,7 @@ class Batcher:
 
         def finish(job: Future[Sequence[Any]]) -> None:
             seconds = time.perf_counter() - started
-            with suppress(RuntimeError):  # the event loop has ended, and whoever waited with it
+            with suppress(RuntimeError):  # the event loop has ended, so nobody waits
                 self._loop.call_soon_threadsafe(
                     self._finish, group, job, pictures, started, seconds
                 )
@@ -479,7 +485,7 @@ class Batcher:
         self._jobs.discard(job)
         lane.running -= pictures
         lane.threads -= 1
-        self._dispatch()  # first, since the thread has nothing to do meanwhile
+        self._dispatch()  # first, since the thread is idle until then
         if job.cancelled():
             return
         error = job.exception()
@@ -512,4 +518,4 @@ class Batcher:
 
 def _fail(item: _Item, error: BaseException) -> None:
     item.future.set_exception(error)
-    item.future.exception()  # or else asyncio logs it where nobody waits for it any more
+    item.future.exception()  # otherwise asyncio logs the error if nobody waits for it

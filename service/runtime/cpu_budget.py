@@ -1,24 +1,24 @@
-"""How much CPU time this process may use: its affinity, and the quota of its control groups."""
+"""How much CPU time this process may use, by its affinity mask and its control groups' quotas."""
 
 import os
 from pathlib import Path
 
 
 def cpu_budget(root: Path = Path("/")) -> float:
-    """Cores that this process can keep busy, above 0.
+    """Number of cores that this process can keep busy; a fraction above 0.
 
     The smallest of the affinity mask and the quotas of the process's control group and its parents:
     `cpu.max` of version 2, `cpu.cfs_quota_us` of version 1 (kernel documentation,
     admin-guide/cgroup-v2 and scheduler/sched-bwc).
 
     Args:
-        root: the folder that has `proc` and `sys`.
+        root: the folder that contains `proc` and `sys`.
     """
     return min([_affinity(), *_quotas(root)])
 
 
 def cpu_threads(workers: int = 1) -> int:
-    """Threads that keep one of `workers` processes' share of the budget busy, at least 1."""
+    """Number of threads for one of `workers` processes that share the budget; at least 1."""
     return max(1, round(cpu_budget() / workers))
 
 
@@ -46,7 +46,7 @@ def _quotas(root: Path) -> list[float]:
 def _upwards(mount: Path, path: str) -> list[Path]:
     """The folder of a control group and its parents.
 
-    In a container the path may be the host's, of which only the mount itself exists.
+    In a container the path may be that on the host, so that only the mount itself exists.
     """
     group = Path(path.lstrip("/"))
     return [mount / part for part in (group, *group.parents)]

@@ -1,4 +1,4 @@
-"""Serves a newly exported model without a gap."""
+"""Switches to a newly exported model without downtime."""
 
 import asyncio
 import fcntl
@@ -23,16 +23,16 @@ async def watch(
     switch: Callable[[Predictor], None],
     failed: Callable[[str], None],
 ) -> None:
-    """Looks at the model file for ever, and switches to what is exported there.
+    """Watches the model file for ever, and switches to every new model.
 
-    A new file is loaded and checked in a thread, while the old model answers. One that fails leaves
-    the old one in place. A file that is gone or cannot be read, for which there may be a passing
-    reason, is tried again, less and less often; one whose content is wrong only when it changes.
+    A new file is loaded and checked in a thread, while the old model answers. If that fails, the
+    old model stays. A file that is missing or cannot be read is tried again, less and less often,
+    since the cause may be temporary. A file with wrong content is tried again only when it changes.
 
     Args:
-        served: the state of the file when the model that is served now was read.
-        switch: is called with the model to serve from now on.
-        failed: is called with the reason why the newest one is not served.
+        served: the state of the file from which the served model was loaded.
+        switch: called with the model to serve from now on.
+        failed: called with the reason why the newest file is not served.
     """
     seconds = settings.reload_seconds
     tried, retry_at, pause = served, float("inf"), seconds
@@ -47,20 +47,20 @@ async def watch(
         tried, retry_at = found, float("inf")
         try:
             switch(await asyncio.to_thread(_load_alone, settings))
-        except Exception as error:  # whatever it is, the next file may be a good one
+        except Exception as error:  # after any error, the next file may be valid
             if not isinstance(error, ModelCheckError | ModelMetadataError):
                 retry_at = time.monotonic() + pause
                 pause = min(2 * pause, _MAX_RETRY_SECONDS)
             if is_new:
                 reason = str(error) or type(error).__name__
                 failed(reason)
-                logger.error("the model file is not served, the old model still is: %s", reason)
+                logger.error("the new model file is not served; the old model stays: %s", reason)
 
 
 def _load_alone(settings: Settings) -> Predictor:
-    """Loads the model while no other worker does: all at once might need too much memory."""
+    """Loads the model while no other worker does: loading in all at once may exceed the memory."""
     with ExitStack() as stack:
-        with suppress(OSError):  # a file system may have no locks
-            # Any file serves that all workers have; the lock ends with this process, too.
+        with suppress(OSError):  # a file system may not support locks
+            # All workers lock the same file, whichever it is. The lock also ends with the process.
             fcntl.flock(stack.enter_context(Path(__file__).open()), fcntl.LOCK_EX)
         return load_predictor(settings)

@@ -1,4 +1,4 @@
-"""A loaded model that answers questions about pictures; what a reload replaces as a whole."""
+"""A loaded model that answers questions about pictures. A reload replaces the whole predictor."""
 
 import logging
 import time
@@ -22,12 +22,13 @@ from service.settings import Settings, split_list
 logger = logging.getLogger("service")
 
 FileState = tuple[int, int, int] | None
-"""Differs between two states of a file; None: there is no file."""
+"""Modification time, size and inode number, which tell whether a file has changed; None: no file
+exists."""
 
 
 class Times(NamedTuple):
-    """When pictures that were read together began to be decoded, went into the model and came out
-    of it, in seconds of `time.perf_counter`.
+    """When decoding of a batch began and ended, and when the model had processed it; in seconds of
+    `time.perf_counter`.
     """
 
     began: float
@@ -36,7 +37,7 @@ class Times(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a picture, and when those that were read together were read."""
+    """The reading of a picture or its error, and the times of its batch."""
 
     reading: Reading | PictureError
     times: Times
@@ -48,8 +49,8 @@ class Predictor:
 
     Args:
         recognizer: the model.
-        questions: what can be asked of it.
-        file_state: of its file, before it was read.
+        questions: turns query strings into questions to this model.
+        file_state: the state of its file before the file was read.
     """
 
     recognizer: Recognizer
@@ -59,15 +60,15 @@ class Predictor:
 
     @property
     def metadata(self) -> ModelMetadata:
-        """What the model says about itself."""
+        """The metadata in the model's file."""
         return self.recognizer.metadata
 
     def read(self, items: Sequence[tuple[bytes, Question]], slow: bool = False) -> list[Outcome]:
         """Reads encoded pictures with one call of the model, each with its own question.
 
         Args:
-            slow: whether to read pictures that take long to decode, or whose text must be searched
-                for; if not, they are a SlowPictureError.
+            slow: whether to read pictures that take long to decode or whose text needs a search. If
+                false, their outcome is a SlowPictureError.
         """
         began = time.perf_counter()
         inputs = [
@@ -87,12 +88,12 @@ class Predictor:
                 try:
                     reading = self.recognizer.decode(one, next(probabilities), question, slow=slow)
                 except SlowPictureError as error:
-                    reading = SlowPictureError(str(error))  # without a traceback, as above
+                    reading = SlowPictureError(str(error))  # without a traceback, to free memory
             outcomes.append(Outcome(reading, times))
         return outcomes
 
     def infer(self, tensors: Sequence[FloatArray]) -> list[tuple[FloatArray, Times]]:
-        """Class probabilities `(time steps, classes)` of tensors `(width, height, channels)`."""
+        """Class probabilities `(time steps, classes)` for tensors `(width, height, channels)`."""
         began = time.perf_counter()
         rows = self.recognizer.infer(np.stack(tensors))
         times = Times(began, began, time.perf_counter())
@@ -100,10 +101,10 @@ class Predictor:
 
 
 def load_predictor(settings: Settings) -> Predictor:
-    """Loads the model of the settings, warms it up and has it read its golden pictures.
+    """Loads the model, warms it up and checks it with its golden pictures.
 
     Raises:
-        ModelError: one of these failed.
+        ModelError: one of these steps failed.
         InvalidParameterError: the settings' defaults of query parameters do not fit the model.
     """
     started = time.perf_counter()
@@ -125,7 +126,7 @@ def load_predictor(settings: Settings) -> Predictor:
 
 
 def file_state(path: Path) -> FileState:
-    """The state of a file, which changes whenever it is replaced or written to."""
+    """The state of a file, which changes when the file is replaced or written to."""
     try:
         status = path.stat()
     except OSError:

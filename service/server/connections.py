@@ -1,4 +1,4 @@
-"""The connections of a process: their number, and the time and memory that they take together."""
+"""Limits the connections of a process: their number, their time and their memory."""
 
 import asyncio
 from collections import Counter
@@ -14,60 +14,62 @@ if TYPE_CHECKING:
     from service.server.protocol import Protocol, Request
 
 _KEPT_SHARE = 1 / 8
-"""Of the room for requests, for bodies that are at most this share of it in turn: 192 KiB of
-12 MiB."""
+"""Share of the memory for requests that is reserved for small bodies. A body is small if it has at
+most this share of that reserve: 192 KiB of 12 MiB by default."""
 
 _WAITING_SHARE = 1 / 8
-"""Of the room for requests, for those that wait behind others on their connection. They may wait
-for as long as their client takes for the answers to those, and cannot be given up meanwhile."""
+"""Share of the memory for requests that pipelined requests may take. A pipelined request waits
+until its client has taken the answers before it, and cannot be refused meanwhile."""
 
 _BARRED_SECONDS = 2.0
-"""For which a client that holds most of the room gets no more of it, once another was refused. That
-one is told to come again after a second, and what is being read cannot be given up meanwhile."""
+"""How long a client that holds more than half of the memory gets no more of it, once another client
+was refused. The refused client is told to come again after a second, and memory of pictures that
+are being read cannot be taken back in that time."""
 
 _CHECKED_SHARE = 1 / 8
-"""Of the room for answers: after as many bytes more, the bound is checked at once."""
+"""Share of the memory for answers. The limit is checked at once whenever answers of this size have
+been written."""
 
 _NO_ROOM = OVERLOADED, "Too many bytes are arriving at once; send this one again later."
 
 
 class Connections:
-    """The connections of a process: bounds their number, time and memory.
+    """Limits the number, time and memory of a process's connections.
 
-    For one too many, another is closed, of the address that has the most: the oldest of those that
-    have not sent a whole request yet, or else the one whose last request is the longest ago. Where
-    the requests of all of these are being answered, the new one is closed; unless its address has
-    less than half as many.
+    A new connection beyond the limit closes a connection of the address that has the most: the
+    oldest without a complete request, or else the one whose last request is the longest ago. If all
+    connections of that address are being answered, the new connection is closed. If its address has
+    less than half as many, one that is being answered is closed instead.
 
     Args:
-        settings: of which `request_seconds`, `max_bodies_bytes` and the like count.
-        most: open at the same time.
+        settings: gives `request_seconds`, `max_bodies_bytes` and the other limits.
+        max_connections: connections that may be open at the same time.
 
     Attributes:
-        request_bytes: of bodies, and of heads that wait behind others, until the application
-            answers.
+        request_bytes: memory of bodies, and of the heads of pipelined requests, until the
+            application answers.
     """
 
-    def __init__(self, settings: Settings, most: int) -> None:
+    def __init__(self, settings: Settings, max_connections: int) -> None:
         self.settings = settings
         self.request_bytes = 0
         self._waiting_bytes = 0
-        self._requests: set[Request] = set()  # that have a part of `request_bytes`
-        self._barred = "", 0.0  # a network, and until when
-        self._most = most
+        self._requests: set[Request] = set()  # requests that hold a part of `request_bytes`
+        self._barred = "", 0.0  # a network, and the time until which it is barred
+        self._max_connections = max_connections
         self._open: set[Protocol] = set()
-        self._new: dict[Protocol, None] = {}
-        self._used: dict[Protocol, None] = {}
-        self._by_address: Counter[str] = Counter()  # how many of these two each has
+        self._new: dict[Protocol, None] = {}  # without a complete request, the oldest first
+        self._used: dict[Protocol, None] = {}  # in the order of their last requests
+        self._by_address: Counter[str] = Counter()  # connections in `_new` and `_used`
         self._timer: asyncio.TimerHandle | None = None
-        self._written_bytes = 0  # of answers, since their bound was last checked
+        self._written_bytes = 0  # bytes of answers since the limit of answers was last checked
 
     def opened(self, connection: "Protocol") -> None:
-        """A client has connected."""
+        """Counts a connection that a client has opened."""
         self._open.add(connection)
         if self._timer is None:
             self._check_later(connection.loop)
-        full = len(self._new) + len(self._used) >= self._most
+        full = len(self._new) + len(self._used) >= self._max_connections
         if full and not self._make_room(connection.address):
             connection.make_room()
         else:
@@ -75,23 +77,24 @@ class Connections:
             self._by_address[connection.address] += 1
 
     def used(self, connection: "Protocol") -> None:
-        """A whole request has arrived."""
+        """Records that a complete request has arrived."""
         if connection in self._new or connection in self._used:
             self._new.pop(connection, None)
-            self._used.pop(connection, None)  # so that it becomes the last
+            self._used.pop(connection, None)  # moves it to the end
             self._used[connection] = None
 
     def take(self, connection: "Protocol", request: "Request", size: int) -> None:
-        """Counts bytes that have arrived of a connection's last request, until `release`.
+        """Counts bytes of a connection's last request as they arrive, until `release`.
 
-        Where there is no room, the largest body that is still arriving, of the client that sends
-        most, is given up for a smaller one: otherwise two clients that never finish their requests
-        would keep out all others. It is also given up for a larger one of a client that sends less
-        than half of that.
+        If there is no room, the largest body that is still arriving is refused, of the client that
+        sends most. It makes room for a smaller body: otherwise two clients that never finish their
+        requests would keep out all others. It also makes room for a larger body, of a client that
+        sends less than half as much.
 
-        Two batches take seconds to be read, and cannot be given up meanwhile. So a part of the room
-        is for small bodies, unless a large one is alone; and a client with more than half of what
-        is held gets no more for large ones, for a while, once there was no room for another.
+        Two batches take seconds to be read, and cannot be refused meanwhile. So a part of the
+        memory is reserved for small bodies, unless a large body is the only one. And a client that
+        holds more than half of the memory gets no more for large bodies, for a while, once another
+        client was refused.
 
         Raises:
             ProblemError: there is no room.
@@ -104,7 +107,7 @@ class Connections:
         elif request.bytes == self.request_bytes:
             kept = 0
         while size > self._room_for(connection, kept):
-            self._given_up_for(connection, size).refuse(*_NO_ROOM)
+            self._connection_to_refuse(connection, size).refuse(*_NO_ROOM)
         self._requests.add(request)
         self.request_bytes += size
         request.bytes += size
@@ -113,7 +116,11 @@ class Connections:
             request.waiting_bytes += size
 
     def release(self, request: "Request", kept: int = 0) -> None:
-        """A request is answered, has ended, or is given up but for so many bytes of its head."""
+        """Frees the memory of a request that is answered, has ended or is refused.
+
+        Args:
+            kept: bytes of its head that stay counted, since a refused request still waits.
+        """
         self.request_bytes -= request.bytes - kept
         self._waiting_bytes -= request.waiting_bytes - kept
         request.bytes = request.waiting_bytes = kept
@@ -121,19 +128,19 @@ class Connections:
             self._requests.discard(request)
 
     def closed(self, connection: "Protocol") -> None:
-        """The connection is lost."""
+        """Records that a connection is closed."""
         self._open.discard(connection)
         self._forget(connection)
 
     def written(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
-        """A part of an answer is being written."""
+        """Counts a part of an answer that is being written."""
         self._written_bytes += size
         if self._written_bytes > _CHECKED_SHARE * self.settings.max_bodies_bytes:
             self._written_bytes = 0
-            loop.call_soon(self._bound_answers)  # when the system has taken what it has room for
+            loop.call_soon(self._bound_answers)  # after the system has taken what it can
 
     def _make_room(self, address: str) -> bool:
-        """Closes a connection for one of this address; tells whether it does."""
+        """Closes a connection to make room for one of this address; false if it closes none."""
         heaviest, count = max(self._by_address.items(), key=lambda item: item[1])
         theirs = (one for one in chain(self._new, self._used) if one.address == heaviest)
         closed = next((one for one in theirs if one.make_room()), None)
@@ -143,7 +150,7 @@ class Connections:
         return closed is not None and self._forget(closed)
 
     def _forget(self, connection: "Protocol") -> bool:
-        """Takes a connection out of those that count; tells whether it was one of them."""
+        """Stops counting a connection; false if it was not counted."""
         if connection not in self._new and connection not in self._used:
             return False
         self._new.pop(connection, None)
@@ -154,7 +161,7 @@ class Connections:
         return True
 
     def _room_for(self, connection: "Protocol", kept: float) -> float:
-        """The bytes that are free for a request, apart from so many for others."""
+        """Bytes that are free for a connection's request, if `kept` bytes are reserved."""
         most = self.settings.max_bodies_bytes
         free = most - kept - self.request_bytes
         if connection.pipeline:
@@ -166,7 +173,9 @@ class Connections:
         return connection.loop.time() < until and connection.network == network
 
     def _bar(self, connection: "Protocol") -> None:
-        """Bars the client with more than half of what is held, unless this one is that."""
+        """Bars the client that holds more than half of the memory for requests, unless it is this
+        connection's client.
+        """
         held = Counter[str]()
         for request in self._requests:
             held[network_of(request.cycle.scope["client"])] += request.bytes
@@ -174,11 +183,11 @@ class Connections:
             if 2 * size > self.request_bytes and network != connection.network:
                 self._barred = network, connection.loop.time() + _BARRED_SECONDS
 
-    def _given_up_for(self, connection: "Protocol", size: int) -> "Protocol":
-        """The connection whose body is given up for `size` bytes more on this one.
+    def _connection_to_refuse(self, connection: "Protocol", size: int) -> "Protocol":
+        """The connection whose body is refused to make room for `size` bytes of this one.
 
         Raises:
-            ProblemError: there is none.
+            ProblemError: no connection may be refused for it.
         """
         arriving = [] if connection.pipeline else [one for one in self._open if one.arriving_bytes]
         by_network = Counter({connection.network: size})
@@ -199,7 +208,7 @@ class Connections:
         self._timer = loop.call_later(seconds, self._check, loop)
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
-        # One timer for all: several for each connection would be set and cancelled with a request.
+        # One timer for all connections: their own would be set and cancelled with every request.
         self._timer = None
         if self._open:
             self._check_later(loop)
@@ -211,8 +220,8 @@ class Connections:
     def _bound_answers(self) -> None:
         """Closes connections while clients leave too many bytes of answers untaken.
 
-        The largest of the client that leaves most: one that takes them at the least rate has
-        minutes for the largest.
+        It closes the connection with most untaken bytes, of the client with most of them. A client
+        that reads at the lowest allowed rate may take minutes for its largest answer.
         """
         untaken = {one: size for one in self._open if (size := one.untaken_bytes)}
         by_network = Counter[str]()

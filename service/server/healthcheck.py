@@ -9,12 +9,12 @@ _LOOPBACK = {"0.0.0.0": ("127.0.0.1",), "::": ("::1", "127.0.0.1")}
 
 
 def main() -> int:
-    """Asks `/health/ready` at the address that `OCR_HOST` and `OCR_PORT` name."""
-    # Without the settings and Python's HTTP clients: a check every few seconds, in the memory
-    # that the service has been given, should import next to nothing.
+    """Asks `/health/ready` at the address in `OCR_HOST` and `OCR_PORT`."""
+    # Imports neither the settings nor an HTTP client: the check runs every few seconds, in the
+    # memory of the service's container.
     host = os.environ.get("OCR_HOST") or "127.0.0.1"
     port = os.environ.get("OCR_PORT") or "8000"
-    if "://" in port:  # the variable that Kubernetes sets for a Service named ocr
+    if "://" in port:  # Kubernetes sets this variable for a Service named ocr
         port = "8000"
     problem = ""
     for address in _LOOPBACK.get(host, (host,)):
@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def _problem(host: str, port: str) -> str:
-    """What keeps the service there from being ready; empty if nothing does."""
+    """Why the service at this address is not ready; empty if it is ready."""
     try:
         with socket.create_connection((host, int(port)), _TIMEOUT_SECONDS) as connection:
             connection.sendall(b"GET /health/ready HTTP/1.0\r\nHost: localhost\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Starts the service: in this process, or in several workers, as the settings say."""
+"""Starts the service, in this process or in several workers."""
 
 import difflib
 import logging
@@ -24,7 +24,7 @@ from service.server.worker import accepting, make_server, serve
 from service.settings import Settings, is_service_link
 
 _SERVICE_LINKS = re.compile("OCR_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_(TCP|UDP|SCTP).*)")
-"""What Kubernetes sets, beside `OCR_PORT`, for a Service of the name `ocr`."""
+"""Variables that Kubernetes sets for a Service named `ocr`, in addition to `OCR_PORT`."""
 
 _SECRETS = [f"OCR_{name.upper()}" for name, one in Settings.model_fields.items() if not one.repr]
 """Settings whose values are never shown."""
@@ -38,12 +38,13 @@ def main() -> int:
     """Serves until a signal ends it.
 
     Returns:
-        The exit status: other than 0 where it could not start. After its orderly end a single
-        worker does not come back from here: it exits with 0.
+        The exit status; not 0 if the service could not start. After a graceful shutdown a single
+        worker does not return from here, but exits with 0.
     """
     open_standard_streams()
     try:
-        # All before any socket is bound or worker started, so that what is wrong is one sentence.
+        # Checks everything before a worker starts, so that an error is reported once, in a
+        # sentence.
         settings = Settings()
         configure_logging(settings)
         if tracing.asked_for(os.environ):
@@ -85,7 +86,8 @@ def main() -> int:
 def open_standard_streams() -> None:
     """Opens the null device in place of standard streams that are closed.
 
-    Otherwise the next file or connection would get the descriptor, and the output of libraries.
+    Otherwise the next file or connection would get such a descriptor, and receive what libraries
+    write to it.
     """
     for descriptor in range(3):
         try:
@@ -102,10 +104,10 @@ def listen(host: str, port: int) -> list[socket.socket]:
     """Sockets bound to all addresses of a host; `::` takes IPv4, too.
 
     Args:
-        port: 0: any one, the same for all addresses.
+        port: 0 for any free port, the same for all addresses.
 
     Raises:
-        OSError: in its text, the address and why it cannot be had.
+        OSError: the address cannot be used; the message names it and the reason.
     """
     sockets: list[socket.socket] = []
     try:
@@ -115,14 +117,14 @@ def listen(host: str, port: int) -> list[socket.socket]:
                 port = sockets[0].getsockname()[1]
             both = address == "::" and socket.has_dualstack_ipv6()
             one = socket.create_server((address, port, *scope), family=family, dualstack_ipv6=both)
-            # Bounds what the system holds for clients that do not take their answers, and shows
-            # early how much the others take.
+            # Limits how much the system buffers for clients that do not take their answers, and
+            # shows early how much other clients take.
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
             sockets.append(one)
     except socket.gaierror as error:
         reason = (error.strerror or str(error)).lower()
         raise OSError(
-            f"OCR_HOST={host} is no address and no known name of this machine: {reason}"
+            f"OCR_HOST={host} is neither an address nor a known host name: {reason}"
         ) from error
     except OSError as error:
         for one in sockets:
@@ -133,16 +135,16 @@ def listen(host: str, port: int) -> list[socket.socket]:
 
 
 def _warn_of_settings(environment: Mapping[str, str]) -> None:
-    """Logs what looks like a setting and is none; a template may set more than this version has."""
+    """Warns of unknown OCR_ variables. No error: a template may be for another version."""
     if is_service_link(environment.get("OCR_PORT")):
         logger.warning(
             "OCR_PORT=%s is ignored: Kubernetes sets it for a Service named ocr; "
-            "the pod's enableServiceLinks: false ends that",
+            "set enableServiceLinks: false in the pod to avoid this",
             environment["OCR_PORT"],
         )
     known = [f"OCR_{name.upper()}" for name in Settings.model_fields]
     for name in sorted(name for name in environment if name.upper().startswith("OCR_")):
         if name.upper() not in known and not _SERVICE_LINKS.fullmatch(name):
             nearest = difflib.get_close_matches(name.upper(), known, 1)
-            hint = f"; {nearest[0]} is one" if nearest else ""
-            logger.warning("%s is no setting and changes nothing%s", name, hint)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            logger.warning("%s is not a setting and has no effect%s", name, hint)

@@ -1,17 +1,17 @@
-"""Configures the C library's allocator to return freed memory to the system."""
+"""Configures the C library's allocator to return freed memory to the operating system."""
 
 import ctypes
 
-# The parameters of mallopt(3), where the C library is glibc.
+# Parameters of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _BYTES = 1 << 16
 
 
 def return_freed_memory() -> None:
-    """Has freed memory returned to the system at once; call it before threads are started.
+    """Returns freed memory to the operating system at once; call it before threads start.
 
-    By default each thread has heaps of its own, and keeps in them what its largest pictures took,
-    as long as anything behind it is used: memory rises for hours, by steps.
+    By default each thread has its own heaps. A heap keeps the memory that large pictures took as
+    long as anything behind that memory is in use, so that memory rises for hours, in steps.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,9 +1,9 @@
 """HTTP/1.1 on one connection: uvicorn's protocol with timeouts, and with limits on headers.
 
 uvicorn waits for ever for the rest of a request and for a client to take its answer, reads headers
-of any size, and loses answers where a request behind them is malformed. Here, every wait for a
-client ends, a malformed request is answered after those before it, and the rules of RFC 9112 on
-`Host`, versions and transfer codings hold.
+of any size, and loses answers if a malformed request follows. Here every wait for a client has a
+timeout, a malformed request is answered after the requests before it, and the rules of RFC 9112 on
+`Host`, versions and transfer codings are enforced.
 """
 
 import asyncio
@@ -44,55 +44,58 @@ from service.api.routes import DRAINING
 from service.server.connections import Connections
 
 MAX_FIELDS = 100
-"""Header fields of a request, and parameters of its query, as far as ampersands tell. Each takes
-memory or the event loop's time, however short it is; browsers send about 20 fields."""
+"""Most header fields of a request, and most parameters of its query, counted by ampersands. Each
+takes memory or the event loop's time, however short it is; browsers send about 20 fields."""
 
 _MAX_PATH_BYTES = 1024
-"""Of a request's path. To look for one of 16 kB takes the event loop and a thread milliseconds."""
+"""Longest path of a request, in bytes. To route a path of 16 kB takes the event loop and a thread
+milliseconds."""
 
 MIN_CHUNK_BYTES = 256
-"""Average size of the chunks of a body. Each takes 3 µs of the event loop's time."""
+"""Smallest average size of a body's chunks, in bytes. Each chunk takes 3 µs of the event loop."""
 
 _SPARE_CHUNKS = 128
-"""Chunks beyond that average, for what ends with some small ones. Of 4096, 64 clients that send no
-more than these take a second each time."""
+"""Chunks that a body may have beyond that average, since it may end with some small chunks. With
+4096, 64 clients that send only such chunks would take a second of the event loop each time."""
 
 _MAX_PIPELINED = 16
-"""Requests of one connection that wait for the answers to those before them."""
+"""Most requests of one connection that wait for the answers to earlier requests."""
 
 _MAX_DISCARDED = 16 << 20
-"""Bytes that are read and dropped behind the last answer; a client that sends more is cut off."""
+"""Bytes that are read and dropped after the last answer. A client that sends more is cut off."""
 
 _SHUTDOWN_SECONDS = 0.25
 """How long an idle connection stays open at a shutdown: a request may be on its way."""
 
 _LINE_BYTES = len(b": \r\n")
 _FIELD_BYTES = 128
-"""That a header field takes of memory beside its name and value."""
+"""Memory overhead of a header field, in bytes, in addition to its name and value."""
 
 _WAITING_BYTES = 4096
-"""That a request takes of memory while it waits behind others, beside its fields and body."""
+"""Memory overhead of a pipelined request, in bytes, in addition to its header fields and body."""
 
 _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]*", re.ASCII)
 
 
 def _refusal(error: BaseException | None) -> tuple[Kind, str]:
-    """What a request is refused with that the parser, or a callback of it, does not take."""
+    """The problem and its detail for an error of the parser or of one of its callbacks."""
     if isinstance(error, HttpParserCallbackError):
         error = error.__context__
     if isinstance(error, ProblemError):
         return error.kind, error.detail
     if isinstance(error, HttpParserInvalidURLError):
         return BAD_REQUEST, "The address is invalid; percent-encode characters beyond ASCII in it."
-    return BAD_REQUEST, "This is no valid HTTP/1.1 request; see RFC 9112."
+    return BAD_REQUEST, "This is not a valid HTTP/1.1 request; see RFC 9112."
 
 
 class _AnswerTransport:
-    """What an answer is written to: the head together with what comes next, in one system call.
+    """The transport that an answer is written to. Writes its head and its first part together, in
+    one system call.
 
-    Its `close` waits for a client that still sends: to close with unread bytes resets the
-    connection, and the client may then lose the answer (RFC 9112, 9.6). It waits for a client that
-    has not taken all, too: the system would keep that for minutes, of any number of connections.
+    `close` waits for a client that still sends: closing a connection with unread bytes resets it,
+    and the client may lose the answer (RFC 9112, 9.6). It also waits for a client that has not
+    taken the whole answer: the system would keep the rest for minutes, for any number of
+    connections.
 
     Args:
         has_body: whether anything is written after the head.
@@ -104,7 +107,7 @@ class _AnswerTransport:
         self._head = None if has_body else b""
 
     def write(self, data: bytes) -> None:
-        """Writes, unless the connection is lost."""
+        """Writes a part of the answer, unless the connection is lost."""
         if self._head is None and not data.startswith(b"HTTP/1.1 100"):
             self._head = data
             return
@@ -114,22 +117,24 @@ class _AnswerTransport:
             self._protocol.write(data)
 
     def close(self) -> None:
-        """Closes the connection, now or when the client has stopped sending."""
+        """Closes the connection, at once or when the client has stopped sending."""
         if self._head:
             self.write(b"")
         self._protocol.close()
 
 
 class Request:
-    """ASGI application: one request to another application, which needs no body once it answers.
+    """ASGI application that passes one request to another application. It frees the request's
+    memory when the application begins to answer.
 
     Attributes:
-        cycle: uvicorn's part of it.
-        bytes: that count of it, see `Connections.take`.
-        waiting_bytes: those of them that came while it waited behind others.
-        head_bytes: those of them that its head takes while it waits behind others.
-        refusal: what the application gets a `ProblemError` with, when it asks for the body.
-        done: whether the application answers, or has ended.
+        cycle: uvicorn's object for this request and its answer.
+        bytes: memory that `Connections.take` has counted for this request.
+        waiting_bytes: the part of `bytes` that was counted while earlier requests were answered.
+        head_bytes: the part of `bytes` for the head of a pipelined request.
+        refusal: kind and detail of the `ProblemError` that the application gets when it asks for
+            the body; None: it gets the body.
+        done: whether the application has begun to answer, or has ended.
     """
 
     cycle: RequestResponseCycle
@@ -151,7 +156,7 @@ class Request:
             return message
 
         def send_and_release(message: Message) -> Awaitable[None]:
-            self._release()  # now, since the client may take minutes for the answer
+            self._release()  # at once, since the client may take minutes for the answer
             return send(message)
 
         try:
@@ -170,9 +175,9 @@ class _Wait(NamedTuple):
     """What a connection waits for.
 
     Args:
-        what: changes when another wait begins.
-        seconds: it may last; None: for ever.
-        progress: bytes so far; with enough of them the time begins anew.
+        what: identifies the wait; it changes when another wait begins.
+        seconds: the timeout; None: there is none.
+        progress: bytes that have been transferred so far; enough new bytes restart the timeout.
     """
 
     what: tuple[str, int]
@@ -184,33 +189,33 @@ class Protocol(HttpToolsProtocol):
     """One connection.
 
     Args:
-        connections: all of the process.
+        connections: all connections of the process.
     """
 
     def __init__(self, *args: Any, connections: Connections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings = connections.settings
         self._connections = connections
-        self._requests = 0  # that have begun
+        self._requests = 0  # requests begun so far
         self._arriving = False  # whether a request has begun and is not complete
-        self._request: Request | None = None  # that one, when its header fields are complete
-        self._field_bytes = self._fields = 0  # header and trailer fields
-        self._line_bytes = 0  # of the last line, which is in no field yet
-        self._in_data = False  # whether what has arrived last is data of the body, and no line
-        self._body_bytes = 0  # of bodies, in what is being parsed
-        self._missing_bytes = 0  # by which the body is too short for the number of its chunks
+        self._request: Request | None = None  # the arriving request, once its head is complete
+        self._field_bytes = self._fields = 0  # size and number of header and trailer fields
+        self._line_bytes = 0  # size of the last line, which the parser has not reported yet
+        self._in_data = False  # whether the last bytes received belong to a body, not to a line
+        self._body_bytes = 0  # bytes of bodies in the data that is being parsed
+        self._missing_bytes = 0  # bytes that the body lacks for the number of its chunks
         self._received_bytes = self._discarded_bytes = self._written_bytes = 0
-        self._discards = False  # whether what arrives is dropped: the last answer is given or due
-        self._may_linger = True  # whether the client may finish sending before the end
-        self._sends = False  # whether the client was sending when its last answer was given
-        self._lingers = False  # whether only the client is waited for, to take all and to end
-        self._half_closed = False  # whether the client sends nothing more
+        self._discards = False  # whether received data is dropped: the last answer is given or due
+        self._may_linger = True  # whether to wait for the client before the connection is closed
+        self._sends = False  # whether the client was still sending when its last answer ended
+        self._lingers = False  # whether it only waits for the client to take all and stop sending
+        self._half_closed = False  # whether the client has closed its side
         self.address = ""  # see `network_of`
-        self._last = False  # whether the next request is to be the last one
-        self._wait: _Wait | None = None  # since when, see `check`
-        self._since = 0.0
+        self._last = False  # whether the next request is the last one
+        self._wait: _Wait | None = None  # see `check`
+        self._since = 0.0  # when `_wait` began
 
-    # What the transport calls.
+    # Called by the transport.
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -222,7 +227,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.closed(self)
         super().connection_lost(exc)
-        # Without these references the memory is free now, and not at the next garbage collection.
+        # Drops references, so that memory is freed now and not at the next garbage collection.
         for _, request in self.pipeline:
             self._connections.release(request)  # type: ignore[arg-type]
         self.pipeline.clear()
@@ -245,7 +250,7 @@ class Protocol(HttpToolsProtocol):
 
     @override
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether the connection stays open for the answers that are due."""
+        """Tells whether the connection stays open for answers that are due or not yet taken."""
         self._half_closed = True
         if self._arriving and not self._discards:
             self.refuse(BAD_REQUEST, "The request ended before it was complete.")
@@ -257,14 +262,14 @@ class Protocol(HttpToolsProtocol):
 
     @override
     def shutdown(self) -> None:
-        """Ends the connection after its request; without one, after a moment for one to come."""
+        """Closes the connection after its request, or after a short wait if there is none."""
         self._last = True
         if self._answering:
             self.cycle.keep_alive = False
         elif not self._arriving:
             self.loop.call_later(_SHUTDOWN_SECONDS, self._close_if_idle)
 
-    # What the parser calls.
+    # Called by the parser.
 
     @override
     def on_message_begin(self) -> None:
@@ -281,8 +286,8 @@ class Protocol(HttpToolsProtocol):
         self._field_bytes += len(name) + len(value) + _LINE_BYTES
         self._line_bytes = 0
         self._bound_head()
-        # A trailer field is no header field (RFC 9110, 6.5.1). No route has cookies, but FastAPI
-        # takes them apart: before Python 3.11.10 and 3.12.6, in a quarter of a second for 16 kB.
+        # A trailer field is no header field (RFC 9110, 6.5.1). No route uses cookies, but FastAPI
+        # parses them: before Python 3.11.10 and 3.12.6, that takes 0.25 s for 16 kB.
         if self._request is None and name.lower() != b"cookie":
             super().on_header(name, value.rstrip(b" \t"))
 
@@ -290,7 +295,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version()
         if self.parser.should_upgrade() and method != b"CONNECT":
-            return  # the request is parsed again, without the offer
+            return  # `_feed` parses the request again, without its offer of another protocol
         self._field_bytes += len(self.url)
         self._line_bytes = 0
         self._bound_head()
@@ -315,7 +320,7 @@ class Protocol(HttpToolsProtocol):
         self._request = request
 
     def on_chunk_header(self) -> None:
-        """A chunk of the body begins, or the trailer."""
+        """Called when a chunk of the body, or the trailer, begins."""
         self._in_data = False
         self._missing_bytes += MIN_CHUNK_BYTES
         if self._missing_bytes > _SPARE_CHUNKS * MIN_CHUNK_BYTES:
@@ -323,7 +328,7 @@ class Protocol(HttpToolsProtocol):
             raise ProblemError(BAD_REQUEST, detail)
 
     def on_chunk_complete(self) -> None:
-        """A chunk of the body ends."""
+        """Called when a chunk of the body ends."""
         self._in_data = False
 
     @override
@@ -338,24 +343,24 @@ class Protocol(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         if self._request is None:
-            return  # it is an offer of another protocol
+            return  # `_feed` parses this request again
         self._arriving, self._request = False, None
         self._in_data = False
         self._connections.used(self)
         cycle = self.cycle
-        if not self.parser.should_keep_alive():  # a trailer may have said so, too
+        if not self.parser.should_keep_alive():  # a trailer may have changed this
             cycle.keep_alive = False
         if not cycle.response_complete:
             super().on_message_complete()
             if not self.pipeline:
-                # uvicorn reads on when the application asks for more of the body; there is no more.
+                # uvicorn would read on only when the application asks for more of the body.
                 self.flow.resume_reading()
             return
         cycle.more_body = False
         if not cycle.keep_alive:
             self.close()
 
-    # What uvicorn calls.
+    # Called by uvicorn.
 
     @override
     def on_response_complete(self) -> None:
@@ -365,25 +370,25 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
-    # What `Connections` calls.
+    # Called by `Connections`.
 
     @property
     def untaken_bytes(self) -> int:
-        """Of answers, in memory, that the system has no room for."""
+        """Bytes of answers that are in memory, because the system has no room for them."""
         return self.transport.get_write_buffer_size()
 
     @property
     def arriving_bytes(self) -> int:
-        """Of a request that has not arrived as a whole."""
+        """Memory of the request that is still arriving, in bytes."""
         return 0 if self._request is None else self._request.bytes
 
     @property
     def network(self) -> str:
-        """Of the last request's client: its address, or what the application has from a proxy."""
+        """Network of the last request's client, which a trusted proxy may have named."""
         return network_of(self.cycle.scope["client"])
 
     def make_room(self) -> bool:
-        """Closes, unless a request that has arrived is being answered; tells whether it does."""
+        """Closes the connection and returns true, unless a complete request is being answered."""
         due = self._answering and (self._request is None or self.pipeline)
         if due or self.flow.write_paused:
             return False
@@ -395,9 +400,9 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def abort(self) -> None:
-        """Closes now. What the client has not taken is dropped, also by the system."""
+        """Closes the connection at once. The service and the system drop untaken answers."""
         if self._untaken:
-            now = struct.pack("ii", 1, 0)  # linger for no time: see socket(7)
+            now = struct.pack("ii", 1, 0)  # linger for 0 s: see socket(7)
             with suppress(OSError):
                 self.transport.get_extra_info("socket").setsockopt(
                     socket.SOL_SOCKET, socket.SO_LINGER, now
@@ -405,17 +410,17 @@ class Protocol(HttpToolsProtocol):
         self.transport.abort()
 
     def refuse(self, kind: Kind, detail: str, linger: bool = True) -> None:
-        """Answers a problem in place of the request that is arriving, as the last answer.
+        """Answers the request that is arriving with a problem, and then closes the connection.
 
         Args:
-            linger: whether a client that still sends is waited for.
+            linger: whether to wait for a client that still sends.
         """
         self._discards, self._may_linger = True, linger
         self._arriving = False
         cycle, request, self._request = self.cycle, self._request, None
         if request is not None:
-            # The application answers, now or in turn, or has done so: it gets the refusal for the
-            # body, and logs and counts it.
+            # The application answers this request, or has done so. It gets the refusal when it
+            # asks for the body, and logs and counts it.
             self._connections.release(request, request.head_bytes)
             request.refusal = kind, detail
             cycle.keep_alive = False
@@ -439,10 +444,10 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _taken_bytes(self) -> int:
-        """Of answers, by the client: not in memory, and acknowledged as far as the system tells.
+        """Bytes of answers that the client has acknowledged, as far as the system tells.
 
-        The system's own buffer may hold minutes of a slow client's answers, and asks for more in
-        pieces that take many seconds.
+        Bytes in the system's buffer do not count: a slow client may take minutes for them, and the
+        system takes more only in pieces that last many seconds.
         """
         queued = array("i", [0])
         with suppress(OSError, ValueError):  # the connection is lost
@@ -456,7 +461,7 @@ class Protocol(HttpToolsProtocol):
         self._connections.written(len(data), self.loop)
 
     def check(self, now: float) -> None:
-        """Ends the connection if it has waited for its client too long."""
+        """Closes the connection if it has waited for its client too long."""
         if self._lingers and not ((self._sends and not self._half_closed) or self._untaken):
             self.transport.close()
         before, wait = self._wait, self._waits_for()
@@ -492,10 +497,10 @@ class Protocol(HttpToolsProtocol):
             return _Wait(("answer", number), None, 0)
         return _Wait(("idle", number), self._settings.keep_alive_seconds, 0)
 
-    # What an answer's transport calls.
+    # Called by an answer's transport.
 
     def close(self) -> None:
-        """Closes the connection behind its last answer."""
+        """Closes the connection after its last answer."""
         if self._lingers:
             return
         self._sends = (self._arriving or self._discards) and not self._half_closed
@@ -508,7 +513,7 @@ class Protocol(HttpToolsProtocol):
 
     @property
     def _answering(self) -> bool:
-        """Whether a request waits for its answer, or for the rest of it."""
+        """Whether a request has no answer yet, or only a part of it."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def _feed(self, data: bytes) -> None:
@@ -517,8 +522,8 @@ class Protocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 return
             except HttpParserUpgrade as offer:
-                # An offer to go on by another protocol need not be taken (RFC 9110, 7.8). The
-                # parser does not read the body behind one, so it gets the request without it.
+                # The request offers another protocol, which need not be accepted (RFC 9110, 7.8).
+                # The parser reads no body after an offer, so it gets the request without it.
                 data = self._head_without_offer() + data[offer.args[0] :]
                 self.parser = HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -530,9 +535,9 @@ class Protocol(HttpToolsProtocol):
         return b"%b %b HTTP/%b\r\n%b\r\n" % (*line, fields)
 
     def _check_head(self, method: bytes, version: str) -> None:
-        """Raises a refusal of what RFC 9112 does not allow, and the parser does."""
+        """Refuses what the parser allows, but not RFC 9112 or the limits of this service."""
         if method == b"CONNECT":
-            raise ProblemError(BAD_REQUEST, "This is no proxy.")
+            raise ProblemError(BAD_REQUEST, "This service is not a proxy.")
         if version not in ("1.0", "1.1"):
             raise ProblemError(BAD_REQUEST, "The version must be HTTP/1.1 or HTTP/1.0.")
         if not self.url.startswith(b"/") and parse_url(self.url).path is None:
@@ -545,12 +550,12 @@ class Protocol(HttpToolsProtocol):
         if len(hosts) > 1 or (version == "1.1" and not hosts):
             raise ProblemError(BAD_REQUEST, "There must be one Host field (RFC 9112, 3.2).")
         if hosts and not _HOST.fullmatch(hosts[0]):
-            raise ProblemError(BAD_REQUEST, "The value of Host is no valid one (RFC 9112, 3.2).")
+            raise ProblemError(BAD_REQUEST, "The value of Host is not valid (RFC 9112, 3.2).")
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings and version == "1.0":
             raise ProblemError(BAD_REQUEST, "HTTP/1.0 has no Transfer-Encoding (RFC 9112, 6.1).")
         if codings and codings != [b"chunked"]:
-            raise ProblemError(UNSUPPORTED_CODING, "No transfer coding but chunked is supported.")
+            raise ProblemError(UNSUPPORTED_CODING, "The only supported transfer coding is chunked.")
         if len(self.pipeline) >= _MAX_PIPELINED:
             raise ProblemError(BAD_REQUEST, "Too many requests wait on this connection.")
 
@@ -561,9 +566,9 @@ class Protocol(HttpToolsProtocol):
             raise ProblemError(HEADERS_TOO_LARGE, detail)
 
     def _bound_line(self, data: bytes) -> None:
-        """Bounds the last line of the data, which no callback has got yet, complete or not."""
+        """Limits the last line of the data, which no callback of the parser has received yet."""
         end = 0 if self._in_data else len(data) - data.rfind(b"\n", 0, max(0, len(data) - 2)) - 1
-        end = min(end, len(data) - self._body_bytes)  # a chunk that has just ended is no line
+        end = min(end, len(data) - self._body_bytes)  # a chunk that has just ended is not a line
         self._line_bytes = end if end < len(data) else self._line_bytes + end
         if self._line_bytes and self._arriving:
             self._bound_head()

@@ -18,14 +18,14 @@ from service.api.routes import DRAINING
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which goes on for a while after a SIGTERM.
+    """uvicorn's server, which keeps serving for a while after a SIGTERM.
 
     In that time `/health/ready` answers 503, requests are answered as before, and connections are
-    closed behind their answers, so that load balancers turn away before anything is refused.
+    closed after their answers. Load balancers can thus turn away before any request is refused.
 
     Args:
-        drain_seconds: that time.
-        on_started: called when connections are accepted.
+        drain_seconds: how long it keeps serving.
+        on_started: called when the server accepts connections.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
         self._on_started = on_started
         self._exit_at: float | None = None
         self.ticks = 0
-        """Rises while the event loop runs."""
+        """Counter that rises while the event loop runs."""
 
     @override
     async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -62,10 +62,9 @@ class Server(uvicorn.Server):
 
 
 def ignore_signals() -> None:
-    """Ignores the signals that would end the process with its requests, and mean nothing to it.
+    """Ignores signals that have no meaning here, but would end the process and its requests.
 
-    Where it runs on a terminal, SIGHUP says that the terminal has been closed, and ends the service
-    as SIGTERM does.
+    On a terminal, SIGHUP says that the terminal was closed, and ends the service like SIGTERM.
     """
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         if number == signal.SIGHUP and sys.stderr.isatty():
@@ -75,9 +74,9 @@ def ignore_signals() -> None:
 
 
 def exit_after_signals() -> None:
-    """Has the process exit with status 0 when uvicorn, after its shutdown, repeats the signal.
+    """Makes the process exit with status 0 when uvicorn repeats the signal after its shutdown.
 
-    At an end by `sys.exit`, a thread in the midst of the model would crash the process.
+    With `sys.exit`, a thread that still runs the model would crash the process.
     """
     for number in HANDLED_SIGNALS:
         signal.signal(number, _exit)

@@ -1,4 +1,4 @@
-"""Starts workers and keeps them alive: one that dies or hangs is replaced."""
+"""Starts workers, and replaces a worker that dies or hangs."""
 
 import logging
 import multiprocessing
@@ -18,10 +18,10 @@ from service.server.worker import REPORT_SECONDS, Report, run_worker
 from service.settings import Settings
 
 _MAX_DELAY_SECONDS = 30
-"""Between the starts of workers that die before they are ready."""
+"""Longest delay before the next start, after workers that died before they were ready."""
 
 _EXIT_SECONDS = 5
-"""That a worker has to exit beyond the times of the settings."""
+"""How long a worker may take to exit, in addition to the times in the settings."""
 
 _SIGNAL_NAMES = {one.value: one.name for one in signal.Signals}
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Worker:
-    """A process, and what it has reported."""
+    """A worker process and its last report."""
 
     def __init__(self, settings: Settings, sockets: list[socket]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -41,11 +41,11 @@ class _Worker:
         theirs.close()
         self.report = Report(False, 0, [])
         self.looks = 0
-        """Times that the supervisor has looked since it last saw progress. Not seconds: a machine
-        that sleeps stops both of them."""
+        """Checks by the supervisor since it last saw progress. Counted in checks, not in seconds,
+        since a machine that sleeps stops both the supervisor and the worker."""
 
     def receive(self) -> bool:
-        """Takes a report; tells whether it asks for the metrics of the others."""
+        """Receives a report; true if the worker asks for the metrics of the other workers."""
         report: Report = self.connection.recv()
         if report.ticks > self.report.ticks or report.started > self.report.started:
             self.looks = 0
@@ -68,18 +68,18 @@ class Supervisor:
         self._on_started = on_started
         self._workers: list[_Worker] = []
         self._ended: Snapshot = []
-        """What workers have counted that are no longer there."""
+        """Metrics of workers that have ended."""
         self._signals = 0
         self._ready = False
         self._failures = 0
-        """Workers in a row that died before they were ready."""
+        """How many workers in a row died before they were ready."""
         self._start_at = self._look_at = 0.0
 
     def run(self) -> int:
         """Serves until a signal ends it.
 
         Returns:
-            The exit status: other than 0 where no worker could start.
+            The exit status; not 0 if no worker could start.
         """
         ignore_signals()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -106,7 +106,7 @@ class Supervisor:
                 if worker.receive():
                     worker.connection.send(self._others(worker))
             except (OSError, EOFError):
-                worker.process.join(_EXIT_SECONDS)  # it has closed its end: it exits
+                worker.process.join(_EXIT_SECONDS)  # it closes its end when it exits
                 self._look_at = 0.0
             if worker.report.started and not self._ready:
                 self._ready = True
@@ -117,7 +117,7 @@ class Supervisor:
         return merge([self._ended, *others])
 
     def _look(self) -> int:
-        """Replaces workers; tells the exit status where that makes no sense."""
+        """Replaces workers that died or hang. Returns 0, or the exit status if none can start."""
         for worker in [*self._workers]:
             worker.looks += 1
             reason = self._reason_to_replace(worker)
@@ -130,7 +130,7 @@ class Supervisor:
             logger.error("worker [%d] %s", worker.process.pid, reason)
             serving = any(other.report.started for other in self._workers)
             if worker.process.exitcode == STARTUP_FAILURE and not serving:
-                # Clients would wait for an answer that nobody gives.
+                # Otherwise clients would wait for answers that never come.
                 logger.error("no worker can start: the service ends")
                 return STARTUP_FAILURE
             self._start_later(0 if worker.report.started else self._failures + 1)
@@ -143,7 +143,7 @@ class Supervisor:
         return 0
 
     def _start_later(self, failures: int) -> None:
-        """Lets the next worker wait the longer, the more have failed in a row."""
+        """Delays the next start; the delay grows with the number of failures in a row."""
         self._failures = failures
         delay = min(_MAX_DELAY_SECONDS, 2**failures - 1)
         self._start_at = time.monotonic() + delay
@@ -164,9 +164,9 @@ class Supervisor:
         return f"{reason}={seconds:g}" if worker.looks * REPORT_SECONDS > seconds else None
 
     def _end_workers(self) -> None:
-        """Ends all in good order; at a second signal, at once."""
+        """Ends all workers gracefully, or at once after a second signal."""
         for one in self._sockets:
-            one.close()  # else clients would wait in its queue, which nobody serves any more
+            one.close()  # otherwise clients would wait in a queue that nobody serves
         for worker in self._workers:
             worker.process.terminate()
         signals = self._signals
@@ -174,7 +174,7 @@ class Supervisor:
         end = time.monotonic() + settings.drain_seconds + settings.shutdown_seconds + _EXIT_SECONDS
         while any(worker.process.is_alive() for worker in self._workers):
             if time.monotonic() > end or self._signals > signals:
-                logger.error("workers are killed that have not ended")
+                logger.error("workers that have not ended in time are killed")
                 for worker in self._workers:
                     worker.process.kill()
             wait([worker.process.sentinel for worker in self._workers], 0.1)

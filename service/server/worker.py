@@ -1,4 +1,4 @@
-"""Serves in this process: as the only one, or as a worker of a supervisor."""
+"""Serves in this process, which is the only one or a worker of a supervisor."""
 
 import ctypes
 import logging
@@ -30,20 +30,21 @@ REPORT_SECONDS = 1.0
 """How often a worker reports to its supervisor."""
 
 _OTHERS_SECONDS = 1.0
-"""How long a scrape waits for the supervisor."""
+"""How long a scrape waits for the supervisor's answer."""
 
 _ACCEPTED_AT_ONCE, _ACCEPTED_SHARE = 16, 1 / 16
-"""Connections each time that the event loop comes round, and of those that may be open. uvloop
-accepts one of each socket: the hundredth that waits would see the loop come round a hundred times.
-Of many at once, some would be closed for others before what they have sent is read. Each copy costs
-a new connection some 5 µs."""
+"""Most connections that are accepted in one iteration of the event loop, as a number and as a share
+of the connections that may be open. uvloop accepts one per socket and iteration, so that the
+hundredth that waits would take a hundred iterations. If many more were accepted at once, some would
+be closed to make room before their requests are read. Each copy of a socket costs a new connection
+some 5 µs."""
 
 _RESERVED_DESCRIPTORS = 128
-"""For the log, pipes, model files, libraries and what listens."""
+"""Descriptors for the log, pipes, model files, libraries and listening sockets."""
 
 _MAX_BACKLOG = 2048
 
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
+_PR_SET_PDEATHSIG = 1  # see prctl(2)
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,9 @@ class Report(NamedTuple):
 
     Args:
         started: whether it accepts connections.
-        ticks: rise while its event loop runs.
-        metrics: its own.
-        asks: whether it waits for the metrics of the others.
+        ticks: counter that rises while its event loop runs.
+        metrics: its own metrics.
+        asks: whether it waits for the metrics of the other workers.
     """
 
     started: bool
@@ -73,7 +74,7 @@ class Link:
         self._others: Snapshot = []
 
     def report(self, server: Server, metrics: Metrics) -> None:
-        """Reports for ever; ends the process when the supervisor is no longer there."""
+        """Reports for ever; ends the process when the supervisor has ended."""
         asks = False
         while True:
             try:
@@ -87,19 +88,19 @@ class Link:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             except Exception:
-                logger.exception("no report to the supervisor")
+                logger.exception("this worker cannot report to its supervisor")
             asks = self._asked.wait(REPORT_SECONDS)
             if asks:
                 self._asked.clear()
 
     def others(self) -> Snapshot:
-        """The metrics of the other workers, those that have ended included.
+        """The metrics of the other workers, including workers that have ended.
 
         One thread at a time may ask.
 
         Raises:
-            TimeoutError: the supervisor does not answer. Its last answer would not do: counters
-                would seem to go back, which Prometheus takes for a restart.
+            TimeoutError: the supervisor does not answer. Its last answer cannot be used instead:
+                counters would seem to fall, which Prometheus takes for a restart.
         """
         self._answered.clear()
         self._asked.set()
@@ -109,10 +110,10 @@ class Link:
 
 
 def run_worker(settings: Settings, sockets: list[socket], connection: Connection) -> None:
-    """The main function of a worker's process; it exits with 0 after an orderly end."""
+    """The main function of a worker's process; it exits with 0 after a graceful shutdown."""
     if sys.platform == "linux":
-        # `Link.report` cannot end a worker that is stopped, or stuck in C code, and that would keep
-        # the port. The kernel does it when the thread that has started this process ends.
+        # `Link.report` cannot end a worker that is stopped or stuck in C code, which would keep the
+        # port open. The kernel ends it when the thread that has started this process ends.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     return_freed_memory()
     configure_logging(settings)
@@ -131,9 +132,9 @@ def serve(server: Server, sockets: list[socket]) -> None:
 
 
 def accepting(sockets: list[socket], max_connections: int) -> list[socket]:
-    """These and copies of them, all of which accept the same connections."""
+    """The sockets and copies of them, all of which accept the same connections."""
     copies = min(_ACCEPTED_AT_ONCE, int(_ACCEPTED_SHARE * max_connections)) - 1
-    # `socket.dup` would make them blocking, also for other workers that accept already.
+    # `socket.dup` would make them blocking, also for other workers that are already accepting.
     descriptors = [os.dup(one.fileno()) for one in sockets for _ in range(copies)]
     return [*sockets, *(socket(fileno=descriptor) for descriptor in descriptors)]
 
@@ -141,7 +142,7 @@ def accepting(sockets: list[socket], max_connections: int) -> list[socket]:
 def make_server(
     settings: Settings, app: FastAPI, on_started: Callable[[], None] = lambda: None
 ) -> Server:
-    """A server of the application, with the limits that the settings name."""
+    """A server for the application, with the limits of the settings."""
     most, backlog = _connection_limit(settings.max_connections)
     config = uvicorn.Config(
         app,
@@ -150,7 +151,7 @@ def make_server(
         log_config=None,
         log_level=settings.log_level,
         access_log=False,  # the application writes it
-        proxy_headers=False,  # the application heeds them, where `OCR_TRUSTED_PROXIES` says so
+        proxy_headers=False,  # the application reads them if `OCR_TRUSTED_PROXIES` is set
         server_header=False,
         headers=list(SECURITY_HEADERS.items()),
         ws="none",
@@ -162,8 +163,8 @@ def make_server(
 def _connection_limit(wanted: int) -> tuple[int, int]:
     """How many connections may be open, and how many may wait to be accepted.
 
-    Every connection needs a descriptor, and all that wait are accepted at once, before those that
-    are too many are closed. Raises the soft limit of descriptors if need be.
+    Every connection needs a descriptor. Waiting connections are accepted, too, before those beyond
+    the limit are closed. Raises the soft limit of descriptors if necessary.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + _MAX_BACKLOG + _RESERVED_DESCRIPTORS

@@ -50,13 +50,13 @@ def test_keys_are_not_shown() -> None:
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        (",", "it has no key"),
-        (" , ", "it has no key"),
-        (" ", "it has no key"),
-        ("a,shop:", "entry 2 is no key"),
-        (":s3cret", "entry 1 is no key"),
-        ("my shop:s3cret", "entry 1 is no key"),
-        ("shop:s3cret,other:s3cret", "entry 2 is a key that another name has"),
+        (",", "it contains no key"),
+        (" , ", "it contains no key"),
+        (" ", "it contains no key"),
+        ("a,shop:", "entry 2 must be a key"),
+        (":s3cret", "entry 1 must be a key"),
+        ("my shop:s3cret", "entry 1 must be a key"),
+        ("shop:s3cret,other:s3cret", "entry 2 gives a second name to a key"),
     ],
 )
 def test_keys_that_are_none_are_refused(keys: str, reason: str) -> None:

@@ -78,7 +78,7 @@ def test_a_form_field_is_no_file(client: TestClient) -> None:
     response = client.post(
         "/predict", content=body, headers={"content-type": "multipart/form-data; boundary=x"}
     )
-    assert_problem(response, 422, "invalid-upload", "the text, and no file, 'file'; send")
+    assert_problem(response, 422, "invalid-upload", "the text field 'file'; send")
 
 
 def test_a_parameter_in_the_form(client: TestClient) -> None:

@@ -184,7 +184,7 @@ def test_a_file_that_is_gone(
         while reload_error():
             pass
     assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == [
-        f"the model file is not served, the old model still is: {error}"
+        f"the new model file is not served; the old model stays: {error}"
     ]
 
 

@@ -124,14 +124,14 @@ def test_a_bad_key_is_not_shown() -> None:
     """What is wrong with keys is said without them."""
     status, output = fails_to_start(api_keys="my shop:s3cret")
     assert status != 0
-    assert "error: OCR_API_KEYS: entry 1 is no key" in output
+    assert "error: OCR_API_KEYS: entry 1 must be a key" in output
     assert "s3cret" not in output
 
 
 def test_a_misspelt_setting_is_named() -> None:
     """Not to be taken for one that has an effect."""
     _, output = fails_to_start(model_path="missing.onnx", thredas=3)
-    assert "OCR_THREDAS is no setting and changes nothing; OCR_THREADS is one" in output
+    assert "OCR_THREDAS is not a setting and has no effect; did you mean OCR_THREADS?" in output
 
 
 def test_what_kubernetes_sets_is_no_setting() -> None:
@@ -168,7 +168,7 @@ def test_a_host_that_there_is_not_ends_the_service(stripe_model: Path) -> None:
     assert status != 0
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert errors[0].startswith("error: OCR_HOST=nowhere.invalid is no address and no known name")
+    assert errors[0].startswith("error: OCR_HOST=nowhere.invalid is neither an address")
     assert "Traceback" not in output
 
 

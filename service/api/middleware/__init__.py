@@ -1,1 +1,1 @@
-"""ASGI middleware: request id and access log, load shedding, and what proxies say."""
+"""ASGI middleware: request id and access log, load shedding, and headers of proxies."""

@@ -1,4 +1,4 @@
-"""Gives every request an id, counts it, and logs it, outside of the routes and what refuses it."""
+"""Gives every request an id, counts it and logs it, also if other middleware refuses it."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ _HEADER = b"x-request-id"
 _VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _VALID_ADDRESS = re.compile("[A-Za-z0-9._:%-]{1,64}")
 _REFUSALS_LOGGED = 10
-"""Lines a second for requests that are refused since there is no room."""
+"""Most lines per second for requests that are refused because of overload."""
 
 logger = logging.getLogger("service.access")
 
@@ -29,13 +29,14 @@ class AccessLog:
     """ASGI middleware: an id, a line in the log, metrics and a trace for every request.
 
     A request's `X-Request-ID` is kept if it is valid (at most 128 letters, digits and
-    `._:/+=@-`); any other request gets a new one. The line has the client's address and the
-    name of its API key, and never a query, file name or key. Of the requests of a second that are
-    refused since there is no room, the first ten have a line each, and all others one together.
+    `._:/+=@-`); any other request gets a new id. The line contains the client's address and the
+    name of its API key, but never a query, file name or key. Of the requests that are refused
+    because of overload in a second, the first ten get a line each, and the others one line
+    together.
 
     Args:
-        logs: whether there is a line.
-        traces: exports traces; the line then has the trace's id.
+        logs: whether requests are logged.
+        traces: exports traces; the line then contains the trace's id. None: no traces.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, logs: bool, traces: Traces | None) -> None:
@@ -44,7 +45,7 @@ class AccessLog:
         self._logs = logs
         self._traces = traces
         self._refusals = 0
-        """In this second."""
+        """Requests refused because of overload in this second."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Follows the ASGI specification, version 3."""
@@ -65,7 +66,7 @@ class AccessLog:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            # The answer is given further outside.
+            # Outer middleware answers with status 500.
             timing.status = INTERNAL_ERROR.status
             scope[REASON] = INTERNAL_ERROR.name
             raise
@@ -103,7 +104,7 @@ class AccessLog:
                 "key": key,
                 "model_version": timing.model_version,
             }
-            # Without `info`, which looks for the line of code that logs: it is always this one.
+            # Not by `logger.info`, which looks up the calling line of code: it is always this line.
             values = (method, timing.route, timing.status, ms)
             record = logger.makeRecord(
                 logger.name, logging.INFO, "", 0, "%s %s %d %.1f ms", values, None
@@ -112,7 +113,7 @@ class AccessLog:
             logger.handle(record)
 
     def _logs_refusal(self) -> bool:
-        """Whether one more refusal has a line of its own."""
+        """Counts a refusal; true if it gets a line of its own."""
         self._refusals += 1
         if self._refusals == 1:
             asyncio.get_running_loop().call_later(1, self._sum_up)
@@ -125,7 +126,7 @@ class AccessLog:
 
 
 def _client_address(scope: Scope) -> str:
-    """The client's address; empty for a Unix socket, and for what a proxy gives that is none."""
+    """The client's address; empty for a Unix socket, or if a proxy sends an invalid address."""
     client = scope.get("client")
     address = client[0] if client else ""
     return address if _VALID_ADDRESS.fullmatch(address) else ""

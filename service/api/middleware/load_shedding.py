@@ -1,4 +1,4 @@
-"""Refuses cheaply, where more requests come than can be answered."""
+"""Refuses requests cheaply while more requests arrive than can be answered."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -15,12 +15,12 @@ from service.runtime.batcher import OverloadedError
 class LoadShedding:
     """ASGI middleware that refuses requests for pictures while the batcher would refuse them.
 
-    The application gives the same answer, but takes twice as long for it, and at ten times the load
-    that can be served most of the time goes into refusals. So this changes no answer: whatever else
-    is wrong with a request, the application says, in the order in which it looks.
+    The application would give the same answer, but takes twice as long for it. At ten times the
+    load that can be served, refusals take most of the time. This middleware changes no answer: the
+    application still reports all other errors of a request, in the same order.
 
     Args:
-        routes: that read pictures, and have no parameters in their paths.
+        routes: routes that read pictures. Their paths have no parameters.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[APIRoute]) -> None:

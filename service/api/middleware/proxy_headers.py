@@ -1,4 +1,4 @@
-"""Believes what trusted proxies say of the client, and of the path below which they serve."""
+"""Takes the client's address and the path prefix from headers of trusted proxies."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network
@@ -11,17 +11,19 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from service.settings import ROOT_PATH
 
 PREFIX = "captcha_ocr.prefix"
-"""The key under which a request's scope holds the path that a trusted proxy has stripped."""
+"""The key under which a request's scope holds the path prefix that a trusted proxy has stripped."""
 
 _FORWARDED = b"x-forwarded-for"
 _MAX_FORWARDED_BYTES = 1024
-"""Each of its addresses takes 5 µs of the event loop, and thousands of them are kept."""
+"""Largest `X-Forwarded-For`, in bytes. Each address in it takes 5 µs of the event loop, and
+thousands of addresses would be kept in memory."""
 
 
 class ProxyHeaders(ProxyHeadersMiddleware):
     """uvicorn's middleware for `X-Forwarded-For` and `X-Forwarded-Proto`, and `X-Forwarded-Prefix`.
 
-    A prefix that is no plain path is ignored, and so are addresses of over 1,024 bytes.
+    A prefix that is not a plain path is ignored, and so is an `X-Forwarded-For` of over 1,024
+    bytes.
 
     Args:
         trusted_hosts: addresses and networks of proxies, or `*` alone.
@@ -46,9 +48,9 @@ class ProxyHeaders(ProxyHeadersMiddleware):
 
 
 def _forms(host: str) -> list[str]:
-    """A host, and its form on a socket that takes IPv4 and IPv6 (RFC 4291, 2.5.5.2)."""
+    """A host, and its form on a socket for both IPv4 and IPv6 (RFC 4291, 2.5.5.2)."""
     try:
         network = IPv4Network(host)
-    except ValueError:  # one of IPv6, or `*`
+    except ValueError:  # an IPv6 network, or `*`
         return [host]
     return [host, f"::ffff:{network.network_address}/{96 + network.prefixlen}"]

@@ -1,4 +1,4 @@
-"""Answers inference requests: from the body through the model to the body of the answer."""
+"""Answers inference requests: parses the body, runs the model and encodes the answer."""
 
 import numpy as np
 from starlette.requests import Request
@@ -27,15 +27,15 @@ from service.runtime.predictor import Predictor
 NO_SUCH_MODEL = Kind(404, "no-such-model", "No such model, or version of it")
 
 PICTURE, TEXT, CONFIDENCE = "picture", "text", "confidence"
-"""The input of encoded pictures, and the outputs that they are read to."""
+"""The input for encoded pictures, and its outputs."""
 
 _LOOP_BYTES = 1 << 14
-"""Of a body that is parsed on the event loop: 60 kB of numbers take three times as long as all else
-for their request."""
+"""Largest body that is parsed on the event loop, in bytes. Parsing 60 kB of numbers takes three
+times as long as all other work on the event loop for the request."""
 
 
 def described(model: ModelMetadata) -> ServedModel:
-    """What can be sent to a model and what it gives; -1 is a length that varies."""
+    """The inputs and outputs of a model; -1 stands for a variable length."""
 
     def tensor(name: str, datatype: str, *shape: int) -> TensorMetadata:
         return TensorMetadata(name=name, datatype=datatype, shape=[-1, *shape])
@@ -57,10 +57,10 @@ def described(model: ModelMetadata) -> ServedModel:
 
 
 def served(request: Request) -> Predictor:
-    """The model that the path names, if it is the one that is served.
+    """The served model, if the path names it.
 
     Raises:
-        ProblemError: it names another.
+        ProblemError: the path names another model or version.
     """
     predictor = engine_of(request).predictor
     model = predictor.metadata
@@ -68,15 +68,15 @@ def served(request: Request) -> Predictor:
     if (name, version) != (model.name, model.version):
         raise ProblemError(
             NO_SUCH_MODEL,
-            f"the model served is {model.name}, version {model.version}; others are not.",
+            f"only the model {model.name}, version {model.version}, is served.",
         )
     return predictor
 
 
 async def infer(request: Request) -> Response:
-    """Gives class probabilities for image tensors, or texts and confidences for pictures.
+    """Returns class probabilities for image tensors, or texts and confidences for pictures.
 
-    Pictures are elements of BYTES: as they are in binary data, as base64 in JSON. For pictures, the
+    Pictures are elements of BYTES: their bytes in binary data, or base64 in JSON. For pictures, the
     query parameters `length`, `alphabet` and `pattern` work as for `/predict`.
     """
     engine, predictor = engine_of(request), served(request)
@@ -118,14 +118,14 @@ async def infer(request: Request) -> Response:
 def _check_parameters(request: Request, refused: set[str] | tuple[str, ...], where: str) -> None:
     for name in request.query_params:
         if name in refused:
-            raise ProblemError(INVALID_PARAMETER, f"{name}: it changes nothing {where}.")
+            raise ProblemError(INVALID_PARAMETER, f"{name}: it has no effect {where}.")
 
 
 async def _receive(request: Request, engine: Engine, predictor: Predictor) -> InferenceRequest:
-    """The request in the body.
+    """Reads and parses the inference request in the body.
 
     Raises:
-        ProblemError: there is none, or it is too large, or encoded.
+        ProblemError: the body is not an inference request, is too large or is compressed.
     """
     settings = engine.settings
     body = await read_body(request, settings.max_batch_bytes)
@@ -134,7 +134,7 @@ async def _receive(request: Request, engine: Engine, predictor: Predictor) -> In
     limits = settings.max_batch, settings.max_upload_bytes
     if len(body) <= _LOOP_BYTES:
         return parse(body, inputs, *limits, length)
-    # What takes long to parse has many pictures, or few that are large.
+    # A body that takes long to parse contains many pictures, or few large ones.
     return await engine.batcher.run(lambda: parse(body, inputs, *limits, length), batch=True)
 
 
@@ -143,7 +143,7 @@ async def _infer(
 ) -> list[Tensor]:
     """The class probabilities of image tensors."""
     output = predictor.metadata.output_name
-    _check_parameters(request, CONSTRAINTS, f"of probabilities; send {PICTURE!r}")
+    _check_parameters(request, CONSTRAINTS, f"on probabilities; send {PICTURE!r}")
     images = list(inference.tensor.values)
     engine.charge(request, len(images))
     rows = await engine.batcher.submit(predictor.infer, images, is_gone(request))

@@ -1,4 +1,4 @@
-"""Inference requests and responses: a JSON object, and after it the tensor sent as binary data.
+"""Inference requests and responses: a JSON object, which the tensors' binary data may follow.
 
 Source: Open Inference Protocol, version 2, "Tensor Data", and its extension for binary tensors
 (https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol).
@@ -24,22 +24,23 @@ from service.ocr.preprocessing import FloatArray
 FP32, BYTES = "FP32", "BYTES"
 
 LENGTH_HEADER = "inference-header-content-length"
-"""The HTTP header that tells how many bytes of a body are JSON, if not all of them."""
+"""The HTTP header with the number of bytes of a body that are JSON, if binary data follows."""
 
 MALFORMED = Kind(400, "malformed-inference", "Malformed request, or a picture that is none")
 
 _SIZE = "binary_data_size"
 
 _MAX_HEAD_BYTES, _MAX_VALUES, _MAX_QUOTES = 1 << 16, 1 << 10, 1 << 12
-"""Of the JSON besides the elements of `data`, in that, and in all of it. Parsed JSON takes many
-times the memory of its bytes, and 10 ms for 20,000 lists. A request has at most 1024 pictures."""
+"""Most bytes and values in the JSON without the elements of `data`, and most quotes in all of the
+JSON. Parsed JSON takes many times the memory of its bytes, and 20,000 lists take 10 ms. A request
+has at most 1024 pictures."""
 
 _MAX_NUMBERS = 1 << 18
-"""In `data`."""
+"""Most numbers in `data`."""
 
 _DATA = re.compile(rb'"data"\s*:\s*(\[[^{}:]*\])')
 _STRING = re.compile(rb'"[^"]*"')
-"""Without quotes in it, which base64 has none of."""
+"""A JSON string that contains no quotes, as base64 never does."""
 
 _SPACE = b" \t\r\n"
 _NUMBER_CHARACTERS = b"-+.eE0123456789" + _SPACE
@@ -56,7 +57,8 @@ class Tensor:
     """A named array.
 
     Args:
-        values: FP32: a float32 array of any shape, every value finite; BYTES: a list of bytes.
+        values: for FP32, a float32 array of any shape with finite values; for BYTES, a list of
+            bytes.
     """
 
     name: str
@@ -71,12 +73,12 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """What is to be inferred.
+    """A parsed inference request.
 
     Args:
-        identity: given back with the answer.
-        outputs: the names of those that are wanted, and whether as binary data; empty: all.
-        binary: whether outputs are wanted as binary data where the request does not say.
+        identity: returned in the answer.
+        outputs: names of the requested outputs, and whether as binary data; empty: all outputs.
+        binary: whether outputs are returned as binary data if `outputs` is empty.
     """
 
     identity: str | None
@@ -86,7 +88,7 @@ class InferenceRequest:
 
 
 def malformed(detail: str) -> ProblemError:
-    """The refusal of a request; the detail says what is wrong, and what would be right."""
+    """The error for an invalid request; the detail says what is wrong and what would be right."""
     return ProblemError(MALFORMED, detail)
 
 
@@ -97,16 +99,16 @@ def parse(
     max_bytes: int,
     length: str | None = None,
 ) -> InferenceRequest:
-    """The request in a body.
+    """Parses an inference request.
 
     Args:
-        inputs: those of the model; a request has one of them.
+        inputs: the inputs of the model; a request has one of them.
         max_pictures: the largest first dimension of a tensor.
-        max_bytes: of an element of BYTES.
-        length: the value of `LENGTH_HEADER`, where there is one.
+        max_bytes: largest size of an element of BYTES, in bytes.
+        length: the value of `LENGTH_HEADER`; None if it is missing.
 
     Raises:
-        ProblemError: the body is no inference request; nothing else is raised.
+        ProblemError: the body is not an inference request; nothing else is raised.
     """
     end = _json_length(length, len(body))
     document, elements = _document(body[:end])
@@ -140,11 +142,11 @@ def parse(
 
 
 def encode(head: Mapping[str, Any], tensors: Sequence[tuple[Tensor, bool]]) -> tuple[bytes, int]:
-    """The body of a response.
+    """Encodes the body of a response.
 
     Args:
-        head: its members besides the outputs.
-        tensors: each with whether it goes as binary data.
+        head: the members of the JSON object besides the outputs.
+        tensors: the outputs, each with whether it is sent as binary data.
 
     Returns:
         The body, and how many bytes of it are JSON.
@@ -171,7 +173,7 @@ def encode(head: Mapping[str, Any], tensors: Sequence[tuple[Tensor, bool]]) -> t
 def _json_length(length: str | None, size: int) -> int:
     if length is None:
         return size
-    # No body has as many bytes as a number of ten digits.
+    # No body is so large that its size has ten digits.
     if not (length.isascii() and length.isdecimal() and len(length) < 10 and int(length) <= size):
         raise malformed(
             f"the header {LENGTH_HEADER} is {echo(length)}; give the bytes of the JSON, at most "
@@ -181,7 +183,7 @@ def _json_length(length: str | None, size: int) -> int:
 
 
 def _document(text: bytes) -> tuple[InferenceBody, memoryview]:
-    """The JSON with an empty array as `data`, and that array as it is written."""
+    """The JSON, parsed with an empty array as `data`, and the unparsed text of that array."""
     found = _DATA.search(text)
     begin, end = found.span(1) if found else (len(text), len(text))
     if len(text) - (end - begin) > _MAX_HEAD_BYTES or text.count(b'"') > _MAX_QUOTES:
@@ -190,7 +192,7 @@ def _document(text: bytes) -> tuple[InferenceBody, memoryview]:
             f"{_MAX_QUOTES // 2} strings."
         )
     head = text[:begin] + b"[]" + text[end:] if found else text
-    # Each value has one of these before it, or is the value of a member, which has one.
+    # Each of these characters precedes one member or element.
     if sum(map(head.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise malformed(f"the JSON has over {_MAX_VALUES} members and elements besides its data.")
     try:
@@ -204,7 +206,7 @@ def _document(text: bytes) -> tuple[InferenceBody, memoryview]:
 def _known_input(
     given: Sequence[RequestInput], inputs: Sequence[TensorMetadata], most: int
 ) -> RequestInput:
-    """The one input of a request, if it is an input of the model."""
+    """The only input of a request, if it is an input of the model."""
     known = {tensor.name: tensor for tensor in inputs}
     names = [tensor.name for tensor in given]
     how = "send " + " or ".join(
@@ -227,7 +229,7 @@ def _known_input(
 
 
 def _floats_in_json(tensor: RequestInput, data: memoryview) -> FloatArray:
-    """The numbers of a JSON array."""
+    """The tensor in a JSON array of numbers."""
     count = math.prod(tensor.shape)
     if count > _MAX_NUMBERS:
         raise malformed(f"{tensor.name} has over {_MAX_NUMBERS} numbers; send them as binary data.")
@@ -235,18 +237,18 @@ def _floats_in_json(tensor: RequestInput, data: memoryview) -> FloatArray:
     fits = brackets in (_nested([count]), _nested(tensor.shape))
     if tensor.data or not fits:
         raise malformed(
-            f"{tensor.name}: its data are no numbers that fit the shape {tensor.shape}, in a flat "
+            f"{tensor.name}: its data must be numbers that fit the shape {tensor.shape}, in a flat "
             "or nested array."
         )
     try:
         with np.errstate(over="ignore"):
             return _floats(tensor, np.concatenate([*_numbers(data)]))
     except (ValueError, OverflowError):
-        raise malformed(f"{tensor.name}: an element is no number, or too large.") from None
+        raise malformed(f"{tensor.name}: an element is not a number, or too large.") from None
 
 
 def _numbers(data: memoryview) -> Iterator[FloatArray]:
-    """The numbers of an array, flat, in pieces: as Python's objects, all would take much memory."""
+    """The numbers of an array in flat pieces: as Python objects, all would take much memory."""
     begin = 0
     while begin < len(data):
         comma = _COMMA.search(data, begin + _PIECE_BYTES)
@@ -264,7 +266,7 @@ def _nested(shape: Sequence[int], text: bytes = b"") -> bytes:
 
 
 def _floats(tensor: RequestInput, data: Any) -> FloatArray:
-    """The tensor of float32 numbers, or of their bytes."""
+    """The tensor in an array of float32 numbers or in their bytes."""
     expected = math.prod(tensor.shape) * _FLOAT.itemsize
     if data.nbytes != expected:
         raise malformed(
@@ -277,29 +279,29 @@ def _floats(tensor: RequestInput, data: Any) -> FloatArray:
 
 
 def _strings_in_json(tensor: RequestInput, data: memoryview, max_bytes: int) -> list[bytes]:
-    """The strings of a JSON array, which are base64."""
+    """Decodes the base64 strings in a JSON array."""
     quotes = _STRING.sub(b'"', data).translate(None, _SPACE)
     if tensor.data or quotes != _nested(tensor.shape, b'"'):
         raise malformed(
-            f"{tensor.name}: its data are no texts in base64 that fit the shape {tensor.shape}."
+            f"{tensor.name}: its data must be texts in base64 that fit the shape {tensor.shape}."
         )
     strings = []
     for index, found in enumerate(_STRING.finditer(data)):
-        if found.end() - found.start() > 2 * max_bytes + 4:  # there is room for escapes
+        if found.end() - found.start() > 2 * max_bytes + 4:  # allows for escaped characters
             raise _too_large(tensor, index, max_bytes)
         text = parse_json(found[0])
         string = None if text is INVALID else decode_base64(text)
         if string is None:
             raise malformed(
-                f"{tensor.name}: element {index} is no base64, which bytes are sent as in JSON; "
-                "without base64 they go as binary data."
+                f"{tensor.name}: element {index} is not base64; send BYTES as base64 in JSON, or "
+                "as they are in binary data."
             )
         strings.append(string)
     return strings
 
 
 def _strings(tensor: RequestInput, data: memoryview) -> list[bytes]:
-    """Byte strings, each after its length."""
+    """Decodes byte strings, each of which follows its length."""
     strings: list[bytes] = []
     at = 0
     for index in range(tensor.shape[0]):
@@ -307,8 +309,8 @@ def _strings(tensor: RequestInput, data: memoryview) -> list[bytes]:
         at = begin + _PREFIX.unpack_from(data, at)[0] if begin <= len(data) else begin
         if at > len(data):
             raise malformed(
-                f"{tensor.name}: the data ends within element {index}; send each as its length "
-                "(four bytes, little-endian) and its bytes."
+                f"{tensor.name}: the data ends within element {index}; send each element as its "
+                "length (four bytes, little-endian) and its bytes."
             )
         strings.append(bytes(data[begin:at]))
     if at < len(data):

@@ -20,13 +20,13 @@ _NAME = {
     "name": "name",
     "in": "path",
     "required": True,
-    "description": "Of the model; `/versions/{version}` may follow.",
+    "description": "Name of the model; `/versions/{version}` may follow.",
     "schema": {"type": "string", "examples": ["captcha"]},
 }
 
 
 def _documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
-    """The entries of a route's `responses` for these kinds of problem."""
+    """Entries for a route's `responses` that document these kinds of problem."""
     return {
         status: {"model": schemas.InferenceError, "description": answer["description"]}
         for status, answer in errors.documented(*kinds).items()
@@ -50,7 +50,7 @@ async def server() -> schemas.ServerMetadata:
 
 @router.get("/health/live", operation_id="v2_live", summary="Whether the process answers")
 async def live() -> schemas.ServerLive:
-    """As `/health/live`."""
+    """The same as `/health/live`."""
     return schemas.ServerLive(live=True)
 
 
@@ -61,7 +61,7 @@ async def live() -> schemas.ServerLive:
     responses=_NOT_READY,
 )
 async def ready(request: Request) -> schemas.ServerReady:
-    """As `/health/ready`."""
+    """The same as `/health/ready`."""
     await routes.ready(request)
     return schemas.ServerReady(ready=True)
 
@@ -75,7 +75,7 @@ async def ready(request: Request) -> schemas.ServerReady:
     openapi_extra={"parameters": [_NAME]},
 )
 async def model(predictor: ServedByPath) -> schemas.ServedModel:
-    """A request has one of the inputs: an image tensor gives class probabilities, encoded pictures
+    """A request has one of the inputs. An image tensor gives class probabilities, encoded pictures
     give texts and confidences.
     """
     return described(predictor.metadata)
@@ -90,7 +90,7 @@ async def model(predictor: ServedByPath) -> schemas.ServedModel:
     openapi_extra={"parameters": [_NAME]},
 )
 async def model_ready(request: Request, predictor: ServedByPath) -> schemas.ModelReady:
-    """As `/health/ready`, for the model that is served; 404 for any other."""
+    """The same as `/health/ready` for the model that is served; 404 for any other model."""
     await routes.ready(request)
     return schemas.ModelReady(name=predictor.metadata.name, ready=True)
 
@@ -102,7 +102,7 @@ _INFER: dict[str, Any] = {
             "name": "Inference-Header-Content-Length",
             "in": "header",
             "required": False,
-            "description": "The bytes of the JSON, where binary data follows it.",
+            "description": "Number of bytes of the JSON, if binary data follows it.",
             "schema": {"type": "integer", "minimum": 0},
         },
     ],

@@ -1,4 +1,4 @@
-"""The bodies of the Open Inference Protocol."""
+"""The bodies of requests and answers of the Open Inference Protocol."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class InferenceError(BaseModel):
-    """What was wrong."""
+    """What went wrong."""
 
     error: str
 
 
 class ServerMetadata(BaseModel):
-    """The server."""
+    """Name, version and extensions of the server."""
 
     name: str
     version: str
@@ -57,16 +57,16 @@ class ServedModel(BaseModel):
 
 
 class Parameters(BaseModel):
-    """How tensors are sent as binary data; others are ignored."""
+    """How tensors are sent as binary data; other parameters are ignored."""
 
     binary_data_size: int | None = Field(
-        default=None, description="Of an input: its bytes, after the JSON."
+        default=None, description="For an input: number of its bytes, which follow the JSON."
     )
     binary_data: bool | None = Field(
-        default=None, description="Of an output: whether it is wanted as binary data."
+        default=None, description="For an output: whether it is returned as binary data."
     )
     binary_data_output: bool | None = Field(
-        default=None, description="Of a request: whether outputs are, which do not say."
+        default=None, description="For a request: the default of `binary_data` for its outputs."
     )
 
 
@@ -79,20 +79,20 @@ class RequestInput(BaseModel):
     parameters: Parameters | None = None
     data: list[Any] | None = Field(
         default=None,
-        description="In row-major order, flat or nested as the shape says; elements of BYTES in "
-        "base64.",
+        description="Elements in row-major order, flat or nested like the shape; elements of BYTES "
+        "in base64.",
     )
 
 
 class RequestedOutput(BaseModel):
-    """An output that is wanted."""
+    """An output that a request asks for."""
 
     name: str
     parameters: Parameters | None = None
 
 
 class InferenceBody(BaseModel):
-    """A request."""
+    """An inference request."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -110,14 +110,14 @@ class InferenceBody(BaseModel):
         }
     )
 
-    id: str | None = Field(default=None, description="Given back with the answer.")
+    id: str | None = Field(default=None, description="Returned in the answer.")
     parameters: Parameters | None = None
-    # Of 64 kB in which every element is wrong, all errors would take 60 MB.
+    # If every element in 64 kB of inputs is wrong, collecting all errors would take 60 MB.
     inputs: list[RequestInput] = Field(
-        description="One: the image tensor, or `picture`.", fail_fast=True
+        description="One input: the image tensor, or `picture`.", fail_fast=True
     )
     outputs: list[RequestedOutput] | None = Field(
-        default=None, description="Default: all.", fail_fast=True
+        default=None, description="Default: all outputs.", fail_fast=True
     )
 
 
@@ -128,13 +128,13 @@ class ResponseOutput(BaseModel):
     datatype: str
     shape: list[int]
     parameters: dict[str, Any] | None = Field(
-        default=None, description="`binary_data_size`: its bytes, after the JSON."
+        default=None, description="`binary_data_size`: number of its bytes, which follow the JSON."
     )
-    data: list[Any] | None = Field(default=None, description="In row-major order, flat.")
+    data: list[Any] | None = Field(default=None, description="Elements in row-major order, flat.")
 
 
 class Inference(BaseModel):
-    """An answer."""
+    """The answer to an inference request."""
 
     model_config = ConfigDict(protected_namespaces=())
 

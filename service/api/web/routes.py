@@ -1,4 +1,4 @@
-"""Serves the page, pictures to try the served model with, and the page of the API document."""
+"""Serves the page, example pictures for the served model, and the API document in Swagger UI."""
 
 import os
 from pathlib import Path
@@ -17,11 +17,11 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The Content-Security-Policy: nothing runs and nothing is fetched but what is served here."""
+"""The Content-Security-Policy: the page runs and fetches only what this service serves."""
 
 _HEADERS = {
     "Content-Security-Policy": POLICY,
-    # The browser keeps a file, but asks each time whether it is still the same.
+    # The browser caches a file, but checks each time whether it has changed.
     "Cache-Control": "no-cache",
     "Accept-Ranges": "none",
     **SECURITY_HEADERS,
@@ -29,14 +29,14 @@ _HEADERS = {
 
 
 class _Files(StaticFiles):
-    """Files under the policy of the page."""
+    """Static files with the headers of the page, such as its Content-Security-Policy."""
 
     def file_response(
         self, full_path: Any, stat_result: os.stat_result, scope: Scope, status_code: int = 200
     ) -> Response:
-        """A file, or 304 where the browser has it.
+        """A file, or 304 if the browser has cached it.
 
-        Always the whole (RFC 9110, 14.2): a hundred ranges take as long as five pictures.
+        Ranges are ignored (RFC 9110, 14.2): a hundred ranges take as long as five pictures.
         """
         scope["headers"] = [field for field in scope["headers"] if field[0] != b"range"]
         response = super().file_response(full_path, stat_result, scope, status_code)
@@ -45,9 +45,10 @@ class _Files(StaticFiles):
 
 
 def router() -> APIRouter:
-    """The routes of both pages."""
+    """The routes of both pages, their files and the examples."""
     router = APIRouter(include_in_schema=False)
-    # Without `follow_symlink` the system is asked for each of the thousands of folders of a path.
+    # Without `follow_symlink`, each folder in a path, of which there may be thousands, takes a
+    # system call.
     page = _Files(directory=Path(__file__).with_name("static"), follow_symlink=True)
     swagger_ui = _Files(packages=[("fastapi_offline", "static")], follow_symlink=True)
     router.mount("/page", page)
@@ -65,13 +66,13 @@ def router() -> APIRouter:
 
     @router.get("/examples")
     async def examples(request: Request) -> list[str]:
-        """The addresses of the pictures in the model's file, relative to this page."""
+        """The addresses of the example pictures in the model's file, relative to the page."""
         golden = engine_of(request).predictor.metadata.golden
         return [f"examples/{number}" for number in range(len(golden))]
 
     @router.get("/examples/{number}")
     async def example(number: int, request: Request) -> Response:
-        """A picture of the kind that the model reads: one of those that it is checked with."""
+        """An example picture: one of the golden pictures that the model is checked with."""
         golden = engine_of(request).predictor.metadata.golden
         if not 0 <= number < len(golden):
             raise HTTPException(404, f"the model's examples are 0 to {len(golden) - 1}")

@@ -104,7 +104,7 @@ def test_constraints(client: TestClient) -> None:
 def test_what_answers_have_no_place_for(client: TestClient, query: str) -> None:
     """A parameter that would change nothing is refused, and not taken as if it did."""
     answer = client.post(f"{INFER}?length=4&{query}", json=pictures(PICTURE))
-    assert_refused(answer, 422, f"{query.partition('=')[0]}: it changes nothing here")
+    assert_refused(answer, 422, f"{query.partition('=')[0]}: it has no effect here")
 
 
 @pytest.mark.parametrize("query", ["length=4", "alphabet=ab", "pattern=a"])
@@ -113,7 +113,7 @@ def test_constraints_change_no_probabilities(client: TestClient, query: str) -> 
     rows = np.zeros((1, stripes.WIDTH, stripes.HEIGHT, 1), np.float32)
     tensor = {"name": "image", "datatype": "FP32", "shape": list(rows.shape)}
     sent = {"inputs": [tensor | {"data": rows.ravel().tolist()}]}
-    said = f"{query.partition('=')[0]}: it changes nothing of probabilities"
+    said = f"{query.partition('=')[0]}: it has no effect on probabilities"
     assert_refused(client.post(f"{INFER}?{query}", json=sent), 422, said)
     assert client.post(INFER, json=sent).status_code == 200
 
@@ -135,7 +135,7 @@ def test_probabilities(client: TestClient, nested: bool) -> None:
     assert all(p > 0.99 for p in rows["data"][1 :: len(stripes.ALPHABET) + 1])
     tensor["data"] = [*flat * 60][:-1]
     assert_refused(
-        client.post(INFER, json={"inputs": [tensor]}), 400, "no numbers that fit the shape"
+        client.post(INFER, json={"inputs": [tensor]}), 400, "must be numbers that fit the shape"
     )
 
 

@@ -85,8 +85,8 @@ assert rows[0].shape[0] == len(pictures) and rows[0].shape[2] == model["outputs"
 assert np.allclose(rows[0].sum(axis=2), 1, atol=1e-4)
 
 good = sent("picture", "BYTES", values, False)
-assert refused("the model served is", client.infer, "other", good) == "404"
-assert refused("the model served is", client.get_model_metadata, name, "0") == "404"
+assert refused("only the model", client.infer, "other", good) == "404"
+assert refused("only the model", client.get_model_metadata, name, "0") == "404"
 assert refused("there is no output", client.infer, name, good, outputs=[
     triton.InferRequestedOutput("dense2")]) == "400"
 bad = np.array([pictures[0], b"no picture"], object)

@@ -1,4 +1,4 @@
-// The page: takes pictures in, and keeps list, progress and messages as the queue tells of them.
+// The page: accepts pictures, and updates list, progress and messages on events of the queue.
 
 import { askRegion } from "./crop.js";
 import { showModel } from "./model.js";
@@ -13,14 +13,14 @@ const banner = $("banner");
 const form = banner.querySelector("form");
 const question = $("question");
 
-// In the order in which they were handed over; one that has a record is through.
+// Jobs in the order in which their pictures were added; a job with a record is finished.
 let jobs = [];
 let handedOver = [];
 let news = [];
 let total = 0;
 let places = null;
 
-// What a person said of a file, which outlives its reading: {label, region}.
+// What the user entered for a file, {label, region}; kept when the file is read again.
 const remarks = new WeakMap();
 const remarksOn = (file) => remarks.get(file) ?? remarks.set(file, {}).get(file);
 
@@ -38,7 +38,7 @@ const queue = new Queue({
   },
   sent: (job, share) => {
     const bar = job.place.querySelector("progress");
-    if (!bar || (bar.hidden && share === 1)) return; // small ones are gone at once
+    if (!bar || (bar.hidden && share === 1)) return; // small pictures are sent at once
     bar.hidden = false;
     bar.value = share;
   },
@@ -61,7 +61,7 @@ const queue = new Queue({
     $("now").hidden = why.kind === "key";
     banner.hidden = false;
     const alert = banner.querySelector("[role=alert]");
-    // Said once; the seconds beside it count down in silence.
+    // Announced once; the seconds beside it count down silently.
     if (alert.textContent !== sentence(why)) alert.textContent = sentence(why);
     $("left").textContent = why.kind === "key" ? "" : `Trying again in ${seconds} s.`;
   },
@@ -71,7 +71,7 @@ const queue = new Queue({
   },
 });
 
-/** Puts pictures in front of those that are there, in their own order. */
+/** Adds pictures above the existing results, in their own order. */
 function take(files) {
   if (files.length === 0) return;
   if (!queue.length) total = 0;
@@ -87,7 +87,7 @@ function take(files) {
   progress();
 }
 
-/** Where a picture's result is going to be. */
+/** The placeholder for a picture's result. */
 function placeFor({ file }) {
   const place = document.createElement("li");
   const bar = document.createElement("progress");
@@ -98,7 +98,7 @@ function placeFor({ file }) {
   return place;
 }
 
-/** Reads one picture anew, in its place. */
+/** Reads one picture again; its new result replaces the old one. */
 function readOnce(job) {
   if (!queue.length) total = 0;
   total += 1;
@@ -122,7 +122,7 @@ function keepLabel(job, label) {
   progress();
 }
 
-/** Pictures with a text that a person has given; of a part of a picture there are none. */
+/** Pictures with a label from the user; a part of a picture has no label. */
 const labelled = () =>
   jobs
     .map(({ file }) => ({ file, ...remarksOn(file) }))
@@ -144,7 +144,7 @@ function progress() {
   $("save-labels").textContent = `Download ${plural(labelled().length, "label")}`;
 }
 
-/** Says aloud what came of the pictures, once they are all through. */
+/** Announces the outcome to screen readers when all pictures are finished. */
 function announce() {
   const [{ file, text, confidence, problem }] = news;
   if (news.length > 1) {
@@ -215,7 +215,7 @@ async function offerExamples() {
   $("examples").hidden = buttons.length === 0;
 }
 
-/** Says from which confidence on a text is accepted, unless that is every one; learns the limits. */
+/** Shows the least accepted confidence, unless every text is accepted, and stores the limits. */
 async function heedInfo(place) {
   const response = await fetch("info").catch(() => null);
   if (!response?.ok) return;

@@ -1,4 +1,4 @@
-// Asks for the part of a picture that has the text: a rectangle that is dragged, or four numbers.
+// Asks for the part of a picture that contains the text: a dragged rectangle, or four numbers.
 
 import { regionText } from "./picture.js";
 
@@ -10,7 +10,7 @@ const image = dialog.querySelector("img");
 const mark = dialog.querySelector("i");
 const field = dialog.querySelector("input");
 
-/** The region {x, y, width, height} in pixels, null for the whole picture; undefined: no change. */
+/** Asks for a region {x, y, width, height} in pixels; null: whole picture, undefined: no change. */
 export async function askRegion(file, region) {
   const address = URL.createObjectURL(file);
   image.src = address;
@@ -29,7 +29,7 @@ export async function askRegion(file, region) {
   return answer;
 }
 
-/** The region that a text says; null if it says none within the picture. */
+/** Parses a region; null if the text is not a region within the picture. */
 function regionOf(text) {
   const match = /^\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*$/.exec(text);
   if (!match) return null;
@@ -47,7 +47,7 @@ function draw(region) {
   mark.style.height = `${(100 * region.height) / image.naturalHeight}%`;
 }
 
-/** The place of a pointer in the picture's pixels, within the picture. */
+/** The position of a pointer in pixels of the picture, clamped to the picture. */
 function placeOf({ clientX, clientY }) {
   const box = image.getBoundingClientRect();
   const share = (at, from, length) => Math.min(Math.max((at - from) / length, 0), 1);

@@ -1,7 +1,7 @@
 // Shows the API document in Swagger UI.
 
 const spec = await fetch("openapi.json").then((response) => response.json());
-// Requests go where the document came from, whatever prefix a proxy has put before it.
+// Requests go to the origin and path prefix of this document, which a proxy may have added.
 spec.servers = [{ url: new URL(".", location.href).href.replace(/\/$/, "") }];
 globalThis.SwaggerUIBundle({
   spec,

@@ -1,4 +1,4 @@
-// The probabilities that a text was read from: a column for every time step, a row for a symbol.
+// Draws the model's probabilities: a column for every time step, a row for every symbol.
 
 import { percent } from "./result.js";
 
@@ -7,7 +7,7 @@ const MOST_ROWS = 16;
 const INK = [61, 109, 240];
 const BLANK_INK = [160, 156, 150];
 
-/** Draws the matrix into an element, and lets pointer and keys walk through its time steps. */
+/** Draws the matrix into an element; pointer and keys select a time step. */
 export function drawHeatmap(plot, readout, matrix) {
   const rows = shownRows(matrix);
   const steps = matrix.probabilities.length;
@@ -58,7 +58,7 @@ export function drawHeatmap(plot, readout, matrix) {
   });
 }
 
-/** The classes that are anywhere more than faint: symbols by the time of their peak, then the blank. */
+/** The classes to show: symbols above FAINTEST, by the time of their peak; then the blank. */
 function shownRows({ symbols, blank_index: blank, probabilities }) {
   const peaks = symbols.map((_, index) => {
     const column = probabilities.map((row) => row[index]);
@@ -86,7 +86,7 @@ function paint(canvas, { probabilities, blank_index: blank }, rows) {
   rows.forEach((index, y) => {
     const ink = index === blank ? BLANK_INK : INK;
     probabilities.forEach((row, x) => {
-      // The root, so that faint ones can be seen at all.
+      // The square root makes small probabilities visible.
       image.data.set([...ink, Math.round(255 * Math.sqrt(row[index]))], 4 * (y * canvas.width + x));
     });
   });

@@ -1,10 +1,10 @@
-// The card of the model that is served, in words.
+// Shows the model card of the served model.
 
 const NAMES = { cer: "Wrong characters", exact_match: "Read without an error" };
 const CARD = ["name", "version", "alphabet", "width", "height", "channels", "training_run",
   "data_digest", "min_confidence", "blank_index", "figures"];
 
-/** Opens the dialog with the card. */
+/** Opens the dialog with the model card. */
 export async function showModel(dialog) {
   const response = await fetch("model").catch(() => null);
   const card = response?.ok ? await response.json() : null;
@@ -35,7 +35,7 @@ function rowsOf(card) {
   ];
 }
 
-/** Rows for measured figures; those of a subset of the pictures are nested in the others. */
+/** Rows for measured figures; figures of a subset of the pictures are nested in them. */
 function figureRows({ split, pictures, exact, exact_match_interval: interval, ...figures }, of = "") {
   const rows = [];
   const set = of || (split ? `${split} pictures` : "");

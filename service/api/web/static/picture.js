@@ -1,28 +1,28 @@
-// What is sent of a picture: the file as it is, or a smaller drawing of it where it is too large.
+// Prepares a picture for upload: the file itself, or a smaller copy if the file is too large.
 
 const PIXELS = 1_000_000;
 const FEWEST_PIXELS = 20_000;
 // The service counts a byte beyond 64 kB of a PNG as ten pixels.
 const PNG_BYTES = 200_000;
 
-/** A region as the service takes it. */
+/** A region in the format of the query parameter `region`. */
 export const regionText = ({ x, y, width, height }) => [x, y, width, height].join(",");
 
 /**
- * The body to send, and how places in it become places in the picture: x + place / scale.
+ * The body to send, and how its positions map to positions in the picture: x + position / scale.
  *
- * `limits` are {bytes, pixels}; with `shrink`, a picture is drawn anew although its file is small.
- * Of a drawing only the region is made; of a file, the service takes `region`.
+ * `limits` are {bytes, pixels}. `shrink` makes a copy even if the file is small. A copy contains
+ * only the region; for the file itself, `region` is sent to the service.
  */
 export async function toSend(file, region, limits, shrink = false) {
   const asItIs = { body: file, region, x: 0, scale: 1, size: null };
   if (!shrink && file.size <= limits.bytes) return asItIs;
-  // Upright, as the service would turn it.
+  // The browser applies the EXIF orientation, as the service would.
   const bitmap = await createImageBitmap(file).catch(() => null);
   if (!bitmap) return asItIs;
   const part = region ?? { x: 0, y: 0, width: bitmap.width, height: bitmap.height };
   const type = file.type === "image/jpeg" ? file.type : "image/png";
-  // The service counts a pixel with transparency, which a PNG of a canvas has, as several.
+  // The service counts a pixel with transparency as several, and a canvas makes a PNG with it.
   let pixels = Math.min(PIXELS, limits.pixels / (type === "image/png" ? 8 : 2));
   const bytes = type === "image/png" ? Math.min(limits.bytes, PNG_BYTES) : limits.bytes;
   for (;;) {
@@ -38,7 +38,7 @@ export async function toSend(file, region, limits, shrink = false) {
   }
 }
 
-/** The part of a picture that is a region, at its own size. */
+/** The region of a picture as a picture of its own, not scaled. */
 export async function cut(file, region) {
   const bitmap = await createImageBitmap(file);
   const canvas = drawn(bitmap, region, 1);

@@ -1,19 +1,19 @@
-// What is known of the texts: a form with the query parameters of /predict.
+// What the user knows about the texts: a form with the query parameters of /predict.
 
 const SHOWN_ALTERNATIVES = 3;
 
-/** What the form has, without what it leaves to the service. */
+/** The fields that have a value; the service has defaults for the others. */
 const given = (form) =>
   [...form.elements].filter(({ name, value }) => name && value);
 
-/** Takes fields and types of pictures from the API document. */
+/** Makes the fields, and sets the accepted file types, from the API document. */
 export async function makeFields(form, files) {
   const response = await fetch("openapi.json").catch(() => null);
   if (!response?.ok) return;
   const { parameters, ...operation } = (await response.json()).paths["/predict"].post;
   files.accept = operation["x-picture-types"];
   const fields = parameters
-    // A region is of one picture, which has a button for it.
+    // A region applies to one picture only, which has a button for it.
     .filter(({ name, schema }) => schema.type !== "boolean" && name !== "region")
     .map(fieldOf);
   form.prepend(...fields);
@@ -38,7 +38,7 @@ function fieldOf({ name, schema }) {
   return label;
 }
 
-/** The query for pictures that are handed over now; before there are fields, the page's own. */
+/** The query for pictures that are added now; before the fields are loaded, the page's defaults. */
 export function queryOf(form) {
   const fields = given(form).map(({ name, value }) => [name, value]);
   const query = new URLSearchParams([...fields, ["matrix", true]]);
@@ -46,7 +46,7 @@ export function queryOf(form) {
   return query;
 }
 
-/** The parameters in words, for when the form is folded. */
+/** The parameters in words, shown while the form is collapsed. */
 export const knownOf = (form) =>
   given(form)
     .filter(({ name }) => name !== "alternatives")

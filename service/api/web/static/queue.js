@@ -1,4 +1,4 @@
-// Pictures wait here: a few are read at a time, and none while the service reads nothing.
+// Queues pictures: a few are sent at a time, and none while the service is unavailable.
 
 import { Refused, Unavailable, read, reachable } from "./service.js";
 
@@ -7,10 +7,10 @@ const SENDS = 2;
 const LONGEST_WAIT = 15;
 
 /**
- * Gives every picture to the service, in order, with the query that it was added with.
+ * Sends the pictures to the service in order, each with the query that it was added with.
  *
- * on.begin(job), on.sent(job, share), on.end(job, outcome), on.pause(Unavailable, seconds) and
- * on.resume() tell of it; an outcome is {prediction, milliseconds, size} or {problem}.
+ * Calls on.begin(job), on.sent(job, share), on.end(job, outcome), on.pause(Unavailable, seconds)
+ * and on.resume(). An outcome is {prediction, milliseconds, size} or {problem}.
  */
 export class Queue {
   key = "";
@@ -28,7 +28,7 @@ export class Queue {
     return this.#waiting.length + this.#running.size;
   }
 
-  /** Takes {file}, or such a job once more; with a region, only that part of it is read. */
+  /** Adds a job {file}, possibly again; with a region, only that part of the picture is read. */
   add(job, query, region) {
     Object.assign(job, { query, region, lost: 0, abort: new AbortController() });
     this.#waiting.push(job);
@@ -42,7 +42,7 @@ export class Queue {
     this.resume();
   }
 
-  /** Goes on at once, without waiting any longer. */
+  /** Ends a pause at once. */
   resume() {
     if (!this.#pause) return;
     clearInterval(this.#pause);
@@ -85,7 +85,7 @@ export class Queue {
   }
 
   async #later(job, why) {
-    // A connection that breaks on one picture alone is that picture's fault, not the network's.
+    // If the connection breaks for one picture only, the picture is the cause, not the network.
     const broke = why.kind === "lost" || why.kind === "away";
     if (broke && ++job.lost >= SENDS && (await reachable())) {
       const detail = why.message ||

@@ -1,4 +1,4 @@
-// One picture's place in the list: what was read in it, or why it was not.
+// Makes the list item of one picture: its reading, or why it was not read.
 
 import { drawHeatmap } from "./heatmap.js";
 import { cut } from "./picture.js";
@@ -6,14 +6,14 @@ import { cut } from "./picture.js";
 const DOUBTFUL = 0.9;
 const NO_TEXT = "no-text";
 
-/** A share as a percentage that never claims more than it knows. */
+/** A share as a percentage, never rounded to 0 or 100 %. */
 export function percent(share) {
   if (share >= 0.9995) return "> 99.9 %";
   return share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 }
 
 /**
- * The element of a picture that was read.
+ * The list item of a picture that was read.
  *
  * Its buttons call on.copy(text, button), on.crop() and on.label(text).
  */
@@ -32,7 +32,7 @@ export async function resultOf({ file, region, label, prediction, milliseconds, 
   part(".copy-json").addEventListener("click", (e) =>
     on.copy(JSON.stringify({ file: file.name, ...rest }, null, 2), e.currentTarget));
   part(".crop").addEventListener("click", on.crop);
-  // A label is that of a whole picture.
+  // Only a whole picture has a label.
   part(".correct").hidden = Boolean(region);
   takeLabel(item, label ?? prediction.text, on.label);
   showLabel(item, region ? undefined : label);
@@ -63,7 +63,7 @@ export async function resultOf({ file, region, label, prediction, milliseconds, 
   return item;
 }
 
-/** The element of a picture that was refused; its button, if it can help, calls `again`. */
+/** The list item of a picture that was refused. Its button calls `again`, if that may help. */
 export async function refusalOf({ file, problem }, again) {
   const item = copyOf("refusal");
   item.querySelector(".file").textContent = file.name;
@@ -78,18 +78,18 @@ export async function refusalOf({ file, problem }, again) {
   return item;
 }
 
-/** A copy of a template; one that this document owns, as pictures load in no other. */
+/** A copy of a template. Imported into this document, since pictures load in no other. */
 const copyOf = (id) =>
   document.importNode(document.getElementById(id).content, true).firstElementChild;
 
-/** Shows the text that a person gave, if there is one. */
+/** Shows the user's label, if there is one. */
 function showLabel(item, label) {
   const shown = item.querySelector(".label");
   shown.hidden = label === undefined;
   shown.textContent = label === undefined ? "" : `Label: ${label}`;
 }
 
-/** Lets a person say what the picture says; `keep(text)` is told. */
+/** Lets the user enter the text in the picture, and calls `keep(text)`. */
 function takeLabel(item, text, keep) {
   const form = item.querySelector(".correction");
   const button = item.querySelector(".correct");
@@ -114,7 +114,7 @@ function takeLabel(item, text, keep) {
   });
 }
 
-/** Whether the browser can show the picture; its address lives no longer than that takes. */
+/** Shows the picture, if the browser can; false if it cannot. Revokes the picture's URL. */
 async function show(image, file, region) {
   const shown = region ? await cut(file, region).catch(() => null) : file;
   if (!shown) return false;
@@ -138,7 +138,7 @@ function sure({ confidence, accepted, reason }) {
   return [share, accepted || reason === NO_TEXT ? " sure" : " sure: less than this service accepts"];
 }
 
-/** Each confidence is calibrated by itself; together they are shown as no more than there is. */
+/** Shows the alternatives, scaled to sum to at most 1, as confidences are calibrated one by one. */
 function showOthers(others, { confidence: first, alternatives }) {
   others.hidden = alternatives.length === 0;
   const sum = alternatives.reduce((total, { confidence }) => total + confidence, 0);
@@ -153,7 +153,7 @@ function showOthers(others, { confidence: first, alternatives }) {
   others.querySelector("ul").replaceChildren(...items);
 }
 
-/** A box over the picture and a bar below it for every character, each where it stands. */
+/** Draws a box over the picture and a bar below it at the position of every character. */
 function drawCharacters(plot, characters, left, width) {
   for (const { character, confidence, span: [from, to] } of characters) {
     const place = (node) => {

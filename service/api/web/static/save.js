@@ -1,15 +1,15 @@
-// All results as text, JSON and CSV, onto the clipboard or into a file.
+// Exports all results as text, JSON or CSV to the clipboard or to a file.
 
 const COLUMNS = ["file", "text", "confidence", "accepted", "characters", "problem"];
 
-/** What is kept of an outcome: the answer without its matrix, or the problem. */
+/** The record of an outcome: the answer without its matrix, or the problem. */
 export function recordOf(file, { prediction, problem }) {
   if (problem) return { file: file.name, problem };
   const { matrix, ...kept } = prediction;
   return { file: file.name, ...kept };
 }
 
-/** The labels that a person gave, as `make data` and `captcha-ocr label` take them. */
+/** The user's labels as CSV, in the format of `make data` and `captcha-ocr label`. */
 export function asLabels(jobs) {
   const rows = jobs.map(({ file, label }) => [file.webkitRelativePath || file.name, label]);
   return [["path", "label"], ...rows].map((row) => row.map(quoted).join(",") + "\n").join("");
@@ -22,7 +22,7 @@ export const asJson = (records) => JSON.stringify(records, null, 2);
 /** RFC 4180, with a row for every picture. */
 export function asCsv(records) {
   const rows = records.map(({ file, text, confidence, accepted, characters, problem }) => [
-    // A spreadsheet would compute a name that begins like a formula, and others choose names.
+    // A spreadsheet would evaluate a name that begins like a formula, and names are not trusted.
     /^[=+\-@\t\r]/.test(file) ? `'${file}` : file,
     text, confidence, accepted,
     characters?.map((character) => character.confidence).join(" "),
@@ -34,7 +34,7 @@ export function asCsv(records) {
 const quoted = (value = "") =>
   /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
 
-/** Offers a file to be saved. */
+/** Downloads a text as a file. */
 export function download(name, type, text) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text], { type }));
@@ -43,7 +43,7 @@ export function download(name, type, text) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-/** Whether the text came onto the clipboard. */
+/** Copies a text to the clipboard; tells whether it succeeded. */
 export async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);
@@ -53,7 +53,7 @@ export async function copied(text) {
   }
 }
 
-// Without TLS and away from localhost, a browser has no other clipboard.
+// Without TLS, and not on localhost, browsers provide no other way to copy.
 function copiedByCommand(text) {
   const focused = document.activeElement;
   const area = document.createElement("textarea");

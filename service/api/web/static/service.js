@@ -1,11 +1,11 @@
-// Puts one picture to the service; it is read or refused, or the service is unavailable.
+// Sends one picture to the service: it is read or refused, or the service is unavailable.
 
 import { regionText, toSend } from "./picture.js";
 
 const LATER = new Set([429, 502, 503, 504]);
 const PATIENCE_SECONDS = 30;
 
-// Of answers that are not the service's own; a proxy sends a page of its own with them.
+// Messages for answers of a proxy, which sends a page of its own instead of the service's JSON.
 const IN_WORDS = {
   403: "A server in front of the service does not allow this.",
   408: "The picture did not arrive in time.",
@@ -16,7 +16,7 @@ const IN_WORDS = {
   504: "The service did not answer the server in front of it in time.",
 };
 
-/** The service will not read this picture; `problem.again` says whether to try once more. */
+/** The service refuses this picture; `problem.again` says whether another try may help. */
 export class Refused extends Error {
   constructor(problem) {
     super(problem.detail);
@@ -24,7 +24,7 @@ export class Refused extends Error {
   }
 }
 
-/** The service reads nothing just now. `kind` is busy, away, lost or key. */
+/** The service reads no pictures at the moment. `kind` is busy, away, lost or key. */
 export class Unavailable extends Error {
   constructor(kind, { seconds, detail = "" } = {}) {
     super(detail);
@@ -34,10 +34,10 @@ export class Unavailable extends Error {
 }
 
 /**
- * The prediction for a picture, in the picture's own pixels, and the time from question to answer.
+ * Reads a picture: the prediction with spans in the picture's own pixels, and the response time.
  *
- * `size` is that of the drawing that was sent in the picture's place, or null; `sent(share)` is
- * called while the upload goes on.
+ * `size` is the size of the copy that was sent instead of the file, or null. `sent(share)` is
+ * called during the upload.
  */
 export async function read(file, { region, limits, ...options }) {
   await readable(file);
@@ -68,7 +68,7 @@ export async function read(file, { region, limits, ...options }) {
 export const reachable = () =>
   fetch("health/live", { cache: "no-store" }).then((response) => response.ok, () => false);
 
-/** Sends an upload. XMLHttpRequest, since fetch does not tell how much of it has gone. */
+/** Sends an upload. Uses XMLHttpRequest, since fetch does not report the progress of an upload. */
 function post({ body, region }, name, { query, key, signal, sent }) {
   const form = new FormData();
   form.append("file", body, name);
