@@ -2,18 +2,18 @@
 
 OcrError
 ├── PictureError                the picture that was sent is at fault
-│   ├── UnsupportedFormatError  not one of the formats that are read
-│   ├── UndecodableError        of a known format, but broken, or without a single pixel
-│   ├── RegionError             a part of the picture that lies outside of it
+│   ├── UnsupportedFormatError  in a format that is not supported
+│   ├── UndecodableError        in a supported format, but broken or without pixels
+│   ├── RegionError             the region is not within the picture
 │   ├── PictureTooLargeError    more pixels than are allowed
-│   └── SlowPictureError        takes long to decode or read, which the caller did not want
+│   └── SlowPictureError        takes long to decode or read, and the caller asked not to do so
 ├── LabelError                  a text that the model cannot emit
 ├── ConstraintError             a constraint that is malformed, not supported, or too large
 └── ModelError                  the model cannot be used
     ├── ModelFileError          missing, unreadable, too large, truncated, or not ONNX
     ├── ModelMetadataError      metadata missing, malformed or contradictory
     ├── ModelCheckError         loads, but does not answer as it did at its export
-    └── ProviderError           an execution provider that is not there, or cannot start
+    └── ProviderError           an execution provider that is not available, or cannot start
 """
 
 LONGEST_ECHO = 100
@@ -25,7 +25,7 @@ def echo(given: object) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what a terminal would obey or hide, as a file name may have it."""
+    """Escapes characters that a terminal would obey or hide, such as those in a file name."""
     return "".join([c if c.isprintable() else c.encode("unicode_escape").decode() for c in text])
 
 
@@ -38,31 +38,31 @@ class PictureError(OcrError):
 
 
 class UnsupportedFormatError(PictureError):
-    """Not one of the formats that are read."""
+    """The picture is in a format that is not supported."""
 
 
 class UndecodableError(PictureError):
-    """Of a known format, but broken, or without a single pixel."""
+    """The picture is in a supported format, but broken or without pixels."""
 
 
 class PictureTooLargeError(PictureError):
-    """More pixels than are allowed."""
+    """The picture has more pixels than are allowed."""
 
 
 class SlowPictureError(PictureError):
-    """Takes long to decode or read, which the caller did not want."""
+    """The picture takes long to decode or read, and the caller asked not to do so."""
 
 
 class RegionError(PictureError):
-    """A part of the picture that lies outside of it."""
+    """The region is not within the picture."""
 
 
 class LabelError(OcrError):
-    """A text that the model cannot emit."""
+    """The model cannot emit the text."""
 
 
 class ConstraintError(OcrError):
-    """A constraint that is malformed, not supported, or too large."""
+    """The constraint is malformed, not supported, or too large."""
 
 
 class ModelError(OcrError):
@@ -70,16 +70,16 @@ class ModelError(OcrError):
 
 
 class ModelFileError(ModelError):
-    """Missing, unreadable, too large, truncated, or not ONNX."""
+    """The model file is missing, unreadable, too large, truncated, or not ONNX."""
 
 
 class ModelMetadataError(ModelError):
-    """Metadata missing, malformed or contradictory."""
+    """The metadata are missing, malformed or contradictory."""
 
 
 class ModelCheckError(ModelError):
-    """Loads, but does not answer as it did at its export."""
+    """The model loads, but does not answer as it did at its export."""
 
 
 class ProviderError(ModelError):
-    """An execution provider of onnxruntime that is not there, or cannot start."""
+    """An execution provider of onnxruntime is not available, or cannot start."""

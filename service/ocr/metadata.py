@@ -17,13 +17,13 @@ from service.ocr.decoding.calibration import Calibration, Logistic
 from service.ocr.exceptions import ModelMetadataError
 
 FORMAT_VERSION = 1
-"""Raised when an older service could not use a newer model."""
+"""Incremented when older services can no longer use newer models."""
 
 CHANNELS = (1, 3)
 """Gray, or red, green and blue."""
 
-_BOUND = 100
-"""Bound of the calibration's parameters; a fit to real pictures stays far below it."""
+_MAX_VALUE = 100
+"""Limit of the calibration's parameters; a fit to real pictures stays far below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ModelMetadata:
         data_digest: SHA-256 over the labelled pictures of the run.
         calibration: maps its probabilities to confidences.
         figures: its accuracy on pictures that it was not trained on, by name.
-        golden: pictures that an undamaged copy of the model reads as stated.
+        golden: pictures, with the texts that an undamaged copy of the model reads in them.
         channels: 1 for gray, 3 for red, green and blue; 1 where the file does not say.
         min_confidence: the default confidence, 0 to 1, below which a text is not accepted. The
             exporter writes the threshold that 98 % of the clean held-out pictures pass, or 0.5 if
@@ -125,7 +125,8 @@ class ModelMetadata:
         """Reads the string properties of an ONNX file.
 
         Raises:
-            ModelMetadataError: a property is missing, malformed or contradictory; it is named.
+            ModelMetadataError: a property, which the text names, is missing, malformed or
+                contradictory.
         """
         found = _integer(properties, "format_version")
         if found != FORMAT_VERSION:
@@ -178,7 +179,7 @@ def _number(properties: Mapping[str, str], key: str, default: str | None = None)
 
 def _json(properties: Mapping[str, str], key: str) -> Any:
     try:
-        # Unlike `json`, it refuses what no answer can hold: halves of characters, and deep nesting.
+        # Unlike `json`, refuses lone surrogates and deep nesting, which no answer can contain.
         return from_json(_text(properties, key))
     except ValueError as error:
         raise ModelMetadataError(f"{key} is not valid JSON: {error}.") from error
@@ -199,12 +200,12 @@ def _calibration(properties: Mapping[str, str]) -> Calibration:
         ) from error
     factors = (temperature, text.scale, character.scale)
     offsets = (text.offset, character.offset)
-    if not all(1 / _BOUND <= factor <= _BOUND for factor in factors) or not all(
-        abs(offset) <= _BOUND for offset in offsets
+    if not all(1 / _MAX_VALUE <= factor <= _MAX_VALUE for factor in factors) or not all(
+        abs(offset) <= _MAX_VALUE for offset in offsets
     ):
         raise ModelMetadataError(
-            f"calibration: temperature and scales must be 1/{_BOUND} to {_BOUND}, offsets "
-            f"-{_BOUND} to {_BOUND}."
+            f"calibration: temperature and scales must be 1/{_MAX_VALUE} to {_MAX_VALUE}, offsets "
+            f"-{_MAX_VALUE} to {_MAX_VALUE}."
         )
     return Calibration(temperature, text, character)
 

@@ -47,21 +47,21 @@ _TRANSPOSES = {
 }
 """The transposition that an EXIF orientation asks for (CIPA DC-008, section 4.6.5.1)."""
 
-_SLOW = 1_000_000
-"""Pixels × pixel cost from which a picture takes long: about four times as long as most."""
+_SLOW_COST = 1_000_000
+"""Pixels × pixel cost above which a picture is slow: it takes about four times as long as most."""
 
-_ONE_AT_A_TIME = Lock()
-"""Held while such a picture is decoded, so that the memory for only one of them is needed."""
+_SLOW_LOCK = Lock()
+"""Held while a slow picture is decoded, so that only one at a time takes memory."""
 
 _REDUCED_PIXELS = 1 << 17
-"""Pictures of more pixels are reduced by whole factors before they are stretched."""
+"""Pictures with more pixels are reduced by integer factors before they are stretched."""
 
 _GRAY_MODES = ("1", "L", "LA", "I;16", "I;16B", "I")
 
 _LUMA = {1: (1.0,), 3: (0.299, 0.587, 0.114)}
 """The weights of the channels in luma (ITU-R BT.601)."""
 
-_LIGHT = 0.6
+_MIN_LIGHT_LUMA = 0.6
 """Mean luma from which the visible part of a mostly transparent picture counts as light."""
 
 # Pillow's warnings quote the file, and Python keeps the text of every warning it has shown.
@@ -70,7 +70,7 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 class Region(NamedTuple):
-    """A part of an upright picture, in its pixels; `x` and `y` are of the part's top left corner.
+    """A part of an upright picture, in pixels; `x` and `y` locate the top left corner of the part.
 
     Width and height are at least 1.
     """
@@ -82,9 +82,7 @@ class Region(NamedTuple):
 
 
 class ModelInput(NamedTuple):
-    """A preprocessed picture: the tensor, and the size of the upright picture, or of the region of
-    it, in pixels.
-    """
+    """The tensor of a picture, and the size of the upright picture or its region, in pixels."""
 
     tensor: FloatArray
     width: int
@@ -102,10 +100,10 @@ def preprocess(
     """Decodes one picture into the tensor that a model takes.
 
     The picture is turned upright by its EXIF orientation and stretched to the given size
-    (bilinear, anti-aliased; large pictures are first averaged over blocks of pixels). Of an
-    animation, the first frame counts. Transparent pictures are composited on white; on black where
-    most of the area is transparent and what is visible is light, as white text on a transparent
-    ground is.
+    (bilinear, anti-aliased; large pictures are first averaged over blocks of pixels). Only the
+    first frame of an animation is read. Transparent pictures are composited on white; on black if
+    most of the area is transparent and the visible part is light, such as white text on a
+    transparent background.
 
     Args:
         data: an encoded picture in one of `service.ocr.formats.FORMATS`.
@@ -118,9 +116,9 @@ def preprocess(
         Float32 `(width, height, channels)`, time axis (x) first, 0 black to 1 white.
 
     Raises:
-        UnsupportedFormatError: not one of the formats.
-        UndecodableError: broken, cut short, or of a kind that takes very long to decode.
-        PictureTooLargeError: more pixels than are allowed.
+        UnsupportedFormatError: the picture has none of the formats.
+        UndecodableError: it is broken, cut short, or of a kind that takes very long to decode.
+        PictureTooLargeError: it has more pixels than are allowed.
     """
     return to_model_input(data, width, height, channels, max_pixels=max_pixels).tensor
 
@@ -135,14 +133,14 @@ def to_model_input(
     region: Region | None = None,
     slow: bool = True,
 ) -> ModelInput:
-    """Gives what `preprocess` gives, and the size of the picture; it takes the same arguments.
+    """Returns what `preprocess` returns, and the size of the picture; takes the same arguments.
 
     Args:
         region: the only part of the picture to take; None: all of it.
-        slow: whether to decode a picture that takes long; its header tells.
+        slow: whether to decode a picture that takes long, according to its header.
 
     Raises:
-        SlowPictureError: it takes long, and `slow` is False.
+        SlowPictureError: the picture takes long, and `slow` is False.
         RegionError: the region is not within the picture.
     """
     with _decoded(data, max_pixels, slow) as image:
@@ -175,7 +173,7 @@ def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.
     """Gives the decoded, upright picture.
 
     Raises:
-        PictureError: the picture, or what is made of it in the `with` block, is at fault.
+        PictureError: the picture cannot be decoded, or the `with` block fails on it.
     """
     if not data:
         raise UndecodableError("The picture is empty: 0 bytes were sent.")
@@ -192,15 +190,15 @@ def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.
     if cost > max_pixels or max(image.size) > MAX_SIDE:
         raise PictureTooLargeError(
             f"The picture has {width}×{height} pixels; at most {int(max_pixels / pixel_cost)} in "
-            f"all, and {MAX_SIDE} a side, are read of {picture_format.name} pictures of this kind. "
-            + SMALLER
+            f"all, and {MAX_SIDE} a side, are allowed in {picture_format.name} pictures of this "
+            f"kind. {SMALLER}"
         )
     if width == 0 or height == 0:
-        raise UndecodableError(f"The picture has {width}×{height} pixels: none.")
-    if cost > _SLOW and not slow:
+        raise UndecodableError(f"The picture has no pixels: its size is {width}×{height}.")
+    if cost > _SLOW_COST and not slow:
         raise SlowPictureError(f"The picture has {width}×{height} pixels, which takes long.")
     try:
-        with _ONE_AT_A_TIME if cost > _SLOW else nullcontext():
+        with _SLOW_LOCK if cost > _SLOW_COST else nullcontext():
             image.load()
             image = picture_format.finish(image, data)
             tags = image.info.get("exif")
@@ -237,7 +235,7 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
 
 
 def _planes(image: Image.Image, channels: int, size: tuple[int, int]) -> FloatArray:
-    """A picture of any mode as float32 `(channels, height, width)` of a size, composited."""
+    """Composites a picture of any mode, as float32 `(channels, height, width)` of this size."""
     if channels > 1 and image.mode in _GRAY_MODES:
         return np.repeat(_planes(image, 1, size), channels, axis=0)
     if image.mode.startswith("I"):
@@ -252,10 +250,10 @@ def _planes(image: Image.Image, channels: int, size: tuple[int, int]) -> FloatAr
 def _eight_bit_planes(
     image: Image.Image, channels: int, size: tuple[int, int]
 ) -> tuple[FloatArray, FloatArray | None]:
-    """Colours, `(channels, height, width)`, and alpha, `(1, height, width)`, if there is any.
+    """The colours, `(channels, height, width)`, and the alpha, `(1, height, width)`, if any.
 
-    A picture that is much larger than `size` is reduced to two to four times of it, which bounds
-    the memory and the time of what follows.
+    A picture that is much larger than `size` is reduced to two to four times that size, which
+    bounds the memory and the time of the following steps.
     """
     if _is_transparent(image):
         image = image.convert("RGBA")
@@ -263,7 +261,7 @@ def _eight_bit_planes(
             image = image.convert("LA")
     else:
         if image.mode == "CMYK":
-            # Straight to L would skip Pillow's colour conversion and read the inks as RGB.
+            # A direct conversion to L would skip Pillow's colour conversion, and read inks as RGB.
             image = image.convert("RGB")
         mode = "L" if channels == 1 else "RGB"
         if image.mode != mode:
@@ -277,7 +275,7 @@ def _eight_bit_planes(
 
 
 def _sixteen_bit_planes(image: Image.Image) -> tuple[FloatArray, FloatArray | None]:
-    """The same of 16-bit gray, which Pillow's conversions would clip at 255."""
+    """Like `_eight_bit_planes`, for 16-bit gray, which Pillow's conversions would clip at 255."""
     samples = np.asarray(image, np.float32)[np.newaxis]
     key = image.info.get("transparency")
     alpha = None if key is None else (samples != key).astype(np.float32)
@@ -293,10 +291,10 @@ def _stretched(planes: FloatArray, size: tuple[int, int]) -> FloatArray:
 
 
 def _composited(premultiplied: FloatArray, alpha: FloatArray) -> FloatArray:
-    """Puts colours, which are multiplied by alpha, on white or black; see `preprocess`."""
+    """Composites premultiplied colours on white or black; see `preprocess`."""
     visible = alpha.mean()
     luma = np.dot(_LUMA[len(premultiplied)], premultiplied.mean(axis=(1, 2)))
-    on_black = visible < 0.5 and luma > _LIGHT * visible
+    on_black = visible < 0.5 and luma > _MIN_LIGHT_LUMA * visible
     return premultiplied if on_black else premultiplied + (1 - alpha)
 
 

@@ -33,7 +33,7 @@ class Recognizer:
 
     Args:
         session: onnxruntime's session over the graph.
-        metadata: of the same model.
+        metadata: the metadata of the same model.
         max_pixels: width × height above which a picture is refused.
 
     Raises:
@@ -71,7 +71,7 @@ class Recognizer:
         Raises:
             ModelFileError: the file is missing, unreadable, too large, truncated or not ONNX.
             ModelMetadataError: its metadata are missing, malformed or contradictory.
-            ProviderError: an execution provider is not there, or cannot start.
+            ProviderError: an execution provider is not available, or cannot start.
         """
         session = open_session(path, threads, providers)
         try:
@@ -84,11 +84,11 @@ class Recognizer:
         """Reads the golden pictures, which also warms the session up.
 
         Args:
-            largest_batch: the most pictures that `read_all` will be given. Batches of every size
-                up to it are run, so that the session allocates its memory now and not later.
+            largest_batch: the largest number of pictures that `read_all` will get. Batches of every
+                size up to it are run, so that the session allocates its memory now and not later.
 
         Raises:
-            ModelCheckError: a golden picture is read otherwise than at the export.
+            ModelCheckError: the model reads a golden picture differently than at its export.
         """
         golden = itertools.cycle(self.metadata.golden)
         batches = [[picture] for picture in self.metadata.golden]
@@ -135,7 +135,7 @@ class Recognizer:
 
         Args:
             region: the only part of the picture to read; None: all of it.
-            slow: whether to decode a picture that takes long; if not, it is a SlowPictureError.
+            slow: whether to decode a picture that takes long; False raises SlowPictureError for it.
 
         Raises:
             PictureError: the picture cannot be read; see `service.ocr.preprocessing`.
@@ -154,11 +154,12 @@ class Recognizer:
     def try_preprocess(
         self, picture: bytes, region: Region | None = None, *, slow: bool = True
     ) -> ModelInput | PictureError:
-        """As `preprocess`, but gives the error in place of the tensor."""
+        """Like `preprocess`, but returns the error instead of raising it."""
         try:
             return self.preprocess(picture, region, slow=slow)
         except PictureError as error:
-            # A new exception: the traceback and the causes of a caught one keep its picture alive.
+            # Returns a new exception, because the traceback and the causes of the caught one would
+            # keep the picture in memory.
             return type(error)(str(error))
 
     def infer(self, tensors: FloatArray) -> FloatArray:
@@ -187,7 +188,7 @@ class Recognizer:
         """The last step: turns class probabilities, `(time steps, classes)`, into a reading.
 
         Raises:
-            SlowPictureError: that takes long, and `slow` is False; see `Decoder.decode`.
+            SlowPictureError: decoding takes long, and `slow` is False; see `Decoder.decode`.
         """
         width, height = model_input.width, model_input.height
         return self.decoder.decode(probabilities, question, width, height, slow=slow)
@@ -211,15 +212,16 @@ def _check_shapes(session: Session, metadata: ModelMetadata) -> None:
 
 
 def _check_node(kind: str, nodes: Sequence[Node], name: str, rank: int, tail: list[int]) -> None:
-    """Checks that the graph has the node, with a free batch size and these last dimensions."""
+    """Checks the graph's only input or output: name, free batch size and last dimensions."""
     shapes = {node.name: node.shape for node in nodes}
     if name not in shapes or len(shapes) > 1:
         raise ModelMetadataError(
-            f"{kind}_name is {name!r}, the graph's one {kind}, but it has: {', '.join(shapes)}."
+            f"{kind}_name is {name!r}, but the graph's only {kind} must have that name; it has: "
+            f"{', '.join(shapes)}."
         )
     shape = shapes[name]
     if len(shape) != rank or isinstance(shape[0], int) or shape[-len(tail) :] != tail:
         raise ModelMetadataError(
-            f"the graph's {kind} {name} has the shape {shape}; by the metadata it should have "
+            f"the graph's {kind} {name} has the shape {shape}; by the metadata, it should have "
             f"{rank} dimensions, the first of them free and the last {tail}."
         )

@@ -19,7 +19,7 @@ onnxruntime.disable_telemetry_events()
 CPU = ("CPUExecutionProvider",)
 
 MAX_FILE_BYTES = 64_000_000
-"""Twenty times the bundled model. To load a file takes more than twice as much memory."""
+"""Largest model file: twenty times the bundled model. Loading takes over twice as much memory."""
 
 
 class Node(Protocol):
@@ -63,7 +63,7 @@ def open_session(path: Path, threads: int = 1, providers: Sequence[str] = CPU) -
 
     Raises:
         ModelFileError: the file is missing, unreadable, too large, truncated or not ONNX.
-        ProviderError: an execution provider is not there, or cannot start.
+        ProviderError: an execution provider is not available, or cannot start.
     """
     available = onnxruntime.get_available_providers()
     for provider in providers:
@@ -85,7 +85,7 @@ def open_session(path: Path, threads: int = 1, providers: Sequence[str] = CPU) -
     # By default onnxruntime uses every core of the host and ignores a container's quota.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised as well
+    options.log_severity_level = 4  # log only fatal errors: exceptions report the rest
     try:
         session: Session = onnxruntime.InferenceSession(
             str(path), options, providers=list(providers)
@@ -93,10 +93,10 @@ def open_session(path: Path, threads: int = 1, providers: Sequence[str] = CPU) -
     except Exception as error:
         # onnxruntime's exceptions share no base but Exception.
         raise ModelFileError(
-            f"{path} cannot be loaded as an ONNX model; it is cut short, or something else "
+            f"{path} cannot be loaded as an ONNX model; it may be cut short or not an ONNX file "
             f"({error})."
         ) from error
-    # Where a provider cannot start, onnxruntime goes on without it.
+    # If a provider cannot start, onnxruntime continues without it.
     if missing := [name for name in providers if name not in session.get_providers()]:
         raise ProviderError(f"the execution provider {missing[0]} cannot start on this machine.")
     return session

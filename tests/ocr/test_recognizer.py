@@ -129,8 +129,8 @@ def test_broken_files(damage: Callable[[Path], None], stripe_model: Path) -> Non
         ("channels", "3", r"shape \['n', 40, 8, 1\].*\[40, 8, 3\]"),
         ("width", "44", r"shape \['n', 40, 8, 1\].*\[44, 8, 1\]"),
         ("alphabet", "abcde", r"shape \['n', 10, 5\].*\[6\]"),
-        ("input_name", "picture", "the graph's one input, but it has: image"),
-        ("output_name", "softmax", "the graph's one output, but it has: dense2"),
+        ("input_name", "picture", "the graph's only input must have that name; it has: image"),
+        ("output_name", "softmax", "the graph's only output must have that name; it has: dense2"),
     ],
 )
 def test_metadata_that_contradict_the_graph(

@@ -2,7 +2,7 @@
 
 CTC emits a character in one or two time steps near its middle and blanks in between. Emissions are
 therefore the centres of characters. A character's extent reaches half way to its neighbours; the
-first and the last one reach as far outwards as inwards.
+first and the last character reach as far outwards as inwards.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Steps = list[tuple[int, int]]
-"""For each character, the first time step that emits it, and the one after the last."""
+"""For each character, the first time step that emits it, and the step after the last."""
 
 
 def greedy_steps(best: Sequence[int], blank_index: int) -> Steps:

@@ -2,8 +2,9 @@
 
 A network's probabilities are overconfident. A temperature flattens every time step
 (Guo et al. 2017, "On Calibration of Modern Neural Networks"), and a logistic function maps the
-probability of a text, and that of a character, to how often such a one is right (Platt 1999).
-The parameters are fitted by `training.export.calibrate`, and travel in the model's metadata.
+probability of a text or a character to the share of such texts or characters that are right
+(Platt 1999). `training.export.calibrate` fits the parameters, which are stored in the model's
+metadata.
 """
 
 import math
@@ -12,24 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SUREST = 1e-7
-"""Least distance of a confidence from 0 and 1."""
+_MIN_DISTANCE = 1e-7
+"""Smallest distance of a confidence from 0 and 1."""
 
-_LEAST = 1e-9
-"""Least probability of a class. A softmax in float32 may round to 0, and a constraint that needs
-that class could then not be satisfied."""
+_MIN_PROBABILITY = 1e-9
+"""Smallest probability of a class. A softmax in float32 may round to 0, and a constraint that needs
+the class could then not be satisfied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """Maps a probability by `scale` and `offset` of its log-odds; 1 and 0 leave it as it is."""
+    """Scales and shifts the log-odds of a probability; scale 1 and offset 0 change nothing."""
 
     scale: float = 1.0
     offset: float = 0.0
 
     def __call__(self, probability: float) -> float:
         """The calibrated probability."""
-        p = min(max(probability, _SUREST), 1 - _SUREST)
+        p = min(max(probability, _MIN_DISTANCE), 1 - _MIN_DISTANCE)
         odds = self.scale * (math.log(p) - math.log1p(-p)) + self.offset
         return (1 + math.tanh(odds / 2)) / 2  # the logistic function, without overflow
 
@@ -40,7 +41,7 @@ class Calibration:
 
     Args:
         temperature: above 1 flattens the distribution of every time step.
-        text, character: for the probabilities of texts and of characters.
+        text, character: map the probabilities of texts and of characters to confidences.
     """
 
     temperature: float = 1.0
@@ -48,8 +49,8 @@ class Calibration:
     character: Logistic = Logistic()
 
     def tempered(self, probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Distributions `(…, classes)` at the temperature."""
-        possible = np.maximum(probabilities.astype(np.float64), _LEAST)
+        """Applies the temperature to distributions `(…, classes)`."""
+        possible = np.maximum(probabilities.astype(np.float64), _MIN_PROBABILITY)
         if self.temperature == 1:
             return possible
         powers = possible ** (1 / self.temperature)

@@ -1,12 +1,12 @@
 r"""Constraints on the text of a reading: a length, an alphabet, a pattern.
 
-Each is compiled to a deterministic finite automaton over the model's alphabet, and several are
-intersected. The beam search then follows no text that they exclude.
+Each constraint is compiled to a deterministic finite automaton over the model's alphabet, and
+several automata are intersected. The beam search then follows no text that they exclude.
 
 Patterns are a subset of regular expressions, compiled without backtracking: recursive descent, an
 NFA (Thompson 1968, "Regular Expression Search Algorithm"), the subset construction (Rabin & Scott
-1959, "Finite Automata and Their Decision Problems"). What is supported means what it means in
-`re.fullmatch`, except that `.` is any symbol of the alphabet; everything else is refused.
+1959, "Finite Automata and Their Decision Problems"). The supported syntax means the same as
+in `re.fullmatch`, except that `.` is any symbol of the alphabet; all other syntax is refused.
 """
 
 import re
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from service.ocr.exceptions import ConstraintError, echo
 
 MAX_STATES = 2000
-"""Bounds the time that decoding takes, which grows with the states."""
+"""Largest number of states; bounds the time of decoding, which grows with the states."""
 
 _MAX_TRANSITIONS = 10_000
-"""States × symbols: bounds the time and the memory (5 MB at 50 time steps) of decoding."""
+"""Largest states × symbols; bounds the time and memory (5 MB at 50 time steps) of decoding."""
 
 MAX_PATTERN_LENGTH, MAX_COUNT, MAX_NESTING = 200, 64, 20
 
@@ -33,11 +33,11 @@ SUPPORTED = (
     r"and \ before punctuation"
 )
 
-_NONE = -1
-"""In a table of transitions: no text continues with this symbol."""
+_NO_STATE = -1
+"""Marks a transition that does not exist: no text continues with the symbol."""
 
 _MAX_WORK = 100_000
-"""Bounds the time of the subset construction: NFA states in all DFA states together."""
+"""Largest sum of NFA states over all DFA states; bounds the time of the subset construction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,12 +54,12 @@ class Automaton:
     accepting: NDArray[np.bool_]
 
     def accepts(self, text: str, alphabet: str) -> bool:
-        """Whether a text is allowed. A text with a symbol that the alphabet lacks is not."""
+        """Whether a text is allowed; it is not if it has a symbol that the alphabet lacks."""
         state = 0
         for symbol in text:
             index = alphabet.find(symbol)
-            state = _NONE if index < 0 else int(self.transitions[state, index])
-            if state == _NONE:
+            state = _NO_STATE if index < 0 else int(self.transitions[state, index])
+            if state == _NO_STATE:
                 return False
         return bool(self.accepting[state])
 
@@ -67,28 +67,28 @@ class Automaton:
         """The texts that both automata allow: the reachable part of their product.
 
         Raises:
-            ConstraintError: it has over `MAX_STATES` states.
+            ConstraintError: the product has over `MAX_STATES` states.
         """
         width = len(other.accepting)
 
         def successors(pair: int) -> list[int]:
             one, two = self.transitions[pair // width], other.transitions[pair % width]
-            return np.where(np.minimum(one, two) < 0, _NONE, one * width + two).tolist()
+            return np.where(np.minimum(one, two) < 0, _NO_STATE, one * width + two).tolist()
 
         pairs, transitions = _explored(0, successors)
         one, two = np.divmod(pairs, width)
         return Automaton(transitions, self.accepting[one] & other.accepting[two])
 
     def trimmed(self) -> "Automaton":
-        """The same texts, without the transitions that lead to no accepting state.
+        """The automaton for the same texts, without transitions that lead to no accepting state.
 
         Raises:
-            ConstraintError: it has too many states for so many symbols.
+            ConstraintError: it has too many states for its number of symbols.
         """
-        hopeful = self._hopeful()
-        kept = hopeful | (np.arange(len(hopeful)) == 0)
-        # The last number is what the index -1 looks up.
-        numbers = np.append(np.where(hopeful, np.cumsum(kept) - 1, _NONE), _NONE)
+        live = self._live_states()
+        kept = live | (np.arange(len(live)) == 0)
+        # The index `_NO_STATE`, -1, looks up the last number.
+        numbers = np.append(np.where(live, np.cumsum(kept) - 1, _NO_STATE), _NO_STATE)
         transitions = numbers[self.transitions[kept]].astype(np.int32)
         if transitions.size > _MAX_TRANSITIONS:
             raise _too_large(_MAX_TRANSITIONS // transitions.shape[1])
@@ -97,20 +97,20 @@ class Automaton:
     @property
     def is_empty(self) -> bool:
         """Whether no text is allowed, not even the empty one."""
-        return not self._hopeful()[0]
+        return not self._live_states()[0]
 
-    def _hopeful(self) -> NDArray[np.bool_]:
+    def _live_states(self) -> NDArray[np.bool_]:
         """`(states,)`, whether an accepting state can be reached."""
         predecessors: list[list[int]] = [[] for _ in self.accepting]
         for state, targets in enumerate(self.transitions):
-            for target in set(targets.tolist()) - {_NONE}:
+            for target in set(targets.tolist()) - {_NO_STATE}:
                 predecessors[target].append(state)
-        hopeful, pending = self.accepting.copy(), np.flatnonzero(self.accepting).tolist()
+        live, pending = self.accepting.copy(), np.flatnonzero(self.accepting).tolist()
         while pending:
-            new = [state for state in predecessors[pending.pop()] if not hopeful[state]]
-            hopeful[new] = True
+            new = [state for state in predecessors[pending.pop()] if not live[state]]
+            live[new] = True
             pending += new
-        return hopeful
+        return live
 
 
 def of_length(shortest: int, longest: int, alphabet: str) -> Automaton:
@@ -121,16 +121,16 @@ def of_length(shortest: int, longest: int, alphabet: str) -> Automaton:
     """
     if not 0 <= shortest <= longest < MAX_STATES:
         raise ConstraintError(
-            f"a length of {shortest} to {longest} cannot be; "
-            f"it takes 0 ≤ shortest ≤ longest < {MAX_STATES}"
+            f"a length of {shortest} to {longest} is not possible; "
+            f"it must be 0 ≤ shortest ≤ longest < {MAX_STATES}"
         )
     states = np.arange(longest + 1, dtype=np.int32)
-    following = np.where(states < longest, states + 1, _NONE).astype(np.int32)
+    following = np.where(states < longest, states + 1, _NO_STATE).astype(np.int32)
     return Automaton(np.repeat(following[:, None], len(alphabet), axis=1), states >= shortest)
 
 
 def of_symbols(symbols: str, alphabet: str) -> Automaton:
-    """The texts of these symbols alone, each any number of times.
+    """The texts that consist only of these symbols, each any number of times.
 
     Raises:
         ConstraintError: the alphabet lacks one of them.
@@ -140,7 +140,7 @@ def of_symbols(symbols: str, alphabet: str) -> Automaton:
             f"symbols {echo(symbols)} have {echo(''.join(unknown))}, "
             f"which the alphabet {alphabet!r} lacks"
         )
-    row = [0 if symbol in symbols else _NONE for symbol in alphabet]
+    row = [0 if symbol in symbols else _NO_STATE for symbol in alphabet]
     return Automaton(np.array([row], np.int32), np.array([True]))
 
 
@@ -148,13 +148,13 @@ def of_pattern(pattern: str, alphabet: str) -> Automaton:
     """The texts that a regular expression matches as a whole.
 
     Args:
-        pattern: made of what `SUPPORTED` lists; a literal that the alphabet lacks matches nothing.
+        pattern: in the syntax of `SUPPORTED`; a literal that the alphabet lacks matches nothing.
         alphabet: the model's symbols.
 
     Raises:
-        ConstraintError: malformed, not supported, over `MAX_PATTERN_LENGTH` characters, with a
-            count over `MAX_COUNT` or groups over `MAX_NESTING` deep, or over `MAX_STATES` states
-            of the NFA or the DFA. Positions count from 0.
+        ConstraintError: the pattern is malformed, not supported or over `MAX_PATTERN_LENGTH`
+            characters long, has a count over `MAX_COUNT` or groups over `MAX_NESTING` deep, or
+            needs over `MAX_STATES` states of the NFA or the DFA. Positions count from 0.
     """
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise ConstraintError(
@@ -171,7 +171,7 @@ def _explored(
     Returns:
         The states, the start first, and their transitions by number, `(states, symbols)`.
     """
-    numbers = {_NONE: _NONE, start: 0}
+    numbers = {_NO_STATE: _NO_STATE, start: 0}
     found, rows = [start], []
     for state in found:
         row = []
@@ -209,14 +209,13 @@ _COUNTS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _SHORTHANDS = {r"\d": str.isdecimal, r"\w": lambda symbol: symbol.isalnum() or symbol == "_"}
 
 _Fragment = Callable[[int], int]
-"""Adds a copy of a part of the pattern before a state, and gives the copy's first state."""
+"""Adds a copy of a part of the pattern that leads to a state; returns the copy's first state."""
 
 
 class _Nfa:
     """Thompson's NFA of a pattern, built backwards from its only accepting state, 0.
 
-    A state reads a symbol of its label, or nothing where the label is None, and leads to its
-    exits.
+    A state reads a symbol of its label, or no symbol if the label is None, and leads to its exits.
     """
 
     def __init__(self, pattern: str, alphabet: str) -> None:
@@ -328,10 +327,10 @@ class _Nfa:
         return frozenset(symbol for symbol in self.alphabet if first[-1] <= symbol <= last[-1])
 
     def closures(self) -> list[int]:
-        """For each state, the bits of the accepting or reading states that it reaches silently."""
+        """For each state, the bits of its epsilon closure: accepting or reading states only."""
         found = [1] + [0] * len(self.exits[1:])
         before: list[int] = []
-        # Exits lead to earlier states, except in loops: it takes a round for each nested loop.
+        # Exits lead to earlier states, except in loops: each nested loop takes one more round.
         while found != before:
             before = found.copy()
             for state, label in enumerate(self.labels[1:], 1):
@@ -346,7 +345,7 @@ class _Nfa:
             if label is not None:
                 readers[label] = readers.get(label, 0) | 1 << state
         closures = self.closures()
-        # A state that reads has one exit.
+        # A state that reads a symbol has one exit.
         following = [closures[exits[0]] if exits else 0 for exits in self.exits]
         # Symbols that no label distinguishes share a column.
         signatures = [tuple(r for r in readers if symbol in r) for symbol in self.alphabet]
@@ -359,14 +358,14 @@ class _Nfa:
             work += subset.bit_count()
             if work > _MAX_WORK:
                 raise ConstraintError(
-                    f"pattern {self.pattern!r} leaves too much open at once; fewer optional parts "
-                    "and repetitions make it simpler"
+                    f"pattern {self.pattern!r} allows too many matches at once; fewer optional "
+                    "parts and repetitions make it simpler"
                 )
             moved = {
                 label: reduce(or_, (following[s] for s in _bits(subset & mask)), 0)
                 for label, mask in readers.items()
             }
-            return [reduce(or_, (moved[r] for r in column), 0) or _NONE for column in columns]
+            return [reduce(or_, (moved[r] for r in column), 0) or _NO_STATE for column in columns]
 
         subsets, transitions = _explored(closures[self.start], successors)
         symbols = [columns[signature] for signature in signatures]

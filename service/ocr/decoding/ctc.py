@@ -1,7 +1,7 @@
 """The CTC codec: from labels to classes, and from class probabilities to text.
 
 Conventions (Graves et al. 2006, "Connectionist Temporal Classification"): class `i` is the
-i-th symbol of the alphabet, and the blank is a class of its own whose index is stated.
+i-th symbol of the alphabet, and the blank is a separate class with a given index.
 """
 
 import itertools
@@ -22,7 +22,7 @@ class CtcCodec:
     Args:
         alphabet: the symbols in the order of their classes, each one character, none twice.
         blank_index: the class of the blank. The exporter writes `len(alphabet)`; the codec
-            holds for any index, the symbols taking the other classes in order.
+            works with any index; the symbols take the other classes in order.
     """
 
     alphabet: str
@@ -60,7 +60,7 @@ class CtcCodec:
         return [class_of[symbol] for symbol in label]
 
     def text(self, label: Iterable[int]) -> str:
-        """The symbols of classes."""
+        """The text that classes spell."""
         symbols = self.symbols
         return "".join([symbols[index] for index in label])
 
@@ -75,5 +75,5 @@ class CtcCodec:
 
 
 def shortest_path(label: Sequence[object]) -> int:
-    """Time steps that a label needs: one a character, one more between equal neighbours."""
+    """Time steps that a label needs: one per character, one more between equal neighbours."""
     return len(label) + sum(a == b for a, b in itertools.pairwise(label))

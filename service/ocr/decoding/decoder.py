@@ -1,4 +1,4 @@
-"""Decodes class probabilities to a reading: the text, its confidence, and where it stands."""
+"""Decodes class probabilities to a reading: the text, its confidence and its position."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Character(NamedTuple):
     """One character of a reading.
 
     `confidence` is the calibrated probability that this position holds this character. It is the
-    largest probability of the character in the time steps that emit it, one or two (Graves et al.
+    largest probability of the character in the one or two time steps that emit it (Graves et al.
     2006), which is nearly the posterior of the forward-backward algorithm. `span` is the
     character's horizontal extent.
     """
@@ -33,7 +33,7 @@ class Character(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A text, and its confidence in the sense of `Reading`."""
+    """Another text, and its confidence as defined in `Reading`."""
 
     text: str
     confidence: float
@@ -41,12 +41,12 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one picture says.
+    """The text of one picture, with its confidence and characters.
 
     `confidence` is the posterior probability of the text, summed over all of its alignments
     (Graves et al. 2006) and calibrated: among many readings of confidence 0.9, about nine in ten
-    are right. `satisfied` is false where a constraint allows no text. `matrix` has the tempered
-    class probabilities of every time step, if they were asked for. `pixels` is the picture's
+    are right. `satisfied` is False if the constraint allows no text. `matrix` has the tempered
+    class probabilities of every time step, if the question asks for them. `pixels` is the picture's
     width × height.
     """
 
@@ -60,7 +60,7 @@ class Reading:
 
 
 _SLOW_TRANSITIONS = 1200
-"""States × symbols of a constraint: that of 1 to 12 characters of 79 symbols has 1,027."""
+"""States × symbols above which a constraint is slow; 1 to 12 characters of 79 symbols: 1,027."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Question:
         alternatives: how many of the most probable other texts to give.
         constraint: what the text and the alternatives must satisfy.
         matrix: whether to give the class probabilities.
-        region: the only part of the picture to read; spans are those in the whole picture.
+        region: the only part of the picture to read; spans are relative to the whole picture.
     """
 
     alternatives: int = 0
@@ -93,8 +93,8 @@ class Decoder:
     """Decodes the probabilities of one model.
 
     Args:
-        codec: of the model's alphabet.
-        calibration: of the model's confidences.
+        codec: the codec of the model's alphabet.
+        calibration: the calibration of the model's confidences.
     """
 
     def __init__(self, codec: CtcCodec, calibration: Calibration | None = None) -> None:
@@ -114,13 +114,13 @@ class Decoder:
 
         Args:
             probabilities: `(time steps, classes)`, the softmax output.
-            question: without a constraint, the reading is the greedy best path's.
-            width, height: of the picture, or of the region of it; spans are in their unit.
-            slow: whether to search where the greedy text does not settle a constraint, which takes
-                several times as long as the model.
+            question: without a constraint, the text is that of the greedy best path.
+            width, height: size of the picture or of its region; spans are in the same unit.
+            slow: whether to search for a text if the greedy text does not settle the constraint;
+                the search takes several times as long as the model.
 
         Raises:
-            SlowPictureError: that is needed, and `slow` is False.
+            SlowPictureError: the search is needed, and `slow` is False.
         """
         blank = self._codec.blank_index
         alternatives, constraint = question.alternatives, question.constraint
@@ -131,7 +131,7 @@ class Decoder:
         score = log_likelihood(tempered, label, blank)
         settled = constraint is None or self._is_the_best(label, score, constraint)
         if not settled and not slow:
-            raise SlowPictureError("The text that fits must be searched for, which takes long.")
+            raise SlowPictureError("The text must be searched for, which takes long.")
         found: list[tuple[Label, float]] = []
         if alternatives or not settled:
             found = most_probable(tempered, blank, alternatives + 1, constraint)

@@ -1,7 +1,7 @@
 """The probability of texts, by CTC's forward algorithm.
 
-One text is computed with plain floats, since it has too few states for array operations to pay.
-Several texts share array operations (`make bench-decoding`).
+A single text is computed with plain floats, because it has too few states for array operations to
+be faster. Several texts share array operations (`make bench-decoding`).
 """
 
 import math
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STEPS_BETWEEN_SCALINGS = 16
-"""Probabilities are at least 1e-9, so that products of this many do not underflow."""
+"""Time steps. Probabilities are at least 1e-9, so that products of this many do not underflow."""
 
-_LEAST = 1e-280
-"""Above it, what has underflowed on the way is negligible."""
+_MIN_LIKELIHOOD = 1e-280
+"""Above this likelihood, the terms that have underflowed are negligible."""
 
 
 def log_likelihood(
@@ -30,20 +30,20 @@ def log_likelihood(
         label: classes without blanks.
 
     Returns:
-        The natural logarithm; minus infinity where the label does not fit the time steps.
+        The natural logarithm; minus infinity if the label does not fit the time steps.
     """
-    # Relative to the most probable class of every time step, nothing probable underflows.
+    # Relative to the most probable class of each time step, no probable value underflows.
     largest = probabilities.max(axis=1)
-    beside = (probabilities / largest[:, np.newaxis]).T
-    blanks = beside[blank_index].tolist()
-    # By time step: the probability that the symbols so far were emitted, the last one just before.
+    relative = (probabilities / largest[:, np.newaxis]).T
+    blanks = relative[blank_index].tolist()
+    # By time step: probability that all symbols so far were emitted, the last in the step before.
     arrivals = [1.0, *[0.0] * len(blanks)]
     last = None
     for symbol in label:
-        straight = float(symbol != last)  # without a blank between
+        straight = float(symbol != last)  # 1 if no blank is needed before the symbol
         in_symbol = in_blank = 0.0
         departures = [0.0]
-        emissions = beside[symbol].tolist()
+        emissions = relative[symbol].tolist()
         for arriving, blank, emission in zip(arrivals, blanks, emissions, strict=False):
             in_symbol = (in_symbol + in_blank + straight * arriving) * emission
             in_blank = (in_blank + arriving) * blank
@@ -52,9 +52,9 @@ def log_likelihood(
     in_blank = 0.0
     for arriving, blank in zip(arrivals, blanks, strict=False):
         in_blank = (in_blank + arriving) * blank
-    # A path ends in the last symbol or in the blank behind it.
+    # A path ends in the last symbol or in the blank after it.
     total = arrivals[-1] + in_blank
-    if _LEAST < total < math.inf:
+    if _MIN_LIKELIHOOD < total < math.inf:
         return math.log(total) + float(np.log(largest).sum())
     return _in_logarithms(probabilities, _states(label, blank_index))
 
@@ -62,7 +62,7 @@ def log_likelihood(
 def log_likelihoods(
     probabilities: NDArray[np.float64], labels: Sequence[Sequence[int]], blank_index: int
 ) -> list[float]:
-    """Gives `log_likelihood` of several labels.
+    """Gives the `log_likelihood` of each of several labels.
 
     Args:
         probabilities: `(time steps, classes)`.
@@ -76,13 +76,13 @@ def log_likelihoods(
     symbols = np.array([[symbol for symbol, _ in row] for row in padded])
     skips = np.array([[float(skip) for _, skip in row] for row in padded])
     emissions = probabilities[:, symbols]
-    behind = np.zeros((len(labels), width + 2))
-    forward = behind[:, 2:]
+    padded_forward = np.zeros((len(labels), width + 2))
+    forward = padded_forward[:, 2:]
     forward[:, :2] = emissions[0, :, :2]
     log_scale = np.zeros(len(labels))
     for step, emission in enumerate(emissions[1:], 1):
-        arriving = skips * behind[:, :-2]
-        arriving += behind[:, 1:-1]
+        arriving = skips * padded_forward[:, :-2]
+        arriving += padded_forward[:, 1:-1]
         arriving += forward
         np.multiply(arriving, emission, out=forward)
         if step % _STEPS_BETWEEN_SCALINGS == 0:
@@ -111,14 +111,14 @@ def _states(label: Sequence[int], blank_index: int) -> list[tuple[int, bool]]:
 
 
 def _in_logarithms(probabilities: NDArray[np.float64], states: Sequence[tuple[int, bool]]) -> float:
-    """The same recursion in logarithms, for labels so improbable that the others underflow."""
+    """The same recursion in logarithms, for labels so improbable that probabilities underflow."""
     with np.errstate(divide="ignore"):
         logs = np.log(probabilities)[:, [symbol for symbol, _ in states]]
     skips = np.array([skip for _, skip in states])
     forward = np.where(np.arange(len(states)) < 2, logs[0], -np.inf)
     never = np.array([-np.inf, -np.inf])
     for row in logs[1:]:
-        behind = np.concatenate([never, forward])
-        arriving = np.logaddexp(forward, behind[1:-1])
-        forward = row + np.where(skips, np.logaddexp(arriving, behind[:-2]), arriving)
+        padded_forward = np.concatenate([never, forward])
+        arriving = np.logaddexp(forward, padded_forward[1:-1])
+        forward = row + np.where(skips, np.logaddexp(arriving, padded_forward[:-2]), arriving)
     return float(np.logaddexp.reduce(forward[-2:]))

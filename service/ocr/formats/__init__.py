@@ -16,7 +16,7 @@ Check = Callable[[bytes], tuple[bytes, float]]
 Finish = Callable[[Image.Image, bytes], Image.Image]
 
 
-def _as_it_is(image: Image.Image, data: bytes) -> Image.Image:
+def _unchanged(image: Image.Image, data: bytes) -> Image.Image:
     return image
 
 
@@ -26,12 +26,12 @@ class Format:
 
     Args:
         name: Pillow's name for it.
-        media_types: those that senders use; the registered one comes first.
-        suffixes: of file names, in lower case; the usual one comes first.
-        signature: matches the first bytes of such a file.
-        check: looks at a file before it is decoded. Gives the data that are to be decoded, and
-            the pixel cost: what a pixel takes of CPU time and memory, relative to a pixel of a
-            gray baseline JPEG (`make bench-formats`). A picture may have `max_pixels / pixel cost`
+        media_types: the media types that senders use; the registered type comes first.
+        suffixes: suffixes of file names, in lower case; the usual suffix comes first.
+        signature: matches the first bytes of a file in this format.
+        check: inspects a file before it is decoded. Returns the data to decode, and the pixel
+            cost: the CPU time and memory that a pixel takes, relative to a pixel of a gray
+            baseline JPEG (`make bench-formats`). A picture may have `max_pixels / pixel cost`
             pixels. Raises UndecodableError for a file that is broken or would take very long.
         finish: corrects the image that Pillow decoded from the data. May raise any exception for
             a file that is broken.
@@ -42,7 +42,7 @@ class Format:
     suffixes: tuple[str, ...]
     signature: re.Pattern[bytes]
     check: Check
-    finish: Finish = _as_it_is
+    finish: Finish = _unchanged
 
 
 FORMATS = (

@@ -14,8 +14,8 @@ _RUN_LENGTH_ENCODINGS = (b"\1\0\0\0", b"\2\0\0\0")
 """BI_RLE8 and BI_RLE4, which Pillow decodes in Python."""
 
 _HEADER = struct.Struct("<10xII10xH16xI")
-"""Where the pixels begin, the bytes of the header behind the first 14, the bits of a pixel, and the
-colours of the palette; 0 colours: as many as the bits can tell apart."""
+"""Offset of the pixels, bytes of the header after the 14-byte file header, bits per pixel, and
+number of palette colours; 0 colours means as many as the bits can distinguish."""
 
 _PIXELS, _COLOURS = slice(10, 14), slice(46, 50)
 _FILE_HEADER_BYTES = 14
@@ -28,7 +28,7 @@ def check(data: bytes) -> tuple[bytes, float]:
     """See `service.ocr.formats.Format.check`.
 
     Raises:
-        UndecodableError: run-length encoded, or with too many colours.
+        UndecodableError: the BMP is run-length encoded, or has too many colours.
     """
     if data[_COMPRESSION] in _RUN_LENGTH_ENCODINGS:
         raise UndecodableError("The BMP is run-length encoded; save it uncompressed, or as a PNG.")
@@ -36,10 +36,10 @@ def check(data: bytes) -> tuple[bytes, float]:
 
 
 def _with_whole_palette(data: bytes) -> bytes:
-    """The data with at least as many colours as the bits of a pixel can tell apart.
+    """Fills the palette up to as many colours as the bits of a pixel can distinguish.
 
-    Of fewer, Pillow takes two that are black and white for pixels of one bit, whatever their bits
-    are. It looks at each in Python, however many are claimed.
+    Pillow takes a palette of black and white alone for pixels of one bit, whatever their bits are.
+    It reads each colour in Python, however many the header claims.
     """
     if len(data) < _HEADER.size:
         return data
@@ -47,13 +47,13 @@ def _with_whole_palette(data: bytes) -> bytes:
     if header_bytes < _INFO_HEADER_BYTES or bits > _MAX_PALETTE_BITS or not colours:
         return data
     if colours > 1 << _MAX_PALETTE_BITS:
-        raise UndecodableError(f"The BMP has {colours} colours, which no pixel can tell apart.")
+        raise UndecodableError(f"The BMP has {colours} colours, more than a pixel can distinguish.")
     palette = _FILE_HEADER_BYTES + header_bytes
     end = palette + _COLOUR_BYTES * colours
     added = bytes(_COLOUR_BYTES * max(0, (1 << bits) - colours))
     if end <= pixels <= len(data):
         pixels += len(added)
-    elif pixels != palette:  # some writers give this, and Pillow looks behind the palette
+    elif pixels != palette:  # some writers give this offset; Pillow then reads after the palette
         return data
     whole = bytearray(data[:end] + added + data[end:])
     whole[_PIXELS] = pixels.to_bytes(4, "little")
@@ -62,10 +62,10 @@ def _with_whole_palette(data: bytes) -> bytes:
 
 
 def finish(image: Image.Image, data: bytes) -> Image.Image:
-    """Makes a picture opaque that has an alpha channel of zeros only.
+    """Makes a picture opaque if its alpha channel is all zeros.
 
-    Many programs leave the fourth byte of a pixel at zero, and others, browsers included, then
-    ignore it.
+    Many programs leave the fourth byte of every pixel at zero. Other programs, browsers included,
+    then ignore the alpha channel.
     """
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         image.putalpha(255)

@@ -1,7 +1,7 @@
-"""Reads the orientation in EXIF data, and nothing else of them.
+"""Reads the orientation in EXIF data, and no other tag.
 
-Pillow takes apart all tags. There may be thousands in 64 kB, each of which may claim the same 64 kB
-as its value. Names and layout follow TIFF 6.0, section 2, and CIPA DC-008, section 4.6.5.1.
+Pillow parses all tags. 64 kB can hold thousands of tags, each of which may claim the same 64 kB as
+its value. Names and layout follow TIFF 6.0, section 2, and CIPA DC-008, section 4.6.5.1.
 """
 
 import struct
@@ -11,11 +11,11 @@ SIGNATURE = b"Exif\0\0"
 _ORIENTATION = 0x0112
 _SHORT = 3
 _MAX_TAGS = 256
-"""Those that are looked at; cameras write about twenty beside the orientation."""
+"""Number of tags that are searched; cameras write about twenty besides the orientation."""
 
 
 def orientation(exif: bytes) -> int:
-    """1 to 8, as the standard numbers them; 1, upright, where the data say nothing that is known.
+    """The orientation, 1 to 8 as in the standard; 1, upright, if the data have no valid one.
 
     Args:
         exif: a TIFF header and its tags, with or without `SIGNATURE` before them.
@@ -37,6 +37,6 @@ def orientation(exif: bytes) -> int:
 
 
 def encoded(orientation: int) -> bytes:
-    """EXIF data that say this and nothing else."""
+    """EXIF data with this orientation and no other tag."""
     tags = struct.pack("<HHHIHxxI", 1, _ORIENTATION, _SHORT, 1, orientation, 0)
     return SIGNATURE + b"II*\0\x08\0\0\0" + tags

@@ -1,4 +1,4 @@
-"""Walks over the blocks before a GIF's first frame and leaves out those that do not matter.
+"""Removes the blocks before a GIF's first frame that do not change the frame.
 
 Names and layout follow CompuServe's Graphics Interchange Format, version 89a.
 """
@@ -7,28 +7,28 @@ from service.ocr.exceptions import UndecodableError
 
 _SCREEN_BYTES = 13
 _PACKED_AT = 10
-"""The byte that says whether a global colour table follows, and its size."""
+"""Offset of the byte that tells whether a global colour table follows, and its size."""
 
 _EXTENSION = ord("!")
-_EXTENSION_HEAD_BYTES = 2
+_EXTENSION_HEADER_BYTES = 2
 _IMAGE = ord(",")
 _TRAILER = ord(";")
 _CONTROL = b"!\xf9\4"
 _CONTROL_BYTES = 8
 _FLAGS_AT = 3
-"""Where a Graphic Control Extension says whether a colour is transparent, in its lowest bit."""
+"""Offset of the flags in a Graphic Control Extension; the lowest bit marks a transparent colour."""
 
 _PIXEL_COST, _TRANSPARENT_PIXEL_COST = 1.25, 2.5
 
-_MOST_BLOCKS = 4096
-"""Includes the sub-blocks of extensions, which encoders fill with 255 bytes each."""
+_MAX_BLOCKS = 4096
+"""Blocks before the first frame, including sub-blocks, which encoders fill with 255 bytes each."""
 
 
 def check(data: bytes) -> tuple[bytes, float]:
     """See `service.ocr.formats.Format.check`.
 
-    Of the blocks before the first frame only the last Graphic Control Extension is kept, which
-    says what colour is transparent. A GIF has at most 4096 blocks there.
+    Of the blocks before the first frame, only the last Graphic Control Extension is kept, which
+    tells which colour is transparent. At most 4096 blocks are allowed there.
     """
     try:
         data, transparent = _without_extensions(data)
@@ -42,7 +42,7 @@ def _without_extensions(data: bytes) -> tuple[bytes, bool]:
     position = screen = _SCREEN_BYTES + _colour_bytes(data[_PACKED_AT])
     control = b""
     in_extension = False
-    for _ in range(_MOST_BLOCKS):
+    for _ in range(_MAX_BLOCKS):
         byte = data[position]
         if in_extension:
             in_extension = byte > 0
@@ -51,7 +51,7 @@ def _without_extensions(data: bytes) -> tuple[bytes, bool]:
             if data.startswith(_CONTROL, position):
                 control = data[position : position + _CONTROL_BYTES]
             in_extension = True
-            position += _EXTENSION_HEAD_BYTES
+            position += _EXTENSION_HEADER_BYTES
         elif byte == _IMAGE:
             transparent = bool(control and control[_FLAGS_AT] & 1)
             if position > screen:
@@ -62,7 +62,7 @@ def _without_extensions(data: bytes) -> tuple[bytes, bool]:
         else:  # decoders skip other bytes
             position += 1
     raise UndecodableError(
-        f"The GIF has over {_MOST_BLOCKS} blocks before its first frame; save it without metadata."
+        f"The GIF has over {_MAX_BLOCKS} blocks before its first frame; save it without metadata."
     )
 
 

@@ -1,7 +1,7 @@
 """Walks over the segments of a JPEG and refuses files that take very long to decode.
 
-A megabyte can hold a quarter of a million segments, and decoders look at each of them, and at the
-bytes between them. Names and layout follow ITU-T T.81, annex B.
+A megabyte can hold a quarter of a million segments, and decoders look at each segment and at the
+bytes between segments. Names and layout follow ITU-T T.81, annex B.
 """
 
 import re
@@ -12,10 +12,10 @@ from service.ocr.formats import exif
 
 _SOI_BYTES = 2
 _HEAD_BYTES = 4
-"""A segment's marker and length."""
+"""Bytes of a segment's marker and length."""
 
 _COMPONENTS_AT = 9
-"""Where a frame header says how many components the picture has, from its marker on."""
+"""Offset of the number of components in a frame header, from its marker on."""
 
 _SOF2 = 0xC2
 _READ_FRAMES = frozenset((0xC0, 0xC1, _SOF2))
@@ -23,29 +23,29 @@ _READ_FRAMES = frozenset((0xC0, 0xC1, _SOF2))
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
-_MARK = 0xFF
+_MARKER_PREFIX = 0xFF
 """The first byte of every marker."""
 
 _EOI = 0xD9
 _SOS = 0xDA
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
 _METADATA = frozenset((*range(0xE0, 0xF0), 0xFE)) - {_APP0, _APP14}
-"""Application segments and comments, without those that tell how colours are stored."""
+"""Application segments and comments, except segments that tell how colours are stored."""
 
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
-_BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""Within a scan, a zero or a restart marker may follow 255."""
+_MARKER_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""The marker that ends a scan. Within a scan, 255 may precede a zero or a restart code."""
 
-_BARE = frozenset((*range(0xC0), 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
-"""Markers that no length follows."""
+_STANDALONE = frozenset((*range(0xC0), 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
+"""Markers that are not followed by a length."""
 
 _MAX_SCANS = 64
 """A progressive JPEG has about ten scans."""
 
 _MAX_SEGMENTS = 256
 _MAX_TABLE_BYTES = 1 << 16
-"""Bytes of all segments but scans and metadata. Encoders write some hundreds for each scan; Pillow
-takes each table apart in Python, however many there are."""
+"""Bytes of all segments except scans and metadata. Encoders write some hundreds for each scan;
+Pillow parses each table in Python, however many there are."""
 
 _MAX_FILL_BYTES = 4096
 """Bytes between segments before the first scan; encoders write a few at most."""
@@ -54,12 +54,12 @@ _MAX_FILL_BYTES = 4096
 def check(data: bytes) -> tuple[bytes, float]:
     """See `service.ocr.formats.Format.check`.
 
-    Of the metadata only the orientation in the first EXIF segment is kept. Pillow would take all of
-    them apart.
+    Of the metadata, only the orientation in the first EXIF segment is kept, because Pillow would
+    parse all of them.
 
     Raises:
-        UndecodableError: arithmetic coding or another rare kind, too many scans or other
-            segments, tables that are too large, or no scan.
+        UndecodableError: the JPEG has arithmetic coding or another rare kind, too many scans or
+            other segments, tables that are too large, or no scan.
     """
     metadata = []
     metadata_begin = None
@@ -95,20 +95,21 @@ def check(data: bytes) -> tuple[bytes, float]:
         raise UndecodableError(f"The JPEG has over {_MAX_TABLE_BYTES} bytes of tables.")
     if not scans:
         raise UndecodableError(
-            "The JPEG has no scan, or too many bytes that belong to nothing before it."
+            "The JPEG has no scan, or too many bytes outside of segments before its first scan."
         )
     data = _without(data, metadata)
     if orientation > 1:
         body = exif.encoded(orientation)
-        segment = bytes((_MARK, _APP1)) + (2 + len(body)).to_bytes(2) + body
+        segment = bytes((_MARKER_PREFIX, _APP1)) + (2 + len(body)).to_bytes(2) + body
         data = data[:_SOI_BYTES] + segment + data[_SOI_BYTES:]
     return data, _pixel_cost(scans, components, progressive)
 
 
 def _pixel_cost(scans: int, components: int, progressive: bool) -> float:
-    """By components and scans. Several scans each visit all pixels, and all coefficients are kept.
+    """The cost by components and scans. If there are several scans, each visits all pixels, and
+    the decoder keeps all coefficients.
 
-    A gray baseline JPEG is the cheapest picture there is.
+    A gray baseline JPEG is the cheapest kind of picture.
     """
     cost = 2 + scans / 8 if progressive or scans > 1 else 1
     return cost * (1 if components == 1 else 1.25 if components <= 3 else 2.5)
@@ -125,7 +126,7 @@ def _check_counts(scans: int, others: int) -> None:
 
 
 def _without(data: bytes, left_out: Sequence[tuple[int, int]]) -> bytes:
-    """The data without what is between these begins and ends."""
+    """The data without these parts, each given by its begin and end."""
     kept, position = [], 0
     for begin, end in left_out:
         kept.append(data[position:begin])
@@ -135,14 +136,14 @@ def _without(data: bytes, left_out: Sequence[tuple[int, int]]) -> bytes:
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, begin and end of each segment, as decoders find them."""
-    pattern, position, spare = _MARKER, _SOI_BYTES, _MAX_FILL_BYTES
-    while found := pattern.search(data, position, position + spare):
+    pattern, position, searchable = _MARKER, _SOI_BYTES, _MAX_FILL_BYTES
+    while found := pattern.search(data, position, position + searchable):
         begin, end = found.span()
         marker = data[end - 1]
-        spare -= begin - position
+        searchable -= begin - position
         position = end
-        if marker not in _BARE:
+        if marker not in _STANDALONE:
             position += max(2, int.from_bytes(data[end : end + 2]))
         if marker == _SOS:
-            pattern, spare = _BEHIND_SCAN, len(data)
+            pattern, searchable = _MARKER_AFTER_SCAN, len(data)
         yield marker, begin, position

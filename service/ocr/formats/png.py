@@ -1,4 +1,4 @@
-"""Walks over the chunks of a PNG and keeps those that make the picture.
+"""Keeps only the chunks of a PNG that define the picture.
 
 A PNG of a few kilobytes can hold hundreds of compressed profiles and texts, which a decoder
 inflates one by one although none of them changes what the picture shows. Names and layout follow
@@ -23,19 +23,19 @@ _NEEDED = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf"))
 _ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
 
 _MAX_CHUNKS = 1024
-"""Encoders put 8 kB and more into an IDAT. Each chunk costs time, however small: with 4096 of them,
-a picture takes as long as four others."""
+"""Encoders put 8 kB and more into an IDAT. Each chunk costs time, however small: a picture of 4096
+chunks takes as long as four others."""
 
 _MAX_OTHER_CHUNKS = 64
 """Chunks that hold no pixels."""
 
-_CHUNK_HEAD = struct.Struct(">I4s")
+_CHUNK_HEADER = struct.Struct(">I4s")
 _CRC_BYTES = 4
 _FRAME_CONTROL = struct.Struct(">III")
 """The beginning of an fcTL: sequence number, width and height."""
 
 _SEQUENCE_NUMBER_BYTES = 4
-"""At the beginning of an fdAT."""
+"""Bytes of the sequence number at the beginning of an fdAT."""
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples of a pixel, by colour type."""
@@ -52,28 +52,28 @@ _ADAM7 = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-"""The first column and row of each pass of an interlaced picture, and the steps from there."""
+"""First column and row of each pass of an interlaced picture, and the steps to the next ones."""
 
 _INFLATE_BYTES = 1 << 16
 
 _COMPRESSED_BYTE_COST, _FREE_BYTES = 10, 1 << 16
-"""What a byte of a file costs, like a pixel, and the bytes that cost nothing. A megabyte can hold
-90,000 deflate blocks without a pixel, each with Huffman codes of its own that are built first."""
+"""Cost of a byte of a file, relative to a pixel, and number of bytes that cost nothing. A megabyte
+can hold 90,000 deflate blocks without a pixel, each with its own Huffman codes to build."""
 
 
 class _Chunk(NamedTuple):
-    """The type of a chunk, and where it begins and ends."""
+    """The type of a chunk, and its begin and end in the file."""
 
     kind: bytes
     begin: int
     end: int
 
     def body(self, data: bytes) -> bytes:
-        return data[self.begin + _CHUNK_HEAD.size : self.end - _CRC_BYTES]
+        return data[self.begin + _CHUNK_HEADER.size : self.end - _CRC_BYTES]
 
 
 class _Header(NamedTuple):
-    """An IHDR."""
+    """The fields of an IHDR chunk."""
 
     width: int
     height: int
@@ -90,19 +90,19 @@ class _Header(NamedTuple):
 
 
 _HEADER = struct.Struct(">IIBBBBB")
-_HEADER_AT = len(SIGNATURE) + _CHUNK_HEAD.size
+_HEADER_AT = len(SIGNATURE) + _CHUNK_HEADER.size
 
 
 def check(data: bytes) -> tuple[bytes, float]:
     """See `service.ocr.formats.Format.check`.
 
-    The data given back have no metadata. Of an APNG whose default image is no frame, they are the
-    first frame, which browsers show; where that frame covers a part of the canvas, they are that
-    part.
+    The returned data have no metadata. If the default image of an APNG is not a frame, they hold
+    its first frame instead, which browsers show; if that frame covers only a part of the canvas,
+    they hold only that part.
 
     Raises:
-        UndecodableError: cut short, without an IHDR at the beginning, with a second one, or with
-            too many chunks.
+        UndecodableError: the PNG is cut short, does not begin with an IHDR, has a second IHDR, or
+            has too many chunks.
     """
     chunks = _chunks(data)
     kinds = [chunk.kind for chunk in chunks]
@@ -118,12 +118,12 @@ def finish(image: Image.Image, data: bytes) -> Image.Image:
     """Scales the transparent colour, which Pillow leaves in the file's bit depth.
 
     Raises:
-        EOFError: rows are missing, which Pillow leaves black.
+        EOFError: rows are missing, which Pillow would leave black.
     """
     header = _header(data)
     last: Any = image.getpixel((image.width - 1, image.height - 1))
     black = not (any(last) if isinstance(last, tuple) else last)
-    # A large file that is not interlaced would be inflated twice at the price of once.
+    # A large file that is not interlaced is not checked: its cost covers only one inflation.
     if ((black and len(data) <= _FREE_BYTES) or header.interlace) and _lacks_rows(data, header):
         raise EOFError("rows are missing")
     key = image.info.get("transparency")
@@ -141,18 +141,18 @@ def _chunks(data: bytes) -> list[_Chunk]:
     others = 0
     kind = b""
     while kind != b"IEND":
-        if position + _CHUNK_HEAD.size + _CRC_BYTES > len(data):
+        if position + _CHUNK_HEADER.size + _CRC_BYTES > len(data):
             raise UndecodableError("The PNG is cut short.")
-        length, kind = _CHUNK_HEAD.unpack_from(data, position)
+        length, kind = _CHUNK_HEADER.unpack_from(data, position)
         if (kind == b"IHDR") == bool(chunks) or (not chunks and length != _HEADER.size):
             raise UndecodableError("The PNG header cannot be read.")
-        end = position + _CHUNK_HEAD.size + length + _CRC_BYTES
+        end = position + _CHUNK_HEADER.size + length + _CRC_BYTES
         chunks.append(_Chunk(kind, position, end))
         others += kind != b"IDAT" and kind not in _ANIMATION
         if len(chunks) > _MAX_CHUNKS or others > _MAX_OTHER_CHUNKS:
             raise UndecodableError(
-                f"The PNG has too many chunks; at most {_MAX_OTHER_CHUNKS} besides those of its "
-                "pixels are read. Save it without metadata."
+                f"The PNG has too many chunks; at most {_MAX_OTHER_CHUNKS} without pixels are "
+                "read. Save it without metadata."
             )
         position = end
     if position > len(data):
@@ -161,7 +161,7 @@ def _chunks(data: bytes) -> list[_Chunk]:
 
 
 def _joined(data: bytes, chunks: Sequence[_Chunk]) -> bytes:
-    """A PNG of the needed chunks; neighbours are copied together."""
+    """A PNG of the needed chunks; adjacent chunks are copied together."""
     pieces, begin = [SIGNATURE], len(SIGNATURE)
     for chunk in chunks:
         if chunk.kind not in _NEEDED:
@@ -171,7 +171,7 @@ def _joined(data: bytes, chunks: Sequence[_Chunk]) -> bytes:
 
 
 def _first_frame_of_animation(data: bytes, chunks: Sequence[_Chunk]) -> bytes | None:
-    """A PNG of the first frame, where that is not the default image."""
+    """A PNG of the first frame; None if that is the default image, or there is no animation."""
     kinds = [chunk.kind for chunk in chunks]
     if b"fcTL" not in kinds or b"IDAT" not in kinds:
         return None
@@ -203,7 +203,7 @@ def _first_frame_of_animation(data: bytes, chunks: Sequence[_Chunk]) -> bytes | 
 
 def _encoded(kind: bytes, body: bytes) -> bytes:
     checksum = zlib.crc32(kind + body)
-    return _CHUNK_HEAD.pack(len(body), kind) + body + checksum.to_bytes(_CRC_BYTES)
+    return _CHUNK_HEADER.pack(len(body), kind) + body + checksum.to_bytes(_CRC_BYTES)
 
 
 def _header(data: bytes) -> _Header:
@@ -211,9 +211,9 @@ def _header(data: bytes) -> _Header:
 
 
 def _pixel_cost(header: _Header, transparent: bool, file_bytes: int) -> float:
-    """By the bytes of a pixel, which are inflated and filtered, and those of a large file.
+    """The cost by the bytes of a pixel, which are inflated and filtered, and those of a large file.
 
-    The passes of an interlaced picture cost as much again, and so does the check for missing rows.
+    An interlaced picture costs twice as much, for its passes and the check for missing rows.
     """
     cost = 1 + header.bits / 8
     if transparent or header.colour_type == _GRAY_ALPHA:
@@ -236,7 +236,7 @@ def _lacks_rows(data: bytes, header: _Header) -> bool:
 
 
 def _row_bytes(header: _Header) -> int:
-    """The uncompressed size of all rows, each with the byte that names its filter."""
+    """Uncompressed size of all rows in bytes; each row begins with a byte for its filter."""
     total = 0
     for left, top, right, down in _ADAM7 if header.interlace else _ONE_PASS:
         columns = math.ceil((header.width - left) / right)
