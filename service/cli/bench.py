@@ -26,8 +26,8 @@ def bench(
 ) -> None:
     """Measure what a picture costs on this machine.
 
-    First the stages in one thread, in CPU time, then everything on all cores, in pictures per
-    second; with the golden pictures that the model carries.
+    First shows the CPU time of each stage in one thread, then the pictures per second on all cores.
+    Reads the golden pictures that the model contains.
     """
     from service.runtime.cpu_budget import cpu_threads
 
@@ -77,7 +77,7 @@ def stage_times(recognizer: "Recognizer", count: int) -> dict[str, float]:
 
 
 def throughput(recognizer: "Recognizer", count: int, threads: int) -> float:
-    """Pictures that are read in a second of wall time, as `predict` reads them."""
+    """Pictures read per second of wall time, in the way in which `predict` reads them."""
     import tempfile
 
     from service.cli.reading import read_pictures

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from service.bulk.shards import Shard
 
 _LINE_SECONDS = 30.0
-"""Between two lines on the progress, where the standard error is no terminal."""
+"""Between two lines of progress, if the standard error is not a terminal."""
 
-_MOST_NAMED = 20
-"""Failed shards that are named one by one."""
+_MAX_NAMED = 20
+"""Largest number of failed shards that are listed."""
 
 InputArgument = Annotated[
     str,
@@ -77,8 +77,8 @@ def read(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="The Ray cluster: host:port, or auto for the one that this machine is a node "
-            "of. Default: this machine alone.",
+            help="The Ray cluster: host:port, or auto for the cluster that this machine belongs "
+            "to. Default: this machine alone.",
         ),
     ] = None,
     actors: Annotated[
@@ -86,23 +86,22 @@ def read(
         typer.Option(
             min=1,
             metavar="N",
-            help="Processes that read. Default: one for each core, of a cluster all but one.",
+            help="Number of reading processes. Default: one per core; in a cluster, one core stays "
+            "free.",
         ),
     ] = None,
-    batch: Annotated[
-        int, typer.Option(min=1, max=256, help="Pictures for one call of the model.")
-    ] = 8,
+    batch: Annotated[int, typer.Option(min=1, max=256, help="Pictures per call of the model.")] = 8,
     shard_pictures: Annotated[
         int,
         typer.Option(
             min=1,
-            help="Of a folder of pictures, how many a process takes at a time and are a "
-            "file of the table.",
+            help="Pictures per shard, if INPUT is a folder of pictures. A process reads one shard "
+            "at a time, and writes it to one file of the table.",
         ),
     ] = 1000,
     retry_errors: Annotated[
         bool,
-        typer.Option("--retry-errors", help="Read shards with broken pictures again, too."),
+        typer.Option("--retry-errors", help="Also read shards with broken pictures again."),
     ] = False,
     replace: Annotated[
         bool,
@@ -113,7 +112,7 @@ def read(
     ] = False,
     patience: Annotated[
         float,
-        typer.Option(min=1, metavar="SECONDS", help="How long to wait for a first process."),
+        typer.Option(min=1, metavar="SECONDS", help="How long to wait for the first process."),
     ] = 600,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     model: ModelOption = DEFAULT_MODEL,
@@ -121,8 +120,8 @@ def read(
 ) -> None:
     """Read pictures into a table of Parquet files.
 
-    Each picture is one row, also if it cannot be read. The same command goes on where it was
-    interrupted. The file _SUCCESS in OUTPUT says that the table is complete.
+    Each picture has one row, even if it cannot be read. After an interruption, the same command
+    continues where it stopped. The file _SUCCESS in OUTPUT marks a complete table.
     """
     metadata = load_model(model, max_pixels).metadata
     question_of(metadata, question)
@@ -159,12 +158,12 @@ def read(
         }
         table.begin(run, other)
         if kept:
-            typer.echo(f"{len(kept)} of {len(files)} shards are read already.", err=True)
+            typer.echo(f"{len(kept)} of {len(files)} shards have been read already.", err=True)
         counts = _sum(kept.values())
         if left:
             work = Work(source, target, asked, batch)
-            with cluster(address, actors) as most, _Display(left) as display:
-                done = Driver(left, work, content, most, patience, display.show).run()
+            with cluster(address, actors) as max_actors, _Display(left) as display:
+                done = Driver(left, work, content, max_actors, patience, display.show).run()
             counts += done.counts
             _print_speed(done, display.seconds)
             _stop_at_failed(done.failed, len(files))
@@ -175,16 +174,15 @@ def read(
 def pack(
     folder: Annotated[
         str,
-        typer.Argument(metavar="FOLDER", help="Pictures, in or below it; also an object store."),
+        typer.Argument(metavar="FOLDER", help="Contains the pictures; also in an object store."),
     ],
     shards: Annotated[
         str, typer.Argument(metavar="SHARDS", help="A new folder; also in an object store.")
     ],
-    shard_pictures: Annotated[
-        int, typer.Option(min=1, help="How many pictures are a shard.")
-    ] = 20_000,
+    shard_pictures: Annotated[int, typer.Option(min=1, help="Pictures per shard.")] = 20_000,
     form: Annotated[
-        Form, typer.Option("--format", help="WebDataset's tar, or columns path and bytes.")
+        Form,
+        typer.Option("--format", help="WebDataset's tar, or Parquet with path and bytes."),
     ] = Form.TAR,
 ) -> None:
     """Pack loose pictures into shards, which are faster to list, move and read."""
@@ -219,13 +217,13 @@ def status(
         facts = run | {"files": len(files), "complete": complete, "counts": counts.as_json()}
         typer.echo(json.dumps(facts))
         return
-    state = "complete" if complete else "not complete; the same command goes on"
+    state = "complete" if complete else "not complete; the same command continues"
     typer.echo(f"{len(files)} of {run['shards']} shards of {run['input']}: {state}")
     _print_counts(counts)
 
 
 class _Display:
-    """Says on the standard error how far a run is: one line on a terminal, or one now and then."""
+    """Shows the progress of a run on the standard error; on a terminal, updates a single line."""
 
     def __init__(self, shards: "list[Shard]") -> None:
         self._shards = len(shards)
@@ -243,11 +241,11 @@ class _Display:
 
     @property
     def seconds(self) -> float:
-        """Since the display was entered."""
+        """Seconds since the display was entered."""
         return time.monotonic() - self._started
 
     def show(self, progress: "Progress") -> None:
-        """Shows the progress, if it is time."""
+        """Shows the progress; without a terminal, at most every `_LINE_SECONDS`."""
         if self._terminal:
             print(end=f"\r\x1b[K{self._line(progress)}", file=sys.stderr, flush=True)
         elif time.monotonic() - self._shown >= _LINE_SECONDS:
@@ -272,7 +270,7 @@ class _Display:
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Ends the command with a sentence on what is wrong, and the status 1."""
+    """Ends the command with an error message and the exit status 1."""
     try:
         from service.bulk import run, shards
     except ModuleNotFoundError as error:
@@ -288,7 +286,7 @@ def _errors() -> Iterator[None]:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        typer.echo("Interrupted; the same command goes on.", err=True)
+        typer.echo("Interrupted; the same command continues.", err=True)
         raise typer.Exit(130) from error
 
 
@@ -302,10 +300,10 @@ def _sum(every: "Iterable[Counts]") -> "Counts":
 
 
 def _stop_at_failed(failed: dict[str, str], shards: int) -> None:
-    """Names the shards that were given up, if there are any, and ends the command."""
+    """Lists the shards that were given up and ends the command, if there are any."""
     if not failed:
         return
-    for name, reason in list(failed.items())[:_MOST_NAMED]:
+    for name, reason in list(failed.items())[:_MAX_NAMED]:
         typer.echo(f"failed: {name}: {reason}", err=True)
     typer.echo(
         f"{len(failed)} of {shards} shards could not be read; the same command tries them again.",

@@ -28,7 +28,7 @@ def info(
 
 
 def described(metadata: "ModelMetadata") -> dict[str, Any]:
-    """The metadata as JSON can hold them, of the golden pictures only their number."""
+    """The metadata as JSON values, with the number of golden pictures in place of the pictures."""
     from dataclasses import asdict
 
     facts = asdict(metadata)
@@ -45,7 +45,7 @@ def _print_table(facts: dict[str, Any]) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in _flattened(facts):
-        # Texts of the file are shown as they are, not as markup.
+        # Texts from the file are shown literally, not as markup.
         table.add_row(Text(name), Text(str(value)))
     Console().print(table)
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _BASE_MODEL = Path("models/base.onnx")
 _PORT = 8765
 _SAMPLE = 32
-"""Pictures that models are compared on."""
+"""Number of pictures on which models are compared."""
 
 _COMPARED_SIZE = (32, 16)
 _NEAR = 0.01
 """Mean difference of gray, 0 to 1, up to which two pictures are near-duplicates."""
 
-_MOST_COMPARED = 5000
-"""Earlier pictures that each picture is compared with."""
+_MAX_COMPARED = 5000
+"""Number of earlier pictures that each picture is compared with."""
 
 
 @question_options(*CONSTRAINTS)
@@ -43,18 +43,18 @@ def label(
         typer.Option(
             envvar=MODEL_VARIABLE,
             help=f"The model that proposes labels.  [default: {DEFAULT_MODEL} or {_BASE_MODEL}, "
-            "whichever is surer of the pictures]",
+            "whichever reads the pictures with more confidence]",
         ),
     ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any that is free.")
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 chooses a free port.")
     ] = _PORT,
     **question: Any,
 ) -> None:
     """Label the pictures of a folder in the browser, with a model's proposals.
 
     Enter accepts the proposal, typing corrects it, Escape skips, arrows go back and forth. The
-    least sure pictures come first and near-duplicates last. Each answer is appended to
+    least confident pictures come first and near-duplicates last. Each answer is appended to
     FOLDER/labels.csv at once; start the command again to go on. Only this machine can reach the
     page.
     """
@@ -100,7 +100,7 @@ def label(
         f"make data DATA={shlex.quote(str(folder))}" + (" ARGS=--accept" if left_out else "")
     )
     if left_out:
-        # Without it, `make data` takes pictures without a label for an error.
+        # Without --accept, `make data` treats pictures without a label as an error.
         typer.echo(f"--accept leaves out {left_out} without a label")
 
 
@@ -112,10 +112,10 @@ def _fits_table(name: str) -> bool:
 def _proposals(
     folder: Path, files: list[Path], model: Path | None, question: Given
 ) -> "list[Picture]":
-    """The pictures in the order in which they are best labelled, with a model's proposals."""
+    """The pictures with a model's proposals, in the order in which they should be labelled."""
     from service.cli.label_app import Picture
 
-    recognizer = load_model(model) if model else _surest(files)
+    recognizer = load_model(model) if model else _most_confident_model(files)
     typer.echo(f"Reading {len(files)} pictures …", err=True)
     with progress(2 * len(files)) as advance:
         readings = (
@@ -136,8 +136,8 @@ def _proposals(
     return [pictures[number] for number in order]
 
 
-def _surest(files: list[Path]) -> "Recognizer | None":
-    """The model of those at hand that reads some of the pictures with the most confidence."""
+def _most_confident_model(files: list[Path]) -> "Recognizer | None":
+    """The available model that reads a sample of the pictures with the most confidence."""
     import statistics
 
     found = [load_model(path) for path in (DEFAULT_MODEL, _BASE_MODEL) if path.is_file()]
@@ -194,8 +194,8 @@ def _near_duplicates(files: list[Path], advance: Callable[[], None]) -> list[boo
         except (PictureError, OSError):
             repeated.append(True)
             continue
-        start, mean = max(0, count - _MOST_COMPARED), small.mean()
-        # The means of two pictures differ by no more than the pictures.
+        start, mean = max(0, count - _MAX_COMPARED), small.mean()
+        # The means of two pictures differ by at most the mean difference of the pictures.
         alike = np.abs(means[start:count] - mean) <= _NEAR
         earlier = kept[start:count][alike]
         repeated.append(bool((np.abs(earlier - small).mean(axis=1) <= _NEAR).any()))

@@ -26,7 +26,7 @@ from service.ocr.formats import sniff
 
 _PAGE = Path(__file__).parent / "label_page"
 _COLUMNS = ("path", "label")
-_MOST_CHARACTERS = 200
+_MAX_CHARACTERS = 200
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
@@ -34,14 +34,14 @@ _POLICY = (
 
 
 class LabelFileError(Exception):
-    """There is a file of that name which does not hold labels."""
+    """The file exists, but is not a table of labels."""
 
 
 class LabelChangedError(Exception):
-    """A picture has a label that was not shown when another was given."""
+    """The picture has a label that was not shown to the user who gave a new label."""
 
     def __init__(self, stored: str) -> None:
-        super().__init__(f"The picture is labelled {stored} meanwhile.")
+        super().__init__(f"The picture has been labelled {stored} meanwhile.")
         self.stored = stored
 
 
@@ -50,7 +50,7 @@ _State = tuple[int, int, int]
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keeps out other processes that do the same, such as a second `captcha-ocr label`."""
+    """Locks the folder against processes that do the same, such as a second `captcha-ocr label`."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # some file systems have no locks
@@ -72,9 +72,9 @@ class Picture:
 class LabelFile:
     """Labels in a CSV file with the columns path and label, one row a picture.
 
-    A new label is appended and is on the disk when `set` returns. A changed one replaces its row:
-    the file is written anew beside the old one and takes its place. Other columns are kept, and so
-    is what other programs have written meanwhile.
+    A new label is appended, and is on the disk when `set` returns. A changed label replaces its
+    row: a new file is written and replaces the old file. Other columns are kept, and so are changes
+    that other programs have made meanwhile.
 
     Raises:
         LabelFileError: the file has no columns path and label, or is damaged.
@@ -97,12 +97,12 @@ class LabelFile:
         """Stores the label of a picture.
 
         Args:
-            shown: the earlier label, which may be overwritten; none if there was none to see.
+            shown: the earlier label that the user saw, which may be overwritten; None: no label.
 
         Raises:
             LabelChangedError: another label than `label` and `shown` is stored.
-            OSError: it cannot be written.
-            LabelFileError: another program has left no table of labels.
+            OSError: the file cannot be written.
+            LabelFileError: the file is no longer a table of labels, due to another program.
         """
         with self._lock, _locked(self.path.parent):
             self._refresh()
@@ -122,7 +122,7 @@ class LabelFile:
             self._seen = self._state()
 
     def _state(self) -> "_State | None":
-        """What changes when somebody writes the file; None if it has nothing in it."""
+        """Values that change when the file is written; None if it is missing or empty."""
         try:
             found = self.path.stat()
         except FileNotFoundError:
@@ -166,7 +166,7 @@ class LabelFile:
             with self.path.open("rb+") as file:
                 file.seek(size - 1)
                 if file.read(1) != b"\n":
-                    file.write(b"\n")  # of an editor that ends no line, or of a power failure
+                    file.write(b"\n")  # some editors and power failures leave it out
                 file.write(self._encoded([row], header=False))
                 file.flush()
                 os.fsync(file.fileno())
@@ -176,7 +176,7 @@ class LabelFile:
 
     def _replace(self, rows: dict[str, dict[str, str]]) -> None:
         new = self.path.with_name(f".{self.path.name}.new")
-        new.unlink(missing_ok=True)  # in a folder of a stranger, it may be a link to any file
+        new.unlink(missing_ok=True)  # in an untrusted folder, it may be a link to any file
         with new.open("xb") as file:
             file.write(self._encoded(list(rows.values()), header=True))
             file.flush()
@@ -196,7 +196,7 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
     """The page, its pictures and the labels, for browsers on this machine.
 
     Requests with another Host than 127.0.0.1 or localhost are refused, so that no page of another
-    site can reach it through a name that resolves to this machine.
+    site can reach the labels through a host name that resolves to this machine.
 
     Args:
         folder: holds the pictures.
@@ -207,7 +207,7 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
     def page(request: Request) -> Response:
         return FileResponse(_PAGE / "index.html", headers={"Content-Security-Policy": _POLICY})
 
-    def listed(request: Request) -> Response:
+    def picture_list(request: Request) -> Response:
         given = labels.labels
         return JSONResponse(
             {
@@ -216,7 +216,7 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
             }
         )
 
-    def shown(request: Request) -> Response:
+    def picture_file(request: Request) -> Response:
         path = request.query_params.get("path", "")
         if path not in known:
             return PlainTextResponse("There is no such picture.", 404)
@@ -229,17 +229,17 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
         return Response(data, media_type=media_type, headers={"X-Content-Type-Options": "nosniff"})
 
     async def store(request: Request) -> Response:
-        # A page of another site cannot send this type without being asked first.
+        # Browsers let a page of another site send this type only after a CORS preflight.
         if request.headers.get("content-type") != "application/json":
             return PlainTextResponse("Send application/json.", 415)
         path, label, shown = _answer(await request.body())
-        if path not in known or not 1 <= len(label) <= _MOST_CHARACTERS:
+        if path not in known or not 1 <= len(label) <= _MAX_CHARACTERS:
             return PlainTextResponse(
-                f"Send the path of a picture and a label of 1 to {_MOST_CHARACTERS} characters.",
+                f"Send the path of a picture and a label of 1 to {_MAX_CHARACTERS} characters.",
                 422,
             )
         try:
-            labels.set(path, label, shown)  # a few milliseconds, for one user or two
+            labels.set(path, label, shown)  # blocks for a few milliseconds, for one user or two
         except LabelChangedError as error:
             return JSONResponse({"label": error.stored}, 409)
         except (OSError, LabelFileError) as error:
@@ -249,8 +249,8 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
     return Starlette(
         routes=[
             Route("/", page),
-            Route("/pictures", listed),
-            Route("/picture", shown),
+            Route("/pictures", picture_list),
+            Route("/picture", picture_file),
             Route("/labels", store, methods=["POST"]),
             Mount("/page", StaticFiles(directory=_PAGE)),
         ],
@@ -259,10 +259,10 @@ def create_app(folder: Path, pictures: Sequence[Picture], labels: LabelFile) -> 
 
 
 def _answer(body: bytes) -> tuple[str, str, str | None]:
-    """Path and label of a request, the label in NFC and without spaces around it, and what it
-    replaces: the stored label that the page showed, if any.
+    """The path, the label and the earlier label that the page showed, if any, in a request.
 
-    A label that the file cannot hold is empty: one of several lines, or with half a character.
+    The label is in NFC and has no spaces around it. It is empty if the file cannot hold the label,
+    because that has several lines or a lone surrogate.
     """
     try:
         members: Any = json.loads(body)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = default_model_path()
 MODEL_VARIABLE = "OCR_MODEL_PATH"
 
-MAX_PIXELS = 4_000_000  # of service.ocr.preprocessing, which takes too long to import for --help
+MAX_PIXELS = 4_000_000  # as in service.ocr.preprocessing, which takes too long to import for --help
 
 ModelOption = Annotated[Path, typer.Option(envvar=MODEL_VARIABLE, help="The exported model.")]
 MaxPixelsOption = Annotated[
@@ -21,17 +21,17 @@ MaxPixelsOption = Annotated[
     typer.Option(
         envvar="OCR_MAX_PIXELS",
         min=1,
-        help="Width × height above which a gray JPEG is not read; other kinds may have fewer "
-        "pixels.",
+        help="Width × height above which a gray JPEG is not read; other kinds of pictures may have "
+        "lower limits.",
     ),
 ]
 
 
 def load_model(path: Path, max_pixels: int | None = None) -> "Recognizer":
-    """Opens and checks a model, or ends the command with a sentence on what is wrong with it.
+    """Opens and checks a model; ends the command with an error message if that fails.
 
     Args:
-        max_pixels: width × height above which it refuses a picture; None: the recognizer's default.
+        max_pixels: width × height above which pictures are refused; None: the default.
     """
     from service.ocr.exceptions import ModelError, ModelFileError
     from service.ocr.preprocessing import DEFAULT_MAX_PIXELS

@@ -49,7 +49,7 @@ class CsvWriter:
     """CSV with a header. `make data` takes its columns `path` and `label`.
 
     Args:
-        alternatives: how many were asked for; each has two columns, empty where there is none.
+        alternatives: how many were asked for; each has two columns, empty if there is no such text.
     """
 
     def __init__(self, alternatives: int) -> None:
@@ -72,9 +72,9 @@ class CsvWriter:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Writes each line at once, with any file name in it.
+    """Flushes each line of the standard output, and escapes characters that it cannot encode.
 
-    An error of the standard output ends the command with a sentence.
+    If the standard output cannot be written, ends the command with an error message.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
@@ -82,19 +82,19 @@ def printing() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.EPIPE:
-            raise  # the reader has gone, as `head` does; Typer ends without a message
+            raise  # the reader, such as `head`, has ended; Typer exits without a message
         typer.echo(f"error: the results cannot be written: {error.strerror}", err=True)
-        # What is still buffered would be written, and fail, once more when the process ends.
+        # Otherwise the buffered output would be written again at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(1) from error
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on the terminal that errors go to, if there is one; gives what advances it by one.
+    """Shows a progress bar if the standard error is a terminal; yields a function that advances it.
 
     Args:
-        total: that end it; 0: no bar.
+        total: number of steps; 0: no bar.
     """
     if not total or not sys.stderr.isatty():
         yield lambda: None
@@ -103,7 +103,7 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Left as it is, the bar would draw the output into itself.
+    # By default, the bar would take over the standard output as well.
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)

@@ -12,12 +12,12 @@ from typing import BinaryIO, NamedTuple
 STDIN = "-"
 NO_PICTURE = "not a picture by its name"
 
-_MOST_BYTES = 64 << 20
-"""A file is read as a whole, and one of many gigabytes may have the name of a picture."""
+_MAX_BYTES = 64 << 20
+"""Files are read as a whole, and a file of many gigabytes may have the name of a picture."""
 
 
 class Named(NamedTuple):
-    """The pictures that arguments stand for, and what is left out of folders, and why."""
+    """The pictures that arguments stand for, and the skipped files of folders with the reasons."""
 
     pictures: list[str]
     skipped: dict[str, str]
@@ -28,14 +28,14 @@ class NoPicturesError(Exception):
 
 
 def named_pictures(arguments: list[str]) -> Named:
-    """Gives the files that arguments stand for: themselves, and for a folder those below it.
+    """The files that arguments stand for: a file for itself, a folder for the pictures below it.
 
-    In a folder, pictures are known by their suffix, hidden files and folders are left out without
-    a word, and the order is that of the paths. An argument that does not exist is kept, and found
+    In a folder, pictures are recognized by their suffix and sorted by path; hidden files and
+    folders are left out without a message. An argument that does not exist is kept, and found
     missing when it is read.
 
     Raises:
-        NoPicturesError: names a folder without pictures, or one that cannot be read.
+        NoPicturesError: a folder, which the text names, has no pictures or cannot be read.
     """
     from service.ocr.formats import SUFFIXES
 
@@ -59,14 +59,14 @@ def read_bytes(picture: str, wait: bool = False) -> bytes:
     """The bytes of a file, or of the standard input.
 
     Args:
-        wait: whether it may be a pipe or a device, too, and is waited for.
+        wait: whether the picture may also be a pipe or a device, whose data are waited for.
 
     Raises:
-        OSError: it cannot be read, or is larger than any picture.
+        OSError: the file cannot be read, or is larger than any picture.
     """
     with nullcontext(sys.stdin.buffer) if picture == STDIN else _opened(picture, wait) as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), picture)
     return content
 
@@ -81,14 +81,14 @@ def _opened(picture: str, wait: bool) -> BinaryIO:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """What is below a folder, except folders and what is hidden.
+    """The files below a folder, except hidden ones.
 
-    Links to folders are not followed, and may lead nowhere: who names them says so.
+    Links to folders are yielded but not followed. Links may be broken; reading them fails later.
 
     Raises:
         NoPicturesError: a folder cannot be read.
     """
-    folders = [str(folder)]  # os.walk of Python 3.11 calls itself
+    folders = [str(folder)]  # os.walk of Python 3.11 is recursive
     while folders:
         place = folders.pop()
         try:
@@ -110,7 +110,7 @@ def _why_skipped(path: Path) -> str:
     """Why a file of a folder is not read; empty if it is."""
     from service.ocr.formats import SUFFIXES
 
-    if os.path.isdir(path):  # noqa: PTH112 - of a name that is too long, Path raises an error
+    if os.path.isdir(path):  # noqa: PTH112 - Path raises an error if the name is too long
         return "a link to a folder"
     if path.suffix.lower() not in SUFFIXES:
         return NO_PICTURE

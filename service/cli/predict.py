@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from service.cli.reading import Outcome
     from service.ocr.recognizer import Recognizer
 
-_MOST_SKIPPED = 10
-"""Files that are named one by one."""
+_MAX_SKIPPED = 10
+"""Largest number of skipped files that are listed."""
 
 
 @question_options(*QueryParams.model_fields)
@@ -54,9 +54,9 @@ def predict(
 ) -> None:
     """Read pictures on all cores, without a server.
 
-    Results are in the order of the pictures. Pictures that cannot be read are listed at the end
-    on the standard error, and the exit status is then 1. So are the files of a folder that are no
-    pictures, which are skipped.
+    Results are in the order of the pictures. At the end, the standard error lists files of
+    folders that are skipped because they are not pictures, and pictures that cannot be read. The
+    exit status is 1 if a picture cannot be read.
     """
     from service.cli.reading import read_pictures
     from service.runtime.cpu_budget import cpu_threads
@@ -74,11 +74,11 @@ def predict(
         writer = (
             JsonWriter() if as_json else CsvWriter(asked.alternatives) if as_csv else TextWriter()
         )
-        # No bar where results are printed meanwhile.
+        # No bar on a terminal on which results are printed meanwhile.
         shown = least_sure is not None or not sys.stdout.isatty()
-        with_bar = len(pictures) if shown else 0
+        bar_total = len(pictures) if shown else 0
         outcomes = read_pictures(recognizer, pictures, asked, cpu_threads(), frozenset(files))
-        answers = _answers(recognizer, outcomes, min_confidence, failed, with_bar)
+        answers = _answers(recognizer, outcomes, min_confidence, failed, bar_total)
         if least_sure is not None:
             answers = iter(sorted(answers, key=lambda one: one[1]["confidence"])[:least_sure])
         for file, answer in answers:
@@ -91,16 +91,16 @@ def _answers(
     outcomes: "Iterator[tuple[str, Outcome]]",
     min_confidence: float,
     failed: list[tuple[str, str]],
-    with_bar: int,
+    bar_total: int,
 ) -> Iterator[tuple[str, Answer]]:
-    """Gives each file with the answer to it; adds files that cannot be read, and why, to failed.
+    """Yields each file with its answer; adds unreadable files to `failed`, with the reason.
 
-    Shows a bar of `with_bar` pictures, if these are any.
+    Shows a progress bar of `bar_total` pictures, or none if that is 0.
     """
     from service.api.serializers import prediction
     from service.ocr.decoding.decoder import Reading
 
-    with progress(with_bar) as advance:
+    with progress(bar_total) as advance:
         for file, outcome in outcomes:
             if isinstance(outcome, Reading):
                 yield file, prediction(outcome, recognizer.metadata, min_confidence)
@@ -110,13 +110,13 @@ def _answers(
 
 
 def _report(failed: list[tuple[str, str]], skipped: dict[str, str], total: int) -> None:
-    """Names what was not read on the standard error."""
+    """Lists the files that were not read on the standard error."""
     from service.ocr.exceptions import printable
 
-    for file, reason in islice(skipped.items(), _MOST_SKIPPED):
+    for file, reason in islice(skipped.items(), _MAX_SKIPPED):
         typer.echo(f"skipped: {printable(file)}: {reason}", err=True)
-    if len(skipped) > _MOST_SKIPPED:
-        typer.echo(f"skipped: {len(skipped) - _MOST_SKIPPED} more files", err=True)
+    if len(skipped) > _MAX_SKIPPED:
+        typer.echo(f"skipped: {len(skipped) - _MAX_SKIPPED} more files", err=True)
     for file, reason in failed:
         typer.echo(f"error: {printable(file)}: {reason}", err=True)
     if failed:

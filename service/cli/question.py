@@ -1,4 +1,4 @@
-"""The options of a command that are query parameters of `POST /predict`, and their question."""
+"""The query parameters of `POST /predict` as command line options, and their question."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from service.ocr.metadata import ModelMetadata
 
 Given = Mapping[str, Any]
-"""The values of such options by the parameter's name."""
+"""The values of the options, by the name of the parameter."""
 
 
 def question_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator that puts an option for each parameter in place of a command's `**question`."""
+    """A decorator that replaces a command's `**question` with an option for each parameter."""
 
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command)
@@ -34,9 +34,9 @@ def question_options(*names: str) -> Callable[[Callable[..., None]], Callable[..
 
 
 def question_of(model: "ModelMetadata", given: Given) -> "tuple[Question, float]":
-    """The question to a model, and the least confidence that is accepted.
+    """The question to a model, and the lowest confidence that is accepted.
 
-    Ends the command with an explanation where an option is wrong.
+    Ends the command with an error message if an option is wrong.
     """
     try:
         return Questions(model.alphabet, model.min_confidence, Defaults()).ask(query_of(given))
@@ -45,7 +45,7 @@ def question_of(model: "ModelMetadata", given: Given) -> "tuple[Question, float]
 
 
 def query_of(given: Given) -> bytes:
-    """The query string that asks the same of `POST /predict`."""
+    """The query string that asks `POST /predict` the same question."""
     values = {n: value for n, value in given.items() if value is not None and value is not False}
     return urlencode(values, errors="surrogateescape").encode()
 

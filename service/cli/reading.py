@@ -1,7 +1,7 @@
 """Reads many pictures on all cores, in order, holding only a few of them at a time.
 
-Threads are enough, since the model and the decoding of pictures let other threads run; batches
-make one call of the model for several pictures, which costs less than one for each.
+Threads are enough, because the model and the decoding of pictures release the GIL. A batch takes
+one call of the model, which costs less than one call per picture.
 """
 
 import itertools
@@ -26,12 +26,12 @@ def read_pictures(
     threads: int,
     pipes: Collection[str] = (),
 ) -> Iterator[tuple[str, Outcome]]:
-    """Gives every picture with its reading, or the error that says why there is none, in order.
+    """Yields every picture, in order, with its reading or the error that prevents it.
 
     Args:
         pictures: files, or `-` for the standard input.
-        threads: batches that are read at the same time; as many more are queued.
-        pipes: those of the pictures that may be pipes or devices, which are waited for.
+        threads: number of batches that are read at the same time; as many more are queued.
+        pipes: the pictures that may be pipes or devices, whose data are waited for.
     """
     waiting: deque[Future[list[tuple[str, Outcome]]]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -15,11 +15,11 @@ def serve(
 ) -> None:
     """Serve a model over HTTP.
 
-    What is not given here is as the environment variables OCR_* say.
+    The environment variables OCR_* set everything that is not given here.
     """
     from service.server.main import main
 
     given = {"HOST": host, "PORT": port, "WORKERS": workers, "MODEL_PATH": model}
-    # By the environment, because the workers read their settings from there.
+    # Set in the environment, because the workers read their settings from there.
     os.environ.update({f"OCR_{name}": str(v) for name, v in given.items() if v is not None})
     raise typer.Exit(main())

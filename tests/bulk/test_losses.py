@@ -77,7 +77,7 @@ def test_a_terminated_driver_says_so(two_cpus: str, tmp_path: Path) -> None:
         finally:
             driver.kill()
     assert driver.returncode == 130, output
-    assert output.endswith("Interrupted; the same command goes on.\n")
+    assert output.endswith("Interrupted; the same command continues.\n")
     assert "SIGTERM" not in output
 
 

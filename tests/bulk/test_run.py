@@ -88,7 +88,7 @@ def test_two_cpus_are_enough(two_cpus: str, model: Path, tmp_path: Path) -> None
     status = run("bulk", "status", tmp_path / "out").stdout.decode()
     again = bulk_read(*arguments)
     assert again.returncode == 0, again.stderr.decode()
-    assert b"2 of 6 shards are read already" in again.stderr
+    assert b"2 of 6 shards have been read already" in again.stderr
     kept = {name: written for name, written in first.items() if name not in lost}
     assert kept.items() <= files(tmp_path / "out").items()
     assert {row["path"]: row["path"] for row in table(tmp_path / "out")}.keys() == texts.keys()
@@ -218,7 +218,7 @@ def test_an_object_store_is_read_and_written(
         )  # fmt: skip
         assert bulk_read(*arguments).returncode == 0
         again = bulk_read(*arguments)
-        assert b"3 of 3 shards are read already" in again.stderr
+        assert b"3 of 3 shards have been read already" in again.stderr
         status = run("bulk", "status", target).stdout
         assert status.startswith(f"3 of 3 shards of s3://{form}/".encode())
         assert b"complete\n60 rows" in status

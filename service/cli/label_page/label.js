@@ -6,10 +6,10 @@ const RETRY_MS = 1000;
 
 let pictures = [];
 let at = 0;
-let touched = false; // whether the input differs from what was put into it
+let touched = false; // whether the user has edited the input
 let saved = new Map(); // labels that are stored, by path
 let queue = []; // answers that are not stored yet, in order
-const disputed = new Map(); // own labels that are not stored, since another one is, by path
+const disputed = new Map(); // labels given here but not stored, since another label is, by path
 let sending = false;
 let began = null; // time of the first answer, for the speed
 let answered = 0;
@@ -40,7 +40,7 @@ function show(index) {
   report();
 }
 
-// The next picture to decide on or without a label, from here on and then from the start.
+// Shows the next picture that is disputed or has no label, from here on and then from the start.
 function next() {
   disputed.delete(pictures[at].path);
   const order = [...pictures.slice(at + 1), ...pictures.slice(0, at)];
@@ -66,7 +66,7 @@ function report() {
   element("status").textContent = text;
 }
 
-// Shows what is wrong; without a text, what is wrong with the picture that is shown.
+// Shows a problem; without a text, the dispute about the shown picture, if there is one.
 function complain(text) {
   const problem = text || dispute(pictures[at].path);
   element("problem").textContent = problem;
@@ -80,7 +80,7 @@ function dispute(path) {
     `At that picture, Enter keeps “${stored}”; type to change it.`;
 }
 
-// Another browser has stored a label. The person decides: at once, or once this label is typed.
+// Another browser has stored a label. The user decides: at once, or after typing this label.
 function contest(path, label, stored) {
   const deciding = disputed.has(pictures[at].path);
   queue = queue.filter((answer) => answer.path !== path);
@@ -89,8 +89,8 @@ function contest(path, label, stored) {
   if (!touched && !deciding) show(pictures.findIndex((picture) => picture.path === path));
 }
 
-// Sends answers one by one, in order. What cannot be sent is kept and sent again, so that nothing
-// is lost when the command is stopped and started again.
+// Sends answers one by one, in order. Answers that cannot be sent are kept and sent again, so that
+// nothing is lost when the command is stopped and started again.
 async function send() {
   if (sending) return;
   sending = true;
