@@ -19,10 +19,10 @@ from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
 
 Row = dict[str, Any]
-"""The values of one picture by the names of the columns in `service.bulk.tables.SCHEMA`."""
+"""The values of one picture, by the names of the columns in `service.bulk.tables.SCHEMA`."""
 
 Picture = tuple[str, bytes | OSError]
-"""A path, and what the file has in it or why it cannot be read."""
+"""A path, and the content of the file or the error that prevents reading it."""
 
 UNREADABLE_FILE = "unreadable-file"
 
@@ -32,20 +32,20 @@ ERROR_KINDS: Mapping[type[Exception], str] = {
     PictureTooLargeError: "picture-too-large",
     RegionError: "invalid-parameter",
 }
-"""What the column `error_kind` says; the `type` of a problem that the service answers with."""
+"""Values of the column `error_kind`, named as in the `type` of the service's problems."""
 
 _BINS = 10
 
 
 @dataclass
 class Counts:
-    """What is in some rows.
+    """Counts over some rows.
 
     Attributes:
-        rows: all of them, errors too.
-        accepted: those whose text is accepted.
+        rows: all rows, including errors.
+        accepted: rows whose text is accepted.
         errors: rows without a reading, by the kind of error.
-        confidence: the histogram of the other rows' confidences, in ten bins of equal width.
+        confidence: the histogram of the confidences of the other rows, in ten bins of equal width.
     """
 
     rows: int = 0
@@ -86,17 +86,17 @@ def read_rows(
     min_confidence: float,
     batch: int,
 ) -> Iterator[Row]:
-    """Gives the row of every picture, in order; a picture that cannot be read has a row as well.
+    """Yields the row of every picture, in order; a picture that cannot be read has a row, too.
 
     Args:
         min_confidence: 0 to 1; below it, texts are not accepted.
-        batch: pictures for one call of the model. No more are held in memory.
+        batch: pictures per call of the model. No more pictures are held in memory.
     """
     remaining = iter(pictures)
-    while some := list(itertools.islice(remaining, batch)):
-        sound = [content for _, content in some if isinstance(content, bytes)]
+    while group := list(itertools.islice(remaining, batch)):
+        sound = [content for _, content in group if isinstance(content, bytes)]
         outcomes = iter(recognizer.read_all(sound, question))
-        for path, content in some:
+        for path, content in group:
             outcome = next(outcomes) if isinstance(content, bytes) else content
             yield _row(path, outcome, recognizer.metadata, min_confidence)
 
@@ -108,7 +108,7 @@ def _row(
     min_confidence: float,
 ) -> Row:
     row: Row = {
-        "path": path.encode(errors="backslashreplace").decode(),  # a name may be no UTF-8
+        "path": path.encode(errors="backslashreplace").decode(),  # names need not be UTF-8
         "text": None,
         "confidence": None,
         "accepted": False,

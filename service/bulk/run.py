@@ -1,8 +1,8 @@
 """Has Ray read the shards, on this machine or a cluster. No other module imports Ray.
 
-There are actors alone, one for each CPU, which read one shard at a time. An actor gets its first
-shard when it has started, so that none waits for a CPU that nobody frees. Whatever becomes of
-actors and nodes, a shard's file is written at once or not at all.
+Ray runs only actors, one for each CPU; each reads one shard at a time. An actor gets its first
+shard once it has started, so that no shard waits for a CPU that never becomes free. Even if actors
+or nodes fail, a shard's file is written as a whole or not at all.
 """
 
 import os
@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Ray reads these while it is imported. What the user has set stays.
+# Ray reads these while it is imported. Values that the user has set are kept.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing phones home
-# By default workers are nice, and get little of a machine that does something else, too.
+# By default, workers have a low priority, and get little CPU time on a busy machine.
 os.environ.setdefault("RAY_worker_niceness", "0")
 if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or (
     Path.home() / ".ray" / "auth_token"
 ).exists():
-    # Clusters of `ray start` want the token; `ray.init` sends it only if asked to.
+    # Clusters of `ray start` require the token; `ray.init` sends it only in this mode.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
@@ -38,19 +38,19 @@ from service.query_params import Defaults, Questions
 from service.runtime.cpu_budget import cpu_threads
 
 _ATTEMPTS = 3
-"""How often a shard is tried, since a node or an object store may have failed and not the shard."""
+"""How often a shard is tried: the cause of a failure may be a node or an object store."""
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 _STALLED_SECONDS = 300.0
 _PROBES = 10
 """How often an actor is asked how far it is before it counts as stalled."""
 
 _CONNECT_SECONDS = 10
-_OBJECT_STORE_BYTES = 100 << 20  # only the model is in it; the least that Ray takes is 75 MiB
+_OBJECT_STORE_BYTES = 100 << 20  # holds only the model; Ray's minimum is 75 MiB
 
 
 class RunError(Exception):
-    """Ray gives no workers, or they do not start; the text says which."""
+    """Ray provides no workers, or the workers do not start; the text says which."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Work:
     Attributes:
         source: the address of the input.
         target: the address of the table.
-        asked: of every picture.
-        batch: pictures for one call of the model.
+        asked: the model and the question, the same for every picture.
+        batch: pictures per call of the model.
     """
 
     source: str
@@ -72,25 +72,25 @@ class Work:
 
 @dataclass
 class Progress:
-    """How far a run is; failed shards are not in it."""
+    """Progress of a run; its numbers do not include failed shards."""
 
     shards: int = 0
     bytes: int = 0
     counts: Counts = field(default_factory=Counts)
     cpu_seconds: float = 0.0
     under_way: int = 0
-    """Pictures of shards that are not finished, as far as is known."""
+    """Pictures read so far of unfinished shards, as last reported."""
 
     actors: int = 0
     waiting: str = ""
-    """Why nothing goes on; empty: it does."""
+    """Why the run makes no progress; empty if it makes progress."""
 
     failed: dict[str, str] = field(default_factory=dict)
     """Shards that were given up, with the reason."""
 
 
 class _Reader:
-    """Reads shards in a process of its own. Two threads use it: one reads, one asks how far."""
+    """Reads shards in its own process. Two threads use it: one reads, one reports progress."""
 
     def __init__(self, work: Work, model: bytes) -> None:
         with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
@@ -109,11 +109,11 @@ class _Reader:
         """Returns as soon as the actor can read."""
 
     def pictures(self) -> int:
-        """How many pictures of the present shard are read."""
+        """How many pictures of the current shard have been read."""
         return self._pictures
 
     def read(self, shard: Shard) -> tuple[Counts, float]:
-        """Writes the file of a shard; gives what is in it, and the CPU seconds it took."""
+        """Writes the file of a shard; returns its counts and the CPU seconds that this took."""
         self._pictures = 0
         started = time.process_time()
         counts = self._table.write(self._work.asked.file_of(shard), self._rows(shard))
@@ -130,27 +130,27 @@ class _Reader:
 
 @dataclass
 class _Actor:
-    """An actor as the driver sees it; without a shard it is starting."""
+    """An actor as the driver sees it. It has no shard while it starts or is idle."""
 
     handle: Any
     shard: Shard | None = None
     pictures: int = 0
-    moved: float = field(default_factory=time.monotonic)
-    """When it was last known to have read something."""
+    progressed_at: float = field(default_factory=time.monotonic)
+    """Monotonic time, in seconds, when the actor was last known to have read something."""
 
     probe: Any = None
 
 
 @contextmanager
 def cluster(address: str | None, actors: int | None) -> Iterator[int]:
-    """Joins a Ray cluster or starts one of this machine alone; gives the number of actors.
+    """Joins a Ray cluster, or starts one on this machine alone; yields the number of actors.
 
-    One CPU stays free: on this machine it exists for Ray only; in a cluster the driver needs it.
-    From then on SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
+    One CPU stays free: in a cluster, the driver needs it; on this machine, Ray is told of an
+    additional one. From then on, SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
 
     Args:
-        address: of the cluster, `auto` for the one that this machine is a node of; None: start one.
-        actors: how many there are to be; None: one for each other CPU.
+        address: of the cluster; `auto`: the cluster that this machine belongs to; None: start one.
+        actors: number of actors; None: one for each other CPU.
 
     Raises:
         RunError: there is no such cluster.
@@ -172,7 +172,7 @@ def cluster(address: str | None, actors: int | None) -> Iterator[int]:
     except (RayError, OSError, RuntimeError, ValueError) as error:
         where = "on this machine" if address is None else f"at {address}"
         raise RunError(f"Ray cannot be started or joined {where}: {error}") from error
-    # Ray's own handler prints a stack of C++ and ends the process.
+    # Ray's own handler prints a C++ stack trace and ends the process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if address is not None:
@@ -183,13 +183,13 @@ def cluster(address: str | None, actors: int | None) -> Iterator[int]:
 
 
 class Driver:
-    """Has the actors of the cluster that was joined read shards and write their files.
+    """Has the actors of the joined cluster read shards and write the files of these shards.
 
     Args:
         model: the content of the model file, so that no other machine needs it.
-        patience: seconds to wait while there is not one worker, in which a cluster may add nodes.
-        report: is called every second or more often.
-        stalled_seconds: after which an actor that has read nothing is replaced.
+        patience: seconds to wait while there is no worker; a cluster may add nodes meanwhile.
+        report: called with the progress every second or more often.
+        stalled_seconds: an actor that has read nothing for this time is replaced.
     """
 
     def __init__(
@@ -206,26 +206,26 @@ class Driver:
         self._attempts: dict[str, int] = {}
         self._make = ray.remote(num_cpus=1, max_concurrency=2)(_Reader).remote
         self._arguments = (work, ray.put(model))
-        self._most_actors = actors
+        self._max_actors = actors
         self._patience = patience
         self._report = report
         self._stalled_seconds = stalled_seconds
         self._progress = Progress()
-        self._waited_for: dict[Any, _Actor] = {}
+        self._pending: dict[Any, _Actor] = {}
         self._idle: list[_Actor] = []
         self._broken_starts = 0
         self._last_worker = self._last_probe = time.monotonic()
 
     def run(self) -> Progress:
-        """Reads all shards; gives what became of them.
+        """Reads all shards; returns the progress at the end.
 
         Raises:
             RunError: there were no workers for longer than the patience, or none can start.
         """
-        for _ in range(min(self._most_actors, len(self._queue))):
+        for _ in range(min(self._max_actors, len(self._queue))):
             self._start()
-        while self._queue or any(actor.shard for actor in self._waited_for.values()):
-            done, _ = ray.wait(list(self._waited_for), timeout=_LOOK_SECONDS)
+        while self._queue or any(actor.shard for actor in self._pending.values()):
+            done, _ = ray.wait(list(self._pending), timeout=_POLL_SECONDS)
             for reference in done:
                 self._finished(reference)
             while self._queue and self._idle:
@@ -236,15 +236,15 @@ class Driver:
 
     def _start(self) -> None:
         actor = _Actor(self._make(*self._arguments))
-        self._waited_for[actor.handle.ready.remote()] = actor
+        self._pending[actor.handle.ready.remote()] = actor
 
     def _dispatch(self, actor: _Actor) -> None:
         actor.shard = self._queue.popleft()
-        actor.pictures, actor.moved = 0, time.monotonic()
-        self._waited_for[actor.handle.read.remote(actor.shard)] = actor
+        actor.pictures, actor.progressed_at = 0, time.monotonic()
+        self._pending[actor.handle.read.remote(actor.shard)] = actor
 
     def _finished(self, reference: Any) -> None:
-        actor = self._waited_for.pop(reference)
+        actor = self._pending.pop(reference)
         shard, actor.shard = actor.shard, None
         try:
             result = ray.get(reference)
@@ -252,7 +252,7 @@ class Driver:
             self._idle.append(actor)
             self._try_again(shard, f"{error.cause}")
             return
-        except RayError as error:  # the actor, or its node, or the memory there is
+        except RayError as error:  # the actor or its node has failed, or memory has run out
             self._died(shard, error)
             return
         self._idle.append(actor)
@@ -265,12 +265,12 @@ class Driver:
             self._progress.cpu_seconds += cpu_seconds
 
     def _died(self, shard: Shard | None, error: RayError) -> None:
-        """Replaces an actor that has ended by itself or with its node."""
+        """Replaces an actor that has ended alone or with its node."""
         if shard is not None:
-            self._try_again(shard, "the worker ended while it read this")
+            self._try_again(shard, "the worker ended while it read this shard")
         else:
             self._broken_starts += 1
-            if self._broken_starts > 2 * self._most_actors:
+            if self._broken_starts > 2 * self._max_actors:
                 raise RunError(f"the workers do not start: {error}")
         self._start()
 
@@ -283,9 +283,9 @@ class Driver:
             self._progress.failed[shard.name] = reason
 
     def _watch(self) -> None:
-        """Notices when nothing goes on, which Ray itself does not say."""
+        """Detects that the run makes no progress, which Ray itself does not report."""
         now = time.monotonic()
-        busy = [actor for actor in self._waited_for.values() if actor.shard]
+        busy = [actor for actor in self._pending.values() if actor.shard]
         self._progress.actors = len(busy)
         self._progress.waiting = ""
         if busy:
@@ -301,23 +301,23 @@ class Driver:
         self._progress.under_way = sum(actor.pictures for actor in busy)
 
     def _probe(self, actor: _Actor, now: float) -> None:
-        """Learns how far an actor is; ends one that has stalled, which `_finished` then sees."""
+        """Asks an actor for its progress; kills a stalled actor, which `_died` then replaces."""
         if actor.probe is not None and ray.wait([actor.probe], timeout=0)[0]:
             try:
                 pictures = ray.get(actor.probe)
             except RayError:
-                return  # it has died, as the result of its shard will say
+                return  # the actor has died; getting the result of its shard will fail, too
             if pictures != actor.pictures:
-                actor.pictures, actor.moved = pictures, now
+                actor.pictures, actor.progressed_at = pictures, now
             actor.probe = None
-        if now - actor.moved > self._stalled_seconds:
+        if now - actor.progressed_at > self._stalled_seconds:
             ray.kill(actor.handle)
         elif actor.probe is None:
             actor.probe = actor.handle.pictures.remote()
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raises an OSError where nobody listens; Ray would try again for many minutes."""
+    """Raises an OSError if nothing listens there; Ray would try again for many minutes."""
     host, colon, port = (address or "").rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host.removeprefix("ray://"), int(port)), _CONNECT_SECONDS).close()

@@ -1,4 +1,4 @@
-"""Finds pictures in folders, archives and tables, on disks and in object stores, in shards.
+"""Finds pictures in folders, tars and Parquet files, on disks and in object stores, as shards.
 
 A shard is what one worker reads at a time: a tar, a Parquet file, or some of a folder's pictures.
 """
@@ -29,30 +29,31 @@ TAR = ".tar"
 PARQUET = ".parquet"
 
 _REQUESTS = 16
-"""Pictures of an object store that a worker asks for at the same time."""
+"""Pictures that a worker requests from an object store at the same time."""
 
 _BUFFER = 1 << 20
-_MOST_BYTES = 64 << 20
-"""Of a picture."""
+_MAX_BYTES = 64 << 20
+"""Largest size of a picture, in bytes."""
+
 _ROW_GROUP = 1000
 _UNFINISHED = ".unfinished"
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 
 
 class InputError(Exception):
-    """There is nothing to read, or it has not the form that is needed; the text says which."""
+    """There is nothing to read, or it does not have the needed form; the text says which."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Some pictures.
+    """A group of pictures that one worker reads at a time.
 
     Attributes:
-        name: for people; it is unique among the shards of an input.
-        folder: the paths of loose pictures are given below it.
+        name: shown to people; unique among the shards of an input.
+        folder: the paths of loose pictures are given relative to it.
         files: a tar, a Parquet file, or loose pictures; paths in the input's file system.
-        identity: a digest of the paths, sizes and times of change.
-        size: bytes, all together.
+        identity: a digest of the paths, sizes and modification times.
+        size: total size in bytes.
     """
 
     name: str
@@ -73,12 +74,12 @@ def locate(address: str) -> tuple[Any, str]:
     try:
         found, path = filesystems.FileSystem.from_uri(address)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"{address} is no address that can be read: {error}") from error
+        raise InputError(f"{address} is not an address that can be read: {error}") from error
     return found, path.rstrip("/")
 
 
 def is_below(address: str, folder: str) -> bool:
-    """Whether an address is that of a folder, or of something in it.
+    """Whether an address is that of a folder, or of something in the folder.
 
     Raises:
         InputError: there is no such file system.
@@ -90,11 +91,11 @@ def is_below(address: str, folder: str) -> bool:
 def find_shards(address: str, pictures_each: int) -> list[Shard]:
     """The shards of a tar, a Parquet file, or a folder with such files or with loose pictures.
 
-    In a folder and its subfolders, files are known by their suffix, hidden ones are left out, and
-    the order is that of the paths.
+    In a folder and its subfolders, files are recognized by their suffix and sorted by path; hidden
+    files are left out.
 
     Args:
-        pictures_each: of loose pictures, how many are a shard.
+        pictures_each: loose pictures per shard.
 
     Raises:
         InputError: there is nothing to read, or loose pictures are mixed with shards.
@@ -127,10 +128,10 @@ def find_shards(address: str, pictures_each: int) -> list[Shard]:
 
 
 def read_pictures(address: str, shard: Shard) -> Iterator[Picture]:
-    """Gives the pictures of a shard in order: paths below the input's folder, or in the shard.
+    """Yields the pictures of a shard, in order, with paths relative to the input or in the shard.
 
     Raises:
-        InputError: a Parquet file has not the columns `path` and `bytes`, or a tar is damaged.
+        InputError: a Parquet file lacks the column `path` or `bytes`, or a tar is damaged.
         OSError, tarfile.TarError, pyarrow.ArrowException: the shard cannot be read.
     """
     filesystem, _ = locate(address)
@@ -149,13 +150,13 @@ def pack(
     form: Literal["tar", "parquet"],
     advance: Callable[[int], None],
 ) -> int:
-    """Writes the loose pictures of a folder as shards; a picture's path is that below the folder.
+    """Writes the loose pictures of a folder as shards, with paths relative to the folder.
 
     Args:
-        advance: is called with the number of pictures after each shard.
+        advance: called after each shard with its number of pictures.
 
     Returns:
-        How many shards there are.
+        The number of shards.
 
     Raises:
         InputError: there are no loose pictures, or the target is not empty.
@@ -177,16 +178,16 @@ def pack(
 
 
 def replace(filesystem: Any, path: str, content: bytes | memoryview | pa.Buffer) -> None:
-    """Writes a file so that nobody ever sees a part of it.
+    """Writes a file atomically.
 
-    In an object store, it appears when it is complete; elsewhere it is renamed then.
+    In an object store, a file appears when it is complete; elsewhere, a complete file is renamed.
     """
     if filesystem.type_name in _OBJECT_STORES:
         with filesystem.open_output_stream(path) as stream:
             stream.write(content)
         return
     parent, _, name = path.rpartition("/")
-    # Of one writer alone, and hidden from readers of tables.
+    # A name for this writer alone, and hidden from readers of tables.
     unfinished = f"{parent}/.{name}.{os.urandom(6).hex()}{_UNFINISHED}"
     with filesystem.open_output_stream(unfinished) as stream:
         stream.write(content)
@@ -194,14 +195,14 @@ def replace(filesystem: Any, path: str, content: bytes | memoryview | pa.Buffer)
 
 
 def remove_unfinished(filesystem: Any, folder: str) -> None:
-    """Removes what writers have left that were killed."""
+    """Removes the unfinished files of writers that were killed."""
     for info in filesystem.get_file_info(filesystems.FileSelector(folder)):
         if info.base_name.startswith(".") and info.base_name.endswith(_UNFINISHED):
             filesystem.delete_file(info.path)
 
 
 def _files(filesystem: Any, folder: str) -> list[Any]:
-    """The files below a folder that are not hidden, in the order of their paths."""
+    """The files below a folder that are not hidden, sorted by path."""
     found = filesystem.get_file_info(filesystems.FileSelector(folder, recursive=True))
     return sorted(
         (
@@ -262,9 +263,9 @@ def _loose_pictures(filesystem: Any, shard: Shard) -> Iterator[Picture]:
 
 
 def _content(file: Any) -> bytes | OSError:
-    """What is in a file, or why it is not read; a few bytes of a tar can be a file of any size."""
-    content: bytes = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
+    """The content of a file, or an error if it is too large; a tiny tar can hold a huge file."""
+    content: bytes = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
         return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return content
 
@@ -275,13 +276,13 @@ def _tar_pictures(filesystem: Any, path: str, size: int) -> Iterator[Picture]:
         tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER) as tar,
     ):
         while (member := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # or all of them stay in memory
+            tar.members.clear()  # type: ignore[attr-defined]  # otherwise all members stay in memory
             if member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES:
                 content = tar.extractfile(member)
                 assert content is not None  # it is a file
                 yield member.name, _content(content)
-        # tarfile takes a damaged head of a member for the end, and a cut between two. Behind the
-        # end there are zeros alone; `fileobj` is the stream behind what it has read.
+        # tarfile takes a damaged header of a member, or a cut between two members, for the end.
+        # Only zeros follow the real end. `fileobj` is the stream after what tarfile has read.
         file: Any = tar.fileobj
         rest = iter(partial(file.read, _BUFFER), b"")
         if tar.offset + tarfile.BLOCKSIZE > size or any(map(any, rest)):
@@ -296,7 +297,7 @@ def _parquet_pictures(filesystem: Any, path: str) -> Iterator[Picture]:
             raise InputError(
                 f"it has the columns {', '.join(sorted(names))}; `path` and `bytes` are needed."
             )
-        # One row at a time: a few kilobytes can be a hundred rows of the same huge value.
+        # One row at a time: a few kilobytes can encode a hundred rows of the same huge value.
         for batch in table.iter_batches(batch_size=1, columns=["path", "bytes"]):
             columns = (batch.column(name).to_pylist() for name in ("path", "bytes"))
             for name, content in zip(*columns, strict=True):
@@ -324,9 +325,9 @@ def _parquet(pictures: Iterable[tuple[str, bytes]]) -> pa.Buffer:
     schema = pa.schema([("path", pa.string()), ("bytes", pa.binary())])
     sink = pa.BufferOutputStream()
     remaining = iter(pictures)
-    # Pictures are compressed already. Small row groups, since a reader holds one in memory.
+    # Pictures are already compressed. Row groups are small, because readers hold one in memory.
     with parquet.ParquetWriter(sink, schema, compression="none", use_dictionary=False) as writer:
-        while some := list(itertools.islice(remaining, _ROW_GROUP)):
-            names, contents = zip(*some, strict=True)
+        while group := list(itertools.islice(remaining, _ROW_GROUP)):
+            names, contents = zip(*group, strict=True)
             writer.write_batch(pa.record_batch([names, contents], schema=schema))
     return sink.getvalue()

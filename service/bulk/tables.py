@@ -1,4 +1,4 @@
-"""The table that is written: one Parquet file for each shard, and what is known about all."""
+"""The output table: one Parquet file for each shard, and JSON files about the run."""
 
 import hashlib
 import json
@@ -48,7 +48,7 @@ SCHEMA = pa.schema(
 _RUN = "_run.json"
 _SUCCESS = "_SUCCESS"
 _COUNTS = "captcha-ocr"
-"""The key of a file's metadata that has its counts."""
+"""Key in a file's metadata under which the counts of the file are."""
 
 _ROW_GROUP = 20_000
 _REQUESTS = 32
@@ -56,7 +56,7 @@ _REQUESTS = 32
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of every picture.
+    """The model and the question with which every picture is read.
 
     Attributes:
         model: the SHA-256 of the model file, in hexadecimal.
@@ -69,7 +69,7 @@ class Asked:
     max_pixels: int
 
     def file_of(self, shard: Shard) -> str:
-        """The name of the file with the readings of a shard: another one if anything differs."""
+        """The name of a shard's file; changes with the shard, the model and the question."""
         facts = (shard.identity, self.model, self.query, self.max_pixels)
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest() + PARQUET
 
@@ -89,29 +89,29 @@ class Table:
         self._filesystem, self._folder = locate(address)
 
     def write(self, name: str, rows: Iterable[Row]) -> Counts:
-        """Writes a file of the table at once; gives what is in it.
+        """Writes a file of the table atomically; returns the counts of its rows.
 
         Raises:
-            OSError: it cannot be written. The table is then as before.
+            OSError: the file cannot be written. The table is then unchanged.
         """
         counts = Counts()
         sink = pa.BufferOutputStream()
         with parquet.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
-            some: list[Row] = []
+            pending: list[Row] = []
             for row in rows:
                 counts.add(row)
-                some.append(row)
-                if len(some) == _ROW_GROUP:
-                    writer.write_batch(pa.RecordBatch.from_pylist(some, SCHEMA))
-                    some.clear()
-            if some:
-                writer.write_batch(pa.RecordBatch.from_pylist(some, SCHEMA))
+                pending.append(row)
+                if len(pending) == _ROW_GROUP:
+                    writer.write_batch(pa.RecordBatch.from_pylist(pending, SCHEMA))
+                    pending.clear()
+            if pending:
+                writer.write_batch(pa.RecordBatch.from_pylist(pending, SCHEMA))
             writer.add_key_value_metadata({_COUNTS: json.dumps(counts.as_json())})
         replace(self._filesystem, f"{self._folder}/{name}", sink.getvalue())
         return counts
 
     def files(self) -> dict[str, Counts]:
-        """What is in each file of the table. Files that cannot be read are left out.
+        """The counts of each file of the table. Files that cannot be read are left out.
 
         Raises:
             OSError: the file system does not answer.
@@ -127,7 +127,7 @@ class Table:
             return {name: count for name, count in zip(names, counts, strict=True) if count}
 
     def begin(self, run: dict[str, Any], other: Iterable[str]) -> None:
-        """Notes what is going to be written, and removes other files and the mark of success.
+        """Records the run that begins, and removes the other files and the success marker.
 
         Raises:
             OSError: the folder cannot be written.
@@ -139,19 +139,19 @@ class Table:
         self._write_json(_RUN, run)
 
     def succeed(self, run: dict[str, Any], counts: Counts) -> None:
-        """Writes the mark of success, which has the counts.
+        """Writes the success marker, which contains the counts.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the marker cannot be written.
         """
         remove_unfinished(self._filesystem, self._folder)
         self._write_json(_SUCCESS, run | {"counts": counts.as_json()})
 
     def run(self) -> tuple[dict[str, Any], bool]:
-        """What the last run noted, and whether it has succeeded.
+        """What the last run recorded, and whether it succeeded.
 
         Raises:
-            InputError: there was none.
+            InputError: there was no run.
             OSError: the file system does not answer.
         """
         for name in (_SUCCESS, _RUN):
@@ -166,7 +166,7 @@ class Table:
                 metadata = parquet.read_metadata(file).metadata
             return Counts.from_json(json.loads(metadata[_COUNTS.encode()]))
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
-            return None  # cut short on a disk that lost power, or not of ours
+            return None  # cut short by a power failure, or of another program
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         text = json.dumps(content, indent=2) + "\n"
