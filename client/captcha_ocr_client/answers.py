@@ -14,7 +14,7 @@ def _typed(value: Any, *kinds: type) -> Any:
 
 def _text(value: Any) -> str:
     text: str = _typed(value, str)
-    text.encode()  # half a character raises a ValueError here, not where the text is printed
+    text.encode()  # a lone surrogate raises a ValueError here, not where the text is printed
     return text
 
 
@@ -65,7 +65,7 @@ class Prediction:
         text: empty if the picture shows no text.
         confidence: calibrated probability that the whole text is right, 0 to 1.
         accepted: whether `confidence` is at least `min_confidence`.
-        characters: those of `text`, from left to right.
+        characters: the characters of `text`, from left to right.
         alternatives: other texts, the most probable first.
         reason: why there is no text; None if there is one.
         model: the model that answered.

@@ -43,8 +43,9 @@ class Question(TypedDict, total=False):
 
 
 _LONGEST_EXCERPT = 200
-_MOST_BYTES = 32 << 20
-"""Of an answer; 1024 predictions with alternatives have some 2 MB."""
+_MAX_BYTES = 32 << 20
+"""Largest answer, in bytes; 1024 predictions with alternatives have about 2 MB."""
+
 _ONCE = Retry(attempts=1)
 
 
@@ -58,7 +59,7 @@ class Call(Generic[T]):
     params: Mapping[str, Any] = field(default_factory=dict)
     files: Sequence[tuple[str, tuple[str, bytes]]] | None = None
     unavailable: T | None = None
-    """The result of a 503; None where a 503 is an error."""
+    """The result of a 503; None if a 503 is an error."""
 
     def request(self) -> dict[str, Any]:
         """The arguments of httpx2's `request`."""
@@ -68,11 +69,11 @@ class Call(Generic[T]):
         """Reads the response.
 
         Args:
-            content: of the response.
+            content: the body of the response.
 
         Raises:
             ProblemError: the response is a problem of the service.
-            UnexpectedAnswerError: the response is none of the service.
+            UnexpectedAnswerError: the response is not from the service.
         """
         try:
             if response.is_success:
@@ -152,7 +153,7 @@ def _png_of(image: "Image") -> bytes:
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("CMYK", "HSV", "LAB", "YCbCr"):  # which PNG does not have
+    if upright.mode in ("CMYK", "HSV", "LAB", "YCbCr"):  # modes that PNG lacks
         upright = upright.convert("RGB")
     png = io.BytesIO()
     upright.save(png, "PNG")
@@ -160,10 +161,10 @@ def _png_of(image: "Image") -> bytes:
 
 
 def _check_size(response: httpx2.Response, content: bytearray) -> None:
-    if len(content) > _MOST_BYTES:
+    if len(content) > _MAX_BYTES:
         raise UnexpectedAnswerError(
             f"{response.request.method} {response.url} was answered with {response.status_code} "
-            f"and more than {_MOST_BYTES:,} bytes, which is not an answer of captcha-ocr."
+            f"and more than {_MAX_BYTES:,} bytes, which is not an answer of captcha-ocr."
         )
 
 
@@ -202,7 +203,7 @@ class _BaseClient:
             raise ValueError(f"the address {address!r} does not begin with http:// or https://")
         self._address = address
         self._retry = retry or Retry()
-        # A megabyte that is packed may unpack to a gigabyte at once.
+        # A megabyte of compressed data may expand to a gigabyte at once.
         headers = {"Accept-Encoding": "identity"}
         if api_key is not None:
             headers["X-API-Key"] = api_key
@@ -302,7 +303,7 @@ class AsyncClient(_BaseClient):
 
     async def predict(self, picture: Picture, **question: Unpack[Question]) -> Prediction:
         """Reads the text in a picture; see `Client.predict`."""
-        # Files are read, and images encoded, beside the event loop.
+        # A thread reads files and encodes images, not the event loop.
         call = await asyncio.to_thread(_predict, picture, question)
         return await self._send(call, self._retry)
 

@@ -1,8 +1,8 @@
-"""What the client raises.
+"""The exceptions of the client.
 
 ClientError
-├── ProblemError           the service refused, and said why
-├── UnexpectedAnswerError  the answer is not of this service, or of an incompatible version
+├── ProblemError           the service refused the request, and said why
+├── UnexpectedAnswerError  the answer is not from this service, or from an incompatible version
 └── UnreachableError       no answer came: no connection, or it broke or timed out
 """
 
@@ -12,7 +12,7 @@ class ClientError(Exception):
 
 
 class ProblemError(ClientError):
-    """The service refused, and said why (RFC 9457).
+    """The service refused the request, and said why (RFC 9457).
 
     Args:
         type: the kind of problem, such as `/problems/overloaded`.
@@ -30,7 +30,7 @@ class ProblemError(ClientError):
 
 
 class UnexpectedAnswerError(ClientError):
-    """The answer is not of this service, or of an incompatible version."""
+    """The answer is not from this service, or from an incompatible version."""
 
 
 class UnreachableError(ClientError):

@@ -1,4 +1,4 @@
-"""When to repeat a request: after a 429 or 503, and as late as its `Retry-After` says."""
+"""Repeats requests that are answered with 429 or 503, once the time in `Retry-After` is over."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,11 +34,11 @@ class Retry:
             )
 
     def pause(self, response: Response, attempt: int, elapsed: float) -> float | None:
-        """Seconds to wait before the next request; None if there is to be none.
+        """Seconds to wait before the next request; None if no request should follow.
 
         Args:
             response: the answer to the latest request.
-            attempt: how many requests were sent, from 1.
+            attempt: number of requests sent so far, at least 1.
             elapsed: seconds since the first request began.
         """
         if response.status_code not in _RETRIED or attempt >= self.attempts:
@@ -51,7 +51,7 @@ class Retry:
 def retry_after(response: Response) -> float | None:
     """The seconds in `Retry-After`, which is a number or a date (RFC 9110, section 10.2.3).
 
-    None if the header is absent or neither.
+    None if the header is absent or invalid.
     """
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal():
