@@ -1,4 +1,4 @@
-"""The command line of training: `python -m training <verb>`; `make` has a target for each verb."""
+"""The command line of training, `python -m training <verb>`; `make` has a target for each verb."""
 
 import importlib
 import sys
@@ -24,11 +24,11 @@ VERBS = {
     "calibrate": ("training.export.calibrate", "fit the exported model's confidences anew"),
     "card": ("training.reports.model_card", "write the model card from the evaluations"),
 }
-"""The module of each verb, whose `main` takes the arguments behind the verb."""
+"""The module of each verb, and the verb's help text. The module's `main` takes the arguments."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb and gives the exit status; an error of the user's is one sentence."""
+    """Runs a verb and returns the exit status; prints one sentence for an error of the user."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -52,7 +52,7 @@ def _help() -> str:
     lines = [f"  {verb:{width}}{meaning}" for verb, (_, meaning) in VERBS.items()]
     return "\n".join(
         ["usage: python -m training <verb> [options]", "", *lines, "",
-         "python -m training <verb> --help describes the options of one of them."]
+         "python -m training <verb> --help describes the options of a verb."]
     )  # fmt: skip
 
 

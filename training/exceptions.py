@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _LONGEST_SHOWN = 1000
+"""Longest line of an error message, in characters."""
 
 
 class TrainingError(Exception):
@@ -27,7 +28,7 @@ class ConfigError(TrainingError):
 
 
 class RunError(TrainingError):
-    """A run's folder is missing or lacks what is asked of it."""
+    """The folder of a run is missing, or lacks a file that is needed."""
 
 
 class ExportError(TrainingError):
@@ -35,14 +36,14 @@ class ExportError(TrainingError):
 
 
 def shortened(text: str) -> str:
-    """The text, or its beginning where it is very long, as a label of a wrong table may be."""
+    """Cuts a very long text, such as a label from a table of another kind."""
     more = len(text) - _LONGEST_SHOWN
     return text if more <= 0 else f"{text[:_LONGEST_SHOWN]} … and {more} more characters"
 
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Ends a command with one sentence and exit status 1 instead of a traceback."""
+    """Ends a command that fails with one sentence and exit status 1 instead of a traceback."""
     from service.ocr.exceptions import OcrError, printable
 
     try:

@@ -1,4 +1,4 @@
-"""Declares settings with their meaning, and the parser that every command uses."""
+"""Declares settings with their help texts, and the parser that every command uses."""
 
 import argparse
 import difflib
@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 
 
 def setting(default: Any, meaning: str, choices: Sequence[str] = ()) -> Any:
-    """A dataclass field with a default, what it means in words, and which texts it may be."""
+    """A dataclass field with a default, a help text, and the values that are allowed for a text."""
     return field(default=default, metadata={"help": meaning, "choices": tuple(choices)})
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is not known: the nearest ones, or all of them."""
+    """A hint for an unknown name: the nearest known names, or all of them."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=2)
     if near:

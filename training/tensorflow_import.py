@@ -1,4 +1,4 @@
-"""Imports TensorFlow without the lines that it writes on its way."""
+"""Imports TensorFlow without the lines that it writes while it is imported."""
 
 import os
 import sys
@@ -6,10 +6,10 @@ import tempfile
 
 
 def import_tensorflow(gpu: bool = True) -> None:
-    """Imports TensorFlow and Keras; what they write to standard error is shown on failure alone.
+    """Imports TensorFlow and Keras; shows what they write to standard error only on failure.
 
     Args:
-        gpu: whether TensorFlow may see one.
+        gpu: whether TensorFlow may use a GPU.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not gpu:
@@ -19,7 +19,7 @@ def import_tensorflow(gpu: bool = True) -> None:
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
-        # The lines come from C++, so that only the file descriptor can be redirected.
+        # C++ code writes the lines, so only the file descriptor can be redirected.
         os.dup2(hidden.fileno(), 2)
         try:
             import keras  # noqa: F401

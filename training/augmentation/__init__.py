@@ -1,1 +1,1 @@
-"""Random distortions for training, fixed ones for evaluation."""
+"""Random distortions for training, and fixed distortions for evaluation."""

@@ -1,7 +1,7 @@
 """The fixed distortions under which a model is evaluated, each by a stated amount.
 
-The amounts are such that a person can still read. None of them is drawn from what training uses:
-`training.augmentation.policy` has ranges and chances of its own.
+A person can still read a picture after any of them. The amounts are independent of training:
+`training.augmentation.policy` has its own ranges and chances.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Distortion = Callable[[FloatArray, np.random.Generator], FloatArray]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One distortion by one amount, and the family that it belongs to."""
+    """One distortion by one amount, and the family of the distortion."""
 
     family: str
     name: str

@@ -1,8 +1,9 @@
 """Distortions of pictures, each by a stated amount.
 
-Every function takes and gives a picture of the same size, float32 `(height, width)`, 0 black to
-1 white, or `(height, width, 3)` in RGB. None of them draws random amounts; those that need chance
-take a generator. `operations` draws amounts for training, `conditions` fixes them for evaluation.
+Every function takes a picture and returns one of the same size: float32 `(height, width)`, 0 black
+to 1 white, or `(height, width, 3)` in RGB. No function draws a random amount; a distortion that is
+random otherwise takes a generator. `operations` draws amounts for training, `conditions` fixes them
+for evaluation.
 """
 
 import io
@@ -28,13 +29,13 @@ def _picture(image: Image.Image) -> FloatArray:
 
 
 def _colour(image: Image.Image, level: Level) -> int | tuple[int, ...]:
-    """The level as Pillow takes it for an image of one band or three."""
+    """The level as a colour of Pillow, for an image of one band or three."""
     bands = (np.broadcast_to(level, (len(image.getbands()),)) * 255).round().astype(int).tolist()
     return bands[0] if len(bands) == 1 else tuple(bands)
 
 
 def _like(picture: FloatArray, values: FloatArray) -> FloatArray:
-    """Values of every pixel, or of every column, such that they broadcast over the channels."""
+    """Adds an axis to values per pixel or column, so that they broadcast over the channels."""
     return values if picture.ndim == 2 else values[..., np.newaxis]
 
 
@@ -53,9 +54,10 @@ def affine(
     Args:
         rotation: degrees, counter-clockwise.
         shear: columns by which a row moves per row above the centre.
-        scale_x, scale_y: 2 doubles the size of what is shown.
-        shift_x, shift_y: share of the width to the right, of the height downwards.
-        fill: level of what comes into view.
+        scale_x, scale_y: factors; 2 doubles the size of the content.
+        shift_x, shift_y: shift to the right as a share of the width, and downwards as a share of
+            the height.
+        fill: level of the area that comes into view.
     """
     height, width = picture.shape[:2]
     cosine, sine = np.cos(np.radians(rotation)), np.sin(np.radians(rotation))
@@ -72,11 +74,11 @@ def affine(
 
 
 def perspective(picture: FloatArray, corners: FloatArray, fill: Level = 1.0) -> FloatArray:
-    """Looks at the picture askew.
+    """Moves the corners of the picture, as a view from the side does.
 
     Args:
-        corners: `(4, 2)`, by what share of width and height each corner moves (top left, top
-            right, bottom right, bottom left).
+        corners: `(4, 2)`, the move of each corner as shares of the width and the height (top left,
+            top right, bottom right, bottom left).
     """
     height, width = picture.shape[:2]
     size = np.array((width, height))
@@ -121,11 +123,11 @@ def wave(picture: FloatArray, amplitude: float, period: float, phase: float = 0.
 def pad(
     picture: FloatArray, left: float, top: float, right: float, bottom: float, fill: Level = 1.0
 ) -> FloatArray:
-    """Puts a border around the picture and scales all to the old size.
+    """Puts a border around the picture and scales the result to the old size.
 
     Args:
         left, top, right, bottom: width of the border as a share of the picture's width or
-            height; a negative one cuts that much off.
+            height; a negative share is cut off.
         fill: level of the border.
     """
     height, width = picture.shape[:2]
@@ -158,7 +160,7 @@ def sharpen(picture: FloatArray, percent: int) -> FloatArray:
 
 
 def rescale(picture: FloatArray, factor: float, method: Image.Resampling = _BILINEAR) -> FloatArray:
-    """Scales down or up by the factor and back again, as a resized upload is."""
+    """Scales down or up by the factor and back again, like a resized upload."""
     height, width = picture.shape[:2]
     small = (max(1, round(width * factor)), max(1, round(height * factor)))
     return _picture(_image(picture).resize(small, method).resize((width, height), method))
@@ -174,7 +176,7 @@ def jpeg(picture: FloatArray, quality: int) -> FloatArray:
 def gaussian_noise(
     picture: FloatArray, deviation: float, generator: np.random.Generator
 ) -> FloatArray:
-    """Adds noise of this standard deviation, as a share of the gray range, to every pixel."""
+    """Adds noise to every pixel; its standard deviation is a share of the gray range."""
     noise = generator.standard_normal(picture.shape, np.float32) * np.float32(deviation)
     return (picture + noise).clip(0, 1)
 
@@ -182,7 +184,7 @@ def gaussian_noise(
 def salt_and_pepper(
     picture: FloatArray, share: float, generator: np.random.Generator
 ) -> FloatArray:
-    """Turns a share of the pixels black or white, half of them each."""
+    """Turns a share of the pixels black or white, half of the share each."""
     chance = _like(picture, generator.random(picture.shape[:2], np.float32))
     salted = np.where(chance < share / 2, np.float32(0), picture)
     return np.where(chance > 1 - share / 2, np.float32(1), salted)
@@ -206,7 +208,7 @@ def gamma(picture: FloatArray, exponent: float) -> FloatArray:
 def tint(picture: FloatArray, ink: FloatArray, paper: FloatArray) -> FloatArray:
     """Prints the picture in another ink on another paper, both RGB from 0 to 1.
 
-    Of a gray picture, the two colours' luma is seen.
+    In a gray picture, the two colours become their luma.
     """
     if picture.ndim == 3:
         return ink + picture * (paper - ink)
@@ -215,7 +217,7 @@ def tint(picture: FloatArray, ink: FloatArray, paper: FloatArray) -> FloatArray:
 
 
 def invert(picture: FloatArray) -> FloatArray:
-    """White on black."""
+    """Inverts the levels: black text becomes white."""
     return 1 - picture
 
 
@@ -226,7 +228,7 @@ def shade(picture: FloatArray, left: float, right: float) -> FloatArray:
 
 
 def posterize(picture: FloatArray, levels: int) -> FloatArray:
-    """Leaves only so many gray levels."""
+    """Reduces the picture to this number of gray levels."""
     steps = np.float32(levels - 1)
     return (np.round(picture * steps) / steps).astype(np.float32)
 
@@ -257,10 +259,10 @@ def occlude(
 
 
 def thicken(picture: FloatArray, size: int = 3) -> FloatArray:
-    """Dilates what is dark: every pixel takes the darkest level within `size`×`size` pixels."""
+    """Dilates dark areas: every pixel takes the darkest level within `size`×`size` pixels."""
     return _picture(_image(picture).filter(ImageFilter.MinFilter(size)))
 
 
 def thin(picture: FloatArray, size: int = 3) -> FloatArray:
-    """Erodes what is dark: every pixel takes the lightest level within `size`×`size` pixels."""
+    """Erodes dark areas: every pixel takes the lightest level within `size`×`size` pixels."""
     return _picture(_image(picture).filter(ImageFilter.MaxFilter(size)))

@@ -1,4 +1,4 @@
-"""The operations of the augmentation: distortions of a given amount, otherwise random."""
+"""The operations of the augmentation: random distortions, each of a given amount."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,8 +11,8 @@ from training.synthetic.glyphs import curve
 from training.synthetic.manner import Manner
 
 Operation = Callable[[FloatArray, float, np.random.Generator], FloatArray]
-"""Of a picture, float32 `(height, width)`, 0 black to 1 white, or `(height, width, 3)` in RGB, and
-an amount above 0."""
+"""Takes a picture, an amount above 0 and a generator, and returns the distorted picture. Pictures
+are float32 `(height, width)`, 0 black to 1 white, or `(height, width, 3)` in RGB."""
 
 _CURVES = Manner().curves
 
@@ -24,14 +24,14 @@ def _either(amount: float, generator: np.random.Generator) -> float:
 def _either_way(
     picture: FloatArray, distort: Callable[[FloatArray], FloatArray], generator: np.random.Generator
 ) -> FloatArray:
-    """Across the picture, or one time in three down it."""
+    """Distorts along the width, or one time in three along the height."""
     if generator.random() < 1 / 3:
         return np.ascontiguousarray(distort(picture.swapaxes(0, 1)).swapaxes(0, 1))
     return distort(picture)
 
 
 def _fill(picture: FloatArray, generator: np.random.Generator) -> Level:
-    """What lies around a picture: white, black, any level, or that of its own border."""
+    """The level around a picture: white, black, any level, or the level of its own border."""
     match generator.choice(4, p=(0.3, 0.3, 0.2, 0.2)):
         case 0:
             return 1.0
@@ -44,7 +44,7 @@ def _fill(picture: FloatArray, generator: np.random.Generator) -> Level:
 
 
 def _any(picture: FloatArray, generator: np.random.Generator) -> Level:
-    """Any gray, or for a picture in RGB any colour."""
+    """A random gray, or a random colour for a picture in RGB."""
     if picture.ndim == 2:
         return generator.random()
     return generator.random(3, np.float32)
@@ -85,7 +85,7 @@ def _wave(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
 
 
 def _padding(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
-    # As much in pixels on every side, as a screenshot has, or each side by itself.
+    # The same border in pixels on every side, as in a screenshot, or each side by itself.
     height, width = p.shape[:2]
     across = amount * height / width
     left, top, right, bottom = across, amount, across, amount
@@ -102,7 +102,7 @@ def _crop(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
 
 def _motion_blur(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
     if g.random() < 0.3:
-        # Half as far down as across: the strokes of characters are closer above each other.
+        # Half as far down as across: strokes of a character are closer to each other vertically.
         turned = distortions.motion_blur(p.swapaxes(0, 1), 1 + round(amount / 2))
         return turned.swapaxes(0, 1)
     return distortions.motion_blur(p, 1 + round(amount))
@@ -125,7 +125,7 @@ def _tint(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
     if abs(float((paper - ink).mean())) < 0.25:
         ink = np.zeros(3)
     if p.ndim == 3:
-        # No channel may lose what the others do not show.
+        # Each channel keeps its contrast: the other channels may not show the text.
         ink = np.where(abs(paper - ink) < 0.25, 0, ink)
     return distortions.tint(p, ink.astype(np.float32), paper.astype(np.float32))
 
@@ -151,9 +151,9 @@ def _curves(p: FloatArray, amount: float, g: np.random.Generator) -> FloatArray:
         across: Sequence[float] = sorted(g.random(4), reverse=g.random() < 0.3)
         between = (0.05, 0.95)
         match g.integers(3):
-            case 0:  # as they are in generated pictures
+            case 0:  # like the curves of generated pictures
                 across = _CURVES[g.integers(len(_CURVES))]
-            case 1:  # almost level, through the middle of the text, where a line makes a c an e
+            case 1:  # almost level, in the middle of the text, where a line turns a c into an e
                 middle = g.uniform(0.3, 0.8)
                 between = (middle - 0.12, middle + 0.12)
         cover = curve(width, height, across, g, between)
@@ -166,14 +166,14 @@ def _occlusions(p: FloatArray, amount: float, g: np.random.Generator) -> FloatAr
 
 
 def _ink(picture: FloatArray, generator: np.random.Generator) -> Level:
-    """Of strokes and spots: black, white, or any level."""
+    """The level of strokes and spots: black, white, or any level."""
     colour = _any(picture, generator)
     chance = generator.random()
     return 0.0 if chance < 0.5 else 1.0 if chance < 0.8 else colour
 
 
-# Geometry first, then ink, light, resolution, noise and compression: the order in which a
-# picture meets them between the page and the upload.
+# Geometry first, then ink, light, resolution, noise and compression: the order in which they
+# happen to a picture between the page and the upload.
 OPERATIONS: dict[str, Operation] = {
     "rotation": _rotation,
     "shear": _shear,

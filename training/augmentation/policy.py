@@ -9,10 +9,10 @@ from training.augmentation.operations import OPERATIONS
 from training.settings import setting
 
 _SKEW = 0.6
-"""Amounts are drawn as a uniform number to this power, so that large ones come more often."""
+"""An amount is a uniform random number to this power, which makes large amounts more frequent."""
 
 _CHANCE = 0.06
-"""That an operation happens to a picture."""
+"""Chance of an operation that `CHANCES` does not name."""
 
 CHANCES = {
     "rotation": 0.28,
@@ -27,7 +27,7 @@ CHANCES = {
     "contrast": 0.1,
     "inversion": 0.3,
 }
-"""Chances of operations that are harder to learn, or more frequent in uploads."""
+"""Chances of operations that are harder to learn or more frequent in uploads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Augmentation:
     rotation: float = setting(13.0, "degrees, either way")
     shear: float = setting(0.45, "columns per row, either way")
     scale: float = setting(0.35, "0.35 scales from 1/1.35 to 1.35")
-    aspect: float = setting(0.3, "likewise, of width or height alone")
-    shift: float = setting(0.12, "share of the sides, any way")
+    aspect: float = setting(0.3, "like scale, but of width or height alone")
+    shift: float = setting(0.12, "share of the width and height, in any direction")
     perspective: float = setting(0.1, "share of the sides by which corners move")
     wave: float = setting(3.0, "pixels")
     padding: float = setting(0.5, "share of the sides added on each side")
@@ -48,7 +48,7 @@ class Augmentation:
     motion_blur: float = setting(8.0, "pixels")
     sharpen: float = setting(400.0, "percent")
     rescale: float = setting(0.72, "0.72 scales down to 0.28 and up again")
-    jpeg: float = setting(92.0, "95 less the lowest quality")
+    jpeg: float = setting(92.0, "95 minus the lowest quality")
     gaussian_noise: float = setting(0.25, "standard deviation, of a gray range of 1")
     salt_and_pepper: float = setting(0.15, "share of the pixels")
     brightness: float = setting(0.5, "of a gray range of 1, either way")
@@ -71,7 +71,7 @@ class Augmentation:
 
         Args:
             picture: float32 `(height, width)`, 0 black to 1 white, or `(height, width, 3)` in RGB.
-            strength: 0 to 1, of the largest amounts.
+            strength: share of the largest amounts, 0 to 1.
         """
         if strength <= 0 or generator.random() < self.clean:
             return picture

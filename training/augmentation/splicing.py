@@ -1,9 +1,10 @@
 """Joins labelled pictures between their characters, so that they show ever new texts.
 
-A few hundred pictures are learned by heart, each with its text, before unseen ones are read any
-better. Parts of two pictures with the labels of both are CutMix (Yun et al. 2019); here no part
-has less than a character. Then most characters are turned and scaled, each by itself. Of 800 unseen
-pictures of a hard family, 200 labels read 0.68 without that, and 0.76 to 0.785 with it.
+A model learns a few hundred pictures by heart before it reads unseen pictures any better. Joining
+parts of two pictures and their labels is CutMix (Yun et al. 2019); here every part has at least one
+character. Then most characters are turned and scaled, each by itself. Turning raises the share of
+800 unseen pictures of a hard family that are read after training on 200 labels from 0.68 to between
+0.76 and 0.785.
 """
 
 import itertools
@@ -21,34 +22,34 @@ from training.data.dataset import PADDING, time_steps_of
 from training.data.lazy_images import Pictures, changed
 
 _SEEN = 0.5
-"""Least probability of each character of a picture that is cut: else its places may be wrong."""
+"""Least probability of each character of a picture that is cut; below it, cuts may be wrong."""
 
 _MOST_JOINTS = 3
-"""Of a picture. The next one may replace what an earlier one has brought."""
+"""Most joints of a picture. A later joint may replace a part that an earlier joint added."""
 
 _MOST_APART = 0.08
-"""Of the width, by which the places of two cuts differ that are joined."""
+"""Greatest distance between two cuts that are joined, as a share of the width."""
 
 _TURNED = 0.9
 """Chance that the characters of a picture are turned, scaled and shifted, each by itself."""
 
 _MOST_DEGREES, _MOST_SCALE, _MOST_SHIFT = 30.0, 0.3, 0.1
-"""By how much, either way; the last is a share of the height."""
+"""Largest changes of a character, either way: degrees, factor minus 1, share of the height."""
 
 _NARROWEST = 6
-"""Columns of a character that is turned, at least."""
+"""Least width of a character that is turned, in columns."""
 
 Cuts = NDArray[np.int64]
 """The columns between the characters of a picture, from left to right."""
 
 
 def cuts_of(probabilities: FloatArray, label: Sequence[int], blank_index: int, width: int) -> Cuts:
-    """Where a picture can be cut; nowhere, unless all of its characters are seen.
+    """Where a picture can be cut; nowhere, unless the model sees all of its characters.
 
     Args:
-        probabilities: what a model makes of the picture, `(time steps, classes)`.
-        label: its characters, as classes.
-        width: of the picture.
+        probabilities: output of a model for the picture, `(time steps, classes)`.
+        label: the characters of the picture, as classes.
+        width: width of the picture in pixels.
     """
     steps = forced_steps(probabilities, label, blank_index)
     pairs = zip(steps, label, strict=True)
@@ -72,9 +73,9 @@ class Splicing:
 
     Args:
         pictures: `(n, width, height, channels)`.
-        labels: their characters as classes, `(n, longest)`, filled up with `PADDING`.
-        cuts: of as many pictures, the first ones, as are joined.
-        chance: that a picture is joined with others.
+        labels: the characters of each picture as classes, `(n, longest)`, filled up with `PADDING`.
+        cuts: the cuts of the first pictures; only these pictures are joined.
+        chance: chance that such a picture is joined with others.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Splicing:
         """The picture at a place, maybe joined with others, and its row of `labels`.
 
         Args:
-            place: any; behind the last picture, they begin anew.
+            place: any number; counting starts again after the last picture.
         """
         place %= len(self._labels)
         if place >= len(self._cuts) or generator.random() >= self._chance:
@@ -114,7 +115,7 @@ class Splicing:
     def _joined(
         self, left: _Cuttable, right: _Cuttable, generator: np.random.Generator
     ) -> _Cuttable | None:
-        """One picture of two, as wide as each; None where none of their cuts fit."""
+        """Joins two pictures to one of the same width; None if the cuts drawn do not fit."""
         if not (len(left.cuts) and len(right.cuts)):
             return None
         width = len(left.picture)
@@ -135,7 +136,7 @@ class Splicing:
 
 
 def _turned(whole: _Cuttable, generator: np.random.Generator) -> FloatArray:
-    """The picture with each character in another position; it is cut off where it gets wider."""
+    """Turns each character within its own columns; what leaves them is cut off."""
     picture = whole.picture.copy()
     edges = [0, *whole.cuts.tolist(), len(picture)]
     for left, right in itertools.pairwise(edges):
