@@ -1,1 +1,1 @@
-"""The base: a model of pictures in very many styles, from which the training of a family starts."""
+"""The base: a model trained on very many styles, from which every other training starts."""

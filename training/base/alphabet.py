@@ -4,4 +4,4 @@ import string
 
 MARKS = "-.,:/+*=?!#@&%$()"
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase + MARKS
-"""In the order of the classes; the blank is the last class."""
+"""The symbols in the order of the classes; the blank is the last class."""

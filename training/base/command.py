@@ -1,8 +1,8 @@
-"""`make base`: makes the model that trainings start from, or goes on where it was stopped.
+"""`make base`: makes the model that trainings start from, or resumes an interrupted training.
 
-Fetches the fonts with npm unless they are there, draws pictures in very many styles while it
-trains on them, and writes models/base.npz and models/base.onnx at the end. Takes the time that it
-is given (--minutes), about 1.5 GB of disk, and 3 GB of memory. Run it again after an interruption.
+Fetches the fonts with npm if they are missing, draws pictures in very many styles while it trains
+on them, and writes models/base.npz and models/base.onnx at the end. Takes the time that --minutes
+says, about 1.5 GB of disk, and 3 GB of memory. To resume after an interruption, run it again.
 """
 
 import os
@@ -17,20 +17,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser("base", __doc__)
     add = parser.add_argument
     add("--sheet", type=Path, help="write a PNG of pictures that it trains on, and stop")
-    add("--minutes", type=float, default=720, help="of training in all; default: %(default)s")
+    add("--minutes", type=float, default=720, help="training time in all; default: %(default)s")
     add("--fonts", type=Path, help="a folder of fonts; default: <out>/fonts, fetched with npm")
     add("--out", type=Path, default=Path("runs/base"), help="default: %(default)s")
-    add("--models", type=Path, default=Path("models"), help="where the base goes; models/")
+    add("--models", type=Path, default=Path("models"), help="folder of the base")
     add("--batch-size", type=int, default=128, help="default: %(default)s")
-    add("--steps", type=int, default=50, help="between two lines of the log; default: %(default)s")
-    add("--every", type=float, default=900, help="seconds between two measurements; %(default)s")
-    add("--processes", type=int, default=1, help="that draw; default: %(default)s")
+    add("--steps", type=int, default=50, help="steps between lines of the log; %(default)s")
+    add("--every", type=float, default=900, help="seconds between measurements; %(default)s")
+    add("--processes", type=int, default=1, help="processes that draw; default: %(default)s")
     add("--capacity", type=int, default=40_000, help="pictures in the pool, 30 KB each")
-    add("--uses", type=float, default=4.0, help="of a picture, on average; default: %(default)s")
-    add("--pool", type=Path, help="a folder for the pool, if the temporary one is small")
+    add("--uses", type=float, default=4.0, help="average uses of a picture; default: %(default)s")
+    add("--pool", type=Path, help="folder of the pool; default: the temporary folder")
     add("--first", type=int, default=4_000, help="pictures to draw before training begins")
     add("--validation", type=int, default=300, help="pictures of each kind")
-    add("--seed", type=int, default=1, help="of the pictures; default: %(default)s")
+    add("--seed", type=int, default=1, help="seed of the pictures; default: %(default)s")
     add("--bfloat16", action="store_true", help="compute in bfloat16, for GPUs")
     arguments = parser.parse_args(argv)
     arguments.fonts = arguments.fonts or arguments.out / "fonts"

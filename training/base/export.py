@@ -1,4 +1,4 @@
-"""Turns the base's weights into the two files that the project ships."""
+"""Turns the weights of the base into the two files that the project ships."""
 
 import hashlib
 import json
@@ -49,10 +49,10 @@ def export(weights: Path, fonts: Path, folder: Path) -> ModelMetadata:
 
     Args:
         weights: as `training.base.weights` writes them.
-        fonts: the folder of fonts, of which those that were held out calibrate the confidences.
+        fonts: the folder of fonts; the held-out fonts calibrate the confidences.
 
     Raises:
-        ExportError: the graph does not give what the Keras model gives.
+        ExportError: the graph and the Keras model give different results.
     """
     base = read_base(weights)
     with np.load(weights) as file:
@@ -101,7 +101,7 @@ def export(weights: Path, fonts: Path, folder: Path) -> ModelMetadata:
 def _golden(
     model: keras.Model, codec: CtcCodec, width: int, height: int
 ) -> tuple[GoldenPicture, ...]:
-    """The pictures of a few, in fonts that are always there, that it reads most surely."""
+    """The pictures that the model reads with most certainty, of a few drawn in shipped fonts."""
     rng = np.random.default_rng(0)
     style = Style(shipped_fonts())
     texts = ["".join(rng.choice(list(codec.alphabet[:62]), 5)) for _ in range(_CANDIDATES)]

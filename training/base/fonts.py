@@ -3,8 +3,8 @@
     python -m training.base.fonts runs/base/fonts
 
 `fonts.json` beside this module names each package of the npm registry with its version and
-licence. The packages are installed with npm into a temporary folder, and of each font the symbols
-of the base are kept, as TrueType, in the folder. The project ships none of them.
+licence. npm installs the packages into a temporary folder. Each font is reduced to the symbols of
+the base and written to the given folder as TrueType. The project ships none of these fonts.
 """
 
 import argparse
@@ -27,14 +27,14 @@ _REGULAR, _BOLD = 400, 700
 
 
 def fetch(folder: Path) -> int:
-    """Installs the packages and converts their fonts into `folder`; gives how many fonts it has.
+    """Installs the packages and converts their fonts into `folder`; returns the number of fonts.
 
     Raises:
         subprocess.CalledProcessError: npm failed.
         FileNotFoundError: there is no npm.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # It warns of oddities of nearly every font, none of which matters for drawing.
+    # fontTools warns of oddities in nearly every font; none of them matters for drawing.
     logging.getLogger("fontTools").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as temporary:
         packages = {entry["package"]: entry["version"] for entry in json.loads(TABLE.read_text())}
@@ -52,7 +52,7 @@ def fetch(folder: Path) -> int:
 
 
 def chosen_files(folder: Path) -> Iterator[Path]:
-    """A package's regular and bold fonts, or what is nearest to them, and its regular italic."""
+    """A package's fonts that are nearest in weight to regular, bold and regular italic."""
     found: dict[str, dict[int, Path]] = {"normal": {}, "italic": {}}
     for file in sorted(folder.glob("*.woff")):
         if match := _FILE.fullmatch(file.name):
@@ -65,10 +65,10 @@ def chosen_files(folder: Path) -> Iterator[Path]:
 
 
 def convert(source: Path, target: Path) -> bool:
-    """Writes a font with the symbols of the base alone; False if it has few of them."""
+    """Writes a font reduced to the symbols of the base; False if the font has few of them."""
     try:
         font = TTFont(source)
-    except TTLibError:  # a few packages have a file that is none
+    except TTLibError:  # a few packages have a file that is no font
         return False
     if len(set(map(ord, ALPHABET)) & set(font.getBestCmap() or ())) < len(ALPHABET) // 8:
         return False

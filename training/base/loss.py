@@ -1,4 +1,4 @@
-"""The loss of the base, in `keras.ops`: CTC, or where it says so the class of every time step."""
+"""The loss of the base, in `keras.ops`: CTC, or frame cross-entropy for flagged pictures."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from training.base.pool import LONGEST
 
 Tensor = Any
 EPSILON = 1e-7
-"""As in `training.models.loss`, which needs TensorFlow."""
+"""The same value as in `training.models.loss`, which needs TensorFlow."""
 
 
 def packed(labels: Tensor, frames: Tensor, aligned: Tensor) -> Tensor:
@@ -17,10 +17,10 @@ def packed(labels: Tensor, frames: Tensor, aligned: Tensor) -> Tensor:
 
 
 def aligned_or_ctc(truth: Tensor, probabilities: Tensor) -> Tensor:
-    """The loss of each picture, `(n,)`, in nats: frame cross-entropy where it is flagged, else CTC.
+    """The loss of each picture, `(n,)`, in nats: frame cross-entropy if it is flagged, else CTC.
 
     Args:
-        truth: of `packed`.
+        truth: result of `packed`.
         probabilities: float32 `(n, time steps, classes)`, the blank last.
     """
     truth = ops.cast(truth, "int32")

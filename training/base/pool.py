@@ -1,8 +1,8 @@
-"""Pictures for the base, drawn by processes of their own into memory that the training reads.
+"""Pictures for the base, which separate processes draw into memory that the training reads.
 
-The pool is a ring: the newest picture replaces the oldest. Each picture is trained on several
-times, each time augmented differently, since to draw one costs more than a step of training on a
-GPU does.
+The pool is a ring: the newest picture replaces the oldest. Each picture is used several times,
+each time augmented differently, since drawing a picture takes longer than a training step on a
+GPU.
 """
 
 import ctypes
@@ -42,10 +42,10 @@ _HELD_OUT = 20
 
 
 def load_fonts(folder: Path) -> tuple[Font, ...]:
-    """The fonts of a folder, of the base's symbols alone; what it finds, it writes to a file there.
+    """The fonts of a folder, reduced to the symbols of the base; caches the list in `index.json`.
 
     Raises:
-        DataError: there is none.
+        DataError: the folder has no font.
     """
     index = folder / "index.json"
     if not index.exists():
@@ -62,7 +62,7 @@ def load_fonts(folder: Path) -> tuple[Font, ...]:
 
 
 def split_fonts(fonts: Sequence[Font]) -> tuple[tuple[Font, ...], tuple[Font, ...]]:
-    """The fonts to train on, and those of families that are kept for validation."""
+    """The fonts to train on, and the fonts of the families that are kept for validation."""
     families = sorted({_family(font) for font in fonts})
     kept = set(families[::_HELD_OUT])
     return (
@@ -76,7 +76,7 @@ def _family(font: Font) -> str:
 
 
 def random_drawing(fonts: Sequence[Font], rng: np.random.Generator) -> Drawing:
-    """A picture in a style of its own, a few of them without any text."""
+    """A picture in a random style; a few have no text."""
     chance = rng.random()
     if chance < _NEGATIVES:
         gray = (draw_background(WIDTH, HEIGHT, rng) * 255).astype(np.uint8)
@@ -93,8 +93,8 @@ def random_drawing(fonts: Sequence[Font], rng: np.random.Generator) -> Drawing:
 
 
 class Batch(NamedTuple):
-    """Pictures uint8 `(n, width, height, 3)`; labels `(n, LONGEST)` filled up with `PADDING`, and
-    the classes of time steps, `(n, time steps)`, both int32."""
+    """Pictures, uint8 `(n, width, height, 3)`; labels, int32 `(n, LONGEST)`, filled up with
+    `PADDING`; and the classes of the time steps, int32 `(n, time steps)`."""
 
     pictures: NDArray[np.uint8]
     labels: NDArray[np.int32]
@@ -103,7 +103,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """Where the pool's arrays are: files, of which each process maps its own view."""
+    """The files of the pool's arrays; each process maps them into its own memory."""
 
     folder: Path
     capacity: int
@@ -123,11 +123,11 @@ class Pool:
     """Starts processes that draw until `stop`.
 
     Args:
-        folder: for the pool's files, 30 KB a picture; best in memory.
-        capacity: pictures, a multiple of the number of processes.
-        processes: that draw.
-        uses: of a picture, on average: more pictures than that takes are not drawn.
-        seed: of the pictures; the same one gives the same pictures, though not in the same order.
+        folder: the folder of the pool's files, 30 KB a picture; best in memory.
+        capacity: number of pictures, rounded down to a multiple of the number of processes.
+        processes: number of processes that draw.
+        uses: average uses of a picture, at least; no more pictures are drawn than this needs.
+        seed: seed of the pictures; the same seed gives the same pictures, in another order.
     """
 
     def __init__(
@@ -167,11 +167,11 @@ class Pool:
 
     @property
     def drawn(self) -> int:
-        """Pictures that have been drawn in all."""
+        """Number of pictures drawn so far."""
         return sum(self._drawn)
 
     def wait_for(self, count: int) -> None:
-        """Returns when so many pictures have been drawn.
+        """Waits until this number of pictures is drawn.
 
         Raises:
             RuntimeError: a process ended.
@@ -182,7 +182,7 @@ class Pool:
             time.sleep(0.1)
 
     def sample(self, count: int, rng: np.random.Generator) -> Batch:
-        """Random pictures of those in the pool."""
+        """Random pictures from the pool."""
         processes = len(self._processes)
         self._sampled += count
         self._wanted.value = max(self._memory.capacity, int(self._sampled / self._uses))
@@ -224,7 +224,7 @@ def _draw_into(
         try:
             drawing = random_drawing(fonts, rng)
         except Exception:
-            # One font in a thousand may break at some size: that must not end a night's work.
+            # One font in a thousand may fail at some size, which must not end a night's work.
             traceback.print_exc()
             continue
         fill(pictures, labels, frames, number * ring + drawn[number] % ring, drawing)
@@ -238,7 +238,7 @@ def fill(
     place: int,
     drawing: Drawing,
 ) -> None:
-    """Puts a picture and what it says into arrays."""
+    """Writes a picture, its label and its frames into the arrays."""
     classes = CODEC.encode(drawing.text, _TIME_STEPS)
     pictures[place] = np.asarray(drawing.image).transpose(1, 0, 2)
     labels[place] = PADDING

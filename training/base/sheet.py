@@ -1,4 +1,4 @@
-"""A contact sheet of pictures that the base is trained on."""
+"""A contact sheet of pictures that the base trains on."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The training of the base model, on whichever backend Keras has.
+"""The training of the base model, on any backend of Keras.
 
-Progress, and how well it reads pictures in fonts that it has not seen, are in `log.jsonl` of the
-run's folder; `base.npz` there is the base so far.
+`log.jsonl` in the run's folder has the progress, and how well the base reads pictures in fonts that
+it was not trained on. `base.npz` there has the weights so far.
 """
 
 import argparse
@@ -38,14 +38,14 @@ ARCHITECTURE = "residual-crnn-wide"
 _RATE = 2e-3
 _LAST_RATE = 2e-5
 _WARM_UP = 0.015
-"""Of the training, in which the rate rises."""
+"""Share of the training in which the learning rate rises."""
 _ALIGNED = 0.06
-"""Of the training, after which fewer pictures are aligned; at twice that, none is."""
+"""Share of the training after which fewer pictures are aligned; after twice this share, none."""
 _EMA = 0.998
 
 
 def build_trainer(seed: int) -> tuple[keras.Model, keras.Model]:
-    """The base model, and the model that trains it: from pictures uint8 and flags, augmented."""
+    """The base model, and a model for training, which augments uint8 pictures before the base."""
     base = build_model(ARCHITECTURE, WIDTH, HEIGHT, CODEC.classes, channels=CHANNELS)
     _without_cudnn(base)
     pictures = keras.Input((WIDTH, HEIGHT, CHANNELS), dtype="uint8", name="pictures")
@@ -55,13 +55,13 @@ def build_trainer(seed: int) -> tuple[keras.Model, keras.Model]:
 
 
 def _without_cudnn(model: keras.Model) -> None:
-    """JAX's own loop for the LSTM: cuDNN's takes float32 alone, and its compilation did not end."""
+    """Uses JAX's loop for the LSTM: cuDNN takes only float32, and its compilation did not end."""
     both = model.get_layer("bidirectional")
     both.forward_layer.use_cudnn = both.backward_layer.use_cudnn = False
 
 
 class Clock:
-    """How much of the training is over, 0 to 1, by its time; goes on where it was stopped."""
+    """The share of the training time that has passed, 0 to 1; goes on after a resumption."""
 
     def __init__(self, seconds: float, spent: float = 0.0) -> None:
         self._seconds, self._spent = seconds, spent
@@ -69,21 +69,21 @@ class Clock:
 
     @property
     def spent(self) -> float:
-        """Seconds of training, those before a resumption too."""
+        """Seconds of training so far, including those before a resumption."""
         return self._spent + time.monotonic() - self._started
 
     @property
     def share(self) -> float:
-        """Of the whole."""
+        """Share of the training time that has passed, 0 to 1."""
         return min(1.0, self.spent / self._seconds)
 
     def restart(self) -> None:
-        """Leaves out what has passed since it was made."""
+        """Leaves out the time since the clock was created."""
         self._started = time.monotonic()
 
 
 def rate_at(share: float) -> float:
-    """The learning rate: up in a line, down in a cosine."""
+    """The learning rate: it rises linearly and falls along a cosine."""
     if share < _WARM_UP:
         return _RATE * max(0.02, share / _WARM_UP)
     fallen = (share - _WARM_UP) / (1 - _WARM_UP)
@@ -91,12 +91,12 @@ def rate_at(share: float) -> float:
 
 
 def aligned_at(share: float) -> float:
-    """The share of pictures that are taught a class for every time step."""
+    """The share of pictures trained with a class for every time step."""
     return float(np.clip(2 - share / _ALIGNED, 0.0, 1.0))
 
 
 def batches(pool: Pool, size: int, clock: Clock, seed: int) -> Iterator[tuple[Any, Any]]:
-    """Batches without end, made ahead by a thread."""
+    """Endless batches, which a thread prepares ahead."""
     ready: queue.Queue[tuple[Any, Any]] = queue.Queue(6)
     rng = np.random.default_rng(seed)
 
@@ -113,7 +113,7 @@ def batches(pool: Pool, size: int, clock: Clock, seed: int) -> Iterator[tuple[An
 
 
 class Progress(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the rate, and from time to time measures, writes and saves; ends it in time."""
+    """Sets the learning rate, writes the log, measures and saves at intervals, and ends on time."""
 
     def __init__(
         self,
@@ -134,14 +134,14 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
         _without_cudnn(self._averaged)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Sets the rate."""
+        """Sets the learning rate."""
         self.model.optimizer.learning_rate = rate_at(self._clock.share)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Writes a line; measures when it is time."""
+        """Writes a line of the log; measures if `every` seconds have passed, and at the end."""
         loss = float((logs or {}).get("loss", 0.0))
         if not np.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss}; resume from what was saved last.")
+            raise FloatingPointError(f"the loss is {loss}; resume from the last saved state.")
         done = self._clock.share >= 1
         entry = {
             "seconds": round(self._clock.spent, 1),
@@ -162,32 +162,32 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
             self.model.stop_training = True
 
     def measure(self) -> dict[str, float]:
-        """Exact match on the validation pictures with the averaged weights, which it saves."""
+        """Saves the averaged weights, and returns their exact match on the validation pictures."""
         self.average()
         figures = exact_matches(self._averaged, self._validation)
         save_weights(self._folder / "base.npz", self._averaged, figures)
         state = self._folder / "state"
         state.mkdir(exist_ok=True)
-        # With the state of the optimizer.
+        # Includes the state of the optimizer.
         self.model.save_weights(state / "new.weights.h5")
         (state / "new.weights.h5").replace(state / "trainer.weights.h5")
         (state / "seconds").write_text(f"{self._clock.spent:.1f}")
         return figures
 
     def average(self) -> None:
-        """Puts the moving averages into the model that is measured and saved."""
+        """Copies the moving averages into the model that is measured and saved."""
         averages = self.model.optimizer._model_variables_moving_average
         average_of = {
             variable.path: average
             for variable, average in zip(self._base.trainable_variables, averages, strict=True)
         }
         for ours, theirs in zip(self._averaged.variables, self._base.variables, strict=True):
-            # Through NumPy: JAX would share the array, and gives it up when it predicts.
+            # Copied with NumPy: JAX would share the array, and frees it when it predicts.
             ours.assign(np.array(ops.convert_to_numpy(average_of.get(theirs.path, theirs))))
 
 
 def resume(trainer: keras.Model, folder: Path) -> float:
-    """Loads the state of a run that was stopped; gives the seconds that it was trained for."""
+    """Loads the state of an interrupted run; returns the seconds of training so far."""
     state = folder / "state"
     if not (state / "seconds").exists():
         return 0.0
@@ -197,10 +197,10 @@ def resume(trainer: keras.Model, folder: Path) -> float:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Trains, or goes on where a run in the same folder stopped.
+    """Trains, or resumes an interrupted run in the same folder.
 
     Args:
-        arguments: those of `training.base.command`.
+        arguments: the arguments of `training.base.command`.
     """
     began = time.monotonic()
 
@@ -227,7 +227,7 @@ def train(arguments: argparse.Namespace) -> None:
             loss=aligned_or_ctc,
         )
         clock = Clock(60 * arguments.minutes, resume(trainer, folder))
-        say(f"{base.count_params()} parameters; {clock.spent:.0f} s trained before")
+        say(f"{base.count_params()} parameters; {clock.spent:.0f} s of training before")
         validation = Validation.draw(kept, arguments.validation)
         pool.wait_for(min(arguments.first, arguments.capacity))
         say(f"{pool.drawn} pictures drawn")

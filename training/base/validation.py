@@ -1,4 +1,4 @@
-"""How well a base reads pictures in fonts that it was not trained on."""
+"""Measures how well a base reads pictures in fonts that it was not trained on."""
 
 import string
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ _GROUPS = {
     "letters and digits": string.ascii_letters + string.digits,
 }
 _MEDIUM = 0.5
-"""How hard the pictures of groups may be; those of `all` are as the training's."""
+"""Greatest difficulty of the groups' pictures; the group `all` is as hard as in training."""
 _BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """Pictures uint8 `(n, width, height, 3)`, their texts and groups, and each group's symbols."""
+    """Pictures, uint8 `(n, width, height, 3)`, and the text and the group of each picture."""
 
     pictures: NDArray[np.uint8]
     texts: tuple[str, ...]
@@ -37,7 +37,7 @@ class Validation:
 
     @classmethod
     def draw(cls, fonts: Sequence[Font], count: int, seed: int = 0) -> "Validation":
-        """Draws `count` pictures of each group, of texts of 4 to 6 symbols, and of `all`."""
+        """Draws `count` pictures of each group, with texts of 4 to 6 symbols, and of `all`."""
         rng = np.random.default_rng([seed, 1])
         drawings: list[Drawing] = []
         groups: list[str] = []
@@ -55,7 +55,7 @@ class Validation:
 
 
 def read(model: keras.Model, pictures: NDArray[np.uint8], symbols: Sequence[str]) -> list[str]:
-    """The texts of pictures by greedy decoding, each of the symbols that are said of it."""
+    """Reads pictures by greedy decoding, each with the symbols that `symbols` allows for it."""
     probabilities = []
     for first in range(0, len(pictures), _BATCH):
         batch = pictures[first : first + _BATCH]
@@ -70,7 +70,7 @@ def read(model: keras.Model, pictures: NDArray[np.uint8], symbols: Sequence[str]
 
 
 def exact_matches(model: keras.Model, validation: Validation) -> dict[str, float]:
-    """The share of texts read without an error in each group, told the group's symbols."""
+    """The share of texts read without an error in each group, given the group's symbols."""
     symbols = [_GROUPS.get(group, ALPHABET) for group in validation.groups]
     found = read(model, validation.pictures, symbols)
     right: dict[str, list[bool]] = {}

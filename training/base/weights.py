@@ -1,4 +1,4 @@
-"""The file of the base's weights, which `training.fit.base_file` reads."""
+"""Writes the file of the base's weights, which `training.fit.base_file` reads."""
 
 import json
 from collections.abc import Mapping
@@ -13,13 +13,14 @@ from keras import ops
 from training.base.alphabet import ALPHABET
 
 _LARGE = 1000
+"""Arrays with more elements than this are stored in float16."""
 
 
 def save_weights(path: Path, model: keras.Model, figures: Mapping[str, float]) -> None:
     """Writes a model's weights as arrays `<layer>/<number>`, and its facts in JSON.
 
-    Large arrays are in float16, which no reading differs by; those of normalisations are small, and
-    their variances may be smaller than float16 can tell from 0.
+    Large arrays are stored in float16, which changes no reading. The arrays of normalisations are
+    small and stay in float32: float16 may round a variance to 0.
     """
     arrays: dict[str, Any] = {}
     for layer in model.layers:
