@@ -1,7 +1,7 @@
-"""Where the characters of generated pictures are, so that CTC need not find it out.
+"""Says where the characters of generated pictures are, so that CTC need not find out.
 
-By itself it emits nothing but blanks until it has, for tens of thousands of pictures where they
-differ much. Taught a class for every time step, a model reads after a few thousand.
+With CTC alone, a model emits only blanks at first, for tens of thousands of pictures where the
+pictures differ much. Trained with a class for every time step, it reads after a few thousand.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ from training.data.dataset import PIXELS_PER_TIME_STEP, time_steps_of
 from training.synthetic.generate import Drawing
 
 _WIDE = 4 * PIXELS_PER_TIME_STEP
-"""Pixels from which on a character is emitted in two time steps; blanks still part equal ones."""
+"""Least width in pixels of a character that takes two time steps; blanks still part equal ones."""
 
 
 def frames_of(drawing: Drawing, width: int, codec: CtcCodec) -> NDArray[np.int32]:
     """The class of every time step of a generated picture, `(time steps,)`.
 
-    A character is emitted in the middle of its ink; in all other time steps, the blank is.
+    A character is emitted in the middle of its ink, and the blank in all other time steps.
     """
     frames = np.full(time_steps_of(width), codec.blank_index, np.int32)
     classes = codec.encode(drawing.text, time_steps_of(width))

@@ -1,4 +1,4 @@
-"""What lies under and over the characters: lines, arcs, dots and the like."""
+"""Clutter under and over the characters: lines, arcs, dots and the like."""
 
 import math
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ COLOURS = ("ink", "any", "paper", "faint")
 
 @dataclass(frozen=True, slots=True)
 class Clutter:
-    """One kind of it.
+    """Clutter of one kind.
 
     Args:
         kind: one of `CLUTTERS`.
-        count: how many there are, drawn from uniformly.
-        thickness: of lines, in shares of the height.
-        colour: one of `COLOURS`: that of an ink, any, the paper's, or between ink and paper.
-        over: the text, else under it.
-        smooth: anti-aliased.
+        count: range of the number of shapes, drawn from uniformly.
+        thickness: range of the thickness of lines, as a share of the height.
+        colour: one of `COLOURS`: an ink's, any, the paper's, or one between ink and paper.
+        over: drawn over the text instead of under it.
+        smooth: whether it is anti-aliased.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Clutter:
 def add_clutter(
     picture: Image.Image, clutter: Clutter, inks: Sequence[Colour], paper: Colour, rng: Random
 ) -> None:
-    """Draws it on an RGB picture."""
+    """Draws clutter on an RGB picture."""
     low, high = clutter.count
     count = round(low + (high - low) * rng.random())
     width, height = picture.size

@@ -1,4 +1,4 @@
-"""Characters as displays show them: of seven or fourteen segments, or of dots."""
+"""Characters of displays, made of seven or fourteen segments or of dots."""
 
 import functools
 
@@ -11,10 +11,10 @@ _SEVEN = {
     "0": "abcdef", "1": "bc", "2": "abdeg", "3": "abcdg", "4": "bcfg", "5": "acdfg", "6": "acdefg",
     "7": "abc", "8": "abcdefg", "9": "abcdfg", "-": "g",
 }  # fmt: skip
-"""The lit segments: a to g clockwise from the top, g in the middle."""
+"""The lit segments of each character: a to f clockwise from the top, g in the middle."""
 
-# Segments beside a to f: g and h the middle's halves; j, k, l the upper diagonal, vertical and
-# diagonal, m, n, o the lower ones.
+# Segments in addition to a to f: g and h are the halves of the middle bar; j, k, l the upper
+# diagonal, vertical and diagonal; m, n, o the lower vertical and the two lower diagonals.
 _FOURTEEN = {
     "0": "abcdefln", "1": "bcl", "2": "abdegh", "3": "abcdh", "4": "bcfgh", "5": "acdfgh",
     "6": "acdefgh", "7": "aln", "8": "abcdefgh", "9": "abcdfgh", "A": "abcefgh", "B": "abcdhkm",
@@ -33,12 +33,12 @@ FOURTEEN_SEGMENT_SYMBOLS = frozenset(_FOURTEEN) | {".", ":"}
 def segments(
     symbol: str, height: int, width: int, thickness: float, gap: float, fourteen: bool
 ) -> Image.Image:
-    """A character of lit segments, mode L, `width`×`height` pixels but for `.` and `:`.
+    """A character of lit segments, mode L, `width`×`height` pixels; `.` and `:` are narrower.
 
     Args:
-        thickness: of a segment, in shares of the height.
-        gap: between two segments, in shares of their thickness.
-        fourteen: segments instead of seven.
+        thickness: thickness of a segment, as a share of the height.
+        gap: gap between two segments, as a share of their thickness.
+        fourteen: whether there are fourteen segments instead of seven.
     """
     scale = 4
     tall, wide = scale * height, scale * width
@@ -88,13 +88,13 @@ def segments(
 
 @functools.lru_cache(maxsize=4096)
 def dots(symbol: str, font: Font, rows: int, pitch: int, size: float, round_: bool) -> Image.Image:
-    """A character of dots, mode L, with the baseline at the same height for all of a font.
+    """A character of dots, mode L; the baseline is at the same height in all characters of a font.
 
     Args:
-        rows: dots from the baseline to the top of a capital.
+        rows: number of dots from the baseline to the top of a capital.
         pitch: pixels from dot to dot.
-        size: of a dot, in shares of the pitch.
-        round_: dots, else squares.
+        size: diameter of a dot, as a share of the pitch.
+        round_: whether dots are round instead of square.
     """
     drawn = font.sized(max(5, round(rows / font.capital)))
     x0, _, x1, _ = drawn.getbbox(symbol, mode="1", anchor="ls")

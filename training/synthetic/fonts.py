@@ -1,6 +1,6 @@
 """Fonts, and which symbols they have.
 
-Without any other, pictures are drawn with those that Matplotlib ships (DejaVu).
+If no other fonts are given, pictures are drawn with the fonts that Matplotlib ships (DejaVu).
 """
 
 import functools
@@ -29,10 +29,10 @@ _SHIPPED = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSansMono-B
 
 @dataclass(frozen=True, slots=True)
 class Font:
-    """A font file, the symbols that it has, and the height of its capitals in shares of its size.
+    """A font file, its symbols, and the height of its capitals as a share of its size.
 
-    `symbols` holds only what leaves ink; a symbol that is drawn as the box for what is missing
-    is not in it, nor are small letters that are drawn as capitals.
+    `symbols` has only symbols that leave ink. It leaves out symbols that are drawn as the box for a
+    missing symbol, and small letters that are drawn as capitals.
     """
 
     path: str
@@ -44,10 +44,10 @@ class Font:
         """Reads the symbols of a TrueType or OpenType file.
 
         Raises:
-            DataError: it is no font that can be drawn with.
+            DataError: the file is not a usable font.
         """
         try:
-            # From memory: of what is no font, fontTools leaves the file open.
+            # From memory: fontTools leaves a file open that is no font.
             with TTFont(io.BytesIO(path.read_bytes()), lazy=True) as file:
                 mapped = frozenset(map(chr, file.getBestCmap() or ()))
             trial = _sized(str(path), _TRIAL_SIZE)
@@ -62,11 +62,11 @@ class Font:
         return cls(str(path), frozenset(inked), max(0.2, -top / _TRIAL_SIZE))
 
     def sized(self, pixels: int) -> ImageFont.FreeTypeFont:
-        """The font with an em of so many pixels."""
+        """The font with an em of this many pixels."""
         return _sized(self.path, pixels)
 
     def width(self, symbol: str) -> float:
-        """Of a symbol's ink, in shares of the em."""
+        """Width of a symbol's ink, as a share of the em."""
         return _width(self.path, symbol)
 
 
@@ -76,7 +76,7 @@ def _sized(path: str, pixels: int) -> ImageFont.FreeTypeFont:
 
 
 def _is_unicase(font: ImageFont.FreeTypeFont, symbols: set[str]) -> bool:
-    """Whether most letters have one shape for both cases, if perhaps of two sizes."""
+    """Whether most letters have the same shape in both cases, perhaps in two sizes."""
     pairs = [(s, s.upper()) for s in _TWO_SHAPES if s in symbols and s.upper() in symbols]
     alike = [_overlap(_shape(font, lower), _shape(font, upper)) > _ALIKE for lower, upper in pairs]
     return len(pairs) > 3 and sum(alike) > len(pairs) / 2
@@ -101,10 +101,10 @@ def _width(path: str, symbol: str) -> float:
 
 
 def read_fonts(paths: Iterable[Path]) -> tuple[Font, ...]:
-    """The fonts of files, and of folders of `.ttf` and `.otf` files, in the order of their names.
+    """Reads font files and folders of `.ttf` and `.otf` files; a folder in the order of its names.
 
     Raises:
-        DataError: a file is no font, or there is none at all.
+        DataError: a file is no font, or there is no file.
     """
     files: list[Path] = []
     for path in paths:
@@ -119,6 +119,6 @@ def read_fonts(paths: Iterable[Path]) -> tuple[Font, ...]:
 
 @functools.cache
 def shipped_fonts() -> tuple[Font, ...]:
-    """The fonts of Matplotlib that are like those of print."""
+    """The fonts of Matplotlib that resemble print."""
     folder = Path(matplotlib.get_data_path(), "fonts", "ttf")
     return tuple(Font.read(folder / f"{name}.ttf") for name in _SHIPPED)

@@ -1,7 +1,7 @@
-"""Generated pictures in the manner of the real ones, for any alphabet, length and size.
+"""Generates pictures that resemble real ones, for any alphabet, length and size.
 
-Characters on a gradient, some of them frayed, pushed together along a sine, with curves that thin
-out to the right; `training.synthetic.manner` says what all that is like.
+A picture has characters on a gradient, pushed together along a sine and partly frayed, and curves
+that thin out to the right. `training.synthetic.manner` has the ranges of their properties.
 """
 
 import argparse
@@ -19,12 +19,14 @@ from training.synthetic.glyphs import FONTS, Box, curve, glyph, stamp
 from training.synthetic.manner import Manner
 
 _WIDEST = 0.9
+"""Greatest width of the characters together, as a share of the width of the picture."""
 _SMALLEST = 6
+"""Size of a font in pixels below which it is not made smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A generated picture, its text, and where each character's ink is: (x0, y0, x1, y1)."""
+    """A generated picture, its text, and the box of each character's ink, (x0, y0, x1, y1)."""
 
     image: Image.Image
     text: str
@@ -47,13 +49,13 @@ def generate(
     font_name: str | None = None,
     manner: Manner | None = None,
 ) -> Iterator[Drawing]:
-    """Draws pictures with random texts, the same ones for the same arguments.
+    """Draws pictures with random texts; the same arguments give the same pictures.
 
     Args:
-        lengths: the lengths to draw from; one that occurs twice is twice as likely.
-        width, height: of the pictures, in pixels.
-        font_name: one of `FONTS`; without it, each picture has one of them.
-        manner: what they look like.
+        lengths: the lengths to draw from; a length that occurs twice is twice as likely.
+        width, height: size of the pictures in pixels.
+        font_name: one of `FONTS`; without it, each picture has a random one of them.
+        manner: the look of the pictures.
     """
     generator = np.random.default_rng(seed)
     for _ in range(count):
@@ -71,7 +73,7 @@ def generated_tensors(
     seed: int,
     manner: Manner | None = None,
 ) -> tuple[FloatArray, list[Drawing]]:
-    """What `generate` draws, also as tensors `(count, width, height, 1)`, 0 to 1."""
+    """The drawings of `generate`, and their pictures as `(count, width, height, 1)`, 0 to 1."""
     drawings = list(generate(count, alphabet, lengths, width, height, seed, manner=manner))
     tensors = np.stack([preprocess(drawing.png(), width, height) for drawing in drawings])
     return tensors, drawings
@@ -112,7 +114,7 @@ def _glyphs(
     font_name: str | None,
     generator: np.random.Generator,
 ) -> list[FloatArray]:
-    """One ink mask a character, in the largest size up to a random one that fits the width."""
+    """An ink mask for each character, in a random size, reduced until the text fits the width."""
     name = font_name or FONTS[generator.choice(len(FONTS), p=(0.5, 0.4, 0.05, 0.05))]
     size = height * generator.uniform(*manner.size)
     stretch, weight = generator.uniform(*manner.stretch), generator.uniform(0.3, 1)
@@ -129,10 +131,10 @@ def _glyphs(
 def _place(
     ink: FloatArray, glyphs: Sequence[FloatArray], manner: Manner, generator: np.random.Generator
 ) -> list[Box]:
-    """Puts the characters side by side along a sine; gives their boxes."""
+    """Puts the characters side by side along a sine; returns their boxes."""
     height, width = ink.shape
     inked = sum(mask.shape[1] for mask in glyphs)
-    # Where even the smallest glyphs are too wide, they are pushed into each other.
+    # Even the smallest glyphs may be too wide together; then they overlap.
     squeeze = min(1.0, _WIDEST * width / inked)
     x = min(generator.uniform(*manner.left) * width, 0.99 * width - squeeze * inked)
     middle = generator.uniform(*manner.middle) * height
@@ -151,16 +153,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path, help="the folder for pictures and labels.csv")
     parser.add_argument("--count", type=int, default=1000, help="default: %(default)s")
     parser.add_argument("--alphabet", default="2345678bcdefgmnpwxy", help="default: %(default)s")
-    parser.add_argument("--length", default="5", help="of the texts: 5, or 4-7; default: 5")
+    parser.add_argument("--length", default="5", help="length of the texts: 5, or 4-7; default: 5")
     parser.add_argument("--width", type=int, default=200, help="default: %(default)s")
     parser.add_argument("--height", type=int, default=50, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--font", choices=FONTS, help="of all pictures; default: any for each")
+    parser.add_argument("--font", choices=FONTS, help="font of all pictures; default: random fonts")
     parser.add_argument(
         "--name-by-label",
         action="store_true",
-        help="call the files <label>.png instead of writing labels.csv; a label that comes up "
-        "twice is written once",
+        help="call the files <label>.png instead of writing labels.csv; a label that is drawn "
+        "twice gives one file",
     )
     arguments = parser.parse_args(argv)
     low, _, high = arguments.length.partition("-")
@@ -169,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except ValueError:
         parser.error(f"--length is {arguments.length!r}; it must be like 5 or 4-7")
     if not lengths or lengths[0] < 1:
-        parser.error(f"--length is {arguments.length!r}; it must go upwards from at least 1")
+        parser.error(f"--length is {arguments.length!r}; it must be a range of numbers from 1 up")
     arguments.out.mkdir(parents=True, exist_ok=True)
     drawings = generate(
         arguments.count, arguments.alphabet, lengths, arguments.width, arguments.height,
@@ -183,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         manifest = csv.writer(file)
         manifest.writerow(("path", "label"))
         for number, drawing in enumerate(drawings):
-            # A text may come up twice, and not every symbol can stand in a file's name.
+            # A text may be drawn twice, and not every symbol is allowed in a file name.
             name = f"{number:06}.png"
             (arguments.out / name).write_bytes(drawing.png())
             manifest.writerow((name, drawing.text))

@@ -1,6 +1,6 @@
 """The ink of single characters, and of the curves drawn across them: 0 none, 1 full.
 
-The fonts are those that Matplotlib ships (DejaVu, under the Bitstream Vera licence).
+The fonts are the fonts that Matplotlib ships (DejaVu, under the Bitstream Vera licence).
 """
 
 import functools
@@ -20,12 +20,12 @@ Box = tuple[int, int, int, int]
 _FULL = np.float32(255)
 _OVERSAMPLING = 3
 _HEAVY = 0.05
-"""The most ink that is put around a thin font's outline, in shares of its size."""
+"""Greatest stroke around the outline of a thin font, as a share of its size."""
 
 
 @functools.cache
 def font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """One of Matplotlib's fonts, in pixels."""
+    """One of Matplotlib's fonts; `size` is in pixels."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf"), size)
 
 
@@ -41,10 +41,11 @@ def glyph(
     """A character, cropped to its columns, turned a little and maybe frayed.
 
     Args:
-        name: of the font; `size` is in pixels.
+        name: name of the font.
+        size: size of the font in pixels.
         stretch: factor of the width.
         weight: 0 to 1, how much a font that is not bold is thickened.
-        frayed: the chance that its edges are.
+        frayed: chance that the edges are frayed.
 
     Returns:
         float32 `(2 * size, columns)`; the baseline is the same for all characters of a size.
@@ -67,7 +68,7 @@ def glyph(
 
 
 def _frayed(ink: FloatArray, spread: float, generator: np.random.Generator) -> FloatArray:
-    """Every pixel takes its ink from a random neighbour, `spread` pixels away on average."""
+    """Every pixel takes its ink from a random neighbour; `spread` is the deviation in pixels."""
     offsets = generator.normal(0, spread, (2, *ink.shape)).round().astype(int)
     rows, columns = np.indices(ink.shape) + offsets
     frayed: FloatArray = ink[rows.clip(0, ink.shape[0] - 1), columns.clip(0, ink.shape[1] - 1)]
@@ -75,7 +76,7 @@ def _frayed(ink: FloatArray, spread: float, generator: np.random.Generator) -> F
 
 
 def stamp(ink: FloatArray, mask: FloatArray, left: int, top: int) -> Box:
-    """Adds a character's ink to a picture's, cut at its edges; gives the box of what is seen."""
+    """Adds a character to a picture, cut at its edges; returns the box of the visible ink."""
     height, width = ink.shape
     rows = slice(max(0, top), max(0, min(height, top + mask.shape[0])))
     columns = slice(max(0, left), max(0, min(width, left + mask.shape[1])))
@@ -97,8 +98,8 @@ def curve(
     """A cubic Bézier curve through random heights that thins out from its first end.
 
     Args:
-        across: where its four control points are, in shares of the width.
-        between: what they lie between, in shares of the height.
+        across: places of the four control points, as shares of the width.
+        between: range of their heights, as shares of the height of the picture.
 
     Returns:
         float32 `(height, width)`.

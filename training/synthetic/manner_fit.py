@@ -1,4 +1,4 @@
-"""Measures the manner of a family of pictures from a few of them."""
+"""Measures the look of a family of pictures from a few of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,24 +11,24 @@ from training.synthetic.generate import draw
 from training.synthetic.manner import Manner, Range
 
 _ENOUGH = 100
-"""Pictures, of which more would not change what is measured."""
+"""Number of pictures that are measured; more would not change the result."""
 
 _ROUNDS = 3
-"""Of drawing and correcting."""
+"""Rounds of drawing and correcting."""
 
 _DENSE = 0.5
-"""Rows and columns with this share of the ink of a full one belong to the text."""
+"""Rows and columns belong to the text from this share of the ink of a full one."""
 
 
 def manner_of(pictures: FloatArray, texts: Sequence[str], seed: int = 0) -> Manner:
     """Measures paper, ink, and the place and size of the text.
 
-    What cannot be measured simply keeps its default. Size and width are found by drawing the
-    same texts and measuring these drawings alike.
+    A property that is hard to measure keeps its default. To find the size and the width, the same
+    texts are drawn, and the drawings are measured like the pictures.
 
     Args:
         pictures: float32 `(n, height, width)`, 0 to 1, at least one.
-        texts: what they say.
+        texts: their texts.
     """
     pictures, texts = pictures[:_ENOUGH], texts[:_ENOUGH]
     _, height, width = pictures.shape
@@ -57,13 +57,13 @@ def manner_of(pictures: FloatArray, texts: Sequence[str], seed: int = 0) -> Mann
 
 
 def _measure(picture: FloatArray) -> tuple[float, ...]:
-    """Levels of paper left and right, ink and grain; left, right, top and bottom of the text."""
+    """Levels of left paper, right paper, ink, grain; left, right, top, bottom of the text."""
     width = picture.shape[1]
     edge = max(1, width // 20)
     paper_left, paper_right = np.median(picture[:, :edge]), np.median(picture[:, -edge:])
     paper = np.linspace(paper_left, paper_right, width, dtype=np.float32)
     low, high = np.quantile(picture, (0.02, 0.98))
-    # The ink is what is farther from the paper, so that white on black is measured too.
+    # The ink is the extreme that is farther from the paper: the text may be white on black.
     ink = low if paper.mean() - low > high - paper.mean() else high
     noise = 1.05 * np.median(np.abs(np.diff(picture, axis=1)))
     gap = np.where(np.abs(paper - ink) < 0.05, 0.05, paper - ink)
@@ -76,7 +76,7 @@ def _measure(picture: FloatArray) -> tuple[float, ...]:
 
 
 def _extent(profile: NDArray[np.float32], window: int) -> tuple[float, float]:
-    """First and last place that is dense."""
+    """Start of the first dense place and end of the last one."""
     smooth = np.convolve(profile, np.full(window, 1 / window), "same")
     dense = np.flatnonzero(smooth >= _DENSE * np.quantile(smooth, 0.95))
     return float(dense[0]), float(dense[-1] + 1)

@@ -1,4 +1,4 @@
-"""Pictures without any text of the alphabet: what a reader must answer with an empty text."""
+"""Pictures without any text of the alphabet, which a model must read as an empty text."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def _white_noise(width: int, height: int, generator: np.random.Generator) -> Flo
 
 
 def _smooth_noise(width: int, height: int, generator: np.random.Generator) -> FloatArray:
-    """Noise at several scales, as clouds, foliage or cloth have it."""
+    """Noise at several scales, like clouds, foliage or cloth."""
     picture = np.zeros((height, width), np.float32)
     for cells in (2, 4, 8, 16):
         coarse = generator.random((cells, 2 * cells), np.float32) * 255
@@ -106,7 +106,7 @@ def _dots(width: int, height: int, generator: np.random.Generator) -> FloatArray
 
 
 def _prose(width: int, height: int, generator: np.random.Generator) -> FloatArray:
-    """Lines of text far too many for one short label."""
+    """Many lines of text, far more than one short label."""
     image = Image.new("L", (width, height), 255)
     pen = ImageDraw.Draw(image)
     size = int(generator.integers(7, max(8, height // 4)))

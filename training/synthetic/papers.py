@@ -1,4 +1,4 @@
-"""Papers to draw on: what is behind the characters, in colour."""
+"""Papers: the backgrounds behind the characters, in colour."""
 
 import functools
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw
 Colour = tuple[int, int, int]
 Random = np.random.Generator
 Paper = Callable[[int, int, Colour, float, Random], Image.Image]
-"""From width, height, colour, contrast and generator to an RGB picture. The contrast, 0 to 1, says
-how far the paper goes from its colour: 1 is as far as black is from white."""
+"""Takes width, height, colour, contrast and generator, and returns an RGB picture. The contrast is
+the greatest distance of the paper from its colour; 1 is the distance from black to white."""
 
 
 def shifted(colour: Colour, by: float, rng: Random) -> Colour:
-    """A colour near another one: each channel up to `by` away, all of them alike for the most."""
+    """A colour near another: each channel moves by up to `by`, all channels mostly together."""
     along = rng.random() * 2 - 1
     r, g, b = ((0.7 * along + 0.3 * (rng.random() * 2 - 1)) * by for _ in range(3))
     return (
@@ -43,7 +43,7 @@ def _gradient(width: int, height: int, colour: Colour, contrast: float, rng: Ran
 
 
 def _clouds(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
-    """Smooth spots in colours around the paper's."""
+    """Smooth spots in colours near the paper's."""
     rows = int(rng.integers(2, 8))
     columns = int(rng.integers(2, 20))
     gray = rng.random() < 0.4
@@ -55,7 +55,7 @@ def _clouds(width: int, height: int, colour: Colour, contrast: float, rng: Rando
 
 
 def _grain(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
-    """Coarse noise, as of rough paper or cloth."""
+    """Coarse noise, like rough paper or cloth."""
     cell_x, cell_y = 1 + 3 * rng.random(), 1 + 2 * rng.random()
     size = max(1, round(width / cell_x)), max(1, round(height / cell_y))
     gray = rng.random() < 0.6
@@ -99,7 +99,7 @@ def _stripes(width: int, height: int, colour: Colour, contrast: float, rng: Rand
 
 
 def _tiles(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
-    """Rectangles, each in a colour around the paper's."""
+    """Rectangles, each in a colour near the paper's."""
     rows, columns = int(rng.integers(1, 7)), int(rng.integers(2, 20))
     spots = rng.random((rows, columns, 3 if rng.random() < 0.6 else 1)) * 2 - 1
     around = np.array(colour) + spots * 180 * contrast
@@ -109,7 +109,7 @@ def _tiles(width: int, height: int, colour: Colour, contrast: float, rng: Random
 
 
 def _blots(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
-    """Discs and rings in colours around the paper's."""
+    """Discs or rings in colours near the paper's."""
     image = Image.new("RGB", (width, height), colour)
     pen = ImageDraw.Draw(image)
     hollow = rng.random() < 0.4
@@ -126,7 +126,7 @@ def _blots(width: int, height: int, colour: Colour, contrast: float, rng: Random
 
 
 def _panel(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
-    """A plain surface with a frame, or an edge of another surface, around it."""
+    """A plain surface with a frame."""
     image = Image.new("RGB", (width, height), colour)
     pen = ImageDraw.Draw(image)
     edge = 1 + int(0.08 * height * rng.random())
@@ -151,7 +151,7 @@ PAPERS: dict[str, Paper] = {
 def grain(width: int, height: int, gray: bool, rng: Random) -> NDArray[np.float32]:
     """Gaussian noise of standard deviation 64, float32 `(height, width, 1 or 3)`.
 
-    Cut from a sheet of noise that is made once, since to draw it anew costs more than a picture.
+    Cut from a sheet of noise that is made once: new noise would take longer than a picture.
     """
     sheet = _sheet(1 if gray else 3)
     height_left, width_left = sheet.shape[0] - height, sheet.shape[1] - width

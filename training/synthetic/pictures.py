@@ -1,8 +1,8 @@
 """Pictures of short texts in very many styles, in colour, for any size.
 
-`random_style` makes up a style: what a whole family of pictures has in common. `draw` draws one
-text in it, each time a little different. All is drawn on a small canvas of the family's own size
-and then brought to the size that is asked for, as the service does with pictures.
+`random_style` makes up a style, which a whole family of pictures shares. `draw` draws one text in a
+style, each time a little different. The text is drawn on a small canvas of the family's own size,
+and the canvas is then scaled to the requested size, as the service scales pictures.
 """
 
 import io
@@ -31,44 +31,53 @@ LETTERINGS = (
 )  # fmt: skip
 PITCHES = ("ink", "advance", "cells")
 _INKED = 40
-"""Of 255, from which on a pixel counts as ink."""
+"""Least level, 0 to 255, of a pixel that counts as ink."""
 _MARGIN = 0.02
+"""Margin around the text, as a share of the canvas."""
 _NARROWEST = 0.6
+"""Least factor by which a text is narrowed to fit; after that, its size is reduced."""
 _SMALLEST = 7.5
-"""Pixels of a capital, below which nobody can read it."""
+"""Least legible height of a capital, in pixels."""
 _EDGE = 2
+"""Empty pixels around a drawn character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What the pictures of a family have in common; of a range, each picture draws its own.
+    """The look that a family's pictures share; each picture draws its own value from a range.
 
     Args:
-        fonts: those that texts are drawn in, unless the lettering is of segments.
+        fonts: the fonts of the texts; letterings of segments do not use them.
         canvas: the family's own width and height in pixels.
-        font_each: every character has a font of its own, else every text.
-        lettering: one of `LETTERINGS`; `pitch`, one of `PITCHES`: characters follow each other
-            by their ink or as in print, or each stands in the middle of a cell.
+        font_each: whether the font is chosen for each character instead of each text.
+        lettering: one of `LETTERINGS`.
+        pitch: one of `PITCHES`: characters are spaced by their ink or by their advance, or each
+            stands in the middle of a cell.
         papers, inks: colours to choose from.
-        ink_each: every character has an ink of its own, else every text.
+        ink_each: whether the ink is chosen for each character instead of each text.
         edge: the colour of outlines and shadows.
-        paper, contrast: one of `PAPERS`, and how far it goes from its colour.
-        vary: how far colours go from picture to picture, of 255.
-        size: height of a capital, in shares of the picture's.
+        paper: one of `PAPERS`.
+        contrast: greatest distance of the paper from its colour, 0 to 1.
+        vary: greatest change of a colour from picture to picture, 0 to 255.
+        size: height of a capital, as a share of the height of the picture.
         stretch: factor of the characters' widths.
-        spacing: between two characters, in shares of a capital's height; below 0 they overlap.
-        left, middle: where the text is within what is free, 0 to 1.
-        turn, shear: of each character, in degrees and as a share of its height.
-        shift, scale: of each character, in shares of a capital's height, and as a factor.
-        slope: of the whole text, in degrees.
-        opacity: of the ink.
-        warp, warp_strength: one of `WARPS` or nothing, 0 to 1.
-        clutter: what lies under and over the text.
-        noise: standard deviation of the grain, of 255; `speckles`, share of pixels replaced.
-        blur: standard deviation in pixels of the canvas.
-        jpeg: quality, 0 for none.
-        levels: factor of the contrast, below 1 for faded.
-        glare: the chance of a bright spot.
+        spacing: space between characters, as a share of a capital's height; below 0 they overlap.
+        left, middle: position of the text within the free space, 0 to 1.
+        turn: rotation of each character, in degrees.
+        shear: shear of each character, as a share of its height.
+        shift: vertical shift of each character, as a share of a capital's height.
+        scale: factor of the size of each character.
+        slope: slope of the whole text, in degrees.
+        opacity: opacity of the ink, 0 to 1.
+        warp: one of `WARPS`, or an empty text for no warp.
+        warp_strength: strength of the warp, 0 to 1.
+        clutter: clutter under and over the text.
+        noise: standard deviation of the grain, 0 to 255.
+        speckles: share of the pixels that are replaced.
+        blur: standard deviation of the blur, in pixels of the canvas.
+        jpeg: JPEG quality, or 0 for no compression.
+        levels: factor of the contrast; below 1, the picture is faded.
+        glare: chance of a bright spot.
     """
 
     fonts: tuple[Font, ...]
@@ -104,18 +113,18 @@ class Style:
     levels: Range = (1.0, 1.0)
     glare: float = 0.0
     thickness: float = 0.12
-    """Of segments, in shares of their height; of strokes around characters, a third of it."""
+    """Thickness of segments, as a share of their height; outlines have a third of it."""
     ghost: int = 0
-    """Of 255: the ink of the segments and dots of a display that are not lit."""
+    """Level of unlit segments of a display, 0 to 255."""
     cell: float = 1.0
-    """How much wider than a character a cell may be, in shares of the widest character."""
+    """Greatest free space in a cell, as a share of the width of the widest character."""
     dot_rows: int = 7
     dot_size: float = 0.8
     round_dots: bool = True
 
     @property
     def symbols(self) -> frozenset[str]:
-        """The symbols that can be drawn in it: those that all its fonts have."""
+        """The symbols that the style can draw: all its fonts, or its segments, have them."""
         if self.lettering == "seven segments":
             return displays.SEVEN_SEGMENT_SYMBOLS
         if self.lettering == "fourteen segments":
@@ -125,7 +134,7 @@ class Style:
 
 @dataclass(slots=True)
 class _Mark:
-    """A character's ink, where its left top is relative to its place on the baseline."""
+    """A character's ink; `left` and `top` are relative to its place on the baseline."""
 
     fill: Image.Image
     ring: Image.Image | None
@@ -143,10 +152,10 @@ def draw(text: str, style: Style, width: int, height: int, rng: Random) -> Drawi
     """Draws one text: an RGB picture of `width`×`height` pixels, and each character's box.
 
     Args:
-        text: of the style's symbols; without any, there is only the paper and what is on it.
+        text: a text of the style's symbols; an empty text gives a picture of paper and clutter.
 
     Raises:
-        ValueError: the style's fonts lack a symbol of the text.
+        ValueError: the style lacks a symbol of the text.
     """
     if missing := set(text) - style.symbols:
         raise ValueError(f"the fonts of this style lack {''.join(sorted(missing))!r}")
@@ -190,7 +199,7 @@ def _in(limits: Range, rng: Random) -> float:
 def _write(
     picture: Image.Image, text: str, style: Style, inks: Sequence[Colour], rng: Random
 ) -> list[tuple[float, float, float, float]]:
-    """Writes the text on the picture; gives the boxes of its characters on it."""
+    """Writes the text on the picture; returns the boxes of its characters."""
     across, down = picture.size
     marks = _marks(text, style, across, down, rng)
     _place(marks, style, across, down, rng)
@@ -242,7 +251,7 @@ _HARD = [255 if level > 8 else 0 for level in range(256)]
 
 
 def _stamp(cover: Image.Image, mask: Image.Image, place: tuple[int, int]) -> None:
-    """Adds ink to a cover, the larger where both have some."""
+    """Adds ink to a cover; where both have ink, the greater level stays."""
     x, y = place
     box = (x, y, x + mask.width, y + mask.height)
     cover.paste(ImageChops.lighter(cover.crop(box), mask), box)
@@ -251,12 +260,12 @@ def _stamp(cover: Image.Image, mask: Image.Image, place: tuple[int, int]) -> Non
 def _moved(
     boxes: list[tuple[float, float, float, float]], field_: Field
 ) -> list[tuple[float, float, float, float]]:
-    """The boxes where a warp brings their edges."""
+    """The boxes after a warp, by where it moves the middles of their edges."""
     x0, y0, x1, y1 = np.array(boxes, float).T
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
 
     def to(points: Points) -> NDArray[np.float64]:
-        # What is seen at q comes from q + field(q): two rounds find the q of a point.
+        # The pixel at q comes from q + field(q): two rounds find q for a given point.
         found = points - field_(points)
         return points - field_(found)
 
@@ -268,7 +277,7 @@ def _moved(
 
 
 def _marks(text: str, style: Style, across: int, down: int, rng: Random) -> list[_Mark]:
-    """The ink of each character, in the largest size up to a random one that fits the width."""
+    """The ink of each character, in a random size, narrowed and reduced to fit the width."""
     capital = max(_SMALLEST, _in(style.size, rng) * down)
     stretch = _in(style.stretch, rng)
     font = _one(style.fonts, rng)
@@ -289,7 +298,7 @@ def _marks(text: str, style: Style, across: int, down: int, rng: Random) -> list
 
 
 def _width(symbol: str, font: Font, style: Style) -> float:
-    """Of a character, in shares of a capital's height."""
+    """Width of a character, as a share of a capital's height."""
     if style.lettering == "seven segments" or style.lettering == "fourteen segments":
         return 0.2 if symbol in ".:" else 0.55
     return font.width(symbol) / font.capital
@@ -338,7 +347,7 @@ _SEEN = [255 if level >= _INKED else 0 for level in range(256)]
 def _plain_mark(
     symbol: str, font: Font, style: Style, capital: float, rng: Random
 ) -> tuple[Image.Image, Image.Image | None, float, float, float, float]:
-    """A character upright: ink, edge, left, top, advance, and the capital height it has."""
+    """An upright character: ink, edge, left, top, advance, and its height of a capital."""
     kind = style.lettering
     if kind in ("seven segments", "fourteen segments"):
         tall = max(6, round(capital))
@@ -366,7 +375,7 @@ def _plain_mark(
             float(rows * pitch),
         )
     em = max(6, round(capital / font.capital))
-    # Large ones are cut out of a size no larger than needed, small ones are not blown up.
+    # Drawn at the final size, so that characters are scaled as little as possible.
     drawn = font.sized(em)
     heavy = 0
     if kind in ("thick", "outlined", "hollow"):
@@ -424,7 +433,7 @@ def _lattice(width: int, height: int, kind: str, step: int, rng: Random) -> Imag
 
 
 def _place(marks: list[_Mark], style: Style, across: int, down: int, rng: Random) -> None:
-    """Sets where the characters are, so that the whole text is on the canvas."""
+    """Sets the places of the characters, so that the whole text is on the canvas."""
     capital = _height(marks)
     spacing = _in(style.spacing, rng) * capital
     steps: list[float] = []
@@ -448,7 +457,7 @@ def _place(marks: list[_Mark], style: Style, across: int, down: int, rng: Random
         total = sum(steps) + spacing * (len(marks) - 1)
         squeeze = 1.0
         if total > room and len(marks) > 1:
-            # Too wide all the same, since they are turned: they overlap.
+            # Turned characters may still be too wide; then they overlap.
             last = steps[-1]
             squeeze = max(0.3, (room - last) / max(1.0, total - last))
         wide = (total - steps[-1]) * squeeze + steps[-1]
@@ -481,7 +490,7 @@ def _height(marks: list[_Mark]) -> float:
 
 
 def _degrade(picture: Image.Image, style: Style, rng: Random) -> Image.Image:
-    """Noise, speckles, blur, glare, faded contrast and JPEG, as the style has them."""
+    """Adds the blur, glare, faded contrast, noise, speckles and JPEG of the style."""
     blur, noise = _in(style.blur, rng), _in(style.noise, rng)
     speckles, levels = _in(style.speckles, rng), _in(style.levels, rng)
     if blur > 0.2:

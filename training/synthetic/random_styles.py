@@ -1,4 +1,4 @@
-"""Makes up styles of pictures, as different as families of captchas, plates and displays are."""
+"""Makes up styles of pictures that differ as families of captchas, plates and displays do."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -27,11 +27,14 @@ _CLUTTERS = {
     "strike": 8, "dashes": 8, "triangles": 3, "crosses": 3,
 }  # fmt: skip
 _SMALL = {"dots": 45.0, "dashes": 25.0, "crosses": 12.0, "circles": 9.0, "triangles": 6.0}
-"""How many there are of them, at most."""
+"""Greatest number of shapes of each small kind of clutter."""
 
 _ENOUGH_LUMA = 70.0
+"""Least difference in luma, 0 to 255, between ink and papers."""
 _ENOUGH_COLOUR = 110.0
+"""Least difference in a channel, 0 to 255, between ink and papers of the same luma."""
 _TURNED = (0.0, 4.0, 10.0, 20.0, 32.0)
+"""Rotations of characters to choose from, in degrees."""
 
 
 def random_style(
@@ -43,9 +46,9 @@ def random_style(
     """Makes up a style.
 
     Args:
-        fonts: to choose from.
-        symbols: that the style must be able to draw; without any, whatever its fonts have.
-        hardest: 0 to 1, how much characters are turned and how much else is in the picture.
+        fonts: fonts to choose from.
+        symbols: symbols that the style must be able to draw; without them, any style will do.
+        hardest: greatest difficulty, 0 to 1: how far characters turn, how much clutter there is.
 
     Raises:
         ValueError: no font has all the symbols.
@@ -154,14 +157,14 @@ def _even(by: float) -> Range:
 
 
 def _canvas(rng: Random) -> tuple[int, int]:
-    """From 60×20 to about 200×70 pixels: larger ones look the same once they are made smaller."""
+    """Width and height, 60×20 to about 200×70 pixels; larger sizes look the same once reduced."""
     height = round(20 + 48 * rng.random() ** 0.8)
     shape = 2.0 * 2.4 ** float(rng.random()) if rng.random() < 0.85 else 1.5 + 5 * rng.random()
     return max(50, min(260, round(height * shape))), height
 
 
 def _spacing(hard: float, rng: Random) -> float:
-    """In shares of a capital's height: apart, touching or overlapping."""
+    """Space between characters as a share of a capital's height: apart, touching or overlapping."""
     kind = rng.random()
     if kind < 0.5:
         return 0.06 + 0.3 * rng.random()
@@ -183,14 +186,14 @@ def _colour(rng: Random) -> Colour:
         level = int(256 * rng.random())
         return level, level, level
     r, g, b = (rng.random(3) * 256).astype(int).tolist()
-    if rng.random() < 0.4:  # nearer to pure
+    if rng.random() < 0.4:  # more saturated
         low, high = min(r, g, b), max(r, g, b, 1)
         r, g, b = (round((v - low) / (high - low + 1) * 255) for v in (r, g, b))
     return r, g, b
 
 
 def _ink_for(papers: Sequence[Colour], same_luma: bool, rng: Random) -> Colour:
-    """A colour that a person can tell from the papers."""
+    """A colour that a person can distinguish from the papers."""
     best, most = (0, 0, 0), -1.0
     for _ in range(24):
         ink = _colour(rng)
@@ -210,7 +213,7 @@ def _ink_for(papers: Sequence[Colour], same_luma: bool, rng: Random) -> Colour:
 
 
 def _colours(rng: Random) -> tuple[tuple[Colour, ...], tuple[Colour, ...], Colour]:
-    """Papers, inks and the colour of edges."""
+    """The colours of papers, inks and edges."""
     kind = rng.random()
     if kind < 0.5:  # light
         level = 255 - int(50 * rng.random())

@@ -8,7 +8,7 @@ _KINDS = {
     "digits": 24, "upper": 9, "lower": 9, "upper and digits": 16, "lower and digits": 10,
     "letters": 6, "letters and digits": 14, "hex": 3, "few": 9, "number": 5, "marks": 9, "sum": 3,
 }  # fmt: skip
-"""How often each kind comes."""
+"""Relative frequency of each kind."""
 
 _SETS = {
     "digits": string.digits,
@@ -27,9 +27,8 @@ def random_text(symbols: frozenset[str], alphabet: str, rng: Random) -> str:
     """A text of 1 to 12 characters.
 
     Args:
-        symbols: it may have.
-        alphabet: the symbols to choose from, in their order, so that the text depends on nothing
-            but the generator.
+        symbols: symbols that the text may have.
+        alphabet: all symbols in a fixed order, so that the text depends only on the generator.
     """
     kind = _kind(rng)
     length = _LENGTHS[int(rng.random() * len(_LENGTHS))]
@@ -46,7 +45,7 @@ def random_text(symbols: frozenset[str], alphabet: str, rng: Random) -> str:
     if not pool:
         pool = [symbol for symbol in alphabet if symbol in symbols]
     text = [pool[int(place * len(pool))] for place in rng.random(length)]
-    for i in range(1, length):  # repeats are where CTC errs first
+    for i in range(1, length):  # CTC errs first on repeated characters
         if rng.random() < 0.06:
             text[i] = text[i - 1]
     return "".join(text)

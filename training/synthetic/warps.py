@@ -1,7 +1,7 @@
 """Warps of a whole picture: every point moves by a smooth field.
 
-A field gives, for points `(n, 2)` in pixels of the picture, how far away what is seen there comes
-from, `(n, 2)`.
+A field takes points `(n, 2)` in pixels, and returns the offsets, `(n, 2)`, of the pixels that are
+shown there: the warped picture shows at `p` the pixel at `p + field(p)`.
 """
 
 from collections.abc import Callable
@@ -96,13 +96,13 @@ WARPS: dict[str, Callable[[int, int, float, np.random.Generator], Field]] = {
     "elastic": _elastic,
     "arch": _arch,
 }
-"""Each takes width, height, strength (0 to 1) and generator."""
+"""Functions from width, height, strength (0 to 1) and generator to a field."""
 
 
 def mesh_of(
     width: int, height: int, field: Field
 ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-    """The field as quadrilaterals, as `warped` takes it."""
+    """The field as a mesh of quadrilaterals for `warped`."""
     xs = np.linspace(0, width, _COLUMNS + 1).round()
     ys = np.linspace(0, height, _ROWS + 1).round()
     grid = np.stack(np.meshgrid(xs, ys), axis=-1)
@@ -121,5 +121,5 @@ def mesh_of(
 def warped(
     image: Image.Image, mesh: list[tuple[tuple[int, ...], tuple[float, ...]]]
 ) -> Image.Image:
-    """The image through a mesh; where it would come from outside, it is empty (black)."""
+    """The image warped by a mesh; pixels from outside the image become black."""
     return image.transform(image.size, Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
