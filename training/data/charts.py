@@ -1,4 +1,4 @@
-"""Draws pictures of a data set, and what was found out about it: contact sheets and histograms."""
+"""Draws contact sheets and histograms of a data set and of the findings about it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ def draw_first(dataset: Dataset, count: int) -> Image.Image:
 
 
 def draw_samples(dataset: Dataset, inspection: Inspection) -> Image.Image:
-    """Pictures from all over the set with their labels."""
+    """Pictures with their labels, spread evenly over the set."""
     ordered = sorted(inspection.samples, key=lambda sample: sample.sha256)
     chosen = ordered[:: max(1, len(ordered) // _SHOWN)][:_SHOWN]
     cells = [Cell(picture_of(dataset, sample), sample.label) for sample in chosen]
@@ -34,7 +34,7 @@ def draw_samples(dataset: Dataset, inspection: Inspection) -> Image.Image:
 
 
 def draw_pairs(dataset: Dataset, inspection: Inspection) -> Image.Image:
-    """Nearly equal pictures beside each other; in red where labels or splits differ."""
+    """Nearly equal pictures side by side; in red if their labels or splits differ."""
     pairs = sorted(inspection.pairs, key=lambda pair: not pair.across)[: _SHOWN // 2]
     cells = []
     for pair in pairs:
@@ -69,7 +69,7 @@ def draw_suspicions(dataset: Dataset, inspection: Inspection) -> Image.Image:
 
 
 def draw_misread(dataset: Dataset, misread: Sequence[tuple[Sample, str]]) -> Image.Image:
-    """Samples and the text that was read in each, where that is not the label."""
+    """Misread samples, with the label and the text that was read in each."""
     cells = [
         Cell(picture_of(dataset, sample), f"{sample.label} → {text or 'nothing'}", WRONG)
         for sample, text in misread
@@ -84,7 +84,7 @@ def picture_of(dataset: Dataset, sample: Sample) -> Image.Image:
 
 
 def _space(samples: Sequence[Sample]) -> tuple[int, int]:
-    """Room for the largest picture, within limits."""
+    """The width and height of the largest picture, within limits."""
     widest = max((sample.width for sample in samples), default=0)
     tallest = max((sample.height for sample in samples), default=0)
     return (

@@ -1,4 +1,4 @@
-"""What is said about labelled pictures before anybody trains on them."""
+"""Checks labelled pictures before training, and describes what it finds."""
 
 import html
 import re
@@ -25,7 +25,7 @@ from training.data.legibility import MOST_MEASURED, colour_carries_text, lines_o
 from training.data.split import FEWEST_SAMPLES, split_by_content
 
 FLAT = 0.02
-"""Standard deviation of gray, 0 to 1, below which a picture shows nothing."""
+"""Standard deviation of gray, 0 to 1, below which a picture counts as blank."""
 
 _FEW_TO_TEST = 10
 _RARE = 3
@@ -37,7 +37,7 @@ _MOST_SYMBOLS = 200
 _FOREIGN = 0.05
 _SHORTER = 0.2
 _MISSING = {"nan", "none", "null", "n/a", "#n/a", "<na>", "undefined", "#name?", "#value!", "#ref!"}
-"""What programs write for a value that is not there, in small letters."""
+"""Texts that programs write for a missing value, in small letters."""
 
 _MANY_MISSING = 0.005
 _FLOAT = re.compile(r"\d+\.0")
@@ -46,8 +46,15 @@ _ROUNDED = re.compile(r"\d(\.\d+)?E\+\d+", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the pixels show: pictures without contrast in gray, and of at most 200 pictures
-    whether colour carries their text, and the share of them with several lines of text."""
+    """Findings about the pixels.
+
+    Args:
+        flat: pictures without contrast in gray.
+        colour: whether colour carries the text of the pictures.
+        stacked: share of the pictures with several lines of text.
+
+    `colour` and `stacked` are measured on at most 200 pictures.
+    """
 
     flat: Sequence[Sample]
     colour: bool
@@ -55,17 +62,17 @@ class Look:
 
 
 def look_at(dataset: Dataset, flat: Sequence[Sample]) -> Look:
-    """Looks at pictures of a set; `flat` are those that are known to be so."""
-    # By content, so that they are no one family of neighbours in a folder.
+    """Looks at pictures of a set; `flat` are the pictures without contrast in gray."""
+    # Ordered by content: neighbours in a folder may be of one family.
     chosen = sorted(dataset.samples, key=lambda sample: sample.sha256)[:MOST_MEASURED]
-    # Read twice, since a few kilobytes of a zip can be a picture of 64 MB.
+    # Read twice to save memory: a few kilobytes of a zip can be a picture of 64 MB.
     lines = [lines_of_text(decode_gray(dataset.read(sample))) for sample in chosen]
     stacked = sum(count > 1 for count in lines) / max(1, len(lines))
     return Look(flat, colour_carries_text(map(dataset.read, chosen)), stacked)
 
 
 def describe(samples: Sequence[Sample]) -> Iterator[str]:
-    """Numbers, alphabet by script, sizes and time steps of at least one sample, as lines."""
+    """Describes at least one sample in lines: numbers, alphabet by script, sizes, time steps."""
     lengths = sorted({len(sample.label) for sample in samples})
     texts = len({sample.label for sample in samples})
     between = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
@@ -116,29 +123,29 @@ def _script(symbol: str) -> str:
 
 
 def visible(symbol: str) -> str:
-    """A symbol, or its code point where it cannot be seen."""
+    """A symbol, or its code point if it is invisible."""
     return symbol if symbol.isprintable() and not symbol.isspace() else f"U+{ord(symbol):04X}"
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and a noun, which has an s where there is not just one."""
+    """A number and a noun, with an s in the plural."""
     return f"{count} {noun}" + "s" * (count != 1)
 
 
 def named(names: Sequence[str], most: int = _MOST_NAMED) -> str:
-    """A few of the names, and how many more there are."""
+    """The first names, and the number of the others."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" … and {more} more" if more > 0 else "")
 
 
 def doubts_about(samples: Sequence[Sample]) -> list[str]:
-    """Why the labels as a whole may be no labels."""
+    """Reasons to doubt the labels as a whole."""
     labels = [sample.label for sample in samples]
     doubts = []
     if len(labels) > 2 and len(set(labels)) == 1:
         doubts.append(f"all {len(labels)} pictures have the label {labels[0]!r}")
     foreign = [label for label in labels if not label.isascii()]
-    mended = [(label, text) for label in foreign if (text := _mended(label))]
+    mended = [(label, text) for label in foreign if (text := _repaired(label))]
     if mended and 2 * len(mended) >= len(foreign):
         label, text = mended[0]
         doubts.append(
@@ -196,8 +203,8 @@ def _is_right_to_left(label: str) -> bool:
     return sum(unicodedata.bidirectional(symbol) in ("R", "AL") for symbol in label) > 1
 
 
-def _mended(label: str) -> str:
-    """The label whose UTF-8 was read as another encoding, or an empty string."""
+def _repaired(label: str) -> str:
+    """Repairs a label in UTF-8 that was read in another encoding; empty if it was not."""
     for encoding in ("cp1252", "latin-1", "cp437", "cp850"):
         try:
             text = label.encode(encoding).decode()
@@ -208,7 +215,7 @@ def _mended(label: str) -> str:
 
 
 def warnings_about(samples: Sequence[Sample], look: Look) -> list[str]:
-    """What may go wrong with these pictures, each in a sentence or two."""
+    """Warnings about these pictures, each of a sentence or two."""
     if not samples:
         return []
     checks = (_odd_characters, _rare_characters, _numbers, _labels, _lost_zeros, _sizes)

@@ -22,7 +22,7 @@ _ELLIPSIS = "…"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A picture, and what stands below it."""
+    """A picture, and the caption below it."""
 
     image: Image.Image
     caption: str = ""
@@ -36,8 +36,8 @@ def draw_sheet(
 
     Args:
         columns: cells in a row, at least 1.
-        width, height: the space of each picture in pixels; a larger one is shrunk into it, a
-            smaller one stands in its middle, enlarged by a whole factor where that fits.
+        width, height: the space of each picture in pixels. A larger picture is shrunk to fit; a
+            smaller one is centred, and enlarged by a whole factor if that fits.
     """
     columns = max(1, min(columns, len(cells)))
     rows = -(-len(cells) // columns)
@@ -65,7 +65,7 @@ def draw_sheet(
 
 
 def printable(text: str) -> str:
-    """The text as the charts' font can show it; other characters as `U+4E2D`, say."""
+    """The text, with characters that the charts' font lacks written as, for example, `U+4E2D`."""
     known = _characters()
     return "".join(
         symbol if ord(symbol) in known and symbol.isprintable() else f"U+{ord(symbol):04X}"
@@ -80,7 +80,7 @@ def _characters() -> frozenset[int]:
 
 @functools.cache
 def font(size: int = _TEXT_PIXELS) -> ImageFont.FreeTypeFont:
-    """The charts' font, in pixels."""
+    """The charts' font; `size` is in pixels."""
     return ImageFont.truetype(_font_file(), size)
 
 
@@ -89,8 +89,8 @@ def _font_file() -> Path:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, cut off with an ellipsis where it is wider than so many pixels."""
-    # What is wider than a line in any case is not measured again and again.
+    """The text, cut off with an ellipsis if it is wider than `width` pixels."""
+    # A character is at least a pixel wide: the rest need not be measured.
     text = text if len(text) <= width else text[:width] + _ELLIPSIS
     measure = font().getlength
     if measure(text) <= width:
@@ -109,6 +109,6 @@ def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:
         )
     if scale >= 1:
         return image
-    # A picture as thin as a line still shows.
+    # A picture that is thin as a line stays visible.
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS)

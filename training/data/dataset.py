@@ -3,7 +3,7 @@
     data/labels.csv             sha256,label,width,height,source
     data/pictures/<sha256>      the pictures' bytes, unchanged
 
-`make data` writes it; everything else in `training` reads it here.
+`make data` writes the data set; everything else in `training` reads it with this module.
 """
 
 import csv
@@ -23,33 +23,33 @@ from service.ocr.preprocessing import FloatArray, preprocess
 from training.exceptions import DataError
 
 PADDING = -1
-"""Fills the label matrix behind a label's end; no class has this index."""
+"""Fills the label matrix after the end of a label; no class has this index."""
 
 PIXELS_PER_TIME_STEP = 4
-"""Columns of the picture behind one time step: every architecture pools the width twice by 2."""
+"""Columns of the picture per time step: every architecture pools the width twice by 2."""
 
 WORKING_HEIGHT = 50
 WORKING_WIDTHS = (200, 320, 480, 640)
-"""The sizes that pictures are brought to: few, so that models of different families are alike."""
+"""Sizes to which pictures are scaled: few, so that models of different families are alike."""
 
 _FREE_TIME_STEPS = 1.5
-"""Time steps for each that the label needs, so that CTC has a choice."""
+"""Time steps per time step that the label needs, so that CTC has a choice."""
 
 _STRETCH = 1.25
-"""How much wider than the model's a picture's shape may be."""
+"""Greatest ratio of the aspect of the median picture to that of the model's pictures."""
 
 _FEW = 256
-"""Pictures up to which starting threads costs more than they save."""
+"""Number of pictures up to which threads cost more than they save."""
 
 
 def time_steps_of(width: int) -> int:
-    """The time steps that a model gives for pictures of this width."""
+    """The number of time steps that a model outputs for pictures of this width."""
     return width // PIXELS_PER_TIME_STEP
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture: the digest of its bytes, its text, its size and where it was."""
+    """One labelled picture: the digest of its bytes, its text, its size and its origin."""
 
     sha256: str
     label: str
@@ -62,7 +62,7 @@ _COLUMNS = [field.name for field in fields(Sample)]
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether `make data` has written this folder, as the columns of its table tell."""
+    """Whether `make data` wrote this folder, by the columns of its table."""
     try:
         with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
             return file.readline().strip() == ",".join(_COLUMNS)
@@ -71,7 +71,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
-    """Writes a table of samples as CSV, one row each."""
+    """Writes samples as CSV, one row each."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
@@ -82,14 +82,14 @@ def read_samples(path: Path) -> list[Sample]:
     """Reads a table that `write_samples` wrote.
 
     Raises:
-        DataError: there is none.
+        DataError: the file is missing, or is another table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.reader(file)
             if next(rows, None) != _COLUMNS:
                 raise DataError(
-                    f"{path} is no table that `make data` has written; give this folder to it: "
+                    f"{path} was not written by `make data`; pass this folder to it: "
                     f"make data DATA={path.parent}"
                 )
             return [
@@ -104,7 +104,7 @@ class Dataset:
     """A prepared data set on disk.
 
     Raises:
-        DataError: the folder holds none.
+        DataError: the folder has no data set.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -115,7 +115,7 @@ class Dataset:
         """The bytes of one picture.
 
         Raises:
-            DataError: the picture is no longer there.
+            DataError: the picture is missing.
         """
         try:
             return (self.folder / "pictures" / sample.sha256).read_bytes()
@@ -128,7 +128,7 @@ class Dataset:
     def tensors(
         self, samples: Sequence[Sample], width: int, height: int, channels: int = 1
     ) -> FloatArray:
-        """Every sample through the service's own `preprocess`.
+        """Preprocesses every sample with the service's own `preprocess`.
 
         Returns:
             Float32 `(n, width, height, channels)`, 0 to 1.
@@ -156,7 +156,7 @@ def alphabet_of(samples: Iterable[Sample]) -> str:
 
 
 def picture_size_of(samples: Sequence[Sample]) -> tuple[int, int]:
-    """The median width and the median height in pixels, of at least one sample."""
+    """The median width and median height of samples, at least one, in pixels."""
     return (
         median_low(sample.width for sample in samples),
         median_low(sample.height for sample in samples),
@@ -164,19 +164,19 @@ def picture_size_of(samples: Sequence[Sample]) -> tuple[int, int]:
 
 
 def longest_usual(samples: Sequence[Sample]) -> int:
-    """Characters from which on a label is much longer than most of at least one sample."""
+    """Longest usual label of samples, at least one, in characters; longer ones are outliers."""
     return 2 * median_low(len(sample.label) for sample in samples) + 4
 
 
 def working_size(samples: Sequence[Sample]) -> tuple[int, int]:
-    """The (width, height) in pixels that a model of these pictures takes.
+    """The (width, height) in pixels of the input of a model for these pictures.
 
-    200×50; wider, by one of `WORKING_WIDTHS`, where the median picture is of a wider shape or
-    where labels need more time steps. Odd ones have no say: no single picture, and no label that
-    is longer than `longest_usual`.
+    200×50, or a greater width of `WORKING_WIDTHS` if the median picture has a wider shape or labels
+    need more time steps. Outliers are ignored: single pictures, and labels longer than
+    `longest_usual`.
 
     Args:
-        samples: at least one.
+        samples: at least one sample.
     """
     shape = median_low(sample.width / sample.height for sample in samples)
     limit = longest_usual(samples)
@@ -190,7 +190,7 @@ def working_size(samples: Sequence[Sample]) -> tuple[int, int]:
 
 
 def digest_of(samples: Iterable[Sample]) -> str:
-    """SHA-256 over the sorted lines `<sha256> <label>`: the same for the same content anywhere."""
+    """SHA-256 over the sorted lines `<sha256> <label>`; it depends only on the content."""
     lines = sorted(f"{sample.sha256} {sample.label}\n" for sample in samples)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -199,7 +199,7 @@ def encode_labels(samples: Sequence[Sample], codec: CtcCodec, time_steps: int) -
     """The labels as classes, `(n, longest label)`, filled up with `PADDING`.
 
     Raises:
-        DataError: names every file whose label the model cannot emit.
+        DataError: the model cannot emit a label; names every such file.
     """
     encoded, refused = [], []
     for sample in samples:

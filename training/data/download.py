@@ -1,4 +1,4 @@
-"""The public data set of the tutorials that this model comes from."""
+"""Downloads the public data set of the tutorials from which this model comes."""
 
 import urllib.error
 import urllib.request
@@ -10,10 +10,10 @@ from training.exceptions import DataError
 
 URL = "https://github.com/AakashKumarNain/CaptchaCracker/raw/master/captcha_images_v2.zip"
 DIGEST = "685eb971795d7c36bb33566e321b5475d438c590aecc583413b4becefdaeca2a"
-"""`training.data.dataset.digest_of` its 1040 labelled pictures."""
+"""The result of `training.data.dataset.digest_of` for its 1040 labelled pictures."""
 
 WRONG_LABELS = {"cdcb3": "edcb3"}
-"""Wrong labels of the public set, with what their pictures show. They are kept as they are."""
+"""Wrong labels of the public set, and the texts of their pictures. They are not corrected."""
 
 _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 1 << 16
@@ -23,7 +23,7 @@ def download(url: str, destination: Path) -> None:
     """Downloads a file, showing progress.
 
     Raises:
-        DataError: the address cannot be reached, or the connection broke.
+        DataError: the address cannot be reached, or the connection breaks.
     """
     try:
         with (
@@ -42,6 +42,6 @@ def download(url: str, destination: Path) -> None:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise DataError(
             f"the public data set could not be downloaded from {url}: {reason}.\n"
-            "Without a network, pass pictures that you have: make data DATA=<a folder of "
+            "Without a network, pass your own pictures: make data DATA=<a folder of "
             "<label>.png files, a zip of it, or a CSV/TSV manifest>."
         ) from error

@@ -1,8 +1,8 @@
-"""Finds pictures that are the same, or nearly, whatever their bytes.
+"""Finds pictures that look equal or nearly equal, even if their bytes differ.
 
-A difference hash (dHash: is a pixel brighter than its left neighbour, on a thumbnail) names the
-candidates, and the correlation of larger thumbnails decides, since the pictures of one family
-resemble each other anyway.
+A difference hash (dHash: whether each pixel of a thumbnail is brighter than its left neighbour)
+finds the candidates. The correlation of larger thumbnails then decides, since all pictures of one
+family resemble each other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from service.ocr.preprocessing import FloatArray
 
 HASH_SIDE = 16
 MOST_DIFFERENT_BITS = 40
-"""Of the hash's 256: two unrelated pictures differ in about 128."""
+"""Most of the 256 bits of the hash that may differ; unrelated pictures differ in about 128."""
 
 LEAST_CORRELATION = 0.95
-"""Of the thumbnails, from which on two pictures are nearly the same."""
+"""Least correlation of the thumbnails of two nearly equal pictures."""
 
 _THUMBNAIL = (64, 24)
 _ROWS, _PAIRS = 256, 4096
@@ -27,7 +27,7 @@ _ROWS, _PAIRS = 256, 4096
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What is compared of a picture: the hash, 4 × uint64, and the thumbnail, standardised."""
+    """The hash of a picture, 4 × uint64, and its standardised thumbnail, for comparisons."""
 
     hash: NDArray[np.uint64]
     thumbnail: NDArray[np.float32]
@@ -35,7 +35,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """Two pictures by their places, and how much they correlate, up to 1."""
+    """The places of two pictures, and their correlation, up to 1."""
 
     first: int
     second: int
@@ -43,7 +43,7 @@ class Duplicate:
 
 
 def fingerprint(gray: FloatArray) -> Fingerprint:
-    """Takes a picture `(height, width)`, 0 black to 1 white, of any size."""
+    """The fingerprint of a picture `(height, width)`, 0 black to 1 white, of any size."""
     image = Image.fromarray(gray)
     small = np.asarray(image.resize((HASH_SIDE + 1, HASH_SIDE), Image.Resampling.BILINEAR))
     bits = np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
@@ -57,7 +57,7 @@ def fingerprint(gray: FloatArray) -> Fingerprint:
 
 
 def find_duplicates(fingerprints: Sequence[Fingerprint]) -> list[Duplicate]:
-    """Every pair of nearly equal pictures, the most alike first; takes n² time."""
+    """All pairs of nearly equal pictures, the most similar first; takes n² time."""
     if not fingerprints:
         return []
     hashes = np.stack([one.hash for one in fingerprints])

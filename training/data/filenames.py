@@ -1,4 +1,4 @@
-"""The label in a picture's file name, and whether the names hold labels at all."""
+"""Finds the labels in the file names of pictures, and whether the names have labels at all."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ from service.ocr.formats import SUFFIXES as SERVICE_SUFFIXES
 from training.exceptions import DataError
 
 SUFFIXES = (*SERVICE_SUFFIXES, ".tif", ".tiff")
-"""Of pictures that a data set is made of, in lower case."""
+"""Suffixes of the pictures that a data set can have, in lower case."""
 
 _HEX = "[0-9a-fA-F]"
 _UUID = rf"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
@@ -25,10 +25,10 @@ _BEGINNING = re.compile(rf"(?:{_UUID}|[^_-]*)[_-](.+)")
 _SEPARATORS = "_-. "
 
 _FEWEST = 3
-"""Names from which on a rule is looked for in them."""
+"""Least number of names in which a rule is looked for."""
 
 _FEWEST_SHARED, _FEWEST_ALIKE = 3, 5
-"""Characters that are the same in so many names, which then are unlikely to be in the labels."""
+"""This many characters that this many names share are unlikely to be part of the labels."""
 
 _NEARLY_ALL = 0.9
 _MANY = 0.2
@@ -39,7 +39,7 @@ _TIMESTAMP_DIGITS = 9
 class NamedLabels:
     """A label for each name.
 
-    `note` says how the names were read; `doubt`, unless empty, why that may be wrong.
+    `note` says how the names were read. `doubt`, unless empty, says why the labels may be wrong.
     """
 
     labels: Sequence[str]
@@ -71,7 +71,7 @@ WAYS: dict[str, tuple[Callable[[str], str], str]] = {
     "suffix": (_suffix, "the file name after its first _ or -"),
     "folder": (_folder, "the name of the folder that the picture is in"),
 }
-"""What `--label-from` can name: how a label is read from a path, and what that means."""
+"""The values of `--label-from`: a function that reads a label from a path, and a description."""
 
 
 def labels_of(names: Sequence[str], way: str | None = None) -> NamedLabels:
@@ -80,7 +80,7 @@ def labels_of(names: Sequence[str], way: str | None = None) -> NamedLabels:
     Args:
         names: paths of pictures with `/` between folders.
         way: one of `WAYS`, or a regular expression that matches the file name without its suffix
-            and whose first group is the label; None decides by the names themselves.
+            and whose first group is the label. None chooses a way by the names.
 
     Raises:
         DataError: `way` is neither, or a name does not match the regular expression.
@@ -125,8 +125,8 @@ def _decided(names: Sequence[str]) -> NamedLabels:
 
 
 def _why_no_labels(names: Sequence[str], stems: Sequence[str]) -> str:
-    """Why the names hold no labels; empty if they may."""
-    remedy = "give a table of labels, or --label-from stem if the names are the labels all the same"
+    """Why the names have no labels; empty if they may have labels."""
+    remedy = "give a table of labels, or --label-from stem if the names are the labels anyway"
     folders = {_folder(name) for name in names}
     if len(folders) > 1:
         remedy = f"pass --label-from folder if the folders are named by the labels, {remedy}"
@@ -138,7 +138,7 @@ def _why_no_labels(names: Sequence[str], stems: Sequence[str]) -> str:
             leads[found[1]].append((_folder(name), int(found[2])))
     places = max(leads.values(), key=len, default=[])
     numbers = {number for _, number in places}
-    # Each folder may begin anew.
+    # Each folder may start its own numbering.
     once = len(set(places)) == len(places) >= _NEARLY_ALL * len(stems)
     if once and _is_dense(numbers):
         return f"the file names, such as {stems[0]!r}, number the pictures; {remedy}"
@@ -148,7 +148,7 @@ def _why_no_labels(names: Sequence[str], stems: Sequence[str]) -> str:
 
 
 def _why_not_whole(stems: Sequence[str]) -> str:
-    """Why names are more than the labels; empty if nothing in all of them is the same."""
+    """Why names have more than the labels; empty if the names have no common beginning or end."""
     begin, end = _beginning(stems), _beginning([stem[::-1] for stem in stems])[::-1]
     if len(set(stems)) < _FEWEST_ALIKE or max(len(begin), len(end)) < _FEWEST_SHARED:
         return ""
@@ -161,14 +161,14 @@ def _why_not_whole(stems: Sequence[str]) -> str:
 
 
 def _beginning(texts: Sequence[str]) -> str:
-    """What all texts begin with: the first and the last in their order differ earliest."""
+    """The common beginning of all texts: the first and the last in sorted order differ earliest."""
     first, last = min(texts), max(texts)
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return "".join(symbol for symbol, _ in same)
 
 
 def _without_random_part(names: Sequence[str], stems: Sequence[str]) -> NamedLabels | None:
-    """The labels of names that are all `<label>_<n>`, `<label>_<hash>`, or the other way round."""
+    """The labels of names that are all `<label>_<n>` or `<label>_<hash>`, in either order."""
     if all(re.fullmatch(rf".+[_-]{_UUID}", stem) for stem in stems):
         return _cut(names, "prefix", "a UUID")
     for separator in _SEPARATORS:
@@ -178,7 +178,7 @@ def _without_random_part(names: Sequence[str], stems: Sequence[str]) -> NamedLab
             continue
         ending, beginning = _kind(tails, heads), _kind(first, rest)
         if separator in ". ":
-            # Both may be part of a label: a decimal point, or two words.
+            # A label may have either separator: a decimal point, or a space between words.
             if ending:
                 return _cut(names, "prefix", ending, doubt=True)
             continue
@@ -217,14 +217,14 @@ def _cut(names: Sequence[str], way: str, what: str, doubt: bool = False) -> Name
 
 
 def _without_copies(stems: Sequence[str]) -> NamedLabels | None:
-    """The labels where some names have a number behind them, as file managers name copies."""
+    """The labels of names some of which end with a number, like the copies of file managers."""
     found = [_COPY.fullmatch(stem) for stem in stems]
     bracketed = [one is not None and one[2] is not None for one in found]
     counts = Counter(one[1] if one else stem for stem, one in zip(stems, found, strict=True))
     labels = []
     cut = 0
     for stem, one, in_brackets in zip(stems, found, bracketed, strict=True):
-        # `ab_2` is a copy of `ab`; alone it may be a label with an underscore.
+        # `ab_2` is a copy if there is `ab`; without it, it may be a label with an underscore.
         copy = one is not None and (in_brackets or counts[one[1]] > 1)
         labels.append(one[1] if one and copy else stem)
         cut += copy
@@ -233,8 +233,8 @@ def _without_copies(stems: Sequence[str]) -> NamedLabels | None:
         return None
     example = next(stem for stem, one in zip(stems, found, strict=True) if one)
     note = (
-        f"{cut} of {len(stems)} file names end as those of copies do; the label is the file "
-        "name without it"
+        f"{cut} of {len(stems)} file names end like the names of copies; the label is the file "
+        "name without that ending"
     )
     doubt = (
         f"{numbered} of {len(stems)} file names end with a number, such as {example!r}, and were "
@@ -246,7 +246,7 @@ def _without_copies(stems: Sequence[str]) -> NamedLabels | None:
 
 
 def _kind(parts: Sequence[str], others: Sequence[str]) -> str:
-    """What the parts of names are besides the label, or an empty string where unclear."""
+    """The kind of the parts of names beside the label; empty if it is unclear."""
     if all(part.isdecimal() for part in parts):
         numbers = [int(part) for part in parts]
         if len(set(numbers)) == len(numbers) and _is_dense(numbers):
@@ -269,7 +269,7 @@ def _kind(parts: Sequence[str], others: Sequence[str]) -> str:
 
 
 def _is_dense(numbers: Collection[int]) -> bool:
-    """Whether few of the numbers between them are missing."""
+    """Whether few numbers between the least and the greatest are missing."""
     return max(numbers) - min(numbers) < 2 * len(numbers)
 
 

@@ -1,4 +1,4 @@
-"""The files of a folder or a zip, by their paths; what hides some of them is said, too."""
+"""Reads the files of a folder or a zip by their paths, and reports files that are hidden."""
 
 import os
 import struct
@@ -16,7 +16,7 @@ _HEAD_BYTES = 64
 _MOST_DOUBTS = 5
 
 _MOST_PICTURE_BYTES = 64 << 20
-"""Files are read as a whole, and a zip of 2 MB can hold one of 2 GB."""
+"""Limit in bytes, since files are read as a whole, and a zip of 2 MB can have a file of 2 GB."""
 
 _UNICODE_NAMES = 0x800
 _UNICODE_PATH_FIELD = 0x7075
@@ -26,38 +26,38 @@ class Files(Protocol):
     """Files by their paths, with `/` between folders."""
 
     def names(self) -> list[str]:
-        """The paths of all, sorted."""
+        """The paths of all files, sorted."""
         ...
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of that path."""
+        """Whether a file of this path exists."""
         ...
 
     def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
-        """The bytes of a file; an OSError where it cannot be read, or has more than `most`."""
+        """The bytes of a file; raises OSError if it cannot be read, or has more than `most`."""
         ...
 
     def head(self, name: str) -> bytes:
-        """The first bytes of a file, as many as tell a picture; none where it cannot be read."""
+        """The first bytes of a file, enough to detect a picture; empty if it cannot be read."""
         ...
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path is that of a hidden or system file, or leads through such a folder."""
+    """Whether a path names a hidden or system file, or a file in such a folder."""
     parts = PurePosixPath(name).parts
     return any(part.startswith(".") or part.lower() in _SYSTEM_FILES for part in parts)
 
 
 def opened_zip(path: Path) -> zipfile.ZipFile:
-    """The zip at a path.
+    """Opens a zip.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the zip is damaged.
     """
     try:
         return zipfile.ZipFile(path)
     except Exception as error:
-        # `zipfile` answers a damaged file with many types of exception.
+        # `zipfile` raises many types of exception for a damaged file.
         raise DataError(f"{path} is a damaged zip: {error}.") from error
 
 
@@ -71,7 +71,7 @@ def _check_size(size: int, most: int) -> None:
 
 
 class Folder(Files):
-    """The files under a folder; `doubts` name the folders in it that are not read."""
+    """The files under a folder; `doubts` name the folders that are not read."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -87,7 +87,7 @@ class Folder(Files):
             links += [
                 (folder / name).as_posix()
                 for name in folders
-                # `Path.is_symlink` raises where a path is too long.
+                # `Path.is_symlink` raises if a path is too long.
                 if os.path.islink(f"{place}/{name}")  # noqa: PTH114
             ]
         self.doubts = [
@@ -134,7 +134,7 @@ class Folder(Files):
 class Archive(Files):
     """The files of a zip.
 
-    `notes` say how their names were decoded, `doubts` which of them stand for several files.
+    `notes` say how the names were decoded. `doubts` name paths that several files have.
     """
 
     def __init__(self, archive: zipfile.ZipFile, name: str, encoding: str | None) -> None:
@@ -176,7 +176,7 @@ class Archive(Files):
     @override
     def read(self, name: str, most: int = _MOST_PICTURE_BYTES) -> bytes:
         member = self._members[name]
-        _check_size(member.file_size, most)  # no more is read, whatever the member holds
+        _check_size(member.file_size, most)  # `zipfile` reads no more than this size
         try:
             return self._archive.read(member)
         except Exception as error:  # as in `opened_zip`
@@ -192,7 +192,7 @@ class Archive(Files):
 
 
 def _raw_name(info: zipfile.ZipInfo) -> bytes | None:
-    """A name's bytes, if the zip does not say how they are encoded."""
+    """The bytes of a name, or None if the zip says how names are encoded."""
     stated = info.flag_bits & _UNICODE_NAMES or info.orig_filename.isascii()
     if stated or _unicode_path(info) is not None:
         return None
@@ -202,11 +202,11 @@ def _raw_name(info: zipfile.ZipInfo) -> bytes | None:
 def _member_name(info: zipfile.ZipInfo, encoding: str) -> str:
     raw = _raw_name(info)
     name = (_unicode_path(info) or info.filename) if raw is None else raw.decode(encoding)
-    return name.replace("\\", "/")  # as some Windows programs part folders
+    return name.replace("\\", "/")  # some Windows programs separate folders this way
 
 
 def _unicode_path(info: zipfile.ZipInfo) -> str | None:
-    """The name in a member's extra field (PKWARE's APPNOTE, section 4.6.9), if it has one."""
+    """The name in a member's extra field (PKWARE's APPNOTE, section 4.6.9), or None."""
     extra = info.extra
     while len(extra) >= 4:
         kind, size = struct.unpack_from("<HH", extra)
@@ -217,10 +217,10 @@ def _unicode_path(info: zipfile.ZipInfo) -> str | None:
 
 
 def _encoding_of(names: Sequence[bytes], archive: str) -> str:
-    """The encoding that all names are in, where that can be told: UTF-8.
+    """The encoding of all names, if it can be detected: UTF-8.
 
     Raises:
-        DataError: it is another one; says what the names would read in several.
+        DataError: it is another encoding; shows the first name in several encodings.
     """
     readings = []
     for encoding in ("utf-8", "gbk", "shift_jis", "cp437", "cp1252", "cp866"):
@@ -232,7 +232,7 @@ def _encoding_of(names: Sequence[bytes], archive: str) -> str:
             return encoding
         readings.append(f"{decoded[0]!r} in {encoding}")
     raise DataError(
-        f"{archive} does not say how its names are encoded. The first one that is not in ASCII "
+        f"{archive} does not say how its names are encoded. The first name that is not in ASCII "
         f"reads {', '.join(readings)}. Say which is right, such as --zip-encoding gbk, or pass "
         "the folder instead of the zip."
     )

@@ -1,4 +1,4 @@
-"""What is found out about a data set: splits, counts, near duplicates."""
+"""Inspects a data set: splits, counts, near duplicates."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from training.data.split import FEWEST_SAMPLES, split_by_content
 from training.exceptions import DataError
 
 MOST_COMPARED = 20_000
-"""Pictures that are compared with each other: every pair of them takes time."""
+"""Number of pictures that are compared with each other: the time rises with its square."""
 
 SAME_PIXELS = 0.9999
-"""Correlation from which on two pictures are called equal."""
+"""Least correlation of two pictures that count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,16 @@ class Pair:
 
     @property
     def across(self) -> bool:
-        """Whether they are in different splits, so that one is tested on what it was shown."""
+        """Whether they are in different splits, so that a figure may rest on a known picture."""
         return self.splits[0] != self.splits[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """All findings; `suspicions` is None where no model gave its opinion.
+    """All findings; `suspicions` is None if no model judged the labels.
 
-    `judged` pictures have one: those whose label the model's alphabet can spell.
+    `judged` is the number of pictures with an opinion of a model: those whose label the model's
+    alphabet can spell.
     """
 
     samples: Sequence[Sample]
@@ -53,7 +54,7 @@ class Inspection:
 
     @property
     def lengths(self) -> Counter[int]:
-        """How many labels have so many characters."""
+        """The number of labels of each length."""
         return Counter(len(sample.label) for sample in self.samples)
 
     @property
@@ -63,7 +64,7 @@ class Inspection:
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
-        """How many pictures have so many pixels across and down."""
+        """The number of pictures of each width and height."""
         return Counter((sample.width, sample.height) for sample in self.samples)
 
 
@@ -71,13 +72,13 @@ def inspect(dataset: Dataset, most_compared: int = MOST_COMPARED) -> Inspection:
     """Looks at every label, and at the pixels of the first `most_compared` pictures.
 
     Raises:
-        DataError: a picture is no longer there, or is broken.
+        DataError: a picture is missing or broken.
     """
     samples = dataset.samples
     splits = {
         sample.sha256: split for split, members in _splits(samples).items() for sample in members
     }
-    # By content, so that those compared are no one family of neighbours in a folder.
+    # Ordered by content: neighbours in a folder may be of one family.
     compared = sorted(samples, key=lambda sample: sample.sha256)[:most_compared]
 
     def look(sample: Sample) -> tuple[Fingerprint, bool]:
@@ -99,5 +100,5 @@ def inspect(dataset: Dataset, most_compared: int = MOST_COMPARED) -> Inspection:
 
 
 def _splits(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
-    """The splits that training would make; none of a set that is too small for it."""
+    """The splits that training would make; empty if the set is too small."""
     return split_by_content(samples) if len(samples) >= FEWEST_SAMPLES else {}

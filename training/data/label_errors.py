@@ -1,4 +1,4 @@
-"""Labels that a model contradicts with confidence: often it is the label that is wrong."""
+"""Finds labels that a model contradicts with confidence: often the label is wrong."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from training.data.dataset import Dataset, Sample
 from training.exceptions import DataError
 
 CONFIDENT = 0.9
-"""A reading that is less sure accuses nobody."""
+"""Least confidence of a reading that makes a label suspicious."""
 
 _COLUMNS = {"sha256", "text", "confidence"}
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a model read in a picture, and how sure it was, 0 to 1."""
+    """The text that a model read in a picture, and its confidence, 0 to 1."""
 
     text: str
     confidence: float
@@ -28,7 +28,7 @@ class Opinion:
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """A sample and the opinion against its label."""
+    """A sample, and an opinion that contradicts its label."""
 
     sample: Sample
     opinion: Opinion
@@ -37,7 +37,7 @@ class Suspicion:
 def opinions_of(
     recognizer: Recognizer, dataset: Dataset, samples: Sequence[Sample]
 ) -> dict[str, Opinion]:
-    """The model's opinion of every sample whose label it could emit, by the sample's digest."""
+    """The model's opinion, by the sample's digest, of every sample whose label it can emit."""
     known = set(recognizer.metadata.alphabet)
     readable = [sample for sample in samples if known.issuperset(sample.label)]
 
@@ -71,7 +71,7 @@ def read_opinions(path: Path) -> dict[str, Opinion]:
 
 
 def find_suspicious(samples: Sequence[Sample], opinions: Mapping[str, Opinion]) -> list[Suspicion]:
-    """The samples whose label is contradicted, the surest contradiction first."""
+    """The samples whose label is contradicted, by falling confidence."""
     suspicions = [
         Suspicion(sample, opinion)
         for sample in samples

@@ -1,6 +1,6 @@
-"""Files that say which picture has which label: CSV and its relatives, JSON lines and JSON.
+"""Reads tables of pictures and labels: CSV and similar formats, JSON lines and JSON.
 
-Reads what is written there; it does not look for the pictures.
+Only reads the tables; it does not look for the pictures.
 """
 
 import codecs
@@ -39,18 +39,18 @@ _PICTURE_THEN_SPACE = re.compile(rf"(.+?{_SUFFIX})\s+(.*)", re.IGNORECASE)
 _MJSYNTH = re.compile(r"\d+_(.+)_(\d+)\.\w+ \2")
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 _ENCODINGS = {
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which it begins with
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_LOOKED_AT = 200
-"""Lines that decide what kind of table it is."""
+_SNIFFED_LINES = 200
+"""Number of first lines that decide the kind of a table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture's path as it is written in the table, its label, and where that stands."""
+    """A picture's path as written in the table, its label, and the place of the row."""
 
     path: str
     label: str
@@ -59,9 +59,9 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """What a file of labels holds.
+    """The content of a file of labels.
 
-    `form` and `notes` say how it was read, `doubts` what is unclear about it.
+    `form` and `notes` say how the file was read. `doubts` say what is unclear in it.
     """
 
     name: str
@@ -75,14 +75,14 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
     """Reads a file of labels.
 
     Args:
-        name: of the file, whose suffix is one of `TABLE_SUFFIXES`; used in messages, too.
-        required: whether the user says that it is one.
+        name: name of the file, with one of `TABLE_SUFFIXES`; also used in messages.
+        required: whether the user says that the file is a table of labels.
 
     Returns:
-        None if it is no file of labels and was not required to be one.
+        None if the file is no table of labels and was not required to be one.
 
     Raises:
-        DataError: it is one, and a line of it cannot be understood; or it is none and required.
+        DataError: a line of the table cannot be understood, or a required file is no table.
     """
     suffix = PurePosixPath(name).suffix.lower()
     try:
@@ -101,7 +101,11 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
             table = _mjsynth(name, text)
         else:
             table = _delimited(name, text, suffix)
-    except (ValueError, RecursionError, csv.Error) as error:  # very deep or long in some place
+    except (
+        ValueError,
+        RecursionError,
+        csv.Error,
+    ) as error:  # too deep or too long
         if not required and not _names_pictures(data):
             return None
         raise DataError(f"{name} is not understood as a table of labels: {error}.") from error
@@ -115,10 +119,10 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
 
 
 def decoded(data: bytes) -> str:
-    """The text of a file in UTF-8, UTF-16 or UTF-32, as a mark at its beginning or a NUL tells.
+    """The text of a file in UTF-8, UTF-16 or UTF-32, detected by a mark at its start or a NUL.
 
     Raises:
-        UnicodeDecodeError: it is in another encoding.
+        UnicodeDecodeError: the file is in another encoding.
     """
     for start, encoding in _ENCODINGS.items():
         if data.startswith(start):
@@ -129,7 +133,7 @@ def decoded(data: bytes) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines with their ends. `str.splitlines` would part a label at U+2028 or U+0085, too."""
+    """The lines with their ends. `str.splitlines` would also split a label at U+2028 or U+0085."""
     return list(io.StringIO(text, newline=""))
 
 
@@ -142,7 +146,7 @@ def _names_pictures(data: bytes) -> bool:
 
 def _delimited(name: str, text: str, suffix: str) -> Table | None:
     lines = _lines(text)
-    if lines and re.fullmatch(r"sep=.\s*", lines[0]):  # as Excel writes it
+    if lines and re.fullmatch(r"sep=.\s*", lines[0]):  # Excel writes it
         lines[0] = "\n"
     head = next((line for line in lines if line.strip()), "")
     for delimiter in _DELIMITERS:
@@ -177,8 +181,8 @@ def _with_header(
         place = columns.index("accepted")
         count = sum(len(cells) > place and cells[place].lower() == "false" for _, cells in rows)
         table.notes.append(
-            f"{name} has a model's readings, {count} of which it does not accept itself; what it "
-            "has misread is learned, unless somebody has looked at it (captcha-ocr label)"
+            f"{name} has a model's readings, {count} of which it does not accept itself; training "
+            "learns its errors, unless somebody has checked them (captcha-ocr label)"
         )
     for other in labels[1:]:
         if any(len(cells) > other and cells[other] != cells[labels[0]] for _, cells in rows):
@@ -195,7 +199,7 @@ def _fill(
     label: int,
     delimiter: str,
 ) -> None:
-    """Appends the rows of a table with `width` columns, two of which hold path and label."""
+    """Appends the rows of a table with `width` columns; `path` and `label` are two of them."""
     with_comma = []
     for number, cells in rows:
         place = f"{name}, line {number}"
@@ -229,8 +233,8 @@ def _fill(
 
 
 def _delimiter_of(lines: Sequence[str], suffix: str) -> str | None:
-    """What stands between a path and a label in most lines; None if lines have no path."""
-    shown = [line.strip() for line in lines if line.strip()][:_LOOKED_AT]
+    """The delimiter between path and label in most lines; None if lines have no path."""
+    shown = [line.strip() for line in lines if line.strip()][:_SNIFFED_LINES]
     shares = {
         delimiter: sum(
             delimiter in line
@@ -241,7 +245,7 @@ def _delimiter_of(lines: Sequence[str], suffix: str) -> str | None:
     }
     if suffix == ".txt":
         shares[" "] = sum(_PICTURE_THEN_SPACE.fullmatch(line) is not None for line in shown)
-    best = max(shares, key=lambda delimiter: shares[delimiter])  # the first of equal ones
+    best = max(shares, key=lambda delimiter: shares[delimiter])  # the first one on a tie
     return best if shown and shares[best] * 2 >= len(shown) else None
 
 
@@ -249,7 +253,7 @@ def _without_header(name: str, lines: Sequence[str], delimiter: str, suffix: str
     rows = list(_fields(name, lines, delimiter, plain=suffix == ".txt" and delimiter == "\t"))
     widths = Counter(len(cells) for _, cells in rows)
     width = widths.most_common(1)[0][0]
-    shown = [cells for _, cells in rows[:_LOOKED_AT]]
+    shown = [cells for _, cells in rows[:_SNIFFED_LINES]]
     path = max(range(width), key=lambda place: _paths_at(shown, place))
     header = [] if _paths_at(shown[:1], path) else shown[0]
     columns = [_column(one) for one in header]
@@ -263,7 +267,7 @@ def _without_header(name: str, lines: Sequence[str], delimiter: str, suffix: str
         )
     table = Table(name, f"{name}, a path and a label on each line")
     if header:
-        # Such as `0,1`, which pandas writes over columns without names.
+        # Such as `0,1`, which pandas writes as the header of columns without names.
         table.notes.append(f"{name}: line {rows[0][0]} is taken for a header: {header}")
     _fill(table, name, rows[1:] if header else rows, width, path, 1 - path, delimiter)
     return table
@@ -276,7 +280,7 @@ def _paths_at(rows: Sequence[Sequence[str]], place: int) -> int:
 def _fields(
     name: str, lines: Sequence[str], delimiter: str, plain: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """The number of every line that is not empty, and its cells.
+    """The number and the cells of every line that is not empty.
 
     Raises:
         DataError: a quotation mark swallows the lines after it.
@@ -324,7 +328,7 @@ def _stray_quote(name: str, first: int, last: int, error: str) -> str:
 
 
 def _is_mjsynth(name: str, text: str) -> bool:
-    lines = [line.strip().rpartition("/")[2] for line in _lines(text)[:_LOOKED_AT]]
+    lines = [line.strip().rpartition("/")[2] for line in _lines(text)[:_SNIFFED_LINES]]
     like = [_MJSYNTH.fullmatch(line) is not None for line in lines if line]
     return any(like) and (all(like) or PurePosixPath(name).match("annotation*.txt"))
 
@@ -335,7 +339,7 @@ def _mjsynth(name: str, text: str) -> Table:
         if not line.strip():
             continue
         path, _, index = line.strip().rpartition(" ")
-        # The label itself may have an underscore in it.
+        # The label may have an underscore, too.
         parts = PurePosixPath(path).stem.split("_", 1)
         label, underscore, _ = parts[-1].rpartition("_")
         if not (index.isdecimal() and len(parts) == 2 and underscore):
@@ -375,7 +379,7 @@ def _json_lines(name: str, text: str) -> Table:
 
 
 def _doubt_other_labels(table: Table, item: Mapping[str, object]) -> None:
-    """Adds a doubt, unless there is one, if an object has several labels."""
+    """Adds a doubt if an object has several labels, and there is no doubt yet."""
     columns = {_column(key): value for key, value in item.items()}
     taken, *others = [one for one in LABEL_COLUMNS if one in columns]
     for other in others:
@@ -395,7 +399,7 @@ def _object_row(item: object, place: str) -> Row:
         raise DataError(f"{place}: {str(item)[:100]!r} is no object with a path and a label.")
     columns = {_column(str(key)): value for key, value in item.items()}
     path = next((columns[one] for one in PATH_COLUMNS if columns.get(one)), None)
-    if path is None:  # Label Studio calls the column as the project does.
+    if path is None:  # In Label Studio, the project names the column.
         texts = [value for value in item.values() if isinstance(value, str)]
         path = next((text for text in texts if _PICTURE.search(_path_of(text))), None)
     key = next((one for one in LABEL_COLUMNS if one in columns), None)
@@ -405,7 +409,7 @@ def _object_row(item: object, place: str) -> Row:
 
 
 def _path_of(address: str) -> str:
-    """The path in an address, as Label Studio writes them."""
+    """The path in an address of Label Studio."""
     if "://" not in address and not address.startswith("/data/"):
         return address
     parts = urlsplit(address)
@@ -414,7 +418,7 @@ def _path_of(address: str) -> str:
 
 
 def _text_of(value: Any, place: str) -> str:
-    """The label in a value: a text, or what holds just one text."""
+    """The label in a value: a text, or an object or list with just one text."""
     while isinstance(value, dict | list):
         if isinstance(value, dict):
             # Label Studio's and Donut's ways to wrap a text.
@@ -428,7 +432,7 @@ def _text_of(value: Any, place: str) -> str:
         return _text_of(json.loads(value), place)
     if isinstance(value, float | bool):
         raise DataError(
-            f"{place}: the label is {json.dumps(value)}, and no text; write it as one, as it "
+            f"{place}: the label is {json.dumps(value)}, not a text; write it as a text, as it "
             "stands in the picture."
         )
     return "" if value is None else str(value).strip()
@@ -494,7 +498,7 @@ def _json_table(name: str, content: Any) -> Table | None:
 
 
 def _label_studio(name: str, tasks: Sequence[Mapping[str, Any]]) -> Table:
-    """Label Studio's export, `JSON`."""
+    """Label Studio's export format `JSON`."""
     table = Table(name, f"{name} of Label Studio")
     for number, task in enumerate(tasks, start=1):
         place = f"{name}, task {task.get('id', number)}"
@@ -513,14 +517,14 @@ def _label_studio(name: str, tasks: Sequence[Mapping[str, Any]]) -> Table:
             if len(texts) > 1:
                 raise DataError(f"{place} has {len(texts)} texts; a picture needs one: {texts}.")
             labels += filter(None, texts)
-        # A row for each text: where annotators differ, nobody knows which is right.
+        # A row for each text: if annotators differ, it is unknown which text is right.
         for label in dict.fromkeys(labels or [""]):
             table.rows.append(Row(_path_of(path), label, place))
     return table
 
 
 def _annotated(annotations: Sequence[Mapping[str, Any]], place: str) -> str:
-    """The text of a picture's annotations, in a caption or an attribute."""
+    """The text in the annotations of a picture: a caption or an attribute."""
     texts = []
     for one in annotations:
         attributes = {_column(key): value for key, value in one.get("attributes", {}).items()}
@@ -533,7 +537,7 @@ def _annotated(annotations: Sequence[Mapping[str, Any]], place: str) -> str:
 
 
 def _coco(name: str, content: Mapping[str, Any]) -> Table:
-    """COCO's form, which CVAT exports."""
+    """The format of COCO, which CVAT exports."""
     of_image: dict[Any, list[Mapping[str, Any]]] = {}
     for annotation in content["annotations"]:
         of_image.setdefault(annotation["image_id"], []).append(annotation)
@@ -546,7 +550,7 @@ def _coco(name: str, content: Mapping[str, Any]) -> Table:
 
 
 def _datumaro(name: str, items: Sequence[Mapping[str, Any]]) -> Table:
-    """Datumaro's form, which CVAT exports."""
+    """The format of Datumaro, which CVAT exports."""
     table = Table(name, f"{name} in the form of Datumaro")
     for item in items:
         path = item.get("image", {}).get("path") or item["id"]

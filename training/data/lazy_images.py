@@ -1,7 +1,7 @@
-"""Pictures that are decoded when they are asked for, for sets that do not fit into memory.
+"""Pictures that are decoded on access, for sets that do not fit into memory.
 
-They are indexed like the array `(n, width, height, channels)` that a smaller set is held in, and
-give the same values.
+They are indexed like the array `(n, width, height, channels)` of a smaller set, and give the same
+values.
 """
 
 import itertools
@@ -19,7 +19,7 @@ Places = slice | NDArray[np.int64]
 
 
 class LazyPictures(ABC):
-    """Indexed by a place it gives one picture, by a slice or array of places a batch."""
+    """Pictures by place: an index gives one picture, a slice or array of places a batch."""
 
     shape: tuple[int, int, int, int]
 
@@ -40,7 +40,7 @@ class StoredPictures(LazyPictures):
     """The pictures of samples of a data set, read from disk.
 
     Raises:
-        DataError: a picture that is asked for is gone or broken.
+        DataError: a requested picture is missing or broken.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class StoredPictures(LazyPictures):
 
 
 class DistortedPictures(LazyPictures):
-    """So many distorted copies of every picture, the same ones for the same seed."""
+    """`copies` distorted copies of every picture; the same seed gives the same copies."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class DistortedPictures(LazyPictures):
 
 
 class JoinedPictures(LazyPictures):
-    """Several, one after the other."""
+    """Several sets of pictures, concatenated."""
 
     def __init__(self, parts: Sequence[Pictures]) -> None:
         self.shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
@@ -104,7 +104,7 @@ class JoinedPictures(LazyPictures):
 
 
 def joined(*parts: Pictures) -> Pictures:
-    """All pictures, one after the other: an array if all of them are."""
+    """Concatenates pictures; the result is an array if all of them are arrays."""
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     return np.concatenate(arrays) if len(arrays) == len(parts) else JoinedPictures(parts)
 
@@ -112,16 +112,16 @@ def joined(*parts: Pictures) -> Pictures:
 def distort(
     tensor: FloatArray, augmentation: Augmentation, strength: float, generator: np.random.Generator
 ) -> FloatArray:
-    """Distorts a tensor `(width, height, channels)`, of 1 or 3 channels."""
+    """Distorts a tensor `(width, height, channels)` of 1 or 3 channels."""
     return changed(tensor, lambda picture: augmentation.apply(picture, strength, generator))
 
 
 def changed(tensor: FloatArray, change: Callable[[FloatArray], FloatArray]) -> FloatArray:
-    """What a change of pictures of `training.augmentation.distortions` makes of a tensor.
+    """Applies a function on pictures of `training.augmentation.distortions` to a tensor.
 
     Args:
-        tensor: `(width, height, channels)`, of 1 or 3 channels.
-        change: gives a picture of the same size.
+        tensor: `(width, height, channels)` of 1 or 3 channels.
+        change: takes a picture and returns one of the same size.
     """
     width, height, channels = tensor.shape
     picture = tensor.swapaxes(0, 1).reshape((height, width, channels)[: 2 + (channels > 1)])

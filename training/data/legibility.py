@@ -1,4 +1,4 @@
-"""Whether what a person sees in a picture is there for a model: contrast in gray, lines of text."""
+"""Checks whether a model can see the text of pictures: contrast in gray, lines of text."""
 
 import io
 from collections.abc import Iterable
@@ -11,18 +11,18 @@ from PIL import Image
 from service.ocr.preprocessing import FloatArray
 
 MOST_MEASURED = 200
-"""Pictures that are looked at; more change nothing."""
+"""Number of pictures that are measured; more would not change the result."""
 
 _HEIGHT = 24
 _PART = 8
 _CLEAR = 0.04
-"""Contrast, a standard deviation of values from 0 to 1, from which on a part shows something."""
+"""Least contrast, a standard deviation of values from 0 to 1, of a part that shows something."""
 
 _LOST = 0.5
 """Share of its contrast in colour below which a part is hard to see in gray."""
 
 _CARRIED = 0.1
-"""Share of parts that are lost in gray from which on colour carries the text."""
+"""Colour carries the text if at least this share of the parts is lost in gray."""
 
 _INK = 0.15
 _LOWEST_LINE = 0.1
@@ -31,13 +31,13 @@ _LOWEST_LINE = 0.1
 def colour_carries_text(pictures: Iterable[bytes]) -> bool:
     """Whether gray loses what the eye sees, so that a model needs three channels.
 
-    Compares, in upright parts of each picture narrower than most characters, the contrast of gray
-    (BT.601 luma) with that of the direction of RGB in which the part varies most (its first
-    principal component). It is true if, of the parts that show something, at least a tenth has
-    less than half of that contrast in gray.
+    Cuts each picture into upright parts narrower than most characters. In each part, compares the
+    contrast of gray (BT.601 luma) with the contrast of the direction of RGB in which the part
+    varies most (its first principal component). The result is true if at least a tenth of the
+    parts that show something have less than half of that contrast in gray.
 
     Args:
-        pictures: encoded, in any format that is read; the first 200 are looked at.
+        pictures: encoded pictures in any supported format; the first 200 are measured.
     """
     parts = [_contrasts(one) for one in islice(pictures, MOST_MEASURED)]
     if not parts:
@@ -49,22 +49,22 @@ def colour_carries_text(pictures: Iterable[bytes]) -> bool:
 
 
 def _contrasts(data: bytes) -> NDArray[np.float32]:
-    """The contrast in gray and in the best direction of colour of each part: `(parts, 2)`."""
+    """The contrast of each part in gray and in its best direction of colour: `(parts, 2)`."""
     image = open_rgb(data)
     width = max(_HEIGHT // 2, round(image.width * _HEIGHT / image.height))
-    # Smaller, since noise in colour has contrast too.
+    # Scaled down, since noise in colour has contrast too.
     pixels = np.asarray(image.resize((width, _HEIGHT), Image.Resampling.BOX), np.float32) / 255
     luma = np.array((0.299, 0.587, 0.114), np.float32)
     contrasts = []
     for part in np.array_split(pixels, max(1, round(width / _PART)), axis=1):
         covariance = np.cov(part.reshape(-1, 3).T)
-        # A third, so that both are the same in a gray picture.
+        # A third, so that both contrasts are equal in a gray picture.
         contrasts.append((luma @ covariance @ luma, np.linalg.eigvalsh(covariance)[-1] / 3))
     return np.sqrt(np.maximum(contrasts, 0)).astype(np.float32)
 
 
 def open_rgb(data: bytes) -> Image.Image:
-    """A picture in RGB, transparent parts white."""
+    """Opens a picture in RGB; transparent parts become white."""
     image: Image.Image = Image.open(io.BytesIO(data))
     if image.mode.startswith("I"):  # 16 bits, which `convert` clips at 255
         image = Image.fromarray((np.asarray(image, np.float32) / 257).astype(np.uint8))
@@ -75,10 +75,10 @@ def open_rgb(data: bytes) -> Image.Image:
 
 
 def lines_of_text(gray: FloatArray) -> int:
-    """How many lines of text a picture `(height, width)` seems to have, 0 where it shows none.
+    """The number of lines of text that a picture `(height, width)` seems to have, or 0.
 
-    Counts the bands of rows with ink between rows without any, other than bands much lower than
-    the highest, such as dots. Noise, or a stroke across the gap, makes two lines one.
+    Counts the bands of rows with ink between rows without ink. Bands much lower than the highest,
+    such as dots, do not count. Noise, or a stroke across the gap, joins two lines.
     """
     ink = np.abs(gray - np.median(gray)) > max(_INK, 0.4 * float(np.ptp(gray)))
     rows = ink.any(axis=1)

@@ -53,10 +53,10 @@ _FEW_LOST_SHARE = 0.02
 _MOST_NAMED = 20
 _TIFF = (b"II*\0", b"MM\0*")
 _MOST_STORED_BYTES = 64 << 30
-"""A few megabytes of a zip can hold thousands of pictures of 64 MiB."""
+"""Limit of a data set: a few megabytes of a zip can hold thousands of pictures of 64 MiB."""
 
 _FREE_BYTES = 1 << 30
-"""That are left on the disk, or half of what is free where that is less."""
+"""Bytes that stay free on the disk, or half of the free space if that is less."""
 
 
 def prepare(
@@ -70,22 +70,22 @@ def prepare(
     accept: bool = False,
     report: Path | None = None,
 ) -> list[Sample]:
-    """Stores every usable picture of `source` under `destination`, replacing what was there.
+    """Stores every usable picture of `source` in `destination`, replacing an old data set.
 
     Prints how labels were found, the first pictures with their labels, what was left out and why,
     and what may be wrong.
 
     Args:
-        digest: what `digest_of` must give for the pictures, where that is known.
-        label_from, zip_encoding: as `open_source` takes them.
-        normalization: of `NORMALIZATIONS`, the Unicode form that labels are brought to.
-        accept: whether the data are stored although their labels are doubtful or more than a few
-            pictures are lost.
-        report: a folder for `first.png`, the first pictures with their labels.
+        digest: the expected result of `digest_of`, if it is known.
+        label_from, zip_encoding: passed to `open_source`.
+        normalization: one of `NORMALIZATIONS`, the Unicode form of the stored labels.
+        accept: whether to store the data even if labels are doubtful or more than a few pictures
+            are lost.
+        report: folder for `first.png`, the first pictures with their labels.
 
     Raises:
-        DataError: no picture of `source` can be used, they are not those of the digest, they are
-            doubtful and not accepted, they are more than the disk may take, or `source` lies
+        DataError: no picture of `source` can be used, the digest is another, the labels are
+            doubtful and not accepted, the pictures need too much of the disk, or `source` is
             inside `destination`.
     """
     if source.resolve().is_relative_to(destination.resolve()):
@@ -93,7 +93,7 @@ def prepare(
     if destination.exists() and not is_dataset(destination):
         raise DataError(f"{destination} exists and is not a data set of `make data`; move it.")
     destination.parent.mkdir(parents=True, exist_ok=True)
-    # Built beside its place, so that a failure half way leaves the old data set alone.
+    # Built in a temporary folder beside it, so that a failure leaves the old data set unchanged.
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=".data-") as temporary:
         building = Path(temporary) / "data"
         (building / "pictures").mkdir(parents=True)
@@ -128,7 +128,7 @@ def prepare(
             )
         for doubt in doubts:
             print(f"accepted: {printable(doubt)}")
-        # By renaming, since to delete takes so long that somebody may interrupt it.
+        # Renamed, since deleting takes so long that a user may interrupt it.
         if destination.exists():
             destination.rename(Path(temporary) / "old")
         building.rename(destination)
@@ -137,7 +137,7 @@ def prepare(
 
 @dataclass(slots=True)
 class _Stored:
-    """What became of the entries of a source."""
+    """The result of storing the entries of a source."""
 
     samples: list[Sample] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -193,12 +193,12 @@ def _png_of_tiff(data: bytes) -> bytes:
     """The first page of a TIFF as a PNG, which the service reads.
 
     Raises:
-        ValueError: it is too large, broken, or has samples that are no gray or colour.
+        ValueError: the TIFF is too large or broken, or its samples are neither gray nor colour.
     """
     try:
         with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
             tags: Any = image.tag_v2  # type: ignore[attr-defined]
-            # A tile is unpacked as a whole, however small the picture is that it belongs to.
+            # A tile is unpacked as a whole, even if the picture is smaller.
             tile = tags.get(TILEWIDTH, 0) * tags.get(TILELENGTH, 0)
             if max(image.width * image.height, tile) > DEFAULT_MAX_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} pixels, or a tile, are too many")
@@ -212,13 +212,13 @@ def _png_of_tiff(data: bytes) -> bytes:
             file = io.BytesIO()
             upright.save(file, "PNG")
     except Exception as error:
-        # Pillow answers a broken file with many types of exception.
+        # Pillow raises many types of exception for a broken file.
         raise ValueError(f"The TIFF cannot be read: {error}.") from error
     return file.getvalue()
 
 
 def _without_contradictions(stored: _Stored) -> _Stored:
-    """Drops repeated pictures; where the repeats' labels differ, every one of them."""
+    """Drops repeated pictures, and every copy of a picture whose copies differ in their labels."""
     copies: dict[str, list[Sample]] = defaultdict(list)
     for sample in stored.samples:
         copies[sample.sha256].append(sample)
@@ -237,7 +237,7 @@ def _without_contradictions(stored: _Stored) -> _Stored:
 
 
 def _without_too_long(stored: _Stored) -> _Stored:
-    """Drops pictures with labels that the widest model that these pictures get cannot emit."""
+    """Drops pictures with labels that a model of these pictures cannot emit."""
     if not stored.samples:
         return stored
     time_steps = time_steps_of(working_size(stored.samples)[0])
@@ -265,7 +265,7 @@ def _losses(stored: _Stored) -> list[str]:
     total = lost + len(stored.samples)
     if lost <= max(_FEW_LOST, _FEW_LOST_SHARE * total):
         return []
-    return [f"{lost} of {total} pictures are lost, as is said above"]
+    return [f"{lost} of {total} pictures are lost, for the reasons above"]
 
 
 def _what_it_holds(stored: _Stored) -> str:
@@ -338,25 +338,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "lines, JSON, PaddleOCR's or MJSynth's text); without it the public data set is downloaded",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("data"), help="default: %(default)s")
-    parser.add_argument("--url", default=public_data.URL, help="where the public data set is")
+    parser.add_argument("--url", default=public_data.URL, help="address of the public data set")
     parser.add_argument(
         "--label-from", metavar="WAY", help="where the label of a picture is; see below"
     )
     parser.add_argument(
         "--normalization", choices=NORMALIZATIONS, default="NFC",
-        help="the Unicode form of labels; NFKC makes full-width and half-width characters one; "
+        help="the Unicode form of labels; NFKC unifies full-width and half-width characters; "
         "default: %(default)s",
     )  # fmt: skip
     parser.add_argument(
-        "--zip-encoding", metavar="NAME", help="of file names in the zip, such as gbk or cp437"
+        "--zip-encoding", metavar="NAME", help="encoding of names in the zip, such as gbk or cp437"
     )
     parser.add_argument(
         "--report", type=Path, default=Path("report/data"),
-        help="the folder for first.png, the first pictures; default: %(default)s",
+        help="folder for first.png, the first pictures; default: %(default)s",
     )  # fmt: skip
     parser.add_argument(
         "--accept", action="store_true",
-        help="store the data although labels are doubtful or more than a few pictures are lost",
+        help="store the data even if labels are doubtful or more than a few pictures are lost",
     )  # fmt: skip
     options = parser.parse_args(arguments)
     with reported():

@@ -1,7 +1,7 @@
-"""Reports what is in a prepared data set, and what may be wrong with it.
+"""Reports the content of a prepared data set, and what may be wrong with it.
 
-Writes a text, histograms, a contact sheet with labels, and contact sheets of near duplicates
-and of suspicious labels where there are any.
+Writes a text, histograms, a contact sheet with labels, and contact sheets of near duplicates and
+of suspicious labels if there are any.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def _duplicates(found: Inspection) -> Iterator[str]:
         f"{len(found.pairs)} pairs of nearly equal pictures, {same} of them equal, "
         f"{across} across splits"
     )
-    # What spoils a figure first, then what contradicts itself.
+    # Pairs across splits come first, since they spoil figures.
     order = sorted(
         found.pairs, key=lambda pair: (not pair.across, pair.first.label == pair.second.label)
     )
@@ -108,11 +108,11 @@ def _duplicates(found: Inspection) -> Iterator[str]:
 
 def _suspicions(found: Inspection) -> Iterator[str]:
     if found.suspicions is None:
-        yield "suspicious labels: name a model, MODEL=models/captcha.onnx, to have them looked for"
+        yield "suspicious labels: name a model, MODEL=models/captcha.onnx, to look for them"
         return
     yield (
-        f"{len(found.suspicions)} labels that a confidence of {CONFIDENT} or more contradicts, of "
-        f"{found.judged} that were judged"
+        f"{len(found.suspicions)} of {found.judged} judged labels are contradicted by a "
+        f"confidence of {CONFIDENT} or more"
     )
     for suspicion in found.suspicions[:_MOST_LINES]:
         sample, opinion = suspicion.sample, suspicion.opinion
@@ -125,10 +125,10 @@ def _suspicions(found: Inspection) -> Iterator[str]:
 
 
 def write_report(dataset: Dataset, inspection: Inspection, folder: Path) -> str:
-    """Writes report.txt and the charts into a folder; gives the text."""
+    """Writes report.txt and the charts into a folder; returns the text."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.png"):
-        # A sheet of an earlier report would speak of what is no longer so.
+        # A sheet of an earlier report would be out of date.
         if old.stem in ("histograms", "samples", "duplicates", "suspicious"):
             old.unlink()
     text = report(inspection)
@@ -147,9 +147,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="default: %(default)s")
     parser.add_argument("--model", type=Path, help="an exported model to judge the labels")
     parser.add_argument(
-        "--readings", type=Path, help="or a table of what was read: sha256, text, confidence"
+        "--readings", type=Path, help="or a table of readings: sha256, text, confidence"
     )
-    parser.add_argument("--compare", type=int, default=MOST_COMPARED, help="default: %(default)s")
+    parser.add_argument(
+        "--compare", type=int, default=MOST_COMPARED,
+        help="pictures to compare with each other; default: %(default)s",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("report/data"))
     options = parser.parse_args(arguments)
     with reported():

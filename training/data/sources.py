@@ -1,7 +1,7 @@
-"""Labelled pictures as people have them: a folder or a zip, named by label or beside a table.
+"""Finds labelled pictures in a folder or a zip, named by label or listed in a table.
 
-Finds pictures, labels and bytes; it does not decode pictures. What was left out, how labels were
-found, and what is doubtful about that is part of the answer.
+Finds pictures, labels and bytes; it does not decode pictures. The result also says what was left
+out, how labels were found, and why they may be wrong.
 """
 
 import posixpath
@@ -36,22 +36,22 @@ _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 _BOX_LINE = re.compile(r"\d+( -?\d*\.?\d+){4,}")
 _FEWEST_NUMBERED = 5
 _MOST_DOUBTS = 5
-_BESIDE = 0.2
-"""Share of pictures with another file of their name, from which on these may hold the labels."""
+_BESIDE_SHARE = 0.2
+"""If more than this share of pictures have a file of the same name, it may hold the label."""
 
 _MOST_TABLE_BYTES = 1 << 30
 
 _LONGEST_NAME = 255
-"""Characters of a file's name, as file systems have them. One in a zip may have 65,535, and the
-time to look for a label in it rises with their square."""
+"""Longest file name, in characters, as in file systems. A name in a zip may have 65,535, and the
+time to look for a label in a name rises with the square of its length."""
 
 _LONGEST_PATH = 4096
-"""Characters; every end of a path in a table is looked for."""
+"""Longest path in a table, in characters; every end of a path is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One labelled picture, not read yet; `read` may raise OSError or ValueError."""
+    """A labelled picture that is not read yet; `read` may raise OSError or ValueError."""
 
     name: str
     label: str
@@ -60,7 +60,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Something that is not in the entries: its kind, its name, and how many pictures are lost."""
+    """A file or row that gives no entry: its kind, its name, and how many pictures are lost."""
 
     kind: str
     name: str
@@ -71,7 +71,7 @@ class LeftOut:
 class Source:
     """Labelled pictures in the order of their names or of their table.
 
-    `notes` say how they were read; `doubts` why the labels may be wrong.
+    `notes` say how the labels were found. `doubts` say why the labels may be wrong.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -86,17 +86,17 @@ def open_source(
 ) -> Iterator[Source]:
     """The labelled pictures of a folder, a zip of one, or a table of paths and labels.
 
-    In a folder or zip the labels are, in this order: those of the tables in it (CSV, TSV, JSON
-    lines, JSON; see `training.data.label_tables`), those of the text files beside the pictures
-    (`0001.png` and `0001.txt`), or those in the file names (see `training.data.filenames`).
+    In a folder or zip, labels come from the first of these: tables (CSV, TSV, JSON lines, JSON; see
+    `training.data.label_tables`), text files beside the pictures (`0001.png` and `0001.txt`), the
+    file names (see `training.data.filenames`).
 
     Args:
-        label_from: `table`, `text`, or how a label is found in a file name, as `labels_of` takes
-            it; None decides by what is there.
-        zip_encoding: of the names in a zip that does not say so.
+        label_from: `table`, `text`, or a way to find a label in a file name, as for `labels_of`.
+            None decides by the files.
+        zip_encoding: encoding of the names in a zip that does not state it.
 
     Raises:
-        DataError: nothing of the kind is at `path`, or a part of it cannot be understood.
+        DataError: `path` is none of these, or a part of it cannot be understood.
     """
     if path.is_dir():
         folder = Folder(path)
@@ -167,7 +167,7 @@ def _labelled(files: Files, label_from: str | None) -> Source:
 
 
 def _other(files: Files, name: str) -> LeftOut:
-    """A file that has not the suffix of a picture, and no labels."""
+    """Describes a file without the suffix of a picture and without labels."""
     if sniff(files.head(name)) is not None:
         return LeftOut("picture whose name does not end like one", name, lost=1)
     if PurePosixPath(name).suffix.lower() in _ARCHIVES:
@@ -176,7 +176,7 @@ def _other(files: Files, name: str) -> LeftOut:
 
 
 def _tables(files: Files, names: Iterable[str]) -> list[tuple[str, Table]]:
-    """The tables of labels among files, each with the folder that it is in."""
+    """The tables of labels among files, each with its folder."""
     tables = []
     for name in names:
         path = PurePosixPath(name)
@@ -202,7 +202,7 @@ def _take_tables(
     tables: Sequence[tuple[str, Table]],
     pictures: Sequence[str] | None,
 ) -> None:
-    """Takes the rows of tables; `pictures`, where they are known, are to be in one of them."""
+    """Takes the rows of tables; reports the `pictures` that no table names, if they are known."""
     found: dict[tuple[str, str], Entry] = {}
     shortened = []
     find_below = _found_below(pictures or ())
@@ -241,9 +241,9 @@ def _take_tables(
 
 
 def _found_below(pictures: Iterable[str]) -> Callable[[str], str | None]:
-    """Finds the only picture whose path ends with that of a row, if a table lies further up.
+    """Makes a function that finds the only picture whose path ends with a given path.
 
-    Whatever the case, which does not matter on Windows and macOS.
+    A table may lie further up than its pictures. Case is ignored, as on Windows and macOS.
     """
 
     @cache
@@ -265,14 +265,14 @@ def _found_below(pictures: Iterable[str]) -> Callable[[str], str | None]:
 
 
 def _end_key(path: str) -> str:
-    # Spaces around a cell are no part of it, and may be one of a name.
+    # Tables lose the spaces around a cell, but names may begin or end with a space.
     parts = [part.strip() for part in path.replace("\\", "/").split("/")]
     named = "/".join(part for part in parts if part not in ("", "."))
     return unicodedata.normalize("NFC", named).casefold()
 
 
 def _why_no_labels(table: Table) -> list[str]:
-    """A doubt, if the labels of a table number its rows."""
+    """A doubt if the labels of a table only number its rows."""
     labels = [row.label for row in table.rows]
     if len(labels) < _FEWEST_NUMBERED or not all(map(str.isdecimal, labels)):
         return []
@@ -284,9 +284,9 @@ def _why_no_labels(table: Table) -> list[str]:
 
 
 def _find(files: Files, folder: str, path: str) -> str | None:
-    """The file that a table means by a path: as it stands, or as much of its end as is there.
+    """The file that a path in a table names: the whole path, or its longest end that exists.
 
-    A path without the suffix of a picture may lack it.
+    If the path has no suffix of a picture, every suffix is tried.
     """
     if PurePosixPath(path).suffix.lower() in SUFFIXES:
         return _found(files, folder, path)
@@ -320,7 +320,7 @@ def _found(files: Files, folder: str, path: str) -> str | None:
 
 
 def _texts_beside(pictures: Iterable[str], others: Sequence[str]) -> dict[str, str]:
-    """The text file of the same name as a picture, for each that has one."""
+    """The text file of the same name, for each picture that has one."""
     there = set(others)
     beside = {}
     for name in pictures:
@@ -333,10 +333,10 @@ def _texts_beside(pictures: Iterable[str], others: Sequence[str]) -> dict[str, s
 
 
 def _unread_beside(pictures: Sequence[str], others: Sequence[str]) -> list[str]:
-    """A doubt, if many pictures have a file of their name beside them that is not read."""
+    """A doubt if many pictures have an unread file of the same name beside them."""
     stems = {posixpath.splitext(name)[0] for name in pictures}
     beside = [name for name in others if posixpath.splitext(name)[0] in stems]
-    if len(beside) <= _BESIDE * len(pictures):
+    if len(beside) <= _BESIDE_SHARE * len(pictures):
         return []
     return [
         f"{len(beside)} of {len(pictures)} pictures have a file of the same name beside them, such "
@@ -347,7 +347,7 @@ def _unread_beside(pictures: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _unread_tables(names: Sequence[str]) -> list[str]:
-    """A doubt, if files may be tables of labels in a form that is not read."""
+    """A doubt for each file that may be a table of labels in an unsupported format."""
     unread = [
         name
         for name in names

@@ -1,8 +1,8 @@
-"""Training, validation and test: who is in which is decided by the pictures' content alone.
+"""Splits pictures into training, validation and test by their content alone.
 
-The samples are ordered by the SHA-256 of their bytes and cut at 80 and 90 percent. Names,
-order, folders and seeds have no say, the same bytes can never be in two splits, and a
-picture that is added later moves few others.
+The samples are ordered by the SHA-256 of their bytes and cut at 80 and 90 percent. Names, order,
+folders and seeds do not matter, the same bytes can never be in two splits, and a picture that is
+added later moves few others.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def split_by_content(samples: Sequence[Sample], fold: int = FOLDS) -> dict[str, 
         fold: 1 to `FOLDS`, the tenth that is the test split; validation is the tenth before it.
 
     Raises:
-        DataError: fewer than `FEWEST_SAMPLES`, so that a split would be empty.
+        DataError: there are fewer than `FEWEST_SAMPLES`, and a split would be empty.
     """
     if len(samples) < FEWEST_SAMPLES:
         raise DataError(
@@ -34,7 +34,7 @@ def split_by_content(samples: Sequence[Sample], fold: int = FOLDS) -> dict[str, 
     bounds = [round(k * len(ordered) / FOLDS) for k in range(FOLDS - 1)]
     bounds += [len(ordered) - held_out, len(ordered)]
     start, end = bounds[fold - 1 : fold + 1]
-    # In a circle, so that what comes before the first fold is the end.
+    # In a circle: the last fold comes before the first.
     others = ordered[end:] + ordered[:start]
     return {
         "train": others[:-held_out],

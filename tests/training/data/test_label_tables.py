@@ -175,9 +175,9 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "a number": (
         "metadata.jsonl",
         '{"file_name": "1.png", "text": 12.50}\n',
-        "the label is 12.5, and no text; write it as one",
+        "the label is 12.5, not a text; write it as a text",
     ),
-    "a truth": ("x.json", '{"1.png": "ab", "2.png": true}', "the label is true, and no text"),
+    "a truth": ("x.json", '{"1.png": "ab", "2.png": true}', "the label is true, not a text"),
     "two texts": (
         "x.json",
         '[{"image": "1.png", "text": ["a", "b"]}]',

@@ -123,7 +123,7 @@ def test_what_is_wrong_is_named_and_counted(
     assert "warning: too few pictures: training needs at least 10" in lines
     assert "left out: 1 × file that is no picture, 2 × unreadable picture" in lines[-2]
     assert "1 × duplicate with different labels" in lines[-2]
-    assert lines[-1] == "accepted: 5 of 8 pictures are lost, as is said above"
+    assert lines[-1] == "accepted: 5 of 8 pictures are lost, for the reasons above"
 
 
 def test_a_failure_leaves_the_old_data(folder: Path, tmp_path: Path) -> None:

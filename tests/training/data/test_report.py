@@ -172,7 +172,7 @@ def test_the_command_says_what_it_did_not_do(
     assert "of the 40 pictures, 7 were compared" in text
     (out / "suspicious.png").write_bytes(b"old")
     text = command(data, out, monkeypatch, "--model", str(stripe_model))
-    assert "0 labels that a confidence of 0.9 or more contradicts, of 0 that were judged" in text
+    assert "0 of 0 judged labels are contradicted by a confidence of 0.9 or more" in text
     assert not (out / "suspicious.png").exists(), "an old sheet is left behind"
 
 
