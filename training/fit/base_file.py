@@ -1,4 +1,4 @@
-"""Reads the base: a model trained on pictures in very many styles, which a training starts from."""
+"""Reads the base, a model trained on very many styles, from which a training starts."""
 
 import json
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from training.exceptions import RunError
 
 BASE = Path(__file__).parents[2] / "models" / "base.npz"
-"""Where `make base` writes it."""
+"""The file of the base, which `make base` writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The architecture and alphabet of the base, and its weights by layer, as Keras orders them."""
+    """The architecture and alphabet of the base, and its weights by layer in the order of Keras."""
 
     architecture: str
     alphabet: str
@@ -25,10 +25,10 @@ class Base:
 
 
 def read_base(path: Path) -> Base:
-    """Reads a base's file: arrays called `<layer>/<number>`, and `facts` in JSON.
+    """Reads the file of a base: arrays called `<layer>/<number>`, and `facts` in JSON.
 
     Raises:
-        RunError: it cannot be read as one.
+        RunError: the file cannot be read as a base.
     """
     layers: dict[str, dict[int, NDArray[np.float32]]] = {}
     try:

@@ -1,4 +1,4 @@
-"""The settings of one training: a TOML file, every key of which is also an option."""
+"""The settings of a training, read from a TOML file; every key is also an option."""
 
 import argparse
 import json
@@ -14,94 +14,97 @@ from training.exceptions import ConfigError
 from training.settings import Parser, nearest, setting
 
 AUTO = "auto"
-"""The recipe that `training.fit.plan` chooses by the data; all others are files."""
+"""The recipe whose settings `training.fit.plan` chooses by the data; other recipes are files."""
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """The defaults are the recipe of the Keras example that the model comes from."""
+    """The settings of a training; the defaults are the recipe of the Keras example of the model."""
 
-    name: str = setting("captcha", "the model's name, and the end of the run folder's")
+    name: str = setting("captcha", "the model's name, with which the name of the run's folder ends")
     data: str = setting("data", "the data set that `make data` wrote")
-    seed: int = setting(42, "of weights, order, dropout, distortions and generated pictures")
+    seed: int = setting(42, "seed of weights, order, dropout, distortions and generated pictures")
     architecture: str = setting(
-        "crnn", "which model is trained", ("crnn", "residual-crnn", "residual-crnn-wide")
+        "crnn", "architecture of the model", ("crnn", "residual-crnn", "residual-crnn-wide")
     )
     width: int = setting(
         0, "width in pixels to which pictures are stretched; 0: 200, or more where labels need it"
     )
-    height: int = setting(0, "height likewise; 0: 50")
+    height: int = setting(0, "height in pixels to which pictures are stretched; 0: 50")
     channels: int = setting(1, "1 for gray, 3 for colour")
     init_from: str = setting(
-        "", "a run or exported model to begin with the weights of; layers that differ start anew"
+        "", "run or exported model to start from; layers that differ start anew"
     )
     epochs: int = setting(100, "at most this many passes over the training pictures")
     minutes: float = setting(
-        0.0, "time for the whole training, export included; epochs are left out to keep it; 0: any"
+        0.0, "minutes for training and export; the number of epochs is cut to fit; 0: no limit"
     )
     batch_size: int = setting(16, "pictures per step")
-    steps_per_epoch: int = setting(0, "steps of an epoch; 0: as many as show every picture once")
+    steps_per_epoch: int = setting(0, "steps of an epoch; 0: enough to show every picture once")
     memory: float = setting(
-        1024.0, "MiB for decoded pictures; those of larger sets are read when they are needed"
+        1024.0, "MiB for decoded pictures; pictures of larger sets are read when they are needed"
     )
-    learning_rate: float = setting(0.001, "of Adam")
+    learning_rate: float = setting(0.001, "learning rate of Adam")
     schedule: str = setting(
         "constant", "how the learning rate falls", ("constant", "cosine", "plateau")
     )
     warmup_steps: int = setting(0, "steps in which the learning rate first rises from 0")
-    plateau_patience: int = setting(5, "epochs without a lower figure after which plateau lowers")
-    plateau_factor: float = setting(0.5, "by which plateau then multiplies the learning rate")
+    plateau_patience: int = setting(5, "plateau waits this many epochs without a lower figure")
+    plateau_factor: float = setting(0.5, "factor by which plateau multiplies the learning rate")
     dropout: float = setting(0.2, "share of features dropped: after dense1, or in every block")
     lstm_dropout: float = setting(0.25, "share of the LSTMs' inputs dropped")
     average: float = setting(
-        0.0, "momentum of a running average of the weights, which is validated and kept; 0: none"
+        0.0, "momentum of a moving average of the weights, which is validated and kept; 0: none"
     )
-    monitor: str = setting("val_loss", "the figure that is to fall", ("val_loss", "val_cer"))
+    monitor: str = setting("val_loss", "the validation figure to minimise", ("val_loss", "val_cer"))
     patience: int = setting(10, "stop after this many epochs without a lower figure")
     learned: float = setting(
         0.0,
-        "end, once the rate has come down, when this share of the labelled pictures is read: more "
-        "would be learned by heart; 0: never. Validation then shows the training pictures",
+        "stop when this share of the labelled pictures is read and the learning rate has come "
+        "down: more epochs would learn them by heart; 0: never. Validation then uses the "
+        "training pictures",
     )
     interpolated: bool = setting(
         False,
-        "then move the weights back to where they started, as far as that lowers the loss of "
-        "pictures that were not trained on",
+        "after training, move the weights back towards the starting weights, as far as that lowers "
+        "the loss on pictures that were not trained on",
     )
-    keep_last: bool = setting(False, "keep the last epoch rather than that of the lowest figure")
-    labels: int = setting(0, "labelled pictures to use, drawn by the seed; 0: all that train")
+    keep_last: bool = setting(False, "keep the last epoch instead of the best")
+    labels: int = setting(0, "labelled pictures to train on, drawn by the seed; 0: all")
     shown: int = setting(
-        0, "labelled pictures an epoch is to have; fewer are repeated to about so many"
+        0, "labelled pictures in an epoch; fewer are repeated to about this number"
     )
     fold: int = setting(10, "which tenth of the pictures is the test split, 1 to 10")
-    half: int = setting(0, "1 or 2 leaves out that half of the labelled pictures; 0: none")
+    half: int = setting(0, "1 or 2 leaves out this half of the labelled pictures; 0: none")
     cross_fit: bool = setting(
         False,
-        "then train on each half of the labelled pictures, if there is time for as many steps "
-        "again; what is read in the other half calibrates the confidences",
+        "after training, also train on each half of the labelled pictures, if there is time for as "
+        "many steps again; the readings of the other half calibrate the confidences",
     )
     train_on_validation: bool = setting(
-        False, "train on the validation split too; the last epoch is then kept, not the best"
+        False, "train on the validation split too; then the last epoch is kept instead of the best"
     )
     aligned_epochs: int = setting(
-        0, "first epochs, which are taught where the characters of generated pictures are"
+        0, "first epochs, trained with the places of characters in generated pictures"
     )
-    strength: float = setting(0.0, "of distortions, 0 to 1; 0 leaves pictures as they are")
+    strength: float = setting(0.0, "strength of distortions, 0 to 1; 0: no distortions")
     clean_until: float = setting(0.5, "pictures stay clean until this share is read exactly")
-    ramp_epochs: int = setting(15, "epochs in which the strength then rises from 0")
+    ramp_epochs: int = setting(15, "epochs in which the strength then rises to its full value")
     gentle: float = setting(
-        1.0, "share of the strength until most clean pictures are read, from where it rises to all"
+        1.0, "share of the strength until most clean pictures are read; then it rises to 1"
     )
-    generated: int = setting(0, "generated pictures that join the distorted ones")
+    generated: int = setting(0, "generated pictures added to the distorted ones")
     spliced: float = setting(
         0.0,
-        "chance that a labelled picture is joined with others between its characters, and that "
-        "these are turned",
+        "chance that a labelled picture is joined with others between its characters, and its "
+        "characters are turned",
     )
-    backgrounds: int = setting(0, "pictures without text that join them, new ones every epoch")
-    export: bool = setting(True, "export the run to ONNX, into its folder, when it is finished")
+    backgrounds: int = setting(
+        0, "pictures without text added to each distorted epoch, new ones every time"
+    )
+    export: bool = setting(True, "export the finished run to ONNX, into its folder")
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
@@ -142,7 +145,7 @@ class TrainConfig:
 
     def lines(self) -> list[str]:
         """The settings as TOML, a line each."""
-        # The JSON of a string, number or truth value is its TOML too.
+        # A string, number or truth value is written the same in JSON and TOML.
         return [f"{name} = {json.dumps(value)}\n" for name, value in self.by_name().items()]
 
     def save(self, path: Path) -> None:
@@ -170,7 +173,7 @@ _AT_LEAST = {
 }
 
 _RETIRED = {"precision", "pretrain", "xla"}
-"""Settings of earlier versions, which the runs that they trained still have."""
+"""Settings of earlier versions, which old runs still have."""
 
 _TYPE_NAMES: dict[Any, str] = {
     str: "text",
@@ -199,7 +202,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
 
 
 def config_from(values: Mapping[str, Any]) -> TrainConfig:
-    """The settings with these values by dotted name; others have their defaults."""
+    """The settings with these values by dotted name; all others have their defaults."""
     prefix = "augmentation."
     inner = {key[len(prefix) :]: v for key, v in values.items() if key.startswith(prefix)}
     outer = {key: v for key, v in values.items() if not key.startswith(prefix)}
@@ -222,7 +225,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     for key in _RETIRED & loaded.keys():
         del loaded[key]
     if isinstance(cosine := loaded.get("cosine"), bool):
-        # Runs from before there were other schedules.
+        # Older runs have no other schedule.
         del loaded["cosine"]
         loaded.setdefault("schedule", "cosine" if cosine else "constant")
     values = loaded | {f"augmentation.{key}": value for key, value in table.items()}
@@ -233,7 +236,7 @@ def recipe_path(name: str) -> Path:
     """The file of a recipe in `RECIPES`, by its name.
 
     Raises:
-        ConfigError: there is none; the nearest names are given.
+        ConfigError: there is no such recipe; names the nearest recipes.
     """
     known = {path.stem: path for path in RECIPES.glob("*.toml")}
     if name not in known:
@@ -253,7 +256,7 @@ def _checked(path: Path, key: str, value: Any) -> Any:
 
 
 def add_config_options(parser: Parser, recipe: str, shown: Collection[str] = ()) -> None:
-    """Gives the parser `--recipe`, `--config`, and one option per setting.
+    """Adds `--recipe`, `--config`, `--settings` and an option for each setting to the parser.
 
     Args:
         recipe: the default recipe.
@@ -293,16 +296,16 @@ def _truth(text: str) -> bool:
 
 
 def overrides_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings that a command line names, by dotted name."""
+    """The settings given on a command line, by dotted name."""
     names = {name for name, _ in _settings()}
     return {key: value for key, value in vars(arguments).items() if key in names}
 
 
 def config_of(arguments: argparse.Namespace) -> TrainConfig:
-    """The settings that a command line asks for, unless their recipe is `AUTO`.
+    """The settings that a command line asks for; the recipe must not be `AUTO`.
 
     Raises:
-        ConfigError: they cannot be.
+        ConfigError: the settings are invalid.
     """
     path = arguments.config or recipe_path(arguments.recipe)
     return load_config(path, overrides_of(arguments))

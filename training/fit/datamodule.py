@@ -1,4 +1,4 @@
-"""Gathers the pictures that a run trains and validates on."""
+"""Collects the pictures that a run trains and validates on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ from training.fit.config import TrainConfig
 from training.fit.loader import Examples, Feed, generated_examples, labelled_examples
 
 _DISTORTED_COPIES = 1
-"""Of every validation picture, where training distorts its own."""
+"""Distorted copies of every validation picture, if training distorts pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The training pictures, and the validation pictures: `clean` ones, then distorted copies."""
+    """Training pictures, and validation pictures: `clean` pictures, then distorted copies."""
 
     labelled: Examples
-    """Those to train on, each once."""
+    """The labelled training pictures, each once."""
     feed: Feed
     aligned: Feed | None
-    """The pictures of the first epochs, if these teach where characters are."""
+    """The pictures of the first epochs, if these train with the places of characters."""
     validation: Examples
     clean: int
 
@@ -35,14 +35,14 @@ def gather(
     size: tuple[int, int],
     codec: CtcCodec,
 ) -> Material:
-    """Reads and draws what the settings ask for.
+    """Reads and draws the pictures that the settings ask for.
 
     Args:
         size: width and height of the model's pictures.
 
     Raises:
-        DataError: a picture cannot be read, or a label not be emitted.
-        ConfigError: the settings ask for nothing to train on.
+        DataError: a picture cannot be read, or the model cannot emit a label.
+        ConfigError: the settings leave nothing to train on.
     """
     chosen = labelled_samples(config, splits)
     labelled = labelled_examples(dataset, chosen, *size, codec, config.memory, config.channels)
@@ -50,7 +50,7 @@ def gather(
     if config.generated:
         generated = generated_examples(labelled, config.generated, codec, config.seed)
     elif config.aligned_epochs:
-        raise ConfigError("generated is 0; how many pictures are to be generated and trained on?")
+        raise ConfigError("generated is 0; aligned_epochs needs generated pictures.")
     training = labelled.repeated(max(1, round(config.shown / len(chosen))))
     rough = training + generated if generated else training
     shown = chosen if config.learned else splits["validation"]
@@ -77,7 +77,7 @@ def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]
     """The labelled pictures that a run trains on.
 
     Raises:
-        ConfigError: there are fewer than the settings ask for.
+        ConfigError: there are fewer pictures than the settings ask for.
     """
     samples = [*splits["train"]]
     if config.train_on_validation:
@@ -87,5 +87,5 @@ def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]
     if config.labels:
         order = np.random.default_rng(config.seed).permutation(len(samples))
         samples = [samples[place] for place in sorted(order[: config.labels])]
-    # Their order is that of their digests, so a half is as good as any.
+    # They are ordered by their digests, so every half is a random sample.
     return samples[config.half % 2 :: 2] if config.half else samples

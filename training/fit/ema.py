@@ -1,8 +1,8 @@
-"""Averages the weights over the steps of a training; the average reads better than the last.
+"""Averages the weights over the steps of a training; the average reads better than the last step.
 
-The exponential moving average that Keras' optimizers keep beside the weights (Polyak and
-Juditsky 1992 for the idea). It is part of the optimizer's state, and so is saved and resumed
-with it.
+Uses the exponential moving average that Keras' optimizers keep beside the weights (Polyak and
+Juditsky 1992 for the idea). The average is part of the optimizer's state, so it is saved and
+resumed with it.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ import keras
 
 @contextmanager
 def averaged(model: keras.Model) -> Iterator[None]:
-    """Within it, the model has its averaged weights, if its optimizer keeps any.
+    """A context in which the model has its averaged weights, if its optimizer keeps an average.
 
-    Validate and keep them inside; training goes on with the weights of the last step.
+    Validate and save the model inside; training goes on with the weights of the last step.
     """
     variables = model.trainable_variables
     if not model.optimizer.use_ema or not int(model.optimizer.iterations):
@@ -31,9 +31,9 @@ def averaged(model: keras.Model) -> Iterator[None]:
 
 
 def adam(learning_rate: float, momentum: float) -> keras.optimizers.Optimizer:
-    """Adam that keeps an average of the weights, unless the momentum is 0.
+    """Adam, with a moving average of the weights unless the momentum is 0.
 
     Args:
-        momentum: the share of the average that stays at each step, 0 to below 1.
+        momentum: share of the average that stays at each step, at least 0 and below 1.
     """
     return keras.optimizers.Adam(learning_rate, use_ema=momentum > 0, ema_momentum=momentum or 0.99)

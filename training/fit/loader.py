@@ -1,7 +1,7 @@
 """Prepares the batches of an epoch: labelled, generated and textless pictures, distorted.
 
-A picture's distortion follows from the seed, the epoch and its place in the epoch alone. So
-threads can prepare batches in any order, and a resumed run sees the same pictures.
+The distortion of a picture depends only on the seed, the epoch and its place in the epoch. So
+threads can prepare batches in any order, and a resumed run gets the same pictures.
 """
 
 from collections import deque
@@ -30,16 +30,16 @@ from training.synthetic.generate import draw
 from training.synthetic.manner_fit import manner_of
 from training.synthetic.negatives import draw_background
 
-_AHEAD = 8
-"""Batches that are prepared before they are asked for."""
+_PREFETCHED_BATCHES = 8
+"""Batches that are prepared ahead."""
 
 _THREADS = 2
 
 _MEASURED = 1000
-"""Pictures of which the style is measured, at most."""
+"""Greatest number of pictures whose style is measured."""
 
 _MOST_TRIES = 20
-"""Random texts until one fits into the time steps; then one of the labelled ones is taken."""
+"""Random texts that are tried for the time steps; if none fits, a label is used."""
 
 Places = NDArray[np.int64]
 
@@ -57,7 +57,7 @@ class Examples:
     texts: Sequence[str]
 
     def __add__(self, other: "Examples") -> "Examples":
-        """Both, one after the other; their label matrices must be equally wide."""
+        """Concatenates both; their label matrices must be equally wide."""
         return Examples(
             joined(self.pictures, other.pictures),
             np.concatenate([self.labels, other.labels]),
@@ -65,7 +65,7 @@ class Examples:
         )
 
     def repeated(self, times: int) -> "Examples":
-        """All of them, so many times over."""
+        """All examples, repeated this many times."""
         return Examples(
             joined(*[self.pictures] * times),
             np.concatenate([self.labels] * times),
@@ -75,7 +75,7 @@ class Examples:
     def distorted(
         self, augmentation: Augmentation, copies: int, seed: int, strength: float = 1.0
     ) -> "Examples":
-        """So many distorted copies of every picture, the same ones for the same seed."""
+        """`copies` distorted copies of every picture; the same seed gives the same copies."""
         pictures: Pictures = DistortedPictures(self.pictures, augmentation, copies, seed, strength)
         if isinstance(self.pictures, np.ndarray):
             pictures = pictures[:]
@@ -94,11 +94,11 @@ def labelled_examples(
     """Reads the samples of a data set.
 
     Args:
-        memory: MiB that the pictures of the whole data set, decoded, may take; where they would
-            take more, they are read whenever they are needed.
+        memory: MiB that the decoded pictures of the whole data set may take; larger data sets
+            are read when they are needed.
 
     Raises:
-        DataError: a picture cannot be read, or a label not be emitted.
+        DataError: a picture cannot be read, or the model cannot emit a label.
     """
     labels = encode_labels(samples, codec, time_steps_of(width))
     values = len(dataset.samples) * width * height * channels
@@ -124,7 +124,7 @@ class GeneratedExamples(Examples):
 
 
 def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -> GeneratedExamples:
-    """Draws pictures with the alphabet, the size, the lengths and the style of others."""
+    """Draws pictures like others in alphabet, size, lengths and style."""
     _, width, height, channels = like.pictures.shape
     steps = time_steps_of(width)
     shown, texts = like.pictures[:_MEASURED].mean(axis=3), like.texts[:_MEASURED]
@@ -151,7 +151,7 @@ def generated_examples(like: Examples, count: int, codec: CtcCodec, seed: int) -
 def _text_like(
     texts: Sequence[str], alphabet: str, steps: int, generator: np.random.Generator
 ) -> str:
-    """A random text as long as one of `texts`, and short enough for the time steps."""
+    """A random text with a length from `texts` that fits the time steps."""
     for _ in range(_MOST_TRIES):
         length = len(texts[int(generator.integers(len(texts)))])
         text = "".join(generator.choice(list(alphabet), length))
@@ -164,10 +164,10 @@ class Feed:
     """Gives the batches of an epoch, prepared ahead in threads.
 
     Args:
-        clean: what epochs of no strength are made of.
-        rough: what others are made of, distorted.
-        backgrounds: pictures without text that are added to a rough epoch.
-        steps: batches of an epoch, drawn at random; 0 gives all of them.
+        clean: the pictures of epochs without distortions.
+        rough: the pictures of other epochs, before their distortion.
+        backgrounds: number of pictures without text that are added to a rough epoch.
+        steps: batches of an epoch, drawn at random; 0 gives all batches.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class Feed:
         self.steps = steps
 
     def pictures(self, strength: float | None) -> int:
-        """How many pictures an epoch of that strength has."""
+        """The number of pictures in an epoch of this strength."""
         if strength is None:
             size = len(self.clean.texts)
         else:
@@ -202,8 +202,8 @@ class Feed:
         """The batches of one epoch, in an order of its own.
 
         Args:
-            strength: of the distortions, 0 to 1; None gives the clean pictures alone.
-            splicing: joins the labelled pictures of a rough epoch, before they are distorted.
+            strength: strength of the distortions, 0 to 1; None gives the clean pictures only.
+            splicing: joins the labelled pictures of a rough epoch before the distortions.
         """
         if strength is None:
             size = len(self.clean.texts)
@@ -214,10 +214,10 @@ class Feed:
         parts = parts[: self.steps or None]
         if strength is not None:
             rough = partial(self._rough_batch, epoch=epoch, strength=strength, splicing=splicing)
-            return _ahead(rough, parts)
+            return _prefetched(rough, parts)
         if isinstance(self.clean.pictures, np.ndarray):
             return map(self._clean_batch, parts)
-        return _ahead(self._clean_batch, parts)
+        return _prefetched(self._clean_batch, parts)
 
     def _clean_batch(self, places: Places) -> Batch:
         return self.clean.pictures[places], self.clean.labels[places]
@@ -241,13 +241,13 @@ class Feed:
         return pictures, labels
 
 
-def _ahead(make: Callable[[Places], Batch], parts: Sequence[Places]) -> Iterator[Batch]:
-    """The batches in their order, some of them made before they are asked for."""
+def _prefetched(make: Callable[[Places], Batch], parts: Sequence[Places]) -> Iterator[Batch]:
+    """The batches in order; threads prepare `_PREFETCHED_BATCHES` of them ahead."""
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[Future[Batch]] = deque()
         for part in parts:
             waiting.append(pool.submit(make, part))
-            if len(waiting) > _AHEAD:
+            if len(waiting) > _PREFETCHED_BATCHES:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -1,7 +1,7 @@
-"""The training loop: what is trained on what, then epoch after epoch.
+"""The training loop.
 
-A run that was interrupted is resumed by the same call, and ends with the weights it would have
-had.
+The same call resumes an interrupted run, which ends with the same weights as without the
+interruption.
 """
 
 import importlib.metadata
@@ -35,13 +35,13 @@ from training.models.loss import ctc_loss, frame_loss
 from training.models.registry import build_model
 
 _VALIDATED_AT_ONCE = 1024
-"""Pictures, which bounds the memory that validation takes."""
+"""Pictures in a batch of validation; bounds the memory that validation takes."""
 
 _MOST_SPLICED = 1000
-"""Labelled pictures that are joined. Of more, few are learned by heart."""
+"""Greatest number of labelled pictures to join; with more, few are learned by heart."""
 
 _MEASURED_STEPS = 20
-"""Steps after which the time of the whole training is known."""
+"""Steps after which the time of the whole training is estimated."""
 
 
 def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
@@ -74,7 +74,7 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     if run is None:
         run = Run.create(runs, config, facts, splits)
     progress = Progress.restore(run, model)
-    # The run of a half is in a temporary folder, and of no use to anybody.
+    # The run of a half is in a temporary folder, whose name is of no use.
     name = f"half {config.half}" if config.half else f"{run.folder}"
     print(
         f"{name}: {model.count_params():,} parameters, "
@@ -104,7 +104,7 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         with epoch_display(progress.epoch + 1, epochs, count, left) as shown:
             figures["loss"] = _train_epoch(
                 model, feed, progress.epoch + 1, strength, splicing, rates,
-                _announcing(shown, count, epochs, left) if not progress.epoch else shown,
+                _with_time_estimate(shown, count, epochs, left) if not progress.epoch else shown,
             )  # fmt: skip
         with averaged(model):
             figures |= _validate(model, material.validation, material.clean, codec)
@@ -121,7 +121,7 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
         )
         keep_share(model, start, min(shares, key=shares.__getitem__))
     draw_run(run, model, material.validation, codec)
-    # Both at once: a run that is resumed here would move its weights back a second time.
+    # Back to back: a run interrupted between the two would move its weights back twice.
     run.save_best(model)
     run.finish()
     # ru_maxrss is in kilobytes on Linux.
@@ -136,14 +136,14 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
 _READS_NOTHING = """\
 warning: the model reads none of the validation pictures (character error rate {cer:.2f}).
 Likely causes: labels that do not belong to their pictures (`make inspect` shows both), too few
-epochs or too little time, fewer labelled pictures than a hundred without a model to start from,
-or text that is blank in gray (--channels 3)."""
+epochs or too little time, fewer than a hundred labelled pictures without a model to start from,
+or text that cannot be seen in gray (--channels 3)."""
 
 
 def starting_model(
     config: TrainConfig, facts: RunFacts, runs: Path
 ) -> tuple[keras.Model, list[str]]:
-    """The model with which a training begins, and the layers that start anew in it."""
+    """The model at the start of a training, and the names of its layers that start anew."""
     keras.utils.set_random_seed(config.seed)
     model = build_model(
         config.architecture, *facts.size, facts.classes, config.dropout, config.lstm_dropout,
@@ -155,16 +155,17 @@ def starting_model(
 
 
 def keep_share(model: keras.Model, start: Weights, share: float) -> None:
-    """Moves trained weights back towards those that they started from, and says how far."""
+    """Moves trained weights back towards the starting weights, and prints how far."""
     move_back(model, start, share)
-    print(f"{share:.0%} of the way from the first weights to the trained ones is kept")
+    print(f"the model keeps {share:.0%} of the way from the starting to the trained weights")
 
 
-def _announcing(shown: Advance, pictures: int, epochs: int, most_seconds: float) -> Advance:
-    """Also prints how long the training is going to take, once that is known.
+def _with_time_estimate(shown: Advance, pictures: int, epochs: int, most_seconds: float) -> Advance:
+    """Wraps a display; also prints an estimate of the training time after the first steps.
 
     Args:
-        pictures: of each epoch; the first one is not cut short.
+        pictures: number of pictures in an epoch.
+        most_seconds: time limit of the training; the first epoch is always finished.
     """
     steps = 0
     warm = 0.0, 0
@@ -206,9 +207,9 @@ def _train_epoch(
     rates: Callable[[int], float],
     advance: Advance,
 ) -> float:
-    """One pass over the epoch's pictures, `rates` of every step; gives the mean loss."""
-    # Everything random follows from seed and epoch, so that a resumed run goes on as it would
-    # have. Keras keeps the state of dropout in variables that it does not save with weights.
+    """Trains one pass over the epoch's pictures; returns the mean loss."""
+    # Randomness depends only on seed and epoch, so that a resumed run goes on as if it had not
+    # stopped. Keras does not save the variables with the state of dropout with the weights.
     generator = np.random.default_rng((feed.seed, epoch, 0))
     for variable in model.variables:
         if variable.path.endswith("seed_generator_state"):
@@ -228,7 +229,7 @@ def _train_epoch(
 def _splicing(
     config: TrainConfig, model: keras.Model, labelled: Examples, codec: CtcCodec
 ) -> Splicing:
-    """Joins the labelled pictures where the model sees their characters now."""
+    """Joins the labelled pictures where the model now sees their characters."""
     pictures = labelled.pictures[:_MOST_SPLICED]
     with averaged(model):
         seen = model.predict(pictures, batch_size=64, verbose=0)
@@ -242,7 +243,7 @@ def _splicing(
 def _validate(
     model: keras.Model, validation: Examples, clean: int, codec: CtcCodec
 ) -> dict[str, float]:
-    """Loss and CER over all pictures, exact match of the `clean` first and of all."""
+    """Loss, CER and exact match of all pictures, and exact match of the first `clean` pictures."""
     losses, texts = [], []
     for start in range(0, len(validation.texts), _VALIDATED_AT_ONCE):
         part = slice(start, start + _VALIDATED_AT_ONCE)

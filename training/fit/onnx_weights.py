@@ -1,4 +1,4 @@
-"""The weights in an exported graph, as Keras has them."""
+"""Reads the weights of an exported graph in the layout of Keras."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,22 +13,23 @@ from service.ocr.metadata import ModelMetadata
 from training.synthetic.generate import generated_tensors
 
 Arrays = list[NDArray[np.float32]]
-"""Of a layer, in the order of Keras."""
+"""The weights of a layer, in the order of Keras."""
 
 _PICTURES = 64
-"""From which the statistics of a normalisation are taken."""
+"""Generated pictures for the statistics of normalisations."""
 
 
 def weights_in(graph: onnx.GraphProto, model: keras.Model) -> dict[str, Arrays] | None:
-    """The weights of an exported graph, put back as Keras has them.
+    """The weights of an exported graph, in the layout of Keras.
 
-    The export folds a normalisation into the convolution before it; here it only adds the bias.
+    The export folds a normalisation into the convolution before it, so the normalisation here only
+    adds a bias.
 
     Args:
         model: gives the names and kinds of the layers.
 
     Returns:
-        None where the graph does not have the layers of the model.
+        None if the graph does not have the layers of the model.
     """
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     recurrent = iter([node for node in graph.node if node.op_type == "LSTM"])
@@ -54,10 +55,10 @@ def weights_in(graph: onnx.GraphProto, model: keras.Model) -> dict[str, Arrays] 
 
 
 def normalised(model: keras.Model, metadata: ModelMetadata) -> dict[str, Arrays]:
-    """The weights of an exported model, but with normalisations that normalise.
+    """The weights of an exported model, with normalisations that normalise again.
 
-    In training they do so by the statistics of each batch. For the model to begin as it was, they
-    have to scale and shift back what generated pictures make them normalise.
+    In training, a normalisation uses the statistics of each batch. So that the model starts with
+    the same outputs, its scale and shift undo the normalisation of generated pictures.
     """
     found = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
     layers = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
@@ -77,14 +78,14 @@ def normalised(model: keras.Model, metadata: ModelMetadata) -> dict[str, Arrays]
 
 
 def _inside(name: str) -> Callable[[str], object]:
-    """Tells the arrays of a layer, which tf2onnx names after it."""
+    """A test whether an array belongs to a layer; tf2onnx names arrays after their layer."""
     return re.compile(rf"(^|/){re.escape(name)}(_\d+)?/").search
 
 
 def _plain_weights(
     name: str, graph: onnx.GraphProto, arrays: Mapping[str, NDArray[np.float32]]
 ) -> Arrays:
-    """Kernel and bias, if it has one, of a convolution or dense layer."""
+    """The kernel, and the bias if there is one, of a convolution or dense layer."""
     inside = _inside(name)
     weights: Arrays = []
     for node in graph.node:
@@ -102,13 +103,13 @@ def _recurrent_weights(node: onnx.NodeProto, arrays: Mapping[str, NDArray[np.flo
     weights: Arrays = []
     kernels, recurrents, biases = (arrays[name] for name in node.input[1:4])
     for kernel, recurrent, bias in zip(kernels, recurrents, biases, strict=True):
-        # ONNX has two biases, which are added.
+        # ONNX has two biases, and adds them.
         together = bias.reshape(2, -1).sum(axis=0)
         weights += [_gates(kernel).T, _gates(recurrent).T, _gates(together)]
     return weights
 
 
 def _gates(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From ONNX' order of the gates (input, output, forget, cell) to Keras' (i, f, c, o)."""
+    """Reorders gates from ONNX (input, output, forget, cell) to Keras (i, f, c, o)."""
     i, o, f, c = np.split(rows, 4)
     return np.concatenate([i, f, c, o])

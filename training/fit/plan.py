@@ -1,7 +1,7 @@
 """The recipe `auto`: chooses the settings of a training by the data.
 
-It fine-tunes the base, a model that has seen very many styles of pictures. Without the base's file,
-the recipe `robust` trains from scratch.
+The recipe fine-tunes the base, a model trained on very many styles of pictures. If the file of the
+base is missing, it trains from scratch with the settings of the recipe `robust`.
 """
 
 import argparse
@@ -26,37 +26,38 @@ from training.fit.config import (
 )
 
 _FEW = 100
-"""Pictures of the training split below which none is spent on validation."""
+"""With fewer pictures in the training split, all pictures are trained on."""
 
 _CHOOSES_FROM = 800
-"""Pictures of the training split from which on those for validation choose the epoch that is kept.
-Fewer only say when to stop: one picture of 20 is 5 %, and epochs differ by less."""
+"""From this many pictures in the training split, validation chooses the epoch that is kept. With
+fewer, it only decides when to stop: one picture of 20 is 5 %, and epochs differ by less."""
 
 _MINUTES = ((100, 10.0), (400, 15.0))
-"""Time by the training split: that of the first row with more pictures; else `_MOST_MINUTES`."""
+"""Rows of a number of pictures, and the minutes for training splits with fewer pictures."""
 _MOST_MINUTES = 30.0
+"""Training time in minutes for all larger training splits."""
 
 _EPOCH, _SHORT_EPOCH = 1600, 800
-"""Pictures that an epoch shows, for which labelled ones are repeated. With fewer than 400 labels
-epochs are short, since validating takes little time."""
+"""Pictures of an epoch; labelled pictures are repeated to reach this number. With fewer than 400
+labels epochs are short, since validation takes little time."""
 
 _BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The settings, and in words why they are such."""
+    """The settings, and an explanation of them."""
 
     config: TrainConfig
     explanation: str
 
 
 def plan_of(arguments: argparse.Namespace, **overrides: Any) -> Plan:
-    """The settings that a command line asks for, whatever the recipe, with `overrides` on top.
+    """The settings that a command line asks for, with any recipe, and with `overrides` on top.
 
     Raises:
         DataError: the data cannot be used.
-        ConfigError: the settings cannot be.
+        ConfigError: the settings are invalid.
     """
     overrides = overrides_of(arguments) | overrides
     if arguments.config or arguments.recipe != AUTO:
@@ -69,13 +70,13 @@ def choose(dataset: Dataset, overrides: Mapping[str, Any], base: Path = BASE) ->
     """Chooses the settings for a data set.
 
     Args:
-        overrides: settings by dotted name that are not to be chosen.
+        overrides: settings by dotted name that are given, not chosen.
         base: the file of the base, which may be missing.
 
     Raises:
         DataError: the data cannot be used.
-        RunError: the base is there and cannot be read.
-        ConfigError: an override cannot be.
+        RunError: the file of the base cannot be read.
+        ConfigError: an override is invalid.
     """
     samples = dataset.samples
     splits = split_by_content(samples)
@@ -94,7 +95,7 @@ def choose(dataset: Dataset, overrides: Mapping[str, Any], base: Path = BASE) ->
         start = f"starts from {overrides['init_from']}"
     elif not known:
         chosen |= robust
-        start = f"trains from scratch, since {base} is not there"
+        start = f"trains from scratch, since {base} is missing"
     elif overrides.get("architecture", known) != known:
         chosen |= robust
         start = f"trains from scratch, since the base is a {known}"
@@ -118,14 +119,14 @@ def choose(dataset: Dataset, overrides: Mapping[str, Any], base: Path = BASE) ->
 
 
 def _fine_tuning(labels: int) -> dict[str, Any]:
-    """The settings that fit a model that reads already to so many labelled pictures."""
+    """The settings for fine-tuning a model on this number of labelled pictures."""
     few = labels < _FEW
     epoch = _EPOCH if labels >= _EPOCH // 4 else _SHORT_EPOCH
     epochs = 100
     if few:
-        epochs = 200  # until they are read
+        epochs = 200  # `learned` ends the training earlier
     elif epoch == _SHORT_EPOCH:
-        # Of 800 unseen pictures of a hard family, 30 epochs read 0.68, 58 read 0.65.
+        # On 800 unseen pictures of a hard family, 30 epochs read 0.68, and 58 epochs 0.65.
         epochs = 30
     return {
         "epochs": epochs,
@@ -138,23 +139,23 @@ def _fine_tuning(labels: int) -> dict[str, Any]:
         "average": 0.99,
         "monitor": "val_cer",
         "patience": 15,
-        # With few labels, 6,000 pictures more, shown after all labelled ones were read, cost 6 % of
-        # the unseen ones.
+        # With few labels, 6,000 more training pictures after all labelled ones were read lost 6 %
+        # of the unseen ones.
         "learned": 0.98 if few else 0.0,
         "keep_last": labels < _CHOOSES_FROM,
         "interpolated": True,
         "train_on_validation": few,
-        # No picture is held back that would calibrate the confidences.
+        # With few labels, no picture is held out that could calibrate the confidences.
         "cross_fit": few,
         "shown": max(epoch, labels),
         "steps_per_epoch": 0 if labels <= 2 * _EPOCH else 2 * _EPOCH // _BATCH,
-        # With 50 labels, training ends before it helps.
+        # With 50 labels, training ends before splicing helps.
         "spliced": 0.0 if few else 0.9,
         "generated": 0,
         "aligned_epochs": 0,
         "backgrounds": epoch // 16,
         "strength": 1.0,
-        # With 50 labels, gentle distortions cost 8 of 200 unseen pictures of hard families.
+        # With 50 labels, gentle distortions lost 8 of 200 unseen pictures of hard families.
         "gentle": 1.0 if few else 0.3,
         "augmentation.clean": 0.3,
         "clean_until": 0.0,

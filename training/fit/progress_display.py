@@ -1,4 +1,4 @@
-"""Shows how far an epoch has come: a bar on a terminal, a line a minute elsewhere."""
+"""Shows the progress of an epoch: a bar on a terminal, elsewhere a line every minute."""
 
 import math
 import sys
@@ -13,19 +13,20 @@ _LINE_SECONDS = 60.0
 
 
 Advance = Callable[[int, float], None]
-"""Called after every step with the pictures seen so far, and their mean loss."""
+"""Called after every step with the number of pictures so far and their mean loss."""
 
 
 @contextmanager
 def epoch_display(
     epoch: int, epochs: int, pictures: int, most_seconds: float = math.inf
 ) -> Iterator[Advance]:
-    """Shows one epoch while it lasts.
+    """Shows the progress of one epoch.
 
     Args:
-        epoch: its number, from 1; `epochs` are planned.
-        pictures: that the epoch has.
-        most_seconds: after which no other epoch begins.
+        epoch: number of the epoch, from 1.
+        epochs: number of epochs that are planned.
+        pictures: number of pictures in the epoch.
+        most_seconds: seconds after which no other epoch begins.
     """
     started = shown = time.monotonic()
     title = f"epoch {epoch:3}/{epochs}"

@@ -1,7 +1,7 @@
 """Draws the charts of a finished run.
 
 runs/<run>/curves.png        loss, error rates and learning rate over the epochs
-runs/<run>/validation.png    validation pictures with what is read in them
+runs/<run>/validation.png    validation pictures with their readings
 runs/<run>/confusions.png    which characters are read as which
 runs/<run>/worst.png         the validation pictures whose labels surprise the model most
 """
@@ -32,7 +32,7 @@ _NOTHING = "∅"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A picture `(width, height, channels)`, its label, what was read, and the loss in nats."""
+    """A picture `(width, height, channels)`, its label, the text read, and the loss in nats."""
 
     picture: FloatArray
     label: str
@@ -41,10 +41,10 @@ class Attempt:
 
 
 def draw_run(run: Run, model: keras.Model, validation: Examples, codec: CtcCodec) -> None:
-    """Draws all four into the run's folder.
+    """Draws the four charts into the run's folder.
 
     Args:
-        model: with the weights that the run keeps.
+        model: the model with the weights that the run keeps.
     """
     attempts = _attempts(model, validation, codec)
     draw_curves(run.folder / "history.csv", run.folder / "curves.png")
@@ -57,7 +57,7 @@ def draw_run(run: Run, model: keras.Model, validation: Examples, codec: CtcCodec
 
 
 def _attempts(model: keras.Model, validation: Examples, codec: CtcCodec) -> list[Attempt]:
-    """Readings of up to `_MOST_READ` pictures from all over the validation."""
+    """Readings of up to `_MOST_READ` validation pictures, spread evenly."""
     count = len(validation.texts)
     places = np.unique(np.linspace(0, count - 1, min(count, _MOST_READ)).astype(np.int64))
     pictures = validation.pictures[places]
@@ -83,7 +83,7 @@ def _sheet(attempts: Sequence[Attempt], title: str) -> Image.Image:
 
 
 def draw_curves(history: Path, path: Path) -> None:
-    """Draws the columns of a history over the epochs."""
+    """Draws the columns of a history file over the epochs."""
     with history.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}
@@ -110,9 +110,9 @@ def draw_curves(history: Path, path: Path) -> None:
 
 
 def draw_confusions(pairs: Sequence[Pair], path: Path) -> None:
-    """Draws how often which character is read as which, those most often confused if many.
+    """Draws how often each character is read as each other; if many, the most confused ones.
 
-    The last row and column stand for nothing: what is invented, and what is missed.
+    The last row and column stand for no character: characters invented, and characters missed.
     """
     counts = confusions(pairs)
     involved = {symbol: 0 for label, _ in pairs for symbol in label}

@@ -1,19 +1,19 @@
-"""A run: the folder that holds what a training produced, and what resumes it.
+"""A run: the folder with the results of a training, and with its state to resume it.
 
 runs/<time>-<name>/
     config.toml           the settings
     run.json              alphabet, picture size, data digest, package versions
-    split/<split>.csv     who was in which split
+    split/<split>.csv     the pictures and labels of each split
     history.csv           loss, CER and exact match of every epoch
     best.weights.h5       weights of the epoch that is kept: the best on validation, or the last
     tensorboard/          the same history, for TensorBoard
     curves.png, validation.png, confusions.png, worst.png
                           pictures to look at, drawn at the end
     model.onnx            the exported model
-    model.int8.onnx       the same in 8-bit integers, where it was asked for
-    evaluation/           what `make evaluate` found
+    model.int8.onnx       the exported model in 8-bit integers, if requested
+    evaluation/           results of `make evaluate`
     progress.json, epoch-<n>.weights.h5
-                          where an interrupted run resumes; gone once it is finished
+                          state to resume an interrupted run; a finished run has none
 """
 
 import fcntl
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     import keras
 
 INT8 = "-int8"
-"""The end of the version of a model that computes in 8-bit integers."""
+"""Suffix of the version of a model in 8-bit integers."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a run derived from its data, and must be known to use its weights."""
+    """Facts that a run derived from its data; using its weights requires them."""
 
     alphabet: str
     width: int
@@ -56,12 +56,12 @@ class RunFacts:
 
     @property
     def classes(self) -> int:
-        """The symbols and the blank."""
+        """Number of classes: the symbols and the blank."""
         return len(self.alphabet) + 1
 
     @property
     def codec(self) -> CtcCodec:
-        """Of the alphabet; the blank is the last class."""
+        """The codec of the alphabet; the blank is the last class."""
         return CtcCodec(self.alphabet, blank_index=len(self.alphabet))
 
 
@@ -80,7 +80,7 @@ class Run:
         facts: RunFacts,
         splits: Mapping[str, Sequence[Sample]],
     ) -> Self:
-        """Makes the folder of a new run and writes what is known before the first epoch."""
+        """Creates the folder of a new run, with the settings, splits and facts."""
         stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{config.name}"
         names = (stem if n == 0 else f"{stem}-{n}" for n in range(1000))
         folder = next(runs / name for name in names if not (runs / name).exists())
@@ -90,17 +90,17 @@ class Run:
         config.save(folder / "config.toml")
         for split, samples in splits.items():
             write_samples(run.split_path(split), samples)
-        run.save_progress({})  # none; a run without this file is finished
-        # Written last: a folder with it is a whole run.
+        run.save_progress({})  # empty; a run without this file is finished
+        # Written last: a folder with this file is a complete run.
         _write_json(folder / "run.json", asdict(facts))
         return run
 
     @classmethod
     def find_interrupted(cls, runs: Path, config: TrainConfig, facts: RunFacts) -> Self | None:
-        """The newest unfinished run of the same settings and data that nobody is training."""
+        """The newest unfinished run of the same settings and data that no process is training."""
         for folder in sorted(runs.glob("*/"), reverse=True):
             run = cls(folder)
-            # Of a folder that is no whole run nothing can be resumed.
+            # A folder that is not a complete run cannot be resumed.
             with suppress(RunError, ConfigError):
                 same = run.config == config and run.facts == facts
                 if same and not run.finished and run.lock():
@@ -109,12 +109,12 @@ class Run:
 
     @classmethod
     def find(cls, runs: Path, name: str | None) -> Self:
-        """The run of that name or path, or the newest finished one whose settings have that name.
+        """The run of this name or path, or the newest finished run with this name in its settings.
 
         Without a name, the newest finished run.
 
         Raises:
-            RunError: there is none.
+            RunError: there is no such run.
         """
         if name is None:
             found = [cls(path) for path in sorted(runs.glob("*/"))]
@@ -145,14 +145,14 @@ class Run:
 
     @property
     def config(self) -> TrainConfig:
-        """The settings the run was started with."""
+        """The settings of the run."""
         if not (self.folder / "config.toml").exists():
             raise RunError(f"{self.folder} lacks config.toml.")
         return load_config(self.folder / "config.toml", {})
 
     @property
     def facts(self) -> RunFacts:
-        """What the run derived from its data."""
+        """Facts that the run derived from its data."""
         try:
             return RunFacts(**json.loads((self.folder / "run.json").read_text()))
         except (OSError, ValueError, TypeError) as error:
@@ -160,7 +160,7 @@ class Run:
 
     @property
     def best_weights(self) -> Path:
-        """Weights that are kept: of the best epoch by what is monitored, or the last."""
+        """The file of the weights that are kept: of the best epoch by `monitor`, or the last."""
         return self.folder / "best.weights.h5"
 
     @property
@@ -170,11 +170,11 @@ class Run:
 
     @property
     def quantized(self) -> Path:
-        """The same model with convolutions in 8-bit integers."""
+        """The run's own exported model, with convolutions in 8-bit integers."""
         return self.folder / "model.int8.onnx"
 
     def is_current(self, exported: Path) -> bool:
-        """Whether an exported model is there, and not older than the run's weights."""
+        """Whether an exported model exists and is not older than the run's weights."""
         try:
             return exported.stat().st_mtime >= self.best_weights.stat().st_mtime
         except FileNotFoundError:
@@ -182,12 +182,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether training came to its end."""
+        """Whether the training is finished."""
         return self.best_weights.exists() and not self._progress_path.exists()
 
     @property
     def state(self) -> str:
-        """In words: finished, or after how many epochs it was left."""
+        """The state in words: finished, or the number of epochs so far."""
         if self.finished:
             return f"{self.folder} is finished"
         try:
@@ -204,7 +204,7 @@ class Run:
         return self.folder / "progress.json"
 
     def lock(self) -> bool:
-        """Claims the run for this process; False where another one is training it."""
+        """Locks the run for this process; False if another process is training it."""
         self._lock = os.open(self.folder / ".lock", os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,7 +220,7 @@ class Run:
             self._lock = None
 
     def split_path(self, split: str) -> Path:
-        """Where the table of a split is."""
+        """The file with the table of a split."""
         return self.folder / "split" / f"{split}.csv"
 
     def split(self, split: str) -> list[Sample]:
@@ -228,21 +228,21 @@ class Run:
         return read_samples(self.split_path(split))
 
     def epoch_weights(self, epoch: int) -> Path:
-        """Weights and optimizer state after so many epochs."""
+        """The file of the weights and the optimizer state after an epoch."""
         return self.folder / f"epoch-{epoch}.weights.h5"
 
     def save_best(self, model: "keras.Model") -> None:
-        """Stores the weights that are kept, all of them at once."""
+        """Replaces the weights that are kept, atomically."""
         temporary = self.folder / ".best.weights.h5"
         model.save_weights(temporary)
         temporary.replace(self.best_weights)
 
     def save_progress(self, progress: Mapping[str, Any]) -> None:
-        """Replaces the progress at once, so that a kill leaves the old or the new, never half."""
+        """Replaces the progress atomically: after a kill, it is either the old or the new one."""
         _write_json(self._progress_path, progress)
 
     def load_progress(self) -> dict[str, Any] | None:
-        """The progress of an interrupted run, None where no epoch was finished."""
+        """The progress of an interrupted run; None if no epoch was finished."""
         try:
             progress: dict[str, Any] = json.loads(self._progress_path.read_text())
             return progress or None
@@ -250,8 +250,8 @@ class Run:
             return None
 
     def finish(self) -> None:
-        """Removes what only resuming needs."""
-        # First: without it the run counts as finished, whatever is removed after it.
+        """Removes the files that only resuming needs."""
+        # First: without this file the run counts as finished, even if the rest fails.
         self._progress_path.unlink()
         for weights in self.folder.glob("epoch-*.weights.h5"):
             weights.unlink()
@@ -259,12 +259,12 @@ class Run:
 
 
 def with_start_found(config: TrainConfig, runs: Path) -> TrainConfig:
-    """The settings with the folder of the run that `init_from` names.
+    """The settings, with `init_from` replaced by the folder of the run that it names.
 
-    The newest run of a name may be another by the time that this one is resumed.
+    When the training is resumed, another run may be the newest of that name.
 
     Raises:
-        RunError: there is none.
+        RunError: there is no such run.
     """
     if not config.init_from or config.init_from.endswith((".onnx", ".npz")):
         return config

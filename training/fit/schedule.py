@@ -1,7 +1,6 @@
 """The number of epochs and the learning rate, as functions of the settings and the history.
 
-Nothing but the history is needed, so that a resumed run goes on with the rate that it would have
-had.
+They depend on nothing else, so a resumed run goes on with the same rate as without an interruption.
 """
 
 import math
@@ -11,20 +10,20 @@ from training.fit.checkpoint import Progress
 from training.fit.config import TrainConfig
 
 _LOWEST = 0.01
-"""Share of the first rate at which a half cosine ends."""
+"""Share of the first learning rate at which a half cosine ends."""
 
 _EXPORT_SECONDS = 120.0
-"""Of `minutes`, what imports, charts, export, calibration and evaluation need."""
+"""Seconds of `minutes` for imports, charts, export, calibration and evaluation."""
 
 _COOL_DOWN = 4
-"""Epochs in which a half cosine ends once validation has stopped to improve."""
+"""Epochs in which a half cosine ends after validation has stopped improving."""
 
 
 def planned_epochs(config: TrainConfig, progress: Progress, prepared: float) -> int:
-    """How many epochs there are going to be, at least those that are done.
+    """The planned number of epochs, at least the number of epochs done.
 
-    Those of the settings, or what the time allows, or until validation has not improved for
-    `patience` epochs. By then a half cosine has not yet come down; it does so in a few more.
+    It is the least of: `epochs`, the epochs that the time allows, and the epochs until validation
+    has not improved for `patience` epochs. A half cosine then takes a few more to come down.
 
     Args:
         prepared: seconds that passed before the first epoch.
@@ -40,13 +39,13 @@ def _affordable_epochs(config: TrainConfig, progress: Progress, prepared: float)
     if not config.minutes or not progress.history:
         return config.epochs
     times = [row["seconds"] for row in progress.history]
-    # The first epoch builds the graph, which takes longer.
+    # The first epoch takes longer, since it builds the graph.
     each = min(times[0], sum(times[1:]) / len(times[1:])) if times[1:] else times[0]
     return progress.epoch + max(0, int(seconds_left(config, progress, prepared) / each))
 
 
 def seconds_left(config: TrainConfig, progress: Progress, prepared: float) -> float:
-    """Of `minutes`, the seconds that are left for epochs; infinite where time is not limited."""
+    """The seconds of `minutes` that are left for epochs; infinite if time is not limited."""
     if not config.minutes:
         return math.inf
     spent = prepared + sum(row["seconds"] for row in progress.history)
@@ -54,7 +53,7 @@ def seconds_left(config: TrainConfig, progress: Progress, prepared: float) -> fl
 
 
 def time_for_halves(config: TrainConfig, spent: float) -> bool:
-    """Whether `minutes` leave time for models of the halves, which take as long as the run did.
+    """Whether `minutes` leave time to train on the halves, which takes as long as the run did.
 
     Args:
         spent: seconds that the run took.
@@ -65,7 +64,7 @@ def time_for_halves(config: TrainConfig, spent: float) -> bool:
 def _stalled_epoch(config: TrainConfig, progress: Progress) -> int | None:
     """The first epoch at which validation had not improved for `patience` epochs.
 
-    Or at which enough pictures were read, where that is what is waited for.
+    With `learned`, the first epoch at which that share of the pictures was read.
     """
     if config.learned:
         shares = (row["val_clean_exact_match"] for row in progress.history)
@@ -81,10 +80,10 @@ def _stalled_epoch(config: TrainConfig, progress: Progress) -> int | None:
 
 
 def learning_rate(config: TrainConfig, progress: Progress, epochs: int | None = None) -> float:
-    """The rate of the next epoch, by the schedule that the settings name.
+    """The learning rate of the next epoch, by the schedule in the settings.
 
     Args:
-        epochs: how many are planned; those of the settings if not given.
+        epochs: planned number of epochs; default: `epochs` of the settings.
     """
     match config.schedule:
         case "cosine":
@@ -97,12 +96,16 @@ def learning_rate(config: TrainConfig, progress: Progress, epochs: int | None = 
 
 
 def warm_up(rate: float, step: int, warmup_steps: int) -> float:
-    """The rate of a step, counted from 0 over all epochs, which rises to `rate` in so many."""
+    """The learning rate of a step; it rises to `rate` in the first `warmup_steps`.
+
+    Args:
+        step: number of the step over all epochs, from 0.
+    """
     return rate * min(1.0, (step + 1) / (warmup_steps + 1))
 
 
 def _half_cosine(progress: Progress, epochs: int) -> float:
-    """1 while pictures are clean, then a half cosine down to `_LOWEST` (SGDR, without restarts)."""
+    """1 while pictures are clean, then a half cosine down to `_LOWEST` (SGDR without restarts)."""
     if progress.clean_epochs is None:
         return 1.0
     done = (progress.epoch - progress.clean_epochs) / max(1, epochs - progress.clean_epochs)
@@ -110,7 +113,7 @@ def _half_cosine(progress: Progress, epochs: int) -> float:
 
 
 def _plateaus(config: TrainConfig, progress: Progress) -> int:
-    """How often the watched figure has not become lower for `plateau_patience` epochs."""
+    """How often the monitored figure has not fallen for `plateau_patience` epochs."""
     waited = found = 0
     for _, gained in _gains(progress.history, config.monitor):
         waited = 0 if gained else waited + 1
@@ -120,10 +123,10 @@ def _plateaus(config: TrainConfig, progress: Progress) -> int:
 
 
 def _gains(history: Sequence[Mapping[str, float]], monitor: str) -> Iterator[tuple[int, bool]]:
-    """The epochs, from 1, and whether the watched figure became lower in each.
+    """The epochs, from 1, and whether the monitored figure reached a new low in each.
 
-    A CTC model first emits nothing but blanks, for a number of epochs that depends on the data
-    and on chance. This plateau is no reason to stop, so its epochs without a gain are left out.
+    At first, a CTC model emits only blanks, for a number of epochs that depends on the data and
+    on chance. This plateau is no reason to stop, so its epochs without a gain are left out.
     """
     lowest = float("inf")
     for epoch, figures in enumerate(history, start=1):

@@ -1,8 +1,8 @@
 """Trains a model on the data set that `make data` wrote, and exports it into the run's folder.
 
-A training that was interrupted is resumed by the same command, and ends with the weights that
-it would have had. The recipe `auto` chooses the settings by the data; `robust` and `seed` are
-files in training/recipes. Every setting that --settings lists is an option too.
+The same command resumes an interrupted training, which ends with the same weights as without the
+interruption. The recipe `auto` chooses the settings by the data; `robust` and `seed` are files in
+training/recipes. Every setting that --settings lists is an option too.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--fresh", action="store_true", help="do not resume an interrupted run")
     add_config_options(parser, AUTO, _COMMON)
     arguments = parser.parse_args(argv)
-    # Whatever can be wrong is found before TensorFlow is imported, which takes seconds.
+    # Errors are found before TensorFlow is imported, which takes seconds.
     plan = plan_of(arguments)
     Dataset(Path(plan.config.data))
     print(plan.explanation, flush=True)
@@ -52,16 +52,16 @@ def _train(config: TrainConfig, runs: Path, fresh: bool) -> Run:
 
 
 def _cross_fit(run: Run, seconds: float) -> None:
-    """Trains on the halves of the labelled pictures, if there is time after so many seconds."""
+    """Trains on the halves of the labelled pictures, if a training of `seconds` leaves time."""
     from training.fit.schedule import time_for_halves
 
     if not time_for_halves(run.config, seconds):
         print(
-            "no time is left to train on each half of the labelled pictures: the confidences are "
-            f"what is expected of any model. More than --minutes {run.config.minutes:g} would do"
+            "no time is left to train on each half of the labelled pictures, so confidences are "
+            f"those expected of any model. More than --minutes {run.config.minutes:g} would do"
         )
         return
-    print("training on each half of the labelled pictures, to see how sure to be of the others")
+    print("training on each half of the labelled pictures, to calibrate the confidences")
     from training.export.cross_fit import cross_fit
 
     try:
@@ -73,7 +73,7 @@ def _cross_fit(run: Run, seconds: float) -> None:
 
 
 def _export(run: Run) -> None:
-    """Exports the run into its own folder, in a process that sees no GPU."""
+    """Exports the run into its own folder, in a separate process without a GPU."""
     command = [sys.executable, "-m", "training", "export", str(run.folder)]
     done = subprocess.run([*command, "--out", str(run.exported)], check=False)
     if done.returncode:

@@ -1,8 +1,8 @@
 """Starts a model with the weights of the base, a run or an exported model, wherever they fit.
 
-Layers of the same name and shape keep their weights. Of the output layer, the classes of symbols
-that both alphabets have keep theirs, and the blank; other symbols start anew. A gray model starts
-from one of colour, and the other way round, such that it reads gray pictures as that one does.
+Layers of the same name and shape take over the weights. The output layer takes over the classes of
+the blank and of symbols in both alphabets; other symbols start anew. A gray model can start from a
+colour model, and a colour model from a gray one; both then read gray pictures alike.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,15 +30,15 @@ _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 def exported_model(path: Path) -> tuple[keras.Model, ModelMetadata]:
     """The Keras model that a model file was exported from, with its weights.
 
-    Its normalisations have no more than a bias to add; see `weights_in`.
+    Its normalisations only add a bias; see `weights_in`.
 
     Raises:
-        RunError: the file cannot be read, or is no export of an architecture that is known.
+        RunError: the file cannot be read, or is no export of a known architecture.
     """
     try:
         metadata = Recognizer.load(path).metadata
     except OcrError as error:
-        raise RunError(f"{path} cannot be started from: {error}") from error
+        raise RunError(f"training cannot start from {path}: {error}") from error
     graph = onnx.load(path).graph
     classes = len(metadata.alphabet) + 1
     for build in ARCHITECTURES.values():
@@ -55,20 +55,20 @@ def exported_model(path: Path) -> tuple[keras.Model, ModelMetadata]:
 
 
 def of_channels(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32] | None:
-    """A first convolution's kernel for another number of channels.
+    """Converts the kernel of a first convolution between one channel and three.
 
     Args:
         kernel: `(rows, columns, channels, filters)`.
-        shape: that is needed.
+        shape: the shape that is needed.
 
     Returns:
-        None where the shapes differ in more than one channel against three.
+        None if the shapes differ in more than one channel against three.
     """
     if kernel.shape[:2] != shape[:2] or kernel.shape[3] != shape[3]:
         return None
     match kernel.shape[2], shape[2]:
         case 3, 1:
-            # What three equal channels give.
+            # Gives the output for three equal channels.
             return kernel.sum(axis=2, keepdims=True)
         case 1, 3:
             return kernel * _LUMA[:, np.newaxis]
@@ -77,20 +77,20 @@ def of_channels(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[
 
 @dataclass(frozen=True, slots=True)
 class StartingWeights:
-    """Weights by the names of layers, as Keras orders them, and the symbols of the classes."""
+    """Weights by the names of layers, in the order of Keras, and the symbols of the classes."""
 
     layers: Mapping[str, Arrays]
     alphabet: str
 
     @classmethod
     def find(cls, source: str, runs: Path) -> "StartingWeights":
-        """Those of the file of a model or base, or of the run of that name or path.
+        """Reads the weights of an exported model, a base or a run.
 
         Args:
             source: a path that ends with .onnx or .npz, or the name or path of a run.
 
         Raises:
-            RunError: there is none, or its weights cannot be read.
+            RunError: the source is missing, or its weights cannot be read.
         """
         if source.endswith(".onnx"):
             model, metadata = exported_model(Path(source))
@@ -110,10 +110,10 @@ class StartingWeights:
         )
 
     def put_into(self, model: keras.Model, alphabet: str) -> list[str]:
-        """Sets the weights of a model that has `alphabet`; gives the layers that start anew.
+        """Sets the weights of a model that has `alphabet`; returns the layers that start anew.
 
         Raises:
-            RunError: these are all of them.
+            RunError: every layer would start anew.
         """
         anew = []
         for layer in model.layers:
@@ -143,7 +143,7 @@ class StartingWeights:
         return anew
 
     def _common_classes(self, alphabet: str) -> Iterator[tuple[int, int]]:
-        """The places of a symbol in both alphabets; the blank is the last class of each."""
+        """The classes, old and new, of common symbols and of the blank, the last class of each."""
         for place, symbol in enumerate(alphabet):
             if symbol in self.alphabet:
                 yield self.alphabet.index(symbol), place

@@ -32,7 +32,7 @@ def build_crnn(
 
     Returns:
         A model from `image`, float32 `(n, width, height, channels)`, to `dense2`, float32
-        `(n, width // 4, classes)`, the rows of which sum to 1.
+        `(n, width // 4, classes)`, whose rows sum to 1.
     """
     image = keras.Input((width, height, channels), name="image")
     x = _convolution(32, "Conv1")(image)

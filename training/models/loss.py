@@ -1,4 +1,4 @@
-"""The losses over the softmax that the model serves."""
+"""The losses, computed from the softmax that the model outputs."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ def ctc_loss(blank_index: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         shape = tf.shape(probabilities)
         return tf.nn.ctc_loss(
             labels=tf.maximum(labels, 0),
-            # A softmax of log-probabilities gives the probabilities back: they serve as logits.
+            # The softmax of log-probabilities is the probabilities, so they can serve as logits.
             logits=tf.math.log(probabilities + EPSILON),
             label_length=tf.reduce_sum(tf.cast(labels >= 0, tf.int32), axis=1),
             logit_length=tf.fill([shape[0]], shape[1]),
@@ -41,7 +41,7 @@ def frame_loss(frames: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
     """The cross-entropy of every picture, summed over its time steps, `(n,)`, in nats.
 
     Args:
-        frames: int32 `(n, time steps)`, the class of each.
+        frames: int32 `(n, time steps)`, the class of each time step.
         probabilities: float32 `(n, time steps, classes)`.
     """
     likely = tf.gather(probabilities, tf.cast(frames, tf.int32), batch_dims=2)

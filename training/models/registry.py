@@ -1,4 +1,4 @@
-"""The architectures that a run can train, by the name that its settings give."""
+"""The architectures that a run can train, by their names in the settings."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
         build_residual_crnn, filters=(16, 16, 48, 48, 96, 96), name="residual-crnn-wide"
     ),
 }
-"""All take the same arguments and give a time step for every four columns of the picture."""
+"""All take the same arguments, and output a time step for every four columns of the picture."""
 
 
 def build_model(
@@ -27,5 +27,5 @@ def build_model(
     lstm_dropout: float = 0.0,
     channels: int = 1,
 ) -> keras.Model:
-    """Builds the model of that name; for the rest see `training.models.crnn.build_crnn`."""
+    """Builds a model by the name of its architecture; see `training.models.crnn.build_crnn`."""
     return ARCHITECTURES[architecture](width, height, classes, dropout, lstm_dropout, channels)

@@ -64,5 +64,5 @@ def test_aligned_epochs_show_the_generated_pictures(config: TrainConfig) -> None
 
 def test_aligned_epochs_need_generated_pictures(config: TrainConfig) -> None:
     """Otherwise there is nothing to train on in them."""
-    with pytest.raises(ConfigError, match="how many pictures are to be generated"):
+    with pytest.raises(ConfigError, match="aligned_epochs needs generated pictures"):
         gathered(replace(config, generated=0, aligned_epochs=1))
