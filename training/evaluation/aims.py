@@ -5,21 +5,21 @@ from collections.abc import Mapping
 from typing import Any
 
 MEAN, MINIMUM = 0.99, 0.95
-"""Of the exact match over the conditions of `make evaluate-robustness`."""
+"""Aims for the exact match over the conditions of `make evaluate-robustness`."""
 
 TRAINING_MINUTES = 30
-"""From `make train` to the exported model, on 2 cores."""
+"""Aim for the time from `make train` to the exported model, on 2 cores."""
 
 TEXT_ECE, CHARACTER_ECE, TEXT_AUROC = 0.01, 0.005, 0.97
-"""Of the confidences over the same."""
+"""Aims for the confidences over the same conditions."""
 
 
 def aims_missed(clean: Mapping[str, Any], robust: Mapping[str, Any]) -> str:
-    """A sentence for the card.
+    """A sentence for the model card about the aims.
 
     Args:
         clean: the summary that `make evaluate` wrote.
-        robust: that of `make evaluate-robustness`.
+        robust: the summary that `make evaluate-robustness` wrote.
     """
     texts, characters = robust["texts"], robust["characters"]
     aims = {
@@ -29,7 +29,7 @@ def aims_missed(clean: Mapping[str, Any], robust: Mapping[str, Any]) -> str:
         f"of characters of at most {CHARACTER_ECE}": characters["ece"] - CHARACTER_ECE,
         f"an AUROC of texts of {TEXT_AUROC}": TEXT_AUROC - texts["auroc"],
     }
-    # What cannot be computed, as an AUROC where every text is right, was not reached either.
+    # A figure that is undefined, such as the AUROC if every text is right, counts as missed.
     missed = [
         f"{aim}, which is undefined" if math.isnan(by) else f"{aim} by {by:.4f}"
         for aim, by in aims.items()
@@ -43,7 +43,7 @@ def aims_missed(clean: Mapping[str, Any], robust: Mapping[str, Any]) -> str:
 
 
 def training_time(minutes: float) -> str:
-    """A sentence for the card: whether the epochs of the model's last run took too long."""
+    """A sentence for the model card: whether the epochs of the last run took too long."""
     over = round(minutes) - TRAINING_MINUTES
     outcome = f"missed by {over}" if over > 0 else "reached"
     return f"At most {TRAINING_MINUTES} on 2 cores were aimed at, {outcome}."

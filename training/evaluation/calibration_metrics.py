@@ -15,14 +15,14 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Confidences, 0 to 1, and whether what they belong to was right, `(n,)` each."""
+    """Confidences of readings, 0 to 1, and whether each reading is right, both `(n,)`."""
 
     confidences: NDArray[np.float64]
     right: NDArray[np.bool_]
 
 
 def judge_texts(labels: Sequence[str], readings: Sequence[Reading]) -> Judged:
-    """Texts, right where they equal their label."""
+    """Judges texts; a text is right if it equals its label."""
     return Judged(
         np.array([reading.confidence for reading in readings]),
         np.array([r.text == label for label, r in zip(labels, readings, strict=True)], bool),
@@ -30,7 +30,7 @@ def judge_texts(labels: Sequence[str], readings: Sequence[Reading]) -> Judged:
 
 
 def judge_characters(labels: Sequence[str], readings: Sequence[Reading]) -> Judged:
-    """Characters that were read, right where an alignment with the label keeps them."""
+    """Judges characters; a character is right if an alignment with the label keeps it."""
     confidences: list[float] = []
     right: list[bool] = []
     for label, reading in zip(labels, readings, strict=True):
@@ -48,7 +48,7 @@ def judge_characters(labels: Sequence[str], readings: Sequence[Reading]) -> Judg
 def expected_calibration_error(judged: Judged, bins: int = BINS) -> float:
     """ECE (Naeini et al. 2015): |confidence - share right| over equally wide bins, weighted.
 
-    Not a number where there is nothing to judge.
+    Not a number if there are no readings.
     """
     if not len(judged.right):
         return float("nan")
@@ -58,9 +58,9 @@ def expected_calibration_error(judged: Judged, bins: int = BINS) -> float:
 
 
 def error_by_chance(judged: Judged, trials: int = 200) -> float:
-    """The mean ECE of as many readings that are right exactly as often as their confidences say.
+    """The mean ECE of the same number of readings if their confidences were exactly true.
 
-    It falls with their number, and is why the ECE of few readings says little.
+    It falls with the number of readings; the ECE of few readings says little because of it.
     """
     generator = np.random.default_rng(0)
     return float(
@@ -78,9 +78,9 @@ def error_by_chance(judged: Judged, trials: int = 200) -> float:
 
 
 def area_under_roc(judged: Judged) -> float:
-    """AUROC: how often a right one is surer than a wrong one, ties counting half.
+    """AUROC: how often a right reading has a higher confidence than a wrong one; ties count half.
 
-    Not a number where all are right or all are wrong.
+    Not a number if all readings are right or all are wrong.
     """
     right = np.sort(judged.confidences[judged.right])
     wrong = judged.confidences[~judged.right]
@@ -93,7 +93,7 @@ def area_under_roc(judged: Judged) -> float:
 
 
 def figures_of(judged: Judged) -> dict[str, float]:
-    """How many, how many of them right, ECE and AUROC."""
+    """The number of readings, the number of right ones, ECE and AUROC."""
     return {
         "count": len(judged.right),
         "right": int(judged.right.sum()),
@@ -124,7 +124,7 @@ def _error(judged: Judged) -> str:
 
 
 def draw_diagram(judged: dict[str, Judged], path: Path) -> None:
-    """Draws, for each kind, how often what has some confidence is right, and how many have it."""
+    """Draws, for each kind, the share of right readings and their number by confidence."""
     import matplotlib
 
     matplotlib.use("Agg")

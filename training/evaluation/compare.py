@@ -1,7 +1,7 @@
-"""`make compare`: exported models side by side: parameters, time, clean and robust exact match.
+"""`make compare`: compares exported models: parameters, time, clean and robust exact match.
 
-The models take turns picture by picture while their time is measured, so that a machine that is
-busy with something else slows all of them alike; their ratio is what to go by.
+The models take turns with every picture while their time is measured, so that other work on the
+machine slows all of them alike. Compare the ratios of the times.
 """
 
 import statistics
@@ -30,7 +30,7 @@ _TIMED_PICTURES = 20
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A model, the pictures that it was not trained on, and what is known about it."""
+    """A model, facts about it, and pictures that it was not trained on."""
 
     path: Path
     architecture: str
@@ -41,7 +41,7 @@ class Contestant:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of a model; times are CPU milliseconds a picture."""
+    """The measurements of a model; `milliseconds` is CPU time for a picture."""
 
     contestant: Contestant
     milliseconds: float
@@ -53,13 +53,13 @@ def contestant_of(path: Path, dataset: Dataset, runs: Path, split: str) -> Conte
     """Opens a model.
 
     Raises:
-        ModelError: it cannot be used.
-        DataError: nothing tells which pictures it was not trained on.
+        ModelError: the model cannot be used.
+        DataError: it is unknown which pictures the model was not trained on.
     """
     recognizer = Recognizer.load(path)
     run = Run(runs / recognizer.metadata.training_run)
     if not run.folder.exists() and path.resolve().parent.name == run.name:
-        # A run's own export, wherever the run is.
+        # The model may be a run's own export, in the folder of the run.
         run = Run(path.resolve().parent)
     try:
         architecture = run.config.architecture
@@ -71,9 +71,9 @@ def contestant_of(path: Path, dataset: Dataset, runs: Path, split: str) -> Conte
 
 
 def parameters_of(graph: onnx.GraphProto) -> int:
-    """The numbers that were trained, as far as a graph still has them.
+    """The number of trained parameters in a graph.
 
-    Normalisations have become part of the convolutions before them.
+    The parameters of normalisations are part of the convolutions before them.
     """
     scaled = [node.input for node in graph.node if node.op_type.endswith("uantizeLinear")]
     integers = {data for data, *_ in scaled}
@@ -84,13 +84,13 @@ def parameters_of(graph: onnx.GraphProto) -> int:
         if weights.data_type == onnx.TensorProto.FLOAT or weights.name in integers
         if weights.dims and weights.name not in scales
     }
-    # ONNX has two biases where Keras has one.
+    # The LSTM of ONNX has two biases, that of Keras one.
     biases = sum(sizes[node.input[3]] // 2 for node in graph.node if node.op_type == "LSTM")
     return sum(sizes.values()) - biases
 
 
 def time_of(contestants: Sequence[Contestant], dataset: Dataset, rounds: int) -> list[float]:
-    """CPU milliseconds of one picture through each model, the median over pictures and rounds."""
+    """CPU milliseconds of each model for a picture: the median over pictures and rounds."""
     batches = []
     for one in contestants:
         size = one.recognizer.metadata.width, one.recognizer.metadata.height
@@ -108,7 +108,7 @@ def time_of(contestants: Sequence[Contestant], dataset: Dataset, rounds: int) ->
 
 
 def measure(contestants: Sequence[Contestant], dataset: Dataset, rounds: int) -> list[Row]:
-    """Times all models and reads every condition with each."""
+    """Times all models, and reads every condition with each model."""
     rows = []
     times = time_of(contestants, dataset, rounds)
     for one, milliseconds in zip(contestants, times, strict=True):
@@ -122,7 +122,7 @@ def measure(contestants: Sequence[Contestant], dataset: Dataset, rounds: int) ->
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table; times also as ratios to the first row's."""
+    """The rows as a Markdown table; times also as ratios to the time of the first row."""
     lines = [
         "| model | architecture | parameters | CPU-ms a picture | ratio | clean | robust mean "
         "| robust minimum |",

@@ -1,9 +1,9 @@
 """`make cross-validate`: reads every labelled picture with a model that did not train on it.
 
-The pictures are cut into ten folds by their content; each fold is read by a model that was
-trained on the other nine, the last epoch of which is kept, so that nothing of the fold chooses.
-A command that was interrupted goes on where it was when called again. The table of all readings
-lets `make inspect` look for wrong labels.
+The pictures are cut into ten folds by their content. Each fold is read by a model that was trained
+on the other nine. The last epoch of that model is kept, so that the fold does not influence the
+choice. To resume an interrupted command, call it again. `make inspect` can use the table of all
+readings to look for wrong labels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from training.settings import Parser
 def read_folds(
     config: TrainConfig, runs: Path, folds: Sequence[int] = range(1, FOLDS + 1)
 ) -> Iterator[list[Result]]:
-    """What was read in the samples of one fold after the other."""
+    """Trains and reads one fold after the other; yields the readings of each fold."""
     dataset = Dataset(Path(config.data))
     for fold in folds:
         settings = replace(config, name=f"fold-{fold}", fold=fold, train_on_validation=True)
@@ -62,7 +62,7 @@ def summarize(folds: Sequence[Sequence[Result]]) -> dict[str, Any]:
 
 
 def errors_in(results: Sequence[Result]) -> list[Result]:
-    """Those that were misread."""
+    """The misread results."""
     return [result for result in results if result.sample.label != result.reading.text]
 
 
@@ -86,5 +86,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     } | summarize(folds)
     written = write_summary(arguments.out / CROSS_VALIDATION, summary)
     print(fold_table(summary))
-    print(f"written to {written}; the misread ones are in {sheet}")
+    print(f"written to {written}; the misread pictures are in {sheet}")
     print(f"wrong labels: make inspect READINGS={arguments.runs}/all.csv")

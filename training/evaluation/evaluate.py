@@ -1,4 +1,4 @@
-"""`make evaluate`: reads a split through the exported ONNX model, as the service would."""
+"""`make evaluate`: reads a split with the exported ONNX model, as the service does."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ from training.settings import Parser
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One labelled picture and what was read in it."""
+    """A labelled picture and its reading."""
 
     sample: Sample
     reading: Reading
@@ -72,7 +72,7 @@ def _figures(results: Sequence[Result]) -> dict[str, Any]:
 
 
 def judge(results: Sequence[Result]) -> dict[str, Judged]:
-    """Whether texts and characters were right, with their confidences."""
+    """Judges texts and characters: their confidences, and whether they are right."""
     labels = [result.sample.label for result in results]
     readings = [result.reading for result in results]
     return {

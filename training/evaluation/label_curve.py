@@ -1,7 +1,7 @@
-"""`make label-curve`: how well a model reads that was trained on so many labelled pictures.
+"""`make label-curve`: measures how well models read by their number of labelled pictures.
 
-Every number of labels is trained with several seeds, which choose the pictures too. A command
-that was interrupted goes on where it was when called again.
+Each number of labels is trained with several seeds, which also choose the pictures. To resume an
+interrupted command, call it again.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +32,12 @@ def measure(
 ) -> list[dict[str, Any]]:
     """A row for each number of labels: the exact matches of every seed, and their interval.
 
-    The interval is Wilson's over the readings of all seeds; the same pictures are read by each, so
-    it says nothing of other pictures than one seed's does, but of the choice of labels.
+    The interval is Wilson's over the readings of all seeds. All seeds read the same pictures, so
+    the interval covers the choice of labels, but not the choice of test pictures.
     """
     most = settings(max(labels), 1)
     dataset = Dataset(Path(most.data))
-    # Before hours of training with fewer: whether there are as many.
+    # Checks that there are enough labels before hours of training with fewer.
     labelled_samples(most, split_by_content(dataset.samples))
     rows = []
     for count in labels:
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser("label-curve", __doc__)
     parser.add_argument("--runs", type=Path, default=Path("runs/label-curve"))
     parser.add_argument("--charts", type=Path, default=Path("models"), help="default: %(default)s")
-    parser.add_argument("--counts", type=int, nargs="+", default=LABELS, help="of labels")
+    parser.add_argument("--counts", type=int, nargs="+", default=LABELS, help="numbers of labels")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="default: %(default)s")
     add_config_options(parser, AUTO, ("minutes", "init_from", "data"))
     arguments = parser.parse_args(argv)

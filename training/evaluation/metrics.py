@@ -1,4 +1,4 @@
-"""How well texts were read."""
+"""Measures how well texts were read."""
 
 import itertools
 import math
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from rapidfuzz.distance import Levenshtein
 
 Pair = tuple[str, str]
-"""A label and what was read."""
+"""A label and the text that was read."""
 
 
 def character_error_rate(pairs: Sequence[Pair]) -> float:
-    """CER: edits (insertions, deletions, substitutions) over characters of the labels."""
+    """CER: edits (insertions, deletions, substitutions) per character of the labels."""
     edits = sum(Levenshtein.distance(label, text) for label, text in pairs)
     return edits / max(1, sum(len(label) for label, _ in pairs))
 
@@ -23,7 +23,7 @@ def exact_matches(pairs: Iterable[Pair]) -> int:
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson 1927), at 95 % unless `z` says otherwise."""
+    """The score interval of a proportion (Wilson 1927), for 95 % with the default `z`."""
     if trials == 0:
         return 0.0, 1.0
     share = successes / trials
@@ -34,9 +34,9 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 
 def confusions(pairs: Iterable[Pair]) -> Counter[Pair]:
-    """The edits that turn labels into what was read, as (expected, read) and their counts.
+    """The edits that turn labels into the texts read, as (expected, read), with their counts.
 
-    A character that was missed is read as "", one that was invented is expected as "".
+    A missed character is read as ""; an invented character is expected as "".
     """
     counts: Counter[Pair] = Counter()
     for label, text in pairs:
@@ -48,5 +48,5 @@ def confusions(pairs: Iterable[Pair]) -> Counter[Pair]:
 
 
 def has_adjacent_repeat(label: str) -> bool:
-    """Whether two neighbours are equal: where a CTC reader goes wrong first."""
+    """Whether two neighbouring characters are equal, where CTC errs first."""
     return any(a == b for a, b in itertools.pairwise(label))

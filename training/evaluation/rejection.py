@@ -1,7 +1,7 @@
-"""`make evaluate-rejection`: whether pictures without such a text are told from those with one.
+"""`make evaluate-rejection`: measures whether a model recognises pictures without a text.
 
-The threshold is the confidence that 98 % of the clean pictures of a split reach. A picture
-without text is flagged where the answer is empty or less sure than that.
+The threshold is the confidence that 98 % of the clean pictures of a split reach. A picture without
+text is flagged if its reading is empty or has a lower confidence.
 """
 
 import json
@@ -41,7 +41,7 @@ def _barcode(width: int, height: int, generator: np.random.Generator) -> FloatAr
 
 
 def _mosaic(width: int, height: int, generator: np.random.Generator) -> FloatArray:
-    """Black and white modules, as a QR code has them."""
+    """Black and white modules, like a QR code."""
     side = int(generator.integers(2, 6))
     modules = generator.integers(0, 2, (height // side + 1, width // side + 1))
     return np.kron(modules, np.ones((side, side)))[:height, :width].astype(np.float32)
@@ -79,13 +79,13 @@ UNSEEN_KINDS = {
     "icon": _icon,
     "symbols": _symbols,
 }
-"""Kinds that no training knows, besides those of `training.synthetic.negatives`."""
+"""Kinds that training does not use, in addition to those of `training.synthetic.negatives`."""
 
 
 def textless(
     width: int, height: int, alphabet: str, seed: int = _SEED
 ) -> Iterator[tuple[str, FloatArray]]:
-    """Pictures without a text of the alphabet, `_EACH` of each kind, with the kind's name."""
+    """Pictures without a text of the alphabet, `_EACH` of each kind, with the name of the kind."""
     generator = np.random.default_rng(seed)
     for kind, drawer in {**KINDS, **UNSEEN_KINDS}.items():
         for _ in range(_EACH):
@@ -99,14 +99,14 @@ def textless(
 
 
 def accepting_threshold(clean_confidences: Sequence[float]) -> float:
-    """The confidence that `ACCEPTED_SHARE` of pictures with a text reach."""
+    """The confidence that `ACCEPTED_SHARE` of the pictures with a text reach."""
     return float(np.quantile(clean_confidences, 1 - ACCEPTED_SHARE))
 
 
 def evaluate_rejection(
     recognizer: Recognizer, clean_confidences: Sequence[float]
 ) -> dict[str, Any]:
-    """The threshold, and how many pictures of each kind are flagged at it."""
+    """The threshold, and the number of pictures of each kind that are flagged at it."""
     threshold = accepting_threshold(clean_confidences)
     metadata = recognizer.metadata
     flagged: Counter[str] = Counter()
@@ -139,5 +139,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{kind:>14}: {found}/{count} flagged")
     print(
         f"{summary['flagged']}/{summary['pictures']} = {summary['flagged_share']:.4f} flagged at "
-        f"confidence {summary['threshold']:.4f}, which {ACCEPTED_SHARE:.0%} of the clean reach"
+        f"confidence {summary['threshold']:.4f}, which {ACCEPTED_SHARE:.0%} of clean pictures reach"
     )

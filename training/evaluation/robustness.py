@@ -1,7 +1,7 @@
 """`make evaluate-robustness`: reads a split under fixed distortions, one condition at a time.
 
-Every picture is decoded, distorted by a stated amount, encoded as PNG and read through the
-exported model as an upload would be, under the conditions of `training.augmentation.conditions`.
+Every picture is decoded, distorted by a stated amount, encoded as PNG and read by the exported
+model like an upload, under the conditions of `training.augmentation.conditions`.
 """
 
 import io
@@ -30,7 +30,7 @@ from training.settings import Parser
 
 
 def distorted(picture: bytes, condition: Condition, channels: int = 1) -> bytes:
-    """The picture under a condition, as PNG; the same bytes for the same picture every time."""
+    """The picture under a condition, as PNG; the same picture always gives the same bytes."""
     generator = np.random.default_rng(zlib.crc32(picture))
     pixels = decode_rgb(picture) if channels == 3 else decode_gray(picture)
     changed = condition.distort(pixels, generator).clip(0, 1)
@@ -124,7 +124,7 @@ def draw_chart(summary: dict[str, Any], path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser("robustness", __doc__)
     add_target_options(parser)
-    parser.add_argument("--charts", type=Path, help="a folder to draw the charts in as well")
+    parser.add_argument("--charts", type=Path, help="another folder for the charts")
     arguments = parser.parse_args(argv)
     target = open_target(arguments)
     read = partial(read_condition, target.recognizer, target.dataset, target.samples)

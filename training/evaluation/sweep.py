@@ -1,4 +1,4 @@
-"""Trains the missing runs of a series, and reads with each of them."""
+"""Trains the missing runs of a series, and reads with each run."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +14,9 @@ from training.tensorflow_import import import_tensorflow
 
 
 def trained(config: TrainConfig, runs: Path) -> Run:
-    """The finished run of these settings and data; trains or resumes it where there is none.
+    """The finished run of these settings and data; trains or resumes the run if needed.
 
-    An interrupted series continues where it was when its command is called again.
+    So an interrupted series is resumed when its command is called again.
     """
     import_tensorflow()
     import keras
@@ -29,18 +29,18 @@ def trained(config: TrainConfig, runs: Path) -> Run:
         with suppress(RunError, ConfigError):
             if run.finished and run.config == config and run.facts.data_digest == digest:
                 return run
-    # Graphs of the models before would pile up.
+    # Frees the graphs of earlier models, which would pile up.
     keras.backend.clear_session()
     return train(config, runs)
 
 
 def name_of_start(config: TrainConfig) -> str:
-    """What the runs of a series start from; the base is only named, wherever it is."""
+    """The model that the runs of a series start from; for the base, only its file name."""
     return BASE.name if config.init_from == str(BASE) else config.init_from
 
 
 def read_held_out(run: Run, dataset: Dataset) -> list[Result]:
-    """The samples of a run's own test split, as its kept weights read them, not calibrated."""
+    """Reads a run's own test split with the weights that it keeps, without calibration."""
     import_tensorflow()
     from training.models.registry import build_model
 

@@ -12,11 +12,11 @@ LABEL_CURVE = "label-curve.json"
 CROSS_VALIDATION = "cross-validation.json"
 
 MOST_MISREAD = 1
-"""Of all pictures, in the cross-validation: what was aimed at."""
+"""Aim for the cross-validation: at most this many of all pictures are misread."""
 
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> Path:
-    """Writes what a series found, for the card; gives the path."""
+    """Writes the results of a series for the model card; returns the path."""
     path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
@@ -68,11 +68,11 @@ def _without_wrong_labels(summary: dict[str, Any]) -> str:
 
 
 def series_section(folder: Path, digests: Collection[str]) -> str:
-    """The card's section on what lies in a model's folder.
+    """The section of the model card on the series of trainings in a model's folder.
 
     Args:
-        digests: those of the model's data and of its test split. What was measured on other
-            pictures is left out.
+        digests: the digests of the model's data and of its test split. Series on other pictures
+            are left out.
     """
     parts = []
     curve = _measured(folder / LABEL_CURVE)
@@ -102,7 +102,7 @@ def series_section(folder: Path, digests: Collection[str]) -> str:
 
 
 def _measured(path: Path) -> dict[str, Any]:
-    """What a series wrote; empty where there was none."""
+    """The results of a series; empty if there was no such series."""
     if not path.exists():
         return {}
     summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -23,14 +23,14 @@ class Target:
 
     @property
     def folder(self) -> Path:
-        """Where results are written, made if it is not there."""
+        """The folder for results; created if it is missing."""
         folder = self.run.folder / "evaluation"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
 
 def add_target_options(parser: argparse.ArgumentParser, split: str | None = "test") -> None:
-    """The options that name a model, its data and its run, and a split unless that is None."""
+    """Adds options for a model, its data and its run, and for a split unless `split` is None."""
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
@@ -39,14 +39,14 @@ def add_target_options(parser: argparse.ArgumentParser, split: str | None = "tes
 
 
 def open_target(arguments: argparse.Namespace, split: str | None = None) -> Target:
-    """Opens what the options name.
+    """Opens the model and the split that the options name.
 
     Args:
-        split: instead of the one that the options name.
+        split: a split to use instead of the option.
 
     Raises:
         ModelError: the model cannot be used.
-        DataError: the data cannot, or nothing tells what the model has not seen of them.
+        DataError: the data cannot be used, or it is unknown which pictures the model has not seen.
     """
     split = split or arguments.split
     recognizer = Recognizer.load(arguments.model)
@@ -57,10 +57,10 @@ def open_target(arguments: argparse.Namespace, split: str | None = None) -> Targ
 
 
 def samples_of(split: str, dataset: Dataset, recognizer: Recognizer, run: Run) -> list[Sample]:
-    """The samples of a split as the model's run cut it; `all` is the whole data set.
+    """The samples of a split, as in the model's run; `all` is the whole data set.
 
     Raises:
-        DataError: nothing tells which samples the model was not trained on.
+        DataError: it is unknown which samples the model was not trained on.
     """
     if split == "all":
         return dataset.samples
@@ -69,6 +69,6 @@ def samples_of(split: str, dataset: Dataset, recognizer: Recognizer, run: Run) -
     if digest_of(dataset.samples) == recognizer.metadata.data_digest:
         return split_by_content(dataset.samples)[split]
     raise DataError(
-        f"the model was trained on other data (run {run.name}), so nothing tells which of the "
-        f"pictures in {dataset.folder} it has not seen; SPLIT=all reads every one of them."
+        f"the model was trained on other data (run {run.name}), so it is unknown which of "
+        f"the pictures in {dataset.folder} it has not seen; SPLIT=all reads all of them."
     )

@@ -1,9 +1,9 @@
-"""`make calibrate`: fits the confidences of an exported model to how often it is right, and the
-least confidence that is accepted.
+"""`make calibrate`: fits the confidences of an exported model to how often it is right, and sets
+the least confidence that is accepted.
 
-On pictures that the model was not fitted to, under the distortions of training. A few of them say
-little, so what they show is added to what is expected of any model that was trained here. The
-export does the same; this command does it again for a model that is there, and shows the effect.
+Uses pictures that the model was not trained on, under the distortions of training. A few pictures
+say little, so they are combined with a prior of what is expected of any model that is trained here.
+The export does the same; this command repeats it for an existing model, and shows the effect.
 """
 
 import math
@@ -27,27 +27,27 @@ from training.settings import Parser
 TEMPERATURES = (0.7, 0.85, 1.0, 1.1, 1.2, 1.3, 1.4, 1.7, 2.0, 2.5, 3.0)
 
 EXPECTED_TEMPERATURE, _SPREAD = 1.2, 0.15
-"""Of models that were trained from the base, and the standard deviation of its logarithm.
+"""Prior of the temperature of models trained from the base: mean, standard deviation of its log.
 
-The base itself has 1.0 in random styles and fonts that it has not seen, with that spread between
-styles. Training on few pictures makes it too sure of others.
+The base itself has 1.0 for random styles and unseen fonts, with this spread between styles.
+Training on few pictures makes a model too confident on other pictures.
 """
 _RIDGE = 10.0
-"""Weight of the belief that tempered probabilities are right, in observations."""
+"""Weight of the prior that tempered probabilities are right, in observations."""
 
 _IDENTITY = np.array([1.0, 0.0])
-"""Scale and offset that leave a probability as it is."""
+"""Scale and offset that do not change a probability."""
 
 _WEIGHT = 2 / COPIES
-"""Of a copy, in observations: those of one picture resemble each other."""
+"""Weight of a copy, in observations: the copies of a picture resemble each other."""
 _FEWEST_PICTURES = 10
-"""Held-out pictures below which luck decides how many are read; then what is expected holds."""
+"""Least number of held-out pictures to fit; with fewer, luck decides, and the prior is used."""
 
 _FEWEST_ACCEPTED, _MORE_RIGHT_THAN_WRONG = 20, 0.5
 
 
 def calibration_of(recognizer: Recognizer, held_out: HeldOut) -> Calibration:
-    """The calibration by distorted copies of held-out pictures, if there are enough of them."""
+    """Calibrates with distorted copies of held-out pictures; with too few, uses the prior."""
     if len(held_out.samples) < _FEWEST_PICTURES:
         return Calibration(EXPECTED_TEMPERATURE)
     return fit_calibration(recognizer, *_copies(held_out))
@@ -72,11 +72,12 @@ def fit_calibration(
     probabilities: NDArray[np.float32],
     weight: float = _WEIGHT,
 ) -> Calibration:
-    """The temperature and logistic functions that are most probable a posteriori.
+    """The temperature and logistic functions of the maximum a posteriori probability.
 
     Args:
-        probabilities: of pictures that the model was not fitted to, `(n, time steps, classes)`.
-        weight: of each picture, in observations.
+        probabilities: output for pictures that the model was not trained on, `(n, time steps,
+            classes)`.
+        weight: weight of each picture, in observations.
     """
     best, least = Calibration(EXPECTED_TEMPERATURE), np.inf
     for temperature in TEMPERATURES:
@@ -88,7 +89,7 @@ def fit_calibration(
         )
         surprise = (math.log(temperature / EXPECTED_TEMPERATURE) / _SPREAD) ** 2 / 2
         for judged, logistic in ((texts, fitted.text), (characters, fitted.character)):
-            surprise += _surprise(judged, np.array([logistic.scale, logistic.offset]), weight)
+            surprise += _loss(judged, np.array([logistic.scale, logistic.offset]), weight)
         if surprise < least:
             best, least = fitted, surprise
     return best
@@ -102,10 +103,10 @@ def _read(
 
 
 def fit_logistic(judged: Judged, weight: float = 1.0) -> Logistic:
-    """The most probable logistic function of the log-odds a posteriori, by Newton's method.
+    """The maximum a posteriori logistic function of the log-odds, by Newton's method.
 
     Args:
-        weight: of each confidence, in observations.
+        weight: weight of each confidence, in observations.
     """
     features, right = _features(judged), judged.right
     parameters = _IDENTITY
@@ -115,9 +116,9 @@ def fit_logistic(judged: Judged, weight: float = 1.0) -> Logistic:
         variance = weight * expected * (1 - expected)
         curvature = (features * variance[:, np.newaxis]).T @ features + _RIDGE * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
-        before = _surprise(judged, parameters, weight)
+        before = _loss(judged, parameters, weight)
         # Far from the minimum a whole step may overshoot.
-        while np.abs(step).max() > 1e-9 and _surprise(judged, parameters - step, weight) > before:
+        while np.abs(step).max() > 1e-9 and _loss(judged, parameters - step, weight) > before:
             step = step / 2
         parameters = parameters - step
         if np.abs(step).max() < 1e-9:
@@ -126,8 +127,8 @@ def fit_logistic(judged: Judged, weight: float = 1.0) -> Logistic:
     return Logistic(max(float(parameters[0]), 0.01), float(parameters[1]))
 
 
-def _surprise(judged: Judged, parameters: NDArray[np.float64], weight: float) -> float:
-    """The negative logarithm of the posterior probability of scale and offset, up to a constant."""
+def _loss(judged: Judged, parameters: NDArray[np.float64], weight: float) -> float:
+    """The negative log posterior probability of scale and offset, up to a constant."""
     signs = np.where(judged.right, -1.0, 1.0)
     wrongness = np.logaddexp(0, signs * (_features(judged) @ parameters)).sum()
     distance = ((parameters - _IDENTITY) ** 2).sum()

@@ -1,4 +1,4 @@
-"""Checks of an exported graph: fused LSTMs, the same answers as Keras, and as many right ones."""
+"""Checks an exported graph: fused LSTMs, the same results as Keras, accuracy when quantized."""
 
 from collections import Counter
 
@@ -12,13 +12,13 @@ from training.exceptions import ExportError
 
 BATCH_SIZES = (1, 7, 32)
 TOLERANCE = 1e-4
-"""The largest difference of a probability between Keras and ONNX that is let through."""
+"""Largest difference of a probability between Keras and ONNX that is allowed."""
 MOST_LOST = 0.005
-"""The largest share of test pictures that quantization may cost."""
+"""Largest share of test pictures that quantization may lose."""
 
 
 def count_bidirectional(model: keras.Model) -> int:
-    """How many bidirectional layers a model has."""
+    """The number of bidirectional layers of a model."""
     return sum(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
 
 
@@ -26,7 +26,7 @@ def check_graph(graph: onnx.ModelProto, bidirectional_layers: int) -> None:
     """Checks that every bidirectional LSTM became one fused node.
 
     Raises:
-        ExportError: some did not, and would run as slow loops, one time step at a time.
+        ExportError: some LSTM was not fused, and would run as a slow loop over time steps.
     """
     onnx.checker.check_model(graph)
     operators = Counter(node.op_type for node in graph.graph.node)
@@ -41,7 +41,7 @@ def check_graph(graph: onnx.ModelProto, bidirectional_layers: int) -> None:
     if fused != bidirectional_layers or operators["LSTM"] != fused or loops:
         raise ExportError(
             f"the graph has {operators['LSTM']} LSTM nodes, {fused} of them bidirectional, and "
-            f"{loops} loops; it should have {bidirectional_layers} bidirectional ones and no "
+            f"{loops} loops; it should have {bidirectional_layers} bidirectional nodes and no "
             "loop. Is tf2onnx the pinned version?"
         )
 
@@ -49,7 +49,7 @@ def check_graph(graph: onnx.ModelProto, bidirectional_layers: int) -> None:
 def check_parity(
     recognizer: Recognizer, tensors: FloatArray, expected: FloatArray, batch_size: int
 ) -> None:
-    """Checks that the exported model gives the Keras model's answers.
+    """Checks that the exported model and the Keras model give the same results.
 
     Raises:
         ExportError: a probability differs by `TOLERANCE` or more, or a text differs.
@@ -60,7 +60,7 @@ def check_parity(
     if not difference < TOLERANCE:
         raise ExportError(
             f"at batch size {batch_size}, Keras and ONNX differ by up to {difference:.2g}; "
-            f"less than {TOLERANCE:g} is let through."
+            f"less than {TOLERANCE:g} is allowed."
         )
     for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
         by_keras, by_onnx = recognizer.codec.decode(ours), recognizer.codec.decode(theirs)
@@ -72,13 +72,13 @@ def check_parity(
 
 
 def check_exact_match(before: float, quantized: float) -> None:
-    """Checks that quantization costs at most `MOST_LOST` of the test pictures.
+    """Checks that quantization loses at most `MOST_LOST` of the test pictures.
 
     Args:
         before, quantized: shares of test pictures whose text is right.
 
     Raises:
-        ExportError: it costs more.
+        ExportError: quantization loses more.
     """
     if before - quantized > MOST_LOST:
         raise ExportError(

@@ -1,7 +1,7 @@
 """Exports a run, the newest one by default, and puts it in place of the model that is served.
 
-The old model is kept beside the new one. A model that reads nothing of its test split, or reads
-it significantly worse than the old model does, is refused without --force.
+The old model is kept beside the new one. A model that reads nothing in its test split, or
+significantly less than the old model, is refused without --force.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from training.tensorflow_import import import_tensorflow
 
 
 def compare(old: ModelMetadata | None, new: ModelMetadata) -> str:
-    """The old and the new model's own held-out figures, side by side."""
+    """The held-out figures of the old and the new model, side by side."""
     models = [model for model in (old, new) if model is not None]
     rows = [["", *["old", "new"][-len(models) :]]]
     for name in ("version", "training_run", "alphabet"):
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="default: %(default)s")
     parser.add_argument("--data", type=Path, help="default: the data set that the run names")
     parser.add_argument("--out", type=Path, default=Path("models/captcha.onnx"))
-    parser.add_argument("--force", action="store_true", help="replace a better model too")
+    parser.add_argument("--force", action="store_true", help="replace even a better model")
     parser.add_argument(
         "--quantize",
         choices=["int8"],

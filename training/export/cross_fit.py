@@ -1,9 +1,9 @@
 """Reads each half of the labelled pictures with a model that was trained on the other half.
 
-Where all labelled pictures are trained on, none is left that would tell how often the model is
-right. What the two models read stands in for it: it calibrates the confidences, shows what half of
-the labels are worth, and contradicts labels that are wrong (cross-fitting, Chernozhukov et al.
-2018). Both together take as many steps as the run itself.
+If a run trains on all labelled pictures, none is left to measure how often the model is right. The
+readings of the two models are used instead: they calibrate the confidences, show how well half of
+the labels train a model, and contradict labels that are wrong (cross-fitting, Chernozhukov et al.
+2018). Both trainings together take as many steps as the run itself.
 """
 
 import csv
@@ -28,9 +28,10 @@ from training.models.loss import ctc_loss
 
 
 def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
-    """Trains the two models of a finished run, and stores beside it what they read.
+    """Trains the two models of a finished run, and stores their readings in the run's folder.
 
-    With the setting `interpolated`, they also tell how much of the trained weights all keep.
+    With the setting `interpolated`, the two models also decide how much of the trained weights all
+    models keep.
     """
     config, facts = run.config, run.facts
     every = labelled_samples(config, {split: run.split(split) for split in SPLITS})
@@ -41,7 +42,7 @@ def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
         start = model.get_weights()
         left_out = [_left_out(half, every) for half in halves]
         tensors = [dataset.tensors(samples, *facts.size, config.channels) for samples in left_out]
-        # With a validation split, the training itself has done it.
+        # If the run has a validation split, its training already moved the weights back.
         moves = config.interpolated and config.train_on_validation
         share = 1.0
         if moves:
@@ -77,7 +78,7 @@ def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
 
 
 def _trained_half(run: Run, half: int, folder: Path) -> Run:
-    """A run of half of the pictures in half of the steps, so that each is shown as often."""
+    """A run on half of the pictures with half of the steps, so that each picture counts as much."""
     config = run.config
     settings = replace(
         config,
@@ -103,7 +104,7 @@ def _left_out(half: Run, every: Sequence[Sample]) -> list[Sample]:
 def _loss(
     model: keras.Model, facts: RunFacts, samples: Sequence[Sample], pictures: FloatArray
 ) -> Callable[[], float]:
-    """The loss of the model, as it then is, over pictures."""
+    """A function that gives the loss over pictures with the model's current weights."""
     codec = facts.codec
     labels = encode_labels(samples, codec, time_steps_of(facts.width))
     loss = ctc_loss(codec.blank_index)

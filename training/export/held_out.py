@@ -1,4 +1,4 @@
-"""What is read in labelled pictures that a model was not trained on, plain and distorted."""
+"""Reads labelled pictures that a model was not trained on, clean and distorted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from training.evaluation.metrics import exact_matches, wilson_interval
 from training.fit.runs import Run
 
 COPIES = 20
-"""Of every picture, each distorted otherwise."""
+"""Number of copies of every picture, each with another distortion."""
 _MOST_PICTURES = 500
-"""Of a large set: a few parameters are fitted, for which their copies are plenty."""
+"""Greatest number of pictures: their copies are plenty to fit a few parameters."""
 _SEED = 20
 
 
@@ -53,7 +53,7 @@ class HeldOut:
         augmentation: Augmentation,
         seed: int = _SEED,
     ) -> Self:
-        """What a model gives for samples that it was not trained on."""
+        """Runs a model on samples that it was not trained on."""
         samples = list(samples[:_MOST_PICTURES])
         model = recognizer.metadata
         tensors = dataset.tensors(samples, model.width, model.height, model.channels)
@@ -65,7 +65,7 @@ class HeldOut:
         )
 
     def save(self, run: Run) -> None:
-        """Stores it in a run's folder, for `load`."""
+        """Stores the pictures' digests and probabilities in a run's folder, for `load`."""
         path = _path(run)
         temporary = path.with_name(f".{path.name}")
         np.savez_compressed(
@@ -78,7 +78,7 @@ class HeldOut:
 
     @classmethod
     def load(cls, run: Run) -> Self | None:
-        """What `save` stored with a run; None if that was nothing."""
+        """Loads what `save` stored with a run; None if there is nothing."""
         if not is_cross_fitted(run):
             return None
         samples = {one.sha256: one for one in run.split("train") + run.split("validation")}
@@ -91,15 +91,15 @@ class HeldOut:
 
 
 def is_cross_fitted(run: Run) -> bool:
-    """Whether a run has a model for each half of its labelled pictures."""
+    """Whether a run has stored readings of each half by a model of the other half."""
     return _path(run).exists()
 
 
 def held_out_of(run: Run, recognizer: Recognizer, dataset: Dataset) -> HeldOut:
-    """What was read of a run's labelled pictures by models that were not trained on them.
+    """Readings of a run's labelled pictures by models that were not trained on them.
 
-    That is its two halves if it was cross-fitted, else the validation split, or the test split if
-    it was trained on the validation split.
+    The pictures are both halves if the run was cross-fitted, else the validation split, or the test
+    split if the run was trained on the validation split.
     """
     config = run.config
     samples = run.split("test" if config.train_on_validation else "validation")
@@ -107,11 +107,11 @@ def held_out_of(run: Run, recognizer: Recognizer, dataset: Dataset) -> HeldOut:
 
 
 def report_held_out(run: Run, results: Sequence[Result]) -> str:
-    """The held-out labels that are in doubt, and what half of the labels are worth, if tried.
+    """Lists held-out labels in doubt, and how well models of half of the labels read, if known.
 
     Args:
-        results: of the pictures of `held_out_of`, with calibrated confidences. A table of them is
-            written to the run.
+        results: readings of the pictures of `held_out_of`, with calibrated confidences. They are
+            also written to the run as a table.
     """
     write_results(run.folder / "evaluation", "held-out", results)
     lines = []
@@ -121,8 +121,8 @@ def report_held_out(run: Run, results: Sequence[Result]) -> str:
         lines.append(
             f"trained on half of the {count} labelled pictures, two models read {exact} in the "
             f"other half: {exact / count:.2f} (95 % interval {low:.2f} to {high:.2f}). The model "
-            "itself was trained on all of them. The lower this share is, the more further labels "
-            "help"
+            "itself was trained on all of them. The lower this share is, the more "
+            "additional labels help"
         )
     opinions = {
         result.sample.sha256: Opinion(result.reading.text, result.reading.confidence)
@@ -143,7 +143,7 @@ def report_held_out(run: Run, results: Sequence[Result]) -> str:
 def distorted_copies(
     tensors: FloatArray, augmentation: Augmentation, seed: int = _SEED
 ) -> Iterator[FloatArray]:
-    """`COPIES` batches like `tensors`, each picture distorted with a strength of its own."""
+    """`COPIES` batches like `tensors`; each picture is distorted with a random strength."""
     for copy in range(COPIES):
         batch = np.empty_like(tensors)
         for number, tensor in enumerate(tensors):

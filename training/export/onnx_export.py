@@ -1,8 +1,8 @@
-"""Turns a run into an ONNX file that the service loads.
+"""Exports a run to an ONNX file that the service loads.
 
-The file is opened through the service's own recognizer and must read the test split exactly as
-the Keras model does. Needs a process that sees no GPU, whose fused LSTM kernels have no ONNX
-counterpart: see `training.tensorflow_import`.
+The file is opened with the service's own recognizer, and must read the test split exactly like the
+Keras model. Needs a process without a GPU, since the fused LSTM kernels of GPUs have no ONNX
+counterpart; see `training.tensorflow_import`.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ _GOLDEN_CANDIDATES = 32
 
 
 def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = False) -> ModelMetadata:
-    """Exports a run's best weights to `destination`, if every check holds.
+    """Exports the weights that a run keeps to `destination`, if every check passes.
 
     Args:
         quantized: compute the convolutions in 8-bit integers; see `training.export.quantize`.
@@ -58,7 +58,7 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
         The metadata of the new model.
 
     Raises:
-        ExportError: a check failed; `destination` is as it was.
+        ExportError: a check failed; `destination` is unchanged.
     """
 
     def say(step: str) -> None:
@@ -66,7 +66,7 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
 
     facts = run.facts
     codec = facts.codec
-    # Without dropout, which inference has no use for, and whose random state tf2onnx trips over.
+    # Without dropout: inference does not need it, and tf2onnx fails on its random state.
     config = run.config
     trained = build_model(config.architecture, *facts.size, codec.classes, channels=config.channels)
     trained.load_weights(run.best_weights, skip_mismatch=False)
@@ -140,10 +140,10 @@ def convert(model: keras.Model) -> onnx.ModelProto:
 def choose_golden(
     model: keras.Model, codec: CtcCodec, lengths: Sequence[int]
 ) -> tuple[GoldenPicture, ...]:
-    """Generated pictures of the model's own kind, and what the Keras model reads in them.
+    """Generated pictures of the model's own alphabet and size, and the Keras model's readings.
 
-    Those that it reads right and surely are preferred: on them, another processor's rounding
-    changes nothing, and another text means that the model or its runtime is broken.
+    Pictures that it reads right and with high confidence are preferred: the rounding of another
+    processor does not change them, so another text means that the model or its runtime is broken.
     """
     _, width, height, channels = model.input_shape
     drawings = list(generate(_GOLDEN_CANDIDATES, codec.alphabet, lengths, width, height, seed=0))
@@ -164,7 +164,7 @@ def _label_lengths(run: Run) -> list[int]:
 
 
 def _check_on_test_split(path: Path, model: keras.Model, run: Run, dataset: Dataset) -> None:
-    """Compares Keras and ONNX on the test split, or on much of a large one."""
+    """Compares Keras and ONNX on the test split, or on the first part of a large one."""
     recognizer = Recognizer.load(path)
     samples = run.split("test")[:_MOST_COMPARED]
     tensors = dataset.tensors(samples, *run.facts.size, run.config.channels)
@@ -174,7 +174,7 @@ def _check_on_test_split(path: Path, model: keras.Model, run: Run, dataset: Data
 
 
 def _read(path: Path, held_out: HeldOut) -> list[Result]:
-    """What a model file's calibration makes of held-out pictures."""
+    """Decodes held-out pictures with the calibration of a model file."""
     decode = Recognizer.load(path).decoder.decode
     return [
         Result(sample, decode(probabilities))

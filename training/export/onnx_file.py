@@ -1,4 +1,4 @@
-"""Writes models and their metadata to ONNX files, all or nothing."""
+"""Writes models and their metadata to ONNX files, atomically."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from service.ocr.metadata import ModelMetadata
 
 
 def write_model(graph: onnx.ModelProto, metadata: ModelMetadata, path: Path) -> None:
-    """Writes a graph with these metadata and no others, in place of what was there."""
+    """Writes a graph with only these metadata; replaces an old file."""
     del graph.metadata_props[:]
     for key, value in metadata.to_properties().items():
         graph.metadata_props.add(key=key, value=value)

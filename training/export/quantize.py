@@ -1,9 +1,9 @@
 """Computes a model's convolutions in 8-bit integers, which takes less time than 32-bit floats.
 
-Static quantization of Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference" (2018), as onnxruntime implements it. The LSTMs stay as they
-are: onnxruntime can quantize them for the whole batch alone, and what a picture reads as would
-depend on the pictures beside it.
+Uses the static quantization of Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference" (2018), as onnxruntime implements it. The LSTMs are not
+quantized: onnxruntime would quantize their inputs for the whole batch, and the reading of a picture
+would depend on the other pictures in the batch.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _BATCH = 8
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Tensors in small batches, as onnxruntime asks for them."""
+    """Gives tensors to onnxruntime in small batches."""
 
     def __init__(self, name: str, tensors: FloatArray) -> None:
         starts = range(0, len(tensors), _BATCH)
@@ -29,7 +29,7 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has 
         )
 
     def get_next(self) -> dict[str, FloatArray] | None:
-        """The next batch by the input's name; None behind the last one."""
+        """The next batch by the input's name; None after the last batch."""
         return next(self._feeds, None)
 
 
@@ -37,8 +37,8 @@ def quantize(graph: onnx.ModelProto, tensors: FloatArray) -> onnx.ModelProto:
     """The same model with convolutions in 8-bit integers.
 
     Args:
-        tensors: model inputs, shape (pictures, width, height, channels), that show what values
-            occur between the layers.
+        tensors: model inputs, `(pictures, width, height, channels)`, to measure the range of values
+            between the layers.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "quantized.onnx"
@@ -49,8 +49,8 @@ def quantize(graph: onnx.ModelProto, tensors: FloatArray) -> onnx.ModelProto:
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
-            # Unsigned values have the fast kernels of x86; there, without VNNI, sums of products
-            # with weights of all 8 bits overflow.
+            # Unsigned values have fast kernels on x86. Without VNNI, sums of products with full
+            # 8-bit weights overflow there.
             activation_type=QuantType.QUInt8,
             reduce_range=True,
         )

@@ -1,4 +1,4 @@
-"""Puts a new model in place of the one that is served, unless it reads worse."""
+"""Replaces the served model by a new one, unless the new model reads worse."""
 
 import math
 import shutil
@@ -13,25 +13,25 @@ from training.evaluation.metrics import character_error_rate
 from training.exceptions import ExportError
 
 _SIGNIFICANT = 0.05
-"""Chance below which the new model reads worse by more than luck."""
+"""Chance of luck below which the new model counts as worse."""
 
 _FEW, _HALF = 20, 0.5
-"""Of five test pictures, a model that reads half of all may read none. With few of them, it reads
-nothing if it has half of the characters wrong as well."""
+"""With fewer test pictures than `_FEW`, a model reads nothing only if its character error rate is
+also `_HALF` or more: a model that reads half of all pictures may read none of five."""
 
 
 def replace_model(
     candidate: Path, served: Path, dataset: Dataset, test: Sequence[Sample], force: bool = False
 ) -> Path | None:
-    """Puts a model in place of the one that is served, at once.
+    """Replaces the served model by a new one, atomically.
 
     Args:
-        candidate: the new model, which stays where it is.
+        candidate: the file of the new model, which is copied.
         test: samples of the data set that the new model was not trained on.
-        force: replace whatever the new model reads.
+        force: replace even if the new model reads nothing or worse.
 
     Returns:
-        Where the old model is kept; None where there was none.
+        The file to which the old model is copied; None if there was no old model.
 
     Raises:
         ExportError: the new model reads nothing, or worse than the old one, on `test`.
@@ -50,7 +50,7 @@ def replace_model(
 def _check_reads(candidate: Path, served: Path, dataset: Dataset, test: Sequence[Sample]) -> None:
     results = read_samples_with(Recognizer.load(candidate), dataset, test)
     new = _right(results)
-    hint = f"{served} is as it was; FORCE=1 (--force) replaces it all the same."
+    hint = f"{served} is unchanged; FORCE=1 (--force) replaces it anyway."
     wrong = character_error_rate([result.pair for result in results])
     if not any(new) and (len(test) >= _FEW or wrong >= _HALF):
         raise ExportError(f"the new model reads none of {len(test)} test pictures. {hint}")
@@ -71,9 +71,9 @@ def _right(results: Sequence[Result]) -> list[bool]:
 
 
 def chance_of_luck(old: Sequence[bool], new: Sequence[bool]) -> float:
-    """The chance that two equally good models differ that much in favour of the old one.
+    """The chance that two equally good models differ this much in favour of the old one.
 
-    The exact one-sided test of McNemar 1947, over pictures that only one of the two reads.
+    Uses the exact one-sided test of McNemar 1947, over pictures that only one of the two reads.
     """
     lost = sum(before and not after for before, after in zip(old, new, strict=True))
     gained = sum(after and not before for before, after in zip(old, new, strict=True))

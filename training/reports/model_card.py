@@ -92,10 +92,10 @@ def _minutes(run: Run) -> float:
 def write_card(model: Path, runs: Path) -> str:
     """The card of an exported model, as Markdown.
 
-    What was aimed at, and what series of trainings gave, is told of models of the public set alone.
+    Only the cards of models of the public set have the aims and the series of trainings.
 
     Raises:
-        RunError: the run that the model names is gone, or was not evaluated on its test split.
+        RunError: the run that the model names is missing, or was not evaluated on its test split.
     """
     metadata = Recognizer.load(model).metadata
     run = Run(runs / metadata.training_run)
@@ -145,7 +145,7 @@ def _described(metadata: ModelMetadata) -> dict[str, Any]:
 
 
 def _evaluation(run: Run, name: str) -> dict[str, Any] | None:
-    """What an evaluation wrote; None where there was none."""
+    """The results of an evaluation; None if there was no such evaluation."""
     try:
         text = (run.folder / "evaluation" / f"{name}.json").read_text(encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""`make preview`: a contact sheet of every distortion of training, weak, middling and full."""
+"""`make preview`: a contact sheet of every distortion of training at three strengths."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,20 +24,21 @@ _LARGEST = (240, 160)
 def draw_preview(
     pictures: Sequence[FloatArray], augmentation: Augmentation, seed: int
 ) -> Image.Image:
-    """A row for each operation and, at the end, rows of all together as training draws them.
+    """A row for each operation and, at the end, rows with all operations as in training.
 
-    Every row has one picture as it is and at the three `STRENGTHS`; the captions give the
-    amounts, in the units of the settings.
+    Every row has a picture without distortion and at the three `STRENGTHS`; the captions give the
+    amounts in the units of the settings.
 
     Args:
-        pictures: at least one, float32 `(height, width)`, 0 black to 1 white; rows take turns.
+        pictures: at least one picture, float32 `(height, width)`, 0 black to 1 white; the rows use
+            them in turn.
     """
     cells = []
     for number, (name, operation) in enumerate(OPERATIONS.items()):
         picture = pictures[number % len(pictures)]
         cells.append(_cell(picture, name.replace("_", " ")))
         for strength in STRENGTHS:
-            # The same chance for all strengths, so that only the amount differs along a row.
+            # The same seed for all strengths, so that only the amount differs along a row.
             generator = np.random.default_rng((seed, number))
             amount = getattr(augmentation, name) * strength
             rough = operation(picture, amount, generator) if amount else picture
@@ -59,10 +60,10 @@ def _cell(picture: FloatArray, caption: str) -> Cell:
 
 
 def read_pictures(source: Path, count: int) -> list[FloatArray]:
-    """Some pictures of a folder of picture files or of a prepared data set.
+    """The first pictures of a folder of picture files or of a prepared data set.
 
     Raises:
-        DataError: there are none.
+        DataError: there are no pictures.
     """
     if (source / "labels.csv").exists() and (source / "pictures").is_dir():
         dataset = Dataset(source)
@@ -71,7 +72,7 @@ def read_pictures(source: Path, count: int) -> list[FloatArray]:
         paths = sorted(path for path in source.glob("*") if path.suffix.lower() in SUFFIXES)
         files = [path.read_bytes() for path in paths[:count]]
     if not files:
-        raise DataError(f"{source} holds no pictures, neither <name>.png files nor a data set.")
+        raise DataError(f"{source} holds no pictures: neither <name>.png files nor a data set.")
     return [decode_gray(data) for data in files]
 
 
@@ -90,5 +91,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     pictures = read_pictures(arguments.pictures, len(OPERATIONS))
     sheet = draw_preview(pictures, config.augmentation, config.seed)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(arguments.out, "PNG")  # whatever its suffix
+    sheet.save(arguments.out, "PNG")  # with any suffix
     print(f"{len(OPERATIONS)} operations on {len(pictures)} pictures: {arguments.out}")

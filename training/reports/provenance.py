@@ -9,7 +9,7 @@ from training.fit.runs import Run
 
 
 def fitted_to(config: TrainConfig) -> str:
-    """The pictures that a model was fitted to, and how its epoch was chosen."""
+    """Describes the pictures that a model was fitted to, and how its epoch was chosen."""
     splits = "the training split"
     choice, judge = "the validation split chose the epoch", "validation"
     if config.keep_last:
@@ -23,16 +23,16 @@ def fitted_to(config: TrainConfig) -> str:
 
 
 def settings_of(config: TrainConfig) -> str:
-    """The settings as TOML, but for the amounts of the augmentation, which are many.
+    """The settings as TOML, without the many amounts of the augmentation.
 
-    Paths in the project's folder are relative to it.
+    Paths in the project's folder become relative to it.
     """
     lines = (line for line in config.lines() if not line.startswith("augmentation."))
     return "".join(lines).replace(f"{BASE.parents[1]}/", "")
 
 
 def commands_of(run: Run, runs: Path) -> str:
-    """The command that trained a run, after those that trained what it started from."""
+    """The command that trained a run, after the commands that trained its starting model."""
     config = run.config
     if Path(config.init_from).name == BASE.name:
         return "`make data && make train`"
@@ -45,7 +45,7 @@ def commands_of(run: Run, runs: Path) -> str:
 
 
 def commands_of_start(config: TrainConfig, runs: Path) -> str:
-    """The commands that trained what a run starts from; empty where no run here tells."""
+    """The commands that trained the starting model of a run; empty if its run is missing."""
     try:
         return commands_of(Run.find(runs, config.init_from), runs)
     except RunError:
@@ -53,7 +53,7 @@ def commands_of_start(config: TrainConfig, runs: Path) -> str:
 
 
 def _arguments(config: TrainConfig, recipe: str) -> str:
-    """What was asked for besides the recipe, as it stands today."""
+    """The options that differ from the recipe in its current version."""
     own, usual = (c.by_name() for c in (config, load_config(RECIPES / f"{recipe}.toml", {})))
     options = [
         f"--{key.replace('_', '-')} {str(value).lower() if isinstance(value, bool) else value}"

@@ -50,7 +50,7 @@ def test_models_stand_side_by_side(
 def test_pictures_that_a_model_may_have_seen_are_refused(striped: Dataset, tmp_path: Path) -> None:
     """A model whose run is gone is only compared on its own data or, if asked for, on all."""
     path = stripes.write_model(tmp_path / "model.onnx")
-    with pytest.raises(DataError, match="nothing tells which"):
+    with pytest.raises(DataError, match="it is unknown which"):
         contestant_of(path, striped, tmp_path, "test")
     assert contestant_of(path, striped, tmp_path, "all").architecture == "–"
 
