@@ -38,7 +38,7 @@ def aims_missed(clean: Mapping[str, Any], robust: Mapping[str, Any]) -> str:
     unread = clean["pictures"] - clean["exact"]
     if unread:
         missed.insert(0, f"every clean picture by {unread}")
-    sentence = f"Aimed at were every clean picture, {', '.join(aims)}. "
+    sentence = f"The aims were every clean picture, {', '.join(aims)}. "
     return sentence + (f"Missed: {'; '.join(missed)}." if missed else "All of these are reached.")
 
 
@@ -46,4 +46,4 @@ def training_time(minutes: float) -> str:
     """A sentence for the model card: whether the epochs of the last run took too long."""
     over = round(minutes) - TRAINING_MINUTES
     outcome = f"missed by {over}" if over > 0 else "reached"
-    return f"At most {TRAINING_MINUTES} on 2 cores were aimed at, {outcome}."
+    return f"The aim of at most {TRAINING_MINUTES} minutes on 2 cores was {outcome}."

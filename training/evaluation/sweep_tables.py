@@ -48,7 +48,7 @@ def fold_table(summary: dict[str, Any]) -> str:
     )
     over = len(summary["errors"]) - MOST_MISREAD
     outcome = f"missed by {over}" if over > 0 else "reached"
-    lines.append(f"At most {MOST_MISREAD} misread was aimed at, {outcome}.")
+    lines.append(f"The aim of at most {MOST_MISREAD} misread picture was {outcome}.")
     lines += [f"`{e['label']}` was read as `{e['read']}`." for e in summary["errors"]]
     if summary["digest"] == DIGEST:
         lines.append(_without_wrong_labels(summary))
@@ -79,10 +79,10 @@ def series_section(folder: Path, digests: Collection[str]) -> str:
     if curve.get("test_digest") in digests:
         parts.append(
             "## With few labels\n\n"
-            "Not of this model: of others, each of which was trained on so many labelled pictures "
-            "and read the test split (digest `" + curve["test_digest"] + "`), starting from "
-            f"`{curve['started_from']}`: `make label-curve`. The interval is Wilson's over the "
-            "readings of all seeds.\n\n![exact match by labelled pictures](label-curve.png)\n\n"
+            "These figures are of other models. Each was trained on the given number of labelled "
+            "pictures and read the test split (digest `" + curve["test_digest"] + "`), starting "
+            f"from `{curve['started_from']}`: `make label-curve`. The interval is Wilson's over "
+            "the readings of all seeds.\n\n![exact match by labelled pictures](label-curve.png)\n\n"
             + label_table(curve["rows"])
         )
     folds = _measured(folder / CROSS_VALIDATION)
@@ -90,8 +90,8 @@ def series_section(folder: Path, digests: Collection[str]) -> str:
         start = folds["start_trained_by"]
         parts.append(
             "## Every picture, unseen\n\n"
-            "Not of this model either: ten others, each trained on nine tenths of the pictures and "
-            f"reading the rest (together digest `{folds['digest']}`), starting from "
+            "These figures are of ten other models. Each was trained on nine tenths of the "
+            f"pictures and read the rest (digest of all: `{folds['digest']}`), starting from "
             f"`{folds['started_from']}`"
             + (f", which was trained by {start}" if start else "")
             + ": `make cross-validate`"

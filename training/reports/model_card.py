@@ -40,7 +40,7 @@ Written by `make card`; every figure below is printed by the command beside it.
 {splits}
 Together: `{data_digest}`.
 
-Who is in which split is decided by the pictures' content alone (`training/data/split.py`). The
+The split of a picture depends only on its content (`training/data/split.py`). The
 model was fitted to {fitted}; no test picture was
 seen in training.
 
@@ -69,7 +69,7 @@ Not for getting around the protection of other people's sites.
 
 It knows the characters above and no others: pictures of another family need a model of their
 own, which the README's four commands make. A picture of another shape is stretched. The confidences
-were calibrated on distorted pictures of this family, and hold for such.
+were calibrated on distorted pictures of this family, and are valid for such pictures.
 """
 
 _PUBLIC_DATA = (
@@ -188,15 +188,15 @@ def _pooled(texts: dict[str, Any]) -> str:
     low, high = wilson_interval(texts["right"], texts["count"])
     return (
         f"All readings together: {texts['right']}/{texts['count']}, 95 % interval {low:.4f}–"
-        f"{high:.4f} were they independent, which the same pictures under other conditions are "
-        "not.\n"
+        f"{high:.4f}. The interval assumes independent readings, but all conditions have the same "
+        "pictures.\n"
     )
 
 
 def _confidence(summary: dict[str, Any]) -> str:
     lines = [
         "The same command judges the confidences over all of these conditions together (ECE over "
-        "15 bins, and how often a right one is surer than a wrong one).",
+        "15 bins; AUROC, how often a right reading has a higher confidence than a wrong one).",
         "",
         "![reliability diagram](reliability.png)",
         "",
@@ -222,7 +222,7 @@ def _rejection(summary: dict[str, Any]) -> str:
         f"{kind} {found}/{count}" for kind, (found, count) in summary["kinds"].items()
     )
     return (
-        f"`make evaluate-rejection`: of {summary['pictures']} pictures that show no such text, "
+        f"`make evaluate-rejection`: of {summary['pictures']} pictures without such a text, "
         f"{summary['flagged']} = {summary['flagged_share']:.4f} (95 % interval {low:.4f}–"
         f"{high:.4f}) are read as empty or with a confidence below {summary['threshold']:.4f}, "
         f"which 98 % of the clean test pictures reach: {kinds}.\n"

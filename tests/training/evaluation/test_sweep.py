@@ -111,8 +111,8 @@ def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "All: 19/20 = 0.9500 (95 % interval 0.7600–0.9900)" in fold_table(summary)
     assert "`ab` was read as `a`" in fold_table(summary)
-    assert "aimed at, reached" in fold_table(summary)
-    assert "aimed at, missed by 2" in fold_table(summary | {"errors": 3 * summary["errors"]})
+    assert "picture was reached" in fold_table(summary)
+    assert "picture was missed by 2" in fold_table(summary | {"errors": 3 * summary["errors"]})
     assert "Without" not in fold_table(summary)
     right = fold_table(summary | {"digest": DIGEST})
     assert "Without `cdcb3`, which shows edcb3: 18/19 = 0.9474" in right

@@ -50,7 +50,7 @@ def test_the_card_of_a_model_of_ones_own(exported: Path, run: Run, tmp_path: Pat
         "`make evaluate-rejection` does it", "`7AB`",
     ):  # fmt: skip
         assert expected in card
-    for other in ("CaptchaCracker", "cdcb3", "imed at", "With few labels", ".png)"):
+    for other in ("CaptchaCracker", "cdcb3", "The aim", "With few labels", ".png)"):
         assert other not in card
     assert "exported by\n`make export-onnx` from" in card
 
