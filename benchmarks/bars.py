@@ -1,4 +1,4 @@
-"""The bars that the service is measured against, and what a measurement says of each."""
+"""The bars for the figures of serving, and whether a measurement meets them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 from benchmarks.contenders import SERVICE
 
 CORES_FOR_TWO_WORKERS = 5
-"""Two workers with two threads each, and the load generator."""
+"""Cores that two workers with two threads each and the load generator need."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One figure and its bound; the value is None where it was not measured."""
+    """A figure and its bound. The value is None if it was not measured."""
 
     name: str
     value: float | None
@@ -24,14 +24,14 @@ class Bar:
 
     @property
     def met(self) -> bool | None:
-        """None where there is nothing to judge."""
+        """Whether the value keeps the bound; None if there is no value."""
         if self.value is None:
             return None
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
 
 def find(rows: Sequence[Row], payload: str, processes: int = 1) -> Row | None:
-    """The service's row of this payload and number of workers."""
+    """The service's row for this payload and number of workers."""
     for row in rows:
         if (row["server"], row["payload"], row["processes"]) == (SERVICE, payload, processes):
             return row
@@ -39,7 +39,7 @@ def find(rows: Sequence[Row], payload: str, processes: int = 1) -> Row | None:
 
 
 def serving_bars(figures: dict[str, Any]) -> list[Bar]:
-    """What `benchmarks.serving` measured, against its bars."""
+    """The bars for what `benchmarks.serving` measured."""
     rows: list[Row] = figures["rows"]
     start = figures["start"]
     bars = [

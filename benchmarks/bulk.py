@@ -1,11 +1,11 @@
-"""`make bench-bulk`: what reading in bulk costs beside `captcha-ocr predict`.
+"""`make bench-bulk`: measures what reading in bulk costs beside `captcha-ocr predict`.
 
-Both read the same pictures, of which every 250th is broken; `bulk read` reads the folder and what
-`bulk pack` makes of it. predict comes before and after, so that a machine that grows busier or
-quieter does so for both. The CPU time is that of predict without its start, and that of the
-processes of Ray that read, which the command prints.
-The texts are compared. What the driver needs for a shard is measured with shards of one picture.
-The figures go to benchmarks/results/bulk.json, and from there into docs/scaling.md.
+Both read the same pictures, of which every 250th is broken. `bulk read` reads the folder, and the
+shards that `bulk pack` makes from it. `predict` runs before and after `bulk read`, so that changes
+in the load of the machine affect both. The CPU time of `predict` excludes its start; that of
+`bulk read` is what the command prints for the processes of Ray that read. The texts must be equal.
+The CPU time of the driver for a shard is measured with shards of one picture. The figures are
+written to benchmarks/results/bulk.json, and from there to docs/scaling.md.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _TINY_SHARDS = 300
 
 
 class Cost(NamedTuple):
-    """Of one command: wall time, CPU time of its processes, and what it wrote."""
+    """Wall time of a command, CPU time of its processes, and its output."""
 
     seconds: float
     cpu_seconds: float
@@ -56,7 +56,7 @@ def run(*arguments: object) -> Cost:
 
 
 def read_cpu_ms(errors: str) -> float:
-    """What `bulk read` says that a picture costs."""
+    """CPU milliseconds of a picture, as `bulk read` prints them."""
     match = re.search(r"([\d.]+) CPU-ms each", errors)
     if match is None:
         raise SystemExit(errors)
@@ -64,7 +64,7 @@ def read_cpu_ms(errors: str) -> float:
 
 
 def texts(table: Path) -> dict[str, str]:
-    """The texts in a table by the names of the pictures."""
+    """The texts in a table, by the names of the pictures."""
     from pyarrow import parquet
 
     columns = parquet.read_table(table, columns=["path", "text"]).to_pydict()
@@ -73,14 +73,14 @@ def texts(table: Path) -> dict[str, str]:
 
 
 def predict(folder: Path, model: Path) -> tuple[Cost, dict[str, str]]:
-    """What `predict` costs, and the texts by the names of the pictures."""
+    """Runs `predict`: its cost, and the texts by the names of the pictures."""
     cost = run("predict", folder, "--json", "--model", model)
     answers = [json.loads(line) for line in cost.output.splitlines()]
     return cost, {Path(answer["file"]).name: answer["text"] for answer in answers}
 
 
 def driver_cpu_ms(folder: Path, work: Path, model: Path) -> float:
-    """CPU time of the driver for a shard."""
+    """CPU milliseconds of the driver for a shard."""
     from service.bulk.run import Driver, Work, cluster
     from service.bulk.shards import find_shards
     from service.bulk.tables import Asked, Table
@@ -133,7 +133,7 @@ def main() -> None:
                 shutil.rmtree(table, ignore_errors=True)
                 reads[name] = run("bulk", "read", path, table, "--model", model)
                 if texts(table) != wanted:
-                    raise SystemExit(f"{name}: the texts are not those of predict")
+                    raise SystemExit(f"{name}: the texts differ from those of predict")
             after, _ = predict(folder, model)
             cpu_seconds = statistics.mean((before.cpu_seconds, after.cpu_seconds)) - start
             seconds = statistics.mean((before.seconds, after.seconds))

@@ -1,4 +1,4 @@
-"""The picture of latency against load."""
+"""The chart of latency by load."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from benchmarks.contenders import SERVICE
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
-    """A chart of p50 and p99 against the rate at which requests arrive, for every server."""
+    """Draws the p50 and p99 of every server by the rate at which requests arrive."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""Under what conditions a measurement was made: processor, versions, date; no names of machines."""
+"""The conditions of a measurement: processor, versions, date. Machines are not named."""
 
 import importlib.metadata
 import os
@@ -11,7 +11,7 @@ _PACKAGES = ("fastapi", "uvicorn", "onnxruntime", "numpy", "pillow")
 
 
 def conditions(server_cpus: set[int]) -> dict[str, Any]:
-    """What a reader needs to judge or repeat the measurement.
+    """The facts that a reader needs to judge or repeat the measurement.
 
     Args:
         server_cpus: the processors that the servers may use.
@@ -31,10 +31,13 @@ def conditions(server_cpus: set[int]) -> dict[str, Any]:
 
 
 def server_processors(pin: bool) -> set[int]:
-    """The processors that servers may use; pinned, the last one is left to this process alone.
+    """The processors that servers may use.
+
+    Args:
+        pin: whether this process gets the last processor for itself.
 
     Raises:
-        SystemExit: pinning was asked for, and there is only one.
+        SystemExit: `pin` is set, and there is only one processor.
     """
     everything = os.sched_getaffinity(0)
     if not pin:

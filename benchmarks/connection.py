@@ -1,4 +1,4 @@
-"""HTTP/1.1 from the client's side, as little of it as timing needs.
+"""A minimal HTTP/1.1 client for timing.
 
 Answers must have a Content-Length.
 """
@@ -11,17 +11,17 @@ READ_BYTES = 1 << 16
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """The address that a server listens on."""
 
     host: str
     port: int
 
 
 def parse_answer(received: bytes | bytearray) -> tuple[int, bool] | None:
-    """The status of an answer and whether the connection stays open; None until it is whole.
+    """The status of an answer, and whether the connection stays open; None if it is incomplete.
 
     Raises:
-        ValueError: it has no Content-Length, so that its end cannot be told.
+        ValueError: the answer has no Content-Length, so its end is unknown.
     """
     end = received.find(b"\r\n\r\n")
     if end < 0:
@@ -36,7 +36,7 @@ def parse_answer(received: bytes | bytearray) -> tuple[int, bool] | None:
 
 
 def exchange(address: Address, request: bytes, timeout: float = 60.0) -> tuple[int, bytes]:
-    """Sends one request and waits: the status and the body of its answer.
+    """Sends a request, and gives the status and the body of its answer.
 
     Raises:
         OSError: there was no answer.
@@ -46,18 +46,18 @@ def exchange(address: Address, request: bytes, timeout: float = 60.0) -> tuple[i
         received = b""
         while (answer := parse_answer(received)) is None:
             if not (data := connection.recv(READ_BYTES)):
-                raise ConnectionError("the connection was closed before the answer was whole")
+                raise ConnectionError("the connection was closed before the answer was complete")
             received += data
     return answer[0], received.partition(b"\r\n\r\n")[2]
 
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """A keep-alive connection, and how far the request on it has come."""
+    """A keep-alive connection, and the progress of the request on it."""
 
     socket: socket.socket
-    scheduled: float | None = None  # of the request that is under way, None where none is
-    sent: float = float("inf")
+    scheduled: float | None = None  # when the current request was to be sent; None: no request
+    sent: float = float("inf")  # when its last byte was sent
     unsent: memoryview = field(default_factory=lambda: memoryview(b""))
     blocked: bool = False
     received: bytearray = field(default_factory=bytearray)

@@ -1,4 +1,4 @@
-"""What is compared: this service and its peers, each with the command that starts it."""
+"""The servers that are compared, this service and its peers, with the commands to start them."""
 
 import sys
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from benchmarks.servers import HOST, Recipe
 PEERS_PYTHON = Path(".venv-peers/bin/python")
 SERVICE = "this service"
 
-_HOW = "`make bench-peers` installs it"
+_HOW_TO_INSTALL = "`make bench-peers` installs it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +21,16 @@ class Contender:
     recipe: Recipe
     processes: int
     payloads: tuple[Payload, ...] = (MULTIPART,)
-    absent: str | None = None  # why it cannot be started
+    absent: str | None = None  # why the server cannot be started
 
     @property
     def name(self) -> str:
-        """The server's name, and its processes where there are several."""
+        """The server's name, with the number of processes if there are several."""
         return self.recipe.name + (f", {self.processes} workers" if self.processes > 1 else "")
 
 
 def service(model: Path, workers: int = 1) -> Contender:
-    """This service with its defaults."""
+    """This service with its default settings."""
     environment = {
         "OCR_HOST": HOST,
         "OCR_PORT": "{port}",
@@ -44,12 +44,12 @@ def service(model: Path, workers: int = 1) -> Contender:
 
 
 def fast_peers(model: Path) -> list[Contender]:
-    """The tutorial, which needs no package that the service does not need."""
+    """FastAPI as in its tutorial, which needs no more packages than the service."""
     return [_uvicorn("FastAPI + onnxruntime", "fastapi_onnx", model, n) for n in (1, 2)]
 
 
 def slow_peers(model: Path) -> list[Contender]:
-    """Servers with packages of their own, which say why they cannot be started, and Keras."""
+    """Keras, and servers that need more packages; `absent` says if these are missing."""
     python, absent = _peers_python()
     environment = {"OCR_MODEL_PATH": str(model), "BENTOML_DO_NOT_TRACK": "True"}
     peers = []
@@ -68,7 +68,7 @@ def slow_peers(model: Path) -> list[Contender]:
 
 
 def ray_serve(model: Path) -> list[Contender]:
-    """Ray Serve, which says why it cannot be started."""
+    """Ray Serve with one and two replicas; `absent` says if its packages are missing."""
     python, absent = _peers_python()
     environment = {"OCR_MODEL_PATH": str(model), "RAY_USAGE_STATS_ENABLED": "0"}
     peers = []
@@ -80,8 +80,8 @@ def ray_serve(model: Path) -> list[Contender]:
 
 
 def _peers_python() -> tuple[str, str | None]:
-    """The Python that has their packages, and why there is none."""
-    return str(PEERS_PYTHON), None if PEERS_PYTHON.exists() else _HOW
+    """The Python with the packages of the peers, and how to install it if it is missing."""
+    return str(PEERS_PYTHON), None if PEERS_PYTHON.exists() else _HOW_TO_INSTALL
 
 
 def _uvicorn(

@@ -1,7 +1,7 @@
-"""`make bench-decoding`: what decoding costs beside the model, in CPU time.
+"""`make bench-decoding`: measures the CPU time of decoding, beside that of the model.
 
-The stages are interleaved picture by picture, so that a machine that is busy with something else
-slows all of them alike. Pictures are the examples, as they are and distorted.
+The stages alternate for every picture, so that other load on the machine slows all of them alike.
+The pictures are the examples, as they are and distorted.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from training.evaluation.robustness import distorted
 
 
 def measure(recognizer: Recognizer, pictures: list[bytes], rounds: int) -> dict[str, list[float]]:
-    """CPU milliseconds of each stage, one figure per picture and round."""
+    """CPU milliseconds of each stage, one figure for each picture and round."""
     metadata, decoder = recognizer.metadata, recognizer.decoder
     tensors = [preprocess(p, metadata.width, metadata.height)[np.newaxis] for p in pictures]
     outputs = [recognizer.infer(tensor)[0] for tensor in tensors]

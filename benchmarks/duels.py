@@ -1,11 +1,11 @@
-"""Requests a second of this service beside those of its best peer, which take turns.
+"""Compares the requests a second of this service and of its best peer, measured in turn.
 
-What else a machine does slows one server more than another: one that keeps its cores busy while it
-waits is given them, and one that sleeps has to ask for them again. Minutes apart, two servers are
-not measured on the same machine; in turn, two seconds each, they are.
+Other load on the machine slows one server more than another: a server that keeps its cores busy
+while it waits keeps them, and one that sleeps has to get them back. This load changes within
+minutes, so the two servers are measured in turns of two seconds.
 
-A turn begins when the other has come to rest: onnxruntime's threads, left as they are, go on
-looking for work for some 30 ms of CPU time behind the last answer, at the cost of whoever is next.
+A turn begins when the other server is idle: by default, onnxruntime's threads go on spinning for
+some 30 ms of CPU time after the last answer, at the cost of the next server.
 """
 
 import statistics
@@ -24,7 +24,7 @@ _ROUND_SECONDS = 2.0
 
 
 def best_peer(rows: Sequence[dict[str, Any]], processes: int) -> str | None:
-    """The name of the server with the most requests a second, this one aside."""
+    """The name of the server with the most requests a second, other than this service."""
     peers = [row for row in rows if row["server"] != SERVICE and row["processes"] == processes]
     best = max(peers, key=lambda row: row["pace"], default=None)
     return best["server"] if best else None
@@ -33,10 +33,10 @@ def best_peer(rows: Sequence[dict[str, Any]], processes: int) -> str | None:
 def opponents(
     contenders: Sequence[Contender], rows: Sequence[dict[str, Any]]
 ) -> list[tuple[Contender, Contender]]:
-    """This service and the best peer of as many processes, for every number of them.
+    """Pairs of this service and its best peer, one for each number of processes.
 
     Args:
-        rows: what was measured of the contenders one by one, to tell which is best.
+        rows: figures of the contenders, by which the best one is found.
     """
     by_name = {(each.recipe.name, each.processes): each for each in contenders}
     return [
@@ -49,10 +49,10 @@ def opponents(
 def duel(
     own: Contender, peer: Contender, requests: Sequence[bytes], rounds: int, cpus: set[int]
 ) -> dict[str, Any]:
-    """Both in closed loops, each as long as the other, in so many rounds.
+    """Loads both servers in turn, in closed loops of equal length.
 
     Raises:
-        ServerError: one of them did not start, or accepted nothing in a round.
+        ServerError: a server did not start, or accepted nothing in a round.
     """
     rates: list[list[float]] = []
     with ExitStack() as stack:
@@ -81,7 +81,7 @@ def duel(
 
 
 def _turn(server: Server, load: LoadGenerator, seconds: float) -> float:
-    """Requests a second of a server that is left at rest."""
+    """Requests a second of a server in one closed loop; it is idle again afterwards."""
     answered = load.closed_loop(seconds)
     server.settle()
     return Summary.of(answered).goodput

@@ -1,15 +1,15 @@
-"""`make bench-formats`: what the dearest accepted picture of every kind costs.
+"""`make bench-formats`: measures the costliest accepted picture of every kind.
 
-Prints the CPU time of reading it, divided by that of reading a normal picture. For each kind the
-pictures have as many pixels as are accepted, and samples of different amplitudes; the dearest of
-them counts. Normal and dear pictures take turns, so that a busy machine slows both alike.
+Prints the CPU time of reading it, divided by that of reading a normal picture. For each kind, the
+pictures have as many pixels as are accepted, and samples of different amplitudes; the costliest one
+counts. Normal and costly pictures take turns, so that a busy machine slows both alike.
 """
 
 import argparse
 import time
 from pathlib import Path
 
-from benchmarks.dear_pictures import SMOOTH, dearest, kinds
+from benchmarks.costly_pictures import SMOOTH, costliest, kinds
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 from service.ocr.recognizer import Recognizer
 
@@ -25,12 +25,12 @@ def cpu_seconds(recognizer: Recognizer, picture: bytes) -> float:
 
 
 def ratio(recognizer: Recognizer, normal: bytes, picture: bytes, rounds: int) -> float:
-    """Least CPU time of a picture, divided by that of a normal one."""
-    base = dear = float("inf")
+    """The least CPU time of a picture, divided by the least of a normal one."""
+    base = costly = float("inf")
     for _ in range(rounds):
         base = min(base, *(cpu_seconds(recognizer, normal) for _ in range(5)))
-        dear = min(dear, cpu_seconds(recognizer, picture))
-    return dear / base
+        costly = min(costly, cpu_seconds(recognizer, picture))
+    return costly / base
 
 
 def main() -> None:
@@ -44,13 +44,13 @@ def main() -> None:
     print(f"{'kind':<36} {'bytes':>9} {'pixels':>9} {'× a normal picture':>19}")
     worst = 0.0
     for name, encode in kinds().items():
-        pictures = list(dearest(encode, arguments.max_pixels, AMPLITUDES))
+        pictures = list(costliest(encode, arguments.max_pixels, AMPLITUDES))
         found = [ratio(recognizer, normal, picture, arguments.rounds) for picture in pictures]
-        dear = pictures[found.index(max(found))]
-        size = recognizer.preprocess(dear)
+        costly = pictures[found.index(max(found))]
+        size = recognizer.preprocess(costly)
         worst = max(worst, *found)
-        print(f"{name:<36} {len(dear):>9} {size.width * size.height:>9} {max(found):>19.1f}")
-    print(f"The dearest costs {worst:.1f} × a normal picture; the bar is {BAR}.")
+        print(f"{name:<36} {len(costly):>9} {size.width * size.height:>9} {max(found):>19.1f}")
+    print(f"The most expensive costs {worst:.1f} × a normal picture; the bar is {BAR}.")
 
 
 if __name__ == "__main__":

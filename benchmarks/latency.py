@@ -1,4 +1,4 @@
-"""What the outcomes of a load come to: percentiles, answers by kind, and the pace that was held."""
+"""Summarizes the outcomes of a load: percentiles, answers by kind, and goodput."""
 
 import math
 import statistics
@@ -10,20 +10,20 @@ from typing import Any
 from benchmarks.load import UNANSWERED, Outcome
 
 IN_TIME_SECONDS = 0.01
-"""A request that was sent this long after its scheduled time was still sent in time."""
+"""Longest delay, after its scheduled time, with which a request still counts as sent in time."""
 
 _OK, _REFUSED = 200, 503
 
 _STEADY = 3
-"""Windows in a row that stand for a service that has recovered."""
+"""Windows in a row within the bound after which a service counts as recovered."""
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The least value that at least this share of the values does not exceed (nearest rank).
+    """The least of the values that is at least as large as this share of them (nearest rank).
 
     Returns:
-        None where fewer than one value is expected to lie above it, so that it would be the
-        maximum under another name.
+        None if less than one value is expected above the percentile, which would then merely be
+        the maximum.
     """
     if not values or len(values) * (1 - share) < 1 - 1e-9:
         return None
@@ -32,7 +32,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles in milliseconds; None where there are too few values for one."""
+    """Percentiles in milliseconds; None for those for which there are too few values."""
 
     count: int
     p50: float | None
@@ -59,13 +59,13 @@ class Summary:
 
     accepted: Latency  # answered with 200
     refused: Latency  # answered with 503
-    other: dict[str, int]  # how often each other status occurred, `unanswered` among them
-    in_time: float  # the share that was sent within IN_TIME_SECONDS of its scheduled time
+    other: dict[str, int]  # number of answers by other status, and of `unanswered` requests
+    in_time: float  # share of requests sent within IN_TIME_SECONDS of their scheduled time
     goodput: float  # answers with 200 a second
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "Summary":
-        """Goodput is counted from the first scheduled arrival to the last answer."""
+        """Summarizes outcomes. Goodput counts from the first scheduled arrival to the last end."""
         if not outcomes:
             raise ValueError("there are no outcomes to summarise; the load was too short.")
         accepted = Latency.of(o for o in outcomes if o.status == _OK)
@@ -81,17 +81,17 @@ class Summary:
         )
 
     def figures(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """The summary as a dictionary, for JSON."""
         return asdict(self)
 
 
 def tail_ratio(rounds: Iterable[Sequence[Outcome]]) -> float | None:
-    """p99 ÷ p50 of what was accepted, the median over rounds of the same load.
+    """p99 ÷ p50 of accepted requests: the median over rounds of the same load.
 
-    A moment in which the machine did something else spoils one round, and not the figure.
+    With the median, a short disturbance of the machine spoils one round, and not the figure.
 
     Returns:
-        None where no round has enough requests for a p99.
+        None if no round has enough requests for a p99.
     """
     ratios = []
     for outcomes in rounds:
@@ -104,8 +104,8 @@ def tail_ratio(rounds: Iterable[Sequence[Outcome]]) -> float | None:
 def windows_p99(outcomes: Sequence[Outcome], seconds: float = 1.0) -> dict[float, float]:
     """The p99 in milliseconds of every window of scheduled arrivals, by the window's start.
 
-    It is infinite where a window holds anything but answers with 200; of fewer than 100 requests
-    it is the maximum.
+    The p99 is infinite if a window has outcomes other than answers with 200. Of fewer than 100
+    requests it is the maximum.
     """
     start = min(o.scheduled for o in outcomes)
     windows: dict[int, list[Outcome]] = {}
@@ -119,15 +119,16 @@ def recovery_seconds(
 ) -> float | None:
     """Seconds from `origin` until the p99 of three windows in a row is within a bound.
 
-    What happens later is of the machine; stalls of it come in any second.
+    Later windows are ignored, since the machine itself may stall at any time.
 
     Args:
-        outcomes: of a load after the overload, in any order.
+        outcomes: outcomes of a load after the overload, in any order.
         origin: the time at which the overload's last request was scheduled.
-        window: seconds of scheduled arrivals that are judged together.
+        bound_ms: the bound of the p99 in milliseconds.
+        window: length of a window in seconds.
 
     Returns:
-        None where there is no such row.
+        None if there are no three such windows in a row.
     """
     within = [(start, p99 <= bound_ms) for start, p99 in windows_p99(outcomes, window).items()]
     for number in range(len(within) - _STEADY + 1):

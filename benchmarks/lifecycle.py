@@ -1,9 +1,9 @@
-"""`make bench-lifecycle`: what is lost when the service, or one of its workers, ends under load.
+"""`make bench-lifecycle`: counts the requests that are lost when processes end under load.
 
-Again and again the service is ended with SIGTERM while requests arrive at 80 % of its capacity.
-Then one of two workers is killed (SIGKILL), and another time frozen (SIGSTOP), at half of it. The
-figures go to benchmarks/results/lifecycle.json, of which `benchmarks.report` makes
-docs/performance.md.
+The service is ended with SIGTERM many times, while requests arrive at 80 % of its capacity. Then,
+at half of the capacity, one of two workers is killed (SIGKILL), and in another run frozen
+(SIGSTOP). The figures are written to benchmarks/results/lifecycle.json, from which
+`benchmarks.report` makes docs/performance.md.
 """
 
 import argparse
@@ -37,14 +37,14 @@ _REPLACED_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Requests that were handed over to their last byte and not answered."""
+    """The number of requests that were sent completely and not answered."""
 
     before: int  # sent before the signal
     after: int  # sent after it, over a connection that was still open
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome], signalled: float) -> "Lost":
-        """Counts them; what was never sent whole is not lost, but refused."""
+        """Counts lost requests; a request that was not sent completely is refused, not lost."""
         sent = [o.sent for o in outcomes if o.status == UNANSWERED and o.sent < float("inf")]
         before = sum(moment <= signalled for moment in sent)
         return cls(before, len(sent) - before)
@@ -53,7 +53,7 @@ class Lost:
 def terminate(
     recipe: Recipe, requests: Sequence[bytes], rate: float, delay: float, cpus: set[int]
 ) -> dict[str, Any]:
-    """One service, ended with SIGTERM after so many seconds of load."""
+    """Ends a service with SIGTERM after `delay` seconds of load, and counts what was lost."""
     moments: list[float] = []
 
     def end(server: Server) -> None:
@@ -82,7 +82,7 @@ def terminate(
 
 
 def workers(server: Server) -> set[int]:
-    """The processes behind the first that have loaded a model, told by their size."""
+    """The child processes that have loaded a model, found by their memory."""
     children = server.family()[1:]
     largest = max((child.resident_bytes for child in children), default=0)
     return {child.pid for child in children if 2 * child.resident_bytes > largest}
@@ -95,7 +95,7 @@ def strike(
     number: signal.Signals,
     cpus: set[int],
 ) -> dict[str, Any]:
-    """A signal to one worker of several under load, and what came of it."""
+    """Sends a signal to one of several workers under load, and measures the effect."""
     replaced: list[float] = []
     with running(recipe, cpus) as server:
         server.settle()
@@ -118,7 +118,7 @@ def strike(
             timer.start()
             outcomes = load.open_loop(rate, 10.0)
         timer.join()
-        # After all that, new connections must be served without exception.
+        # Afterwards, all requests on new connections must be served.
         with LoadGenerator(server.address, requests, _CONNECTIONS) as load:
             afterwards = Summary.of(load.open_loop(rate, 2.0))
         survivors = len(workers(server) & (before - {victim}))
@@ -132,7 +132,7 @@ def strike(
 
 
 def lifecycle_bars(figures: dict[str, Any]) -> list[Bar]:
-    """Nothing lost, and every worker replaced."""
+    """The bars: no request is lost, and every worker is replaced."""
     runs, strikes = figures["terminated"], figures["struck"]
     bars = [
         Bar(
@@ -166,10 +166,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lifecycle", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--runs", type=int, default=50, help="that are ended with SIGTERM")
-    parser.add_argument("--pin", action="store_true", help="a processor for the load alone")
+    parser.add_argument("--runs", type=int, default=50, help="services that are ended with SIGTERM")
+    parser.add_argument("--pin", action="store_true", help="one processor for the load only")
     arguments = parser.parse_args()
-    gc.disable()  # a pause of the generator's would be counted as the server's
+    gc.disable()  # a pause of the load generator would count as one of the server
     cpus = server_processors(arguments.pin)
     figures: dict[str, Any] = {"conditions": conditions(cpus), "terminated": [], "struck": []}
     requests = payloads.multipart(list(payloads.example_pictures().values()))
@@ -179,7 +179,7 @@ def main() -> None:
     rate = _TERMINATED_SHARE * capacity
     for run in range(arguments.runs):
         progress(f"SIGTERM, run {run + 1} of {arguments.runs}")
-        # Not always at the same point of the load.
+        # Each run ends at another point of the load.
         delay = 0.5 + 0.5 * run / arguments.runs
         figures["terminated"].append(terminate(recipe, requests, rate, delay, cpus))
     two = service(arguments.model, workers=2).recipe

@@ -1,12 +1,12 @@
 """A load generator: one thread, non-blocking keep-alive connections, requests made beforehand.
 
-It knows two loads (Schroeder et al. 2006, "Open Versus Closed: A Cautionary Tale"). In a closed
-loop each connection sends its next request when it has its answer, so that a slow server is
-asked less. In an open loop requests arrive at a constant rate whatever the server does, and the
-latency counts from the scheduled arrival: what waits for a free connection, or for a generator
-that is late, waits visibly (no "coordinated omission").
+It makes two kinds of load (Schroeder et al. 2006, "Open Versus Closed: A Cautionary Tale"). In a
+closed loop, each connection sends its next request when it has its answer, so a slow server gets
+fewer requests. In an open loop, requests arrive at a constant rate whatever the server does, and
+the latency counts from the scheduled arrival. So the latency includes the wait for a free
+connection or for a late generator (no "coordinated omission").
 
-It knows nothing of what the requests mean.
+The generator does not interpret the requests.
 """
 
 import select
@@ -21,33 +21,34 @@ from typing import ClassVar, NamedTuple, Self
 from benchmarks.connection import READ_BYTES, Address, Connection, parse_answer
 
 UNANSWERED = 0
-"""The status of a request without an answer: reset, refused, cut short or given up."""
+"""The status of a request whose answer is missing: reset, refused, cut short or given up."""
 
 
 class Outcome(NamedTuple):
-    """What became of a request; times are in seconds on the clock of `time.perf_counter`."""
+    """The outcome of a request; times are in seconds on the clock of `time.perf_counter`."""
 
     scheduled: float
-    sent: float  # when its last byte was handed over; infinite where it never was
+    sent: float  # when its last byte was sent; infinite if it never was
     ended: float
     status: int
 
     @property
     def latency(self) -> float:
-        """Seconds from the scheduled arrival to the whole answer."""
+        """Seconds from the scheduled arrival to the complete answer."""
         return self.ended - self.scheduled
 
 
 class LoadGenerator:
-    """Sends requests to one server over so many connections; closes them as a context manager.
+    """Sends requests to one server; a context manager that closes its connections at the end.
 
     Args:
-        requests: whole HTTP/1.1 requests as bytes, sent in turn.
+        requests: complete HTTP/1.1 requests as bytes, sent in turn.
+        connections: the number of connections.
     """
 
     spins: ClassVar[bool] = False
-    """Whether it never sleeps, for a process that has a processor to itself: to wake it for every
-    answer costs the server, which owes nothing like it to clients elsewhere."""
+    """Whether the generator never sleeps; for a process that has a processor to itself. Waking the
+    generator for every answer costs the server CPU time, which remote clients would not cost it."""
 
     def __init__(self, address: Address, requests: Sequence[bytes], connections: int) -> None:
         self._address = address
@@ -74,10 +75,10 @@ class LoadGenerator:
         self._epoll.close()
 
     def closed_loop(self, seconds: float, patience: float = 10.0) -> list[Outcome]:
-        """Sends on every connection as soon as it is free, for so long.
+        """Sends a request on every connection as soon as it is free, for `seconds`.
 
         Args:
-            patience: seconds that the last answers are waited for.
+            patience: seconds to wait for the last answers.
         """
         self._outcomes = []
         start = time.perf_counter()
@@ -88,13 +89,13 @@ class LoadGenerator:
         return self._outcomes
 
     def open_loop(self, rate: float, seconds: float, patience: float = 10.0) -> list[Outcome]:
-        """Schedules `rate` requests a second at equal distances, for so long.
+        """Schedules `rate` requests a second at equal intervals, for `seconds`.
 
         Args:
-            patience: seconds that the last answers are waited for.
+            patience: seconds to wait for the last answers.
 
         Returns:
-            An outcome for every scheduled request, also for those that were never sent.
+            An outcome for every scheduled request, also for requests that were never sent.
         """
         self._outcomes = []
         total, issued, start = round(rate * seconds), 0, time.perf_counter()
@@ -103,9 +104,9 @@ class LoadGenerator:
             due = start + issued / rate
             if due <= now and self._send(due):
                 issued += 1
-                self._wait(0)  # answers that are there must not wait until it has caught up
+                self._wait(0)  # handles answers even while sending is late
             else:
-                # Where no connection is free, the next answer is what is waited for.
+                # If no connection is free, waits for the next answer.
                 self._wait(due - now if due > now else end - now)
         self._drain(end)
         never = float("inf")
@@ -133,9 +134,9 @@ class LoadGenerator:
         return connection
 
     def _send(self, scheduled: float) -> bool:
-        """Sends the next request; False where no connection is free."""
+        """Sends the next request; False if no connection is free."""
         if self._idle:
-            # The one that has rested longest, so that all processes of a server get their share.
+            # The connection that was idle longest, so that all processes of a server get a share.
             connection = self._idle.popleft()
         elif len(self._connections) < self._size:
             connection = self._connect()
@@ -165,8 +166,8 @@ class LoadGenerator:
             self._epoll.modify(connection.socket, events)
 
     def _wait(self, seconds: float) -> None:
-        """Handles what the sockets have, after waiting for it so long at the most."""
-        # `select` waits for microseconds, where epoll would round up to a millisecond.
+        """Waits for events of the sockets, at most `seconds`, and handles them."""
+        # `select` can wait for microseconds; epoll would round up to a millisecond.
         patience = 0.0 if self.spins else max(0.0, seconds)
         if not select.select([self._epoll], [], [], patience)[0]:
             return
@@ -196,7 +197,7 @@ class LoadGenerator:
         status, stays = answer
         self._record(connection, status)
         connection.received.clear()
-        # An answer to half a request leaves a connection that cannot be used again.
+        # After an answer to an incomplete request, the connection cannot be used again.
         if stays and not connection.unsent:
             self._idle.append(connection)
         else:

@@ -7,12 +7,12 @@ from benchmarks.bars import Bar
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A figure in a table; – where there is none."""
+    """A figure for a table, or – if there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the first column is of words, the others of figures."""
+    """A table in Markdown. The first column has words, the others have figures."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -23,7 +23,7 @@ def tail(latency: dict[str, Any]) -> str:
 
 
 def measured_under(conditions: dict[str, Any], users: str = "the servers and the load") -> str:
-    """The conditions as a sentence; `users` share the cores."""
+    """The conditions of a measurement, as a paragraph; `users` are what shares the cores."""
     versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
     pinned = (
         f"the servers on {conditions['server_cores']} of them and the load on one, where it never "
@@ -33,8 +33,8 @@ def measured_under(conditions: dict[str, Any], users: str = "the servers and the
     )
     busy = conditions["load_average_before"] > conditions["cores"] / 2
     warning = (
-        " **The machine was busy with something else: of these figures only CPU times and their "
-        "ratios say anything; rates and latencies do not.**"
+        " **The machine was busy with other work: only CPU times and their ratios are reliable, "
+        "rates and latencies are not.**"
     )
     return (
         f"Measured {conditions['date']} on {conditions['cores']} cores ({conditions['cpu']}), "
@@ -45,7 +45,7 @@ def measured_under(conditions: dict[str, Any], users: str = "the servers and the
 
 
 def bars_table(bars: Sequence[Bar]) -> str:
-    """Which bars are met."""
+    """A table of the bars, with whether each is met."""
     verdicts = {True: "met", False: "missed"}
     rows = [
         [

@@ -1,4 +1,4 @@
-"""Where the figures of a measurement go, and how a measurement that cannot be made ends."""
+"""Runs a measurement and stores its figures."""
 
 import json
 from collections.abc import Callable
@@ -10,13 +10,13 @@ from service.ocr.exceptions import ModelError
 
 
 def write(figures: dict[str, Any], path: Path) -> None:
-    """Writes the figures as JSON, of which `benchmarks.report` makes its page."""
+    """Writes the figures as JSON, from which `benchmarks.report` makes its page."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a measurement; what keeps it from being made is told in one sentence.
+    """Runs a measurement, and reports a failure in one sentence.
 
     Raises:
         SystemExit: a server did not start, or the model cannot be used.

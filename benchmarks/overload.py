@@ -1,12 +1,12 @@
-"""`make bench-overload`: what becomes of the requests that are more than can be served.
+"""`make bench-overload`: measures the service with more requests than it can serve.
 
-Requests arrive at multiples of the capacity, in an open loop, while the health endpoints are asked
-all the time from processes and connections of their own. Rounds of that alternate with closed
-loops, seconds of each, that find the capacity: the goodput of a round is compared with the mean of
-that before it and that behind it, so that a machine that is not always as fast slows both alike.
-Behind the last round comes half the capacity, until the latency is what it was. At last come
-closed loops of more clients than are served. The figures go to benchmarks/results/overload.json,
-of which `benchmarks.report` makes docs/performance.md.
+Requests arrive at multiples of the capacity, in an open loop. Meanwhile other processes ask the
+health endpoints on connections of their own. These rounds alternate with closed loops of some
+seconds, which measure the capacity: the goodput of a round is compared with the mean of the closed
+loops before and after it, so that changes in the speed of the machine affect both alike. After the
+last round, requests arrive at half the capacity until the latency is back to normal. At the end
+come closed loops of more clients than can be served. The figures are written to
+benchmarks/results/overload.json, from which `benchmarks.report` makes docs/performance.md.
 """
 
 import argparse
@@ -32,45 +32,45 @@ from benchmarks.serving import capacity_of, progress, reads
 RESULTS = Path("benchmarks/results/overload.json")
 MULTIPLES = (1.0, 2.0, 5.0, 10.0)
 GOODPUT = {2.0: 0.9, 5.0: 0.85, 10.0: 0.75}
-"""By the multiple of the capacity, the share of the peak that is to be kept."""
+"""The bars of goodput, as a share of the peak, by the multiple of the capacity."""
 
 PROBED = ("/health/live", "/health/ready")
 
 INSISTENT = (64, 500)
-"""Clients that ask again as soon as they are answered, also when they are refused."""
+"""Numbers of clients that ask again as soon as they are answered, also when they are refused."""
 
 _INSISTENT_ROUNDS = 3
 _CONNECTIONS = 500
 _LOAD_SECONDS = 2.0
 _PEAK_SECONDS = 2.0
 _PROBED_SECONDS = 6.5
-"""Of each round: those above, the closed loop's warming up, and coming to rest."""
+"""Length of a round: load, closed loop, its warm-up, and the wait until the server is idle."""
 
 _BASE_SHARE = 0.5
 _PROBES_A_SECOND = 20.0
 _RECOVERY_SECONDS = 8.0
 _TOLERANCE = 2.0
-"""The p99 is what it was when it is within the base's, of its worst second, times this."""
+"""The latency is back to normal when the p99 is within this multiple of the base's worst second."""
 
 
 def probe(address: Address, path: str, seconds: float) -> dict[str, Any]:
-    """Asks for a path at a constant rate, on two connections."""
+    """Requests a path at a constant rate, on two connections."""
     with LoadGenerator(address, [payloads.get(path)], 2) as load:
         return Summary.of(load.open_loop(_PROBES_A_SECOND, seconds)).figures()
 
 
 @contextmanager
 def probing(address: Address, seconds: float) -> Iterator[dict[str, Future[dict[str, Any]]]]:
-    """Probes every health endpoint, each from a process of its own, as long as the load lasts."""
+    """Probes every health endpoint for `seconds`, each from a process of its own."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(PROBED), context) as pool:
-        # Started before the clock of the load does.
+        # The processes start before the load does.
         list(pool.map(abs, range(len(PROBED))))
         yield {path: pool.submit(probe, address, path, seconds) for path in PROBED}
 
 
 def half_load(server: Server, requests: Sequence[bytes], capacity: float) -> list[Outcome]:
-    """The outcomes of a load that the service carries with ease."""
+    """The outcomes of a load at half the capacity, which the service handles with ease."""
     with LoadGenerator(server.address, requests, 64) as load:
         return load.open_loop(_BASE_SHARE * capacity, _RECOVERY_SECONDS)
 
@@ -78,11 +78,11 @@ def half_load(server: Server, requests: Sequence[bytes], capacity: float) -> lis
 def overload(
     server: Server, requests: Sequence[bytes], multiple: float, rounds: int, bound_ms: float
 ) -> dict[str, Any]:
-    """Rounds of one overload, and the recovery from another one."""
+    """Measures rounds of an overload, and the recovery from one more."""
 
     def arrive(peak: float) -> list[Outcome]:
         with LoadGenerator(server.address, requests, _CONNECTIONS) as load:
-            server.settle()  # having taken the connections
+            server.settle()  # the server has accepted the connections
             return load.open_loop(multiple * peak, _LOAD_SECONDS)
 
     with probing(server.address, rounds * _PROBED_SECONDS) as probes:
@@ -90,7 +90,7 @@ def overload(
         asked = {path: future.result() for path, future in probes.items()}
     peak = figures["peak"]
     last = max(outcome.scheduled for outcome in arrive(peak))
-    # What is still being waited for counts as not recovered.
+    # Requests that still wait count as not recovered.
     recovery = recovery_seconds(half_load(server, requests, peak), last, bound_ms)
     return {"multiple": multiple, "probes": asked, "recovery_seconds": recovery, **figures}
 
@@ -98,7 +98,7 @@ def overload(
 def insistence(
     server: Server, requests: Sequence[bytes], clients: int, rounds: int
 ) -> dict[str, Any]:
-    """Rounds of so many clients that do not wait, as Retry-After tells them."""
+    """Measures rounds of clients that do not wait, though Retry-After tells them to."""
 
     def ask(_: float) -> list[Outcome]:
         with LoadGenerator(server.address, requests, clients) as load:
@@ -114,10 +114,10 @@ def beside_peak(
     rounds: int,
     load: Callable[[float], list[Outcome]],
 ) -> dict[str, Any]:
-    """What becomes of a load, and its goodput beside that of closed loops in turn with it.
+    """Measures a load, in turn with closed loops, and its goodput as a share of theirs.
 
     Args:
-        load: makes it once, given the requests a second that can be served.
+        load: makes the load once, given the capacity in requests a second.
     """
     outcomes: list[Outcome] = []
     shares = []
@@ -139,7 +139,10 @@ def beside_peak(
 
 
 def overload_bars(figures: dict[str, Any]) -> list[Bar]:
-    """The bars of overload: the goodput of each load above the capacity, else the worst of all."""
+    """The bars of overload: the goodput of each load, and the worst of the other figures.
+
+    Loads up to the capacity do not count.
+    """
     loads = [load for load in figures["loads"] if load["multiple"] > 1]
     refusals = [load["refused"]["p99"] for load in loads if load["refused"]["p99"] is not None]
     recoveries = [load["recovery_seconds"] for load in loads]
@@ -175,11 +178,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--rounds", type=int, default=9, help="of each overload, 2 s each")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds of each overload, 2 s each")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--pin", action="store_true", help="a processor for the load alone")
+    parser.add_argument("--pin", action="store_true", help="one processor for the load only")
     arguments = parser.parse_args()
-    gc.disable()  # a pause of the generator's would be counted as the server's
+    gc.disable()  # a pause of the load generator would count as one of the server
     cpus = server_processors(arguments.pin)
     LoadGenerator.spins = arguments.pin
     figures: dict[str, Any] = {"conditions": conditions(cpus), "probed": PROBED}

@@ -1,4 +1,4 @@
-"""The requests of the measurements, as bytes: the example pictures in every way of sending them."""
+"""The requests of the measurements, as bytes: the example pictures, sent in every way."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ def example_pictures() -> dict[str, bytes]:
 
 
 def post(path: str, content_type: str, body: bytes) -> bytes:
-    """A whole HTTP/1.1 request."""
+    """A complete HTTP/1.1 request with a body."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -30,17 +30,17 @@ def get(path: str) -> bytes:
 
 
 def raw(pictures: Sequence[bytes]) -> list[bytes]:
-    """One request for each picture, which is the body."""
+    """One request for each picture, with the picture as its body."""
     return [post("/predict", "image/png", picture) for picture in pictures]
 
 
 def multipart(pictures: Sequence[bytes]) -> list[bytes]:
-    """One request for each picture, in the form's field `file`."""
+    """One request for each picture, in the form field `file`."""
     return [_form("/predict", "file", [picture]) for picture in pictures]
 
 
 def batch(pictures: Sequence[bytes]) -> list[bytes]:
-    """One request with _BATCH pictures, each in a field `files` of the form."""
+    """One request with _BATCH pictures, each in a form field `files`."""
     repeated = [pictures[number % len(pictures)] for number in range(_BATCH)]
     return [_form("/predict/batch", "files", repeated)]
 
@@ -60,11 +60,11 @@ def _form(path: str, name: str, pictures: Sequence[bytes]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A way of sending pictures, so many in a request."""
+    """A way of sending pictures."""
 
     name: str
-    pictures: int
-    connections: int  # that ask at the same time in a closed loop
+    pictures: int  # in a request
+    connections: int  # of a closed loop
     requests: Callable[[Sequence[bytes]], list[bytes]]
 
 

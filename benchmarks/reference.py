@@ -1,4 +1,4 @@
-"""What a request is compared with: a bare `session.run` of the same model, on one thread."""
+"""The reference for the cost of a request: a bare `session.run` of the model, on one thread."""
 
 import os
 import statistics
@@ -23,7 +23,7 @@ print("loaded", flush=True)
 
 
 class BareSession:
-    """The model and tensors that are ready for it; nothing is decoded, before or after.
+    """Runs the model on tensors that are prepared in advance; nothing else is done.
 
     Args:
         cpus: the processors that the servers may use.
@@ -37,7 +37,7 @@ class BareSession:
         self.cpu_ms(0.2)
 
     def _run(self, seconds: float) -> int:
-        """How often the model was run in that time."""
+        """Runs the model for `seconds`, and counts the runs."""
         runs, end = 0, time.perf_counter() + seconds
         while time.perf_counter() < end:
             self._recognizer.infer(self._tensors[runs % len(self._tensors)])
@@ -45,21 +45,21 @@ class BareSession:
         return runs
 
     def cpu_ms(self, seconds: float) -> float:
-        """CPU milliseconds of one run, the mean over about so many seconds."""
+        """CPU milliseconds of a run: the mean over about `seconds`."""
         started = time.thread_time()
         runs = self._run(seconds)
         return 1000 * (time.thread_time() - started) / runs
 
     def on_all_cores(self, seconds: float) -> tuple[float, float]:
-        """What the machine gives at this moment: a thread on each of the servers' processors.
+        """Measures the machine's current speed, with a thread on each of the servers' processors.
 
         Returns:
-            Runs a second, and CPU milliseconds of one; the latter is more than `cpu_ms` where
-            cores share caches or are shared with others.
+            Runs a second, and CPU milliseconds of a run. The latter is more than `cpu_ms` if cores
+            share caches or have other work.
         """
 
         def run(cpu: int) -> tuple[int, float]:
-            os.sched_setaffinity(0, {cpu})  # of this thread alone
+            os.sched_setaffinity(0, {cpu})  # for this thread only
             started = time.thread_time()
             return self._run(seconds), time.thread_time() - started
 
@@ -71,10 +71,10 @@ class BareSession:
 
 
 def start_times(recipe: Recipe, model: Path, rounds: int) -> tuple[float, float]:
-    """Seconds until a server is ready, and until its libraries and the model alone are loaded.
+    """Seconds until a server is ready, and until only its libraries and the model are loaded.
 
     Returns:
-        The medians over the rounds, in each of which both are started once.
+        Medians over the rounds; each round measures both once.
     """
     ready, loaded = [], []
     for _ in range(rounds):

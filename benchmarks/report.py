@@ -1,4 +1,4 @@
-"""Makes docs/performance.md and docs/latency.png of the figures in benchmarks/results/."""
+"""Writes docs/performance.md and docs/latency.png from the figures in benchmarks/results/."""
 
 import argparse
 import json
@@ -21,36 +21,38 @@ _PAGE = Path("docs/performance.md")
 _HEAD = """# Performance
 
 Written by `python -m benchmarks.report` from `benchmarks/results/`, which `make bench`,
-`make bench-peers`, `make bench-overload` and `make bench-lifecycle` fill. Compare ratios, which
-are of one run: absolute times are of the machine that is named, and of what else it did.
+`make bench-peers`, `make bench-overload` and `make bench-lifecycle` fill. Compare the
+ratios, since both sides of a ratio are measured in one run. Absolute times depend on the machine
+that is named, and on what else it did.
 """
 
 _LEGEND = """
-- `× run`: CPU time of a picture, user and system, of all processes of the server, over that of a
-  bare `session.run` with one thread, measured in turn with it; its quartiles over the rounds.
-- `× busy run`: the same, with the bare `session.run` on all of the servers' cores at once. It is
-  less where the cores share caches, or are shared with others: that is not the server's cost.
-- `pace`: pictures a second over those of bare `session.run`s on all of the servers' cores, with
-  nothing else to do; of the cores' time, the load generator needs some, too.
-- Latencies are in milliseconds. *Closed*: 16 connections (2 for batches), each of which sends
-  when it has its answer. What then waits is read up to four pictures at a time, each for less
-  than the bare `session.run` of one needs; *one at a time* is the cost of a request that has no
-  company, on one connection. *At n %*: requests arrive at a constant n % of the closed
-  loop's rate; latency counts from the scheduled arrival. The percentiles are of all rounds
-  together; the bar of p99 ÷ p50 is, as those of CPU times are, the median over the rounds.
-  A p99.9 of fewer than 1000 requests is not given.
-- `MiB`: resident memory after this load and those above it, of the largest process / of all.
+- `× run`: CPU time of a picture (user and system, all processes of the server), divided by that of
+  a bare `session.run` with one thread. Both are measured in turn. In parentheses: the quartiles
+  over the rounds.
+- `× busy run`: the same, but the bare `session.run` runs on all of the servers' cores at once. The
+  figure is lower if the cores share caches or have other work, which is not the server's cost.
+- `pace`: pictures a second, divided by those of bare `session.run`s on all of the servers' cores
+  with nothing else to do. The load generator uses some of the cores' time, too.
+- Latencies are in milliseconds. *Closed*: 16 connections (2 for batches), each of which sends its
+  next request when it has its answer. Waiting pictures are read up to four at a time, and each then
+  takes less time than a bare `session.run` of one picture. *One at a time* is the cost of a request
+  that is alone, on one connection. *At n %*: requests arrive at a constant n % of the closed loop's
+  rate, and latency counts from the scheduled arrival. The percentiles are of all rounds together;
+  the bars of p99 ÷ p50 and of CPU times are medians over the rounds. A p99.9 of fewer than 1000
+  requests is not given.
+- `MiB`: resident memory of the largest process / of all processes, after this load and those above.
 """
 
 _OVERLOAD_LEGEND = """Requests ({payload}) arrive at a constant multiple of the capacity, in
-rounds of two seconds, in turn with closed loops that find it. *Goodput ÷ the peak*: the median over
-the rounds (and the quartiles), each beside the mean of the closed loops before it and behind it.
-The other figures are of all rounds together.
-Latencies are in milliseconds from the scheduled arrival. *Neither*: answered with another status
-than 200 or 503, or not at all. *Back after*: seconds from the last of these arrivals until, for
-three seconds in a row, the p99 is again within {bound:.0f} ms, twice that of the worst second at
-half the capacity before. *Sent in time*: requests that the generator sent within 10 ms of their
-scheduled time.
+rounds of two seconds. The rounds alternate with closed loops, which measure the capacity.
+*Goodput ÷ the peak*: answers with 200 a second in a round, divided by the mean of the closed loops
+before and after it; the median over the rounds (and the quartiles). The other figures are of all
+rounds together. Latencies are in milliseconds from the scheduled arrival. *Neither*: requests that
+are answered with another status than 200 or 503, or not at all. *Back after*: seconds from the last
+arrival until the p99 is within {bound:.0f} ms again for three seconds in a row. This bound is twice
+the p99 of the worst second at half the capacity, measured before. *Sent in time*: requests that the
+generator sent within 10 ms of their scheduled time.
 """
 
 
@@ -75,14 +77,13 @@ def _duel(duel: dict[str, Any]) -> str:
     low, high = map(number, duel["ratio_quartiles"])
     own, peers = (number(rate, 0) for rate in duel["requests_per_second"])
     return (
-        f"In turn with {duel['peer']}, workers each: {duel['processes']}: {own} "
-        f"requests/s and {peers}; the median of the ratios is {number(duel['ratio'])} "
-        f"({low}–{high}).\n"
+        f"This service and {duel['peer']} in turn, workers each: {duel['processes']}: {own} and "
+        f"{peers} requests/s; the median of the ratios is {number(duel['ratio'])} ({low}–{high}).\n"
     )
 
 
 def serving_section(figures: dict[str, Any]) -> Iterator[str]:
-    """What serving costs."""
+    """The cost and latency of serving, as Markdown."""
     shares = [load["share"] for load in figures["rows"][0]["open_loop"]]
     head = [
         "server",
@@ -138,7 +139,7 @@ def _insistent(load: dict[str, Any]) -> str:
 
 
 def overload_section(figures: dict[str, Any]) -> Iterator[str]:
-    """What becomes of more requests than can be served."""
+    """The figures of overload, as Markdown."""
     rows = [_overload_row(load, figures) for load in figures["loads"]]
     head = ["load", "requests/s", "goodput ÷ the peak", "accepted p50/p99/p99.9"]
     head += ["refused p50/p99/p99.9", "neither"] + [f"worst `{path}`" for path in figures["probed"]]
@@ -155,7 +156,7 @@ _ENDS = "## Ends and accidents\n"
 
 
 def lifecycle_section(figures: dict[str, Any]) -> Iterator[str]:
-    """What is lost when processes end."""
+    """The requests that are lost when processes end, as Markdown."""
     runs = figures["terminated"]
     seconds = [run["exit_seconds"] for run in runs if run["exit_seconds"] is not None]
     yield _ENDS
@@ -163,9 +164,9 @@ def lifecycle_section(figures: dict[str, Any]) -> Iterator[str]:
     yield bars_table(lifecycle_bars(figures))
     yield (
         f"SIGTERM at 80 % of the capacity: {sum(run['answered'] for run in runs)} requests "
-        f"answered; it took {number(max(seconds, default=None), 1)} s to exit at the most; "
+        f"answered; the service took at most {number(max(seconds, default=None), 1)} s to exit; "
         f"{sum(run['lost_after'] for run in runs)} requests that were sent after the signal, over "
-        "connections that were just then closed, got no answer (RFC 9112, 9.5: clients may see "
+        "connections that were just being closed, got no answer (RFC 9112, 9.5: clients may see "
         "this at any time).\n"
     )
     for struck in figures["struck"]:
@@ -196,7 +197,7 @@ def main() -> None:
     if arguments.lifecycle.exists():
         parts += lifecycle_section(json.loads(arguments.lifecycle.read_text()))
     else:
-        parts.append(f"{_ENDS}\nNot measured: `make bench-lifecycle` does that.\n")
+        parts.append(f"{_ENDS}\nNot measured; `make bench-lifecycle` measures it.\n")
     page = "\n".join(parts)
     arguments.out.write_text(page, encoding="utf-8")
     print(page)

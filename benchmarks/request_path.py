@@ -1,7 +1,8 @@
-"""Counts the way of one multipart `POST /predict` through the project's own code.
+"""`make bench-path`: counts the project's modules and calls that one `POST /predict` passes.
 
-The request goes over a socket to a running service. Counted are, in every thread, the own modules
-that it passes, the calls of own functions, and the changes from one own module to another.
+A multipart request goes over a socket to a running service. In every thread, this counts the
+modules of `service/` that the request passes, the calls of their functions, and the changes from
+one module to another.
 """
 
 import argparse
@@ -22,14 +23,14 @@ from benchmarks.markdown import table
 from benchmarks.payloads import example_pictures, multipart
 from service.server.main import main as serve
 
-_FOLDER = f"{os.path.dirname(service.__file__)}/"  # noqa: PTH120  # as in the names of code objects
+_FOLDER = f"{os.path.dirname(service.__file__)}/"  # noqa: PTH120  # the form of file names in code objects
 _OCR = "ocr/"
 _ATTEMPTS = 5
-"""Requests that are sent; the shortest way counts, since timers of the service run beside it."""
+"""Requests that are sent. The one with the fewest calls counts: timers of the service add calls."""
 
 
 class _Calls:
-    """The modules of own functions that are called, by thread, in their order."""
+    """Records the modules of the service's functions that are called, by thread, in order."""
 
     def __init__(self) -> None:
         self.of_thread: dict[int, list[str]] = {}
@@ -42,7 +43,7 @@ class _Calls:
             self.of_thread.setdefault(threading.get_ident(), []).append(module)
 
     def take(self) -> list[list[str]]:
-        """Those since the last time."""
+        """Gives the calls since the last time, a list for each thread."""
         taken, self.of_thread = self.of_thread, {}
         return [calls for calls in taken.values() if calls]
 
@@ -64,7 +65,7 @@ def _ask(calls: _Calls, port: int, found: list[list[list[str]]]) -> None:
             response.begin()
             assert response.status == http.client.OK, response.read()
             response.read()
-            time.sleep(0.3)  # what follows an answer is counted, too
+            time.sleep(0.3)  # the work after an answer counts, too
             found.append(calls.take())
 
 

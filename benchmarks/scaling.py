@@ -1,10 +1,10 @@
-"""`make bench-scaling`: what a picture costs with one process, two workers, and three instances.
+"""`make bench-scaling`: measures a picture with one process, two workers, and three instances.
 
 Each set-up answers rounds of a closed loop, in turn with a bare `session.run`, as in
-`benchmarks.serving`. HAProxy runs with deploy/haproxy.cfg; requests then also arrive at a constant
-rate while one of the instances has a tenth of its time. Ray Serve is beside them with two workers,
-with which it needs less for a picture than with one. The figures go to
-benchmarks/results/scaling.json, and from there into docs/scaling.md.
+`benchmarks.serving`. The instances are behind HAProxy with deploy/haproxy.cfg. Requests to them
+also arrive at a constant rate while one instance has a tenth of its CPU time. For comparison, Ray
+Serve runs with two workers, where it needs less for a picture than with one. The figures are
+written to benchmarks/results/scaling.json, and from there to docs/scaling.md.
 """
 
 import argparse
@@ -59,13 +59,13 @@ class Balanced(Server):
 def balanced(
     instance: Recipe, number: int, cpus: set[int], algorithm: str = "leastconn"
 ) -> Iterator[Balanced]:
-    """So many instances behind HAProxy.
+    """Runs `number` instances behind HAProxy.
 
     Args:
-        algorithm: that chooses among them; the default is that of deploy/haproxy.cfg.
+        algorithm: HAProxy's algorithm of balancing; the default is that of deploy/haproxy.cfg.
 
     Raises:
-        ServerError: HAProxy is missing, or one did not start.
+        ServerError: HAProxy is missing, or an instance did not start.
     """
     with ExitStack() as stack:
         instances = [stack.enter_context(running(instance, cpus)) for _ in range(number)]
@@ -89,7 +89,7 @@ def balanced(
 
 @contextmanager
 def slowed(process: Popen[Any]) -> Iterator[None]:
-    """Lets a process run for a tenth of the time."""
+    """Lets a process run for only a tenth of the time."""
     ended = threading.Event()
 
     def slow() -> None:
@@ -109,10 +109,10 @@ def slowed(process: Popen[Any]) -> Iterator[None]:
 
 
 def row(name: str, server: Server, bare: BareSession, rounds: int) -> dict[str, Any]:
-    """What one set-up costs.
+    """The cost of a picture in one set-up.
 
     Raises:
-        ServerError: it does not read.
+        ServerError: the server misreads pictures.
     """
     pictures = payloads.example_pictures()
     requests = MULTIPART.requests(list(pictures.values()))
@@ -137,10 +137,10 @@ def row(name: str, server: Server, bare: BareSession, rounds: int) -> dict[str, 
 
 
 def with_a_slow_instance(server: Balanced, algorithm: str) -> dict[str, Any]:
-    """What becomes of requests at a constant rate while one of the instances is slow.
+    """Measures requests at a constant rate while one of the instances is slow.
 
     Raises:
-        ServerError: the instances go on working without requests.
+        ServerError: the instances do not become idle.
     """
     requests = MULTIPART.requests(list(payloads.example_pictures().values()))
     server.settle()
@@ -162,10 +162,10 @@ def with_a_slow_instance(server: Balanced, algorithm: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
-    parser.add_argument("--rounds", type=int, default=6, help="of the closed loop, 1 s each")
+    parser.add_argument("--rounds", type=int, default=6, help="rounds of the closed loop, 1 s each")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    gc.disable()  # a pause of the generator's would be counted as the server's
+    gc.disable()  # a pause of the load generator would count as one of the server
     cpus = server_processors(pin=False)
     measured = conditions(cpus)
     bare = BareSession(arguments.model, list(payloads.example_pictures().values()), cpus)

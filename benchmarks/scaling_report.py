@@ -8,29 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import bulk, scaling
+from benchmarks.bulk_estimate import BulkEstimate
 from benchmarks.contenders import SERVICE
 from benchmarks.markdown import measured_under, number, table
-from benchmarks.reckoning import Reckoning
 
 PAGE = Path("docs/scaling.md")
 
 
 def fill(page: str, name: str, content: str) -> str:
-    """The page with this content between `<!-- name -->` and `<!-- end of name -->`.
+    """Replaces the content between `<!-- name -->` and `<!-- end of name -->` in a page.
 
     Raises:
-        ValueError: the page has not each of these marks once.
+        ValueError: the page does not have each of these marks exactly once.
     """
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     marked = re.compile(f"(?<={re.escape(begin)}).*?(?={re.escape(end)})", re.DOTALL)
     page, filled = marked.subn(lambda _: f"\n{content}\n", page)
     if filled != 1:
-        raise ValueError(f"{begin.strip()} is {filled} times in the page.")
+        raise ValueError(f"the page has {filled} × {begin.strip()}, not 1 ×.")
     return page
 
 
 def serving_section(figures: dict[str, Any]) -> Iterator[str]:
-    """What a picture costs, by the number of processes and machines."""
+    """The cost of a picture with workers, instances and Ray Serve, as Markdown."""
     by_name = {row["server"]: row for row in figures["rows"]}
     head = ["server", "× run", "HAProxy's share", "requests/s", "MiB"]
     yield measured_under(figures["conditions"])
@@ -41,14 +41,13 @@ def serving_section(figures: dict[str, Any]) -> Iterator[str]:
         f"A second worker needs {two['resident_mib'] - one['resident_mib']:.0f} MiB, and "
         f"{two['cpu_ratio'] / one['cpu_ratio']:.2f} × the cores of one process for the same "
         f"pictures. Three instances need {three['cpu_ratio'] / one['cpu_ratio']:.2f} × the cores "
-        f"of one: HAProxy takes {100 * three['proxy_share']:.0f} % of what they use together, and "
-        "where fewer pictures wait for the same process, fewer are read at a time.\n"
+        f"of one: HAProxy takes {100 * three['proxy_share']:.0f} % of the CPU time, and since "
+        "fewer pictures wait for the same process, fewer are read at a time.\n"
     )
     least, turns = figures["slow"]
     yield (
-        f"If one of the three instances has a tenth of its time, at {least['rate']:.0f} requests/s "
-        f"HAProxy's `{least['algorithm']}` {_with_a_slow_instance(least)}, "
-        f"`{turns['algorithm']}` {_with_a_slow_instance(turns)}.\n"
+        f"If one of the three instances gets a tenth of its CPU time while {least['rate']:.0f} "
+        f"requests/s arrive: {_with_a_slow_instance(least)}; {_with_a_slow_instance(turns)}.\n"
     )
     if others := [row for name, row in by_name.items() if name.startswith("Ray Serve")]:
         (ray,) = others
@@ -57,8 +56,8 @@ def serving_section(figures: dict[str, Any]) -> Iterator[str]:
             f"{ray['cpu_ratio'] / one['cpu_ratio']:.1f} × the cores for the same pictures, "
             f"{ray['resident_mib'] / one['resident_mib']:.0f} × the "
             f"memory, and reads {ray['requests_per_second']:.0f} requests/s where the service "
-            f"reads {one['requests_per_second']:.0f}: a request passes a proxy and a router, which "
-            "are processes of Python, before it is read.\n"
+            f"reads {one['requests_per_second']:.0f}: before it is read, a request passes a proxy "
+            "and a router, which are Python processes.\n"
         )
     if figures["skipped"]:
         yield "Not measured: " + "; ".join(figures["skipped"]) + ".\n"
@@ -78,13 +77,13 @@ def _serving_row(row: dict[str, Any]) -> list[str]:
 
 def _with_a_slow_instance(figures: dict[str, Any]) -> str:
     return (
-        f"has {figures['goodput']:.0f} read a second, with a p95 of "
-        f"{number(figures['p95_ms'], 0)} ms, and {figures['not_read']} not read"
+        f"with `{figures['algorithm']}`, {figures['goodput']:.0f} a second are read, with "
+        f"a p95 of {number(figures['p95_ms'], 0)} ms, and {figures['not_read']} are not read"
     )
 
 
 def bulk_section(figures: dict[str, Any]) -> Iterator[str]:
-    """What reading in bulk costs beside `predict`."""
+    """The cost of reading in bulk, beside that of `predict`, as Markdown."""
     head = ["", "CPU-ms a picture", "÷ predict", "seconds"]
     rows = [
         [row["reads"], number(row["cpu_ms"]), number(row["ratio"]), number(row["seconds"], 0)]
@@ -95,23 +94,23 @@ def bulk_section(figures: dict[str, Any]) -> Iterator[str]:
     worst = max(row["ratio"] for row in figures["rows"])
     yield (
         f"{figures['pictures']:,} pictures, {figures['broken']} of them broken; all give the same "
-        f"texts. The seconds are from the command to its end, with the start of Ray. The dearest "
-        f"costs {worst:.2f} × `predict`; the bar is {bulk.BAR}.\n"
+        f"texts. The seconds are the wall time of the command, the start of Ray included. The most "
+        f"expensive way costs {worst:.2f} × `predict`; the bar is {bulk.BAR}.\n"
     )
 
 
-def reckoning(figures: dict[str, Any]) -> Reckoning:
-    """By the costs that were measured."""
+def estimate(figures: dict[str, Any]) -> BulkEstimate:
+    """The estimate from the measured costs."""
     (tar,) = [row for row in figures["rows"] if row["reads"] == "bulk read, tar"]
-    return Reckoning(tar["cpu_ms"], figures["driver_cpu_ms"])
+    return BulkEstimate(tar["cpu_ms"], figures["driver_cpu_ms"])
 
 
 def sections(serving: dict[str, Any], read: dict[str, Any]) -> dict[str, str]:
-    """What belongs between the marks of the page, by their names."""
+    """The generated sections of the page, by the names of their marks."""
     every = {
         "make bench-scaling": serving_section(serving),
         "make bench-bulk": bulk_section(read),
-        "reckoned from make bench-bulk": reckoning(read).section(),
+        "estimated from make bench-bulk": estimate(read).section(),
     }
     return {name: "\n".join(section) for name, section in every.items()}
 
@@ -129,7 +128,7 @@ def main() -> None:
         page = fill(page, name, content)
         print(content)
     arguments.page.write_text(page, encoding="utf-8")
-    reckoning(read).draw(arguments.page.with_name("bulk.png"))
+    estimate(read).draw(arguments.page.with_name("bulk.png"))
 
 
 if __name__ == "__main__":

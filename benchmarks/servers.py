@@ -1,7 +1,7 @@
-"""Starts a server as its users do, waits until it is ready, reads what it uses, and ends it.
+"""Starts a server as its users do, waits until it is ready, measures its resources, and ends it.
 
-A server is a process with all that descend from it; what they use is read from Linux's /proc
-(see proc(5)).
+A server is a process with all its descendants. Their CPU time and memory are read from Linux's
+/proc (see proc(5)).
 """
 
 import contextlib
@@ -25,17 +25,17 @@ _READY_SECONDS = 120
 _END_SECONDS = 20
 _IDLE_SECONDS = 0.5
 _IDLE_SHARE = 0.1
-"""Of one processor's time, what a server may use that is taken to wait for requests."""
+"""Share of one processor's time below which a server counts as idle."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ServerError(Exception):
-    """A server did not start; the message has what it wrote."""
+    """A server did not start or work; the message may contain its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a server is started; `{port}` in the command and environment becomes its port."""
+    """How to start a server; `{port}` in the command and environment is replaced by its port."""
 
     name: str
     command: Sequence[str]
@@ -45,11 +45,11 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStat:
-    """The fields of /proc/<pid>/stat that are needed here."""
+    """Fields of /proc/<pid>/stat."""
 
     pid: int
     parent: int
-    cpu_seconds: float  # user and system, with those of children that have ended
+    cpu_seconds: float  # user and system time, that of ended children included
     resident_bytes: int
 
 
@@ -57,21 +57,21 @@ def parse_stat(text: str) -> ProcessStat:
     """Reads a line of /proc/<pid>/stat; the command in it may hold spaces and parentheses."""
     pid, _, rest = text.partition(" (")
     fields = rest.rpartition(") ")[2].split()
-    # The first of these is field 3 of proc(5).
+    # fields[0] is field 3 of proc(5).
     ticks = sum(map(int, fields[11:15]))
     resident = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
     return ProcessStat(int(pid), int(fields[1]), ticks / _TICKS, resident)
 
 
 def family(root: int, processes: Iterable[ProcessStat]) -> list[ProcessStat]:
-    """The process and all that descend from it."""
+    """The process `root` and all its descendants."""
     by_parent: dict[int, list[ProcessStat]] = {}
     members = []
     for process in processes:
         by_parent.setdefault(process.parent, []).append(process)
         if process.pid == root:
             members.append(process)
-    for member in members:  # grows while it is walked
+    for member in members:  # the loop appends to this list
         members += by_parent.get(member.pid, [])
     return members
 
@@ -79,7 +79,7 @@ def family(root: int, processes: Iterable[ProcessStat]) -> list[ProcessStat]:
 def _all_processes() -> Iterator[ProcessStat]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
-            # It may have ended since it was listed.
+            # The process may have ended since it was listed.
             with contextlib.suppress(OSError):
                 yield parse_stat((folder / "stat").read_text())
 
@@ -90,18 +90,18 @@ class Server:
     def __init__(self, process: subprocess.Popen[bytes], address: Address) -> None:
         self.process = process
         self.address = address
-        self.ready_seconds = float("nan")  # from the start of the process
+        self.ready_seconds = float("nan")  # from the start of the process until it was ready
 
     def family(self) -> list[ProcessStat]:
-        """All processes of the server, the first one first."""
+        """All processes of the server, the one that was started first."""
         return family(self.process.pid, _all_processes())
 
     def cpu_seconds(self) -> float:
-        """CPU time that all of its processes have used."""
+        """CPU time that all processes of the server have used, in seconds."""
         return sum(process.cpu_seconds for process in self.family())
 
     def status_of(self, path: str) -> int | None:
-        """The status that a path is answered with, None without an answer."""
+        """The status of the answer to a GET of a path; None if there is no answer."""
         connection = http.client.HTTPConnection(*self.address, timeout=5)
         try:
             connection.request("GET", path)
@@ -112,7 +112,7 @@ class Server:
             connection.close()
 
     def wait_until_ready(self, path: str, started: float) -> None:
-        """Asks until the path is answered with 200.
+        """Requests the path until the answer is 200.
 
         Raises:
             ServerError: the server ended, or did not become ready in time.
@@ -126,12 +126,13 @@ class Server:
         self.ready_seconds = time.perf_counter() - started
 
     def settle(self) -> None:
-        """Waits until it has nothing to do.
+        """Waits until the server is idle.
 
-        The first of several workers answers while others start, and would be given all connections.
+        The first of several workers answers while others still start, and would then get all
+        connections.
 
         Raises:
-            ServerError: it goes on working without requests.
+            ServerError: the server does not become idle.
         """
         end = time.perf_counter() + _READY_SECONDS
         while time.perf_counter() < end:
@@ -142,10 +143,10 @@ class Server:
         raise ServerError(f"it was not idle after {_READY_SECONDS} s")
 
     def end(self) -> int:
-        """Ends it with SIGTERM, or else with SIGKILL.
+        """Ends the server with SIGTERM, or with SIGKILL if that takes too long.
 
         Returns:
-            Its exit status.
+            The exit status.
         """
         members = self.family()
         self.process.terminate()
@@ -154,7 +155,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        # A server that leaves its children behind is cleaned up after.
+        # Some servers leave child processes behind.
         for member in members[1:]:
             with contextlib.suppress(OSError):
                 if os.getpgid(member.pid) == self.process.pid:
@@ -164,13 +165,13 @@ class Server:
 
 @contextlib.contextmanager
 def running(recipe: Recipe, cpus: set[int] | None = None) -> Iterator[Server]:
-    """A server that is ready; it is ended when it is no longer needed.
+    """Starts a server, gives it once it is ready, and ends it.
 
     Args:
-        cpus: the processors that it may use; default: those of this process.
+        cpus: the processors that the server may use; default: those of this process.
 
     Raises:
-        ServerError: it did not start.
+        ServerError: the server did not start.
     """
     port = _free_port()
     settings = {name: text.format(port=port) for name, text in recipe.environment.items()}
@@ -184,7 +185,7 @@ def running(recipe: Recipe, cpus: set[int] | None = None) -> Iterator[Server]:
                 env={**inherited, **settings},
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A group of its own, so that an interrupt from the keyboard ends it only once.
+                # With its own process group, Ctrl-C does not reach the server directly.
                 start_new_session=True,
             )
         server = Server(process, Address(HOST, port))
@@ -194,14 +195,14 @@ def running(recipe: Recipe, cpus: set[int] | None = None) -> Iterator[Server]:
         except ServerError as error:
             log.seek(0)
             tail = log.read().decode(errors="replace")[-2000:]
-            raise ServerError(f"{recipe.name}: {error}\nIts last words:\n{tail}") from error
+            raise ServerError(f"{recipe.name}: {error}\nThe end of its output:\n{tail}") from error
         finally:
             server.end()
 
 
 @contextlib.contextmanager
 def _confined(cpus: set[int] | None) -> Iterator[None]:
-    """Processes that are started meanwhile may use only these processors."""
+    """Lets processes that are started in this context use only these processors."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus or before)
     try:

@@ -1,11 +1,11 @@
-"""`make bench`: what serving costs beside the model, and how long requests wait under load.
+"""`make bench`: measures the cost of serving beside that of the model, and latency under load.
 
-Servers are run one after the other. In each, rounds of a closed loop alternate with rounds of a
-bare `session.run`; figures of different servers are compared as multiples of the latter, so that
-a machine that is busy with something else slows both sides of a ratio alike. Rounds of open loops
-at shares of the capacity then show the latency. At last the service and its best peer take turns.
-The figures go to benchmarks/results/serving.json, of which `benchmarks.report` makes
-docs/performance.md and its picture.
+Servers run one after the other. For each, rounds of a closed loop alternate with rounds of a bare
+`session.run`. The figures of servers are compared as multiples of the `session.run`, so that other
+load on the machine slows both sides of a ratio alike. Rounds of open loops at shares of the
+capacity then show the latency. At the end, the service and its best peer take turns. The figures
+are written to benchmarks/results/serving.json, from which `benchmarks.report` makes
+docs/performance.md and its chart.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from benchmarks.servers import Server, ServerError, running
 
 RESULTS = Path("benchmarks/results/serving.json")
 SHARES = (0.25, 0.5, 0.8, 0.95)
-"""Of the capacity, at which requests arrive in the open loops."""
+"""Shares of the capacity at which requests arrive in the open loops."""
 
 _OPEN_CONNECTIONS = 128
 _WARM_UP_SECONDS = 1.0
@@ -42,11 +42,11 @@ _BARE_SECONDS = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured.
+    """The number of rounds that are measured.
 
     Args:
-        rounds: of the closed loop, one second each.
-        open_rounds: of the open loops, two seconds at each share of the capacity.
+        rounds: rounds of the closed loop, one second each.
+        open_rounds: rounds of the open loops, two seconds at each share of the capacity.
     """
 
     rounds: int
@@ -54,12 +54,12 @@ class Effort:
 
 
 def progress(text: str) -> None:
-    """Tells whoever waits what is being done."""
+    """Prints progress to the standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def reads(server: Server, requests: Sequence[bytes], texts: Sequence[str]) -> bool:
-    """Whether the server answers the first request with these texts; if not, says so."""
+    """Whether the server answers the first request with these texts; if not, prints the answer."""
     status, body = exchange(server.address, requests[0])
     if status == 200 and all(text.encode() in body for text in texts):
         return True
@@ -68,7 +68,7 @@ def reads(server: Server, requests: Sequence[bytes], texts: Sequence[str]) -> bo
 
 
 def capacity_of(server: Server, requests: Sequence[bytes], seconds: float = 4.0) -> float:
-    """Requests a second that a closed loop gets answered."""
+    """The capacity: answers with 200 a second in a closed loop."""
     with LoadGenerator(server.address, requests, payloads.MULTIPART.connections) as load:
         load.closed_loop(_WARM_UP_SECONDS)
         return Summary.of(load.closed_loop(seconds)).goodput
@@ -77,10 +77,10 @@ def capacity_of(server: Server, requests: Sequence[bytes], seconds: float = 4.0)
 def cost(
     server: Server, requests: Sequence[bytes], payload: Payload, bare: BareSession, rounds: int
 ) -> dict[str, Any]:
-    """CPU time and pace in a closed loop, beside those of the bare session.
+    """CPU time and rate in a closed loop, divided by those of the bare session.
 
     Raises:
-        ServerError: a round without an accepted request.
+        ServerError: no request was accepted in a round.
     """
     measured: list[dict[str, float]] = []
     outcomes: list[Outcome] = []
@@ -117,7 +117,7 @@ def _bare_figures(bare: BareSession) -> dict[str, float]:
 def _beside(
     bare: Mapping[str, float], cpu_ms: float, pictures: int, rate: float
 ) -> dict[str, float]:
-    """One round's CPU time of a picture and requests a second beside those of the bare session."""
+    """One round's CPU time of a picture and requests a second, divided by those of the session."""
     return {
         "cpu_ms_a_picture": cpu_ms,
         "session_run_cpu_ms": bare["alone_ms"],
@@ -131,7 +131,7 @@ def _beside(
 def under_load(
     server: Server, requests: Sequence[bytes], capacity: float, rounds: int
 ) -> list[dict[str, Any]]:
-    """Latencies in open loops at shares of the capacity (requests a second)."""
+    """Latencies in open loops at shares of the capacity, which is in requests a second."""
     outcomes: dict[float, list[list[Outcome]]] = {share: [] for share in SHARES}
     with LoadGenerator(server.address, requests, _OPEN_CONNECTIONS) as load:
         for _ in range(rounds):
@@ -152,10 +152,10 @@ def measure(
     effort: Effort,
     cpus: set[int],
 ) -> list[dict[str, Any]]:
-    """All figures of one server, one row for each way of sending pictures that it knows.
+    """All figures of one server, one row for each way of sending pictures.
 
     Raises:
-        ServerError: it did not start, or does not read.
+        ServerError: the server did not start, or misreads pictures.
     """
     rows = []
     texts, files = list(pictures), list(pictures.values())
@@ -189,7 +189,7 @@ def measure(
 def compare(
     contenders: Sequence[Contender], model: Path, effort: Effort, cpus: set[int]
 ) -> dict[str, Any]:
-    """The rows of all that can be started, the duels of the best, and why there are not more."""
+    """Rows of the contenders, duels with the best peers, and what was skipped and why."""
     rows, duels, skipped = [], [], []
     pictures = payloads.example_pictures()
     bare = BareSession(model, list(pictures.values()), cpus)
@@ -220,14 +220,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("models/captcha.onnx"))
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--rounds", type=int, default=8, help="of the closed loop, 1 s each")
-    parser.add_argument("--open-rounds", type=int, default=5, help="of the open loops, 2 s a load")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds of the closed loop, 1 s each")
     parser.add_argument(
-        "--peers", action="store_true", help="those with packages of their own, too"
+        "--open-rounds", type=int, default=5, help="rounds of open loops, 2 s a load"
     )
-    parser.add_argument("--pin", action="store_true", help="a processor for the load alone")
+    parser.add_argument(
+        "--peers", action="store_true", help="also measure peers that need more packages"
+    )
+    parser.add_argument("--pin", action="store_true", help="one processor for the load only")
     arguments = parser.parse_args()
-    gc.disable()  # a pause of the generator's would be counted as the server's
+    gc.disable()  # a pause of the load generator would count as one of the server
     cpus = server_processors(arguments.pin)
     LoadGenerator.spins = arguments.pin
     figures: dict[str, Any] = {"conditions": conditions(cpus)}
@@ -240,7 +242,7 @@ def main() -> None:
     effort = Effort(arguments.rounds, arguments.open_rounds)
     figures |= compare(contenders, arguments.model, effort, cpus)
     if not arguments.peers:
-        figures["skipped"].append("Keras, LitServe and BentoML: `make bench-peers` has them")
+        figures["skipped"].append("Keras, LitServe and BentoML: `make bench-peers` measures them")
     measurement.write(figures, arguments.out)
 
 

@@ -1,1 +1,1 @@
-"""The exam: how well families of pictures are read that training has never seen."""
+"""The exam: measures training on families of pictures that it was not developed for."""

@@ -2,7 +2,8 @@
 
 For each family and number of labels, runs `make data`, `make train`, `make export-onnx` and
 `make evaluate` in a clean folder, as a user would, then reads 200 pictures that training has not
-seen. What is measured already is left alone; the page is written anew after each cell.
+seen. Each combination is a cell. Cells that are already measured are skipped, and the page is
+rewritten after each cell.
 """
 
 import argparse
@@ -22,12 +23,12 @@ def main() -> None:
     parser.add_argument(
         "--readers",
         default=",".join(exam.READERS),
-        help="recipes, and ddddocr without labels; default: %(default)s",
+        help="recipes to train with, and ddddocr, which gets no labels; default: %(default)s",
     )
     parser.add_argument(
-        "--minutes", type=float, help="for each training; default: what the bar allows"
+        "--minutes", type=float, help="time of each training; default: what the bar allows"
     )
-    parser.add_argument("--again", action="store_true", help="measure anew what is measured")
+    parser.add_argument("--again", action="store_true", help="repeat measured cells, too")
     parser.add_argument("--results", type=Path, default=report.RESULTS, help="default: %(default)s")
     parser.add_argument(
         "--work", type=Path, default=Path("build/families"), help="default: %(default)s"
@@ -35,14 +36,14 @@ def main() -> None:
     parser.add_argument(
         "--python",
         default=".venv-families/bin/python",
-        help="of the generators' environment; default: %(default)s",
+        help="Python of the generators' environment; default: %(default)s",
     )
     arguments = parser.parse_args()
     families = _among(parser, "--families", arguments.families, list(FAMILIES))
     labels = _among(parser, "--labels", arguments.labels, [str(count) for count in exam.MINUTES])
     readers = _among(parser, "--readers", arguments.readers, list(exam.READERS))
 
-    # The bars are of two processors.
+    # The bars apply to two processors.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     pictures = arguments.work / "pictures"
     drawing = [arguments.python, "-m", "benchmarks.families.isolated.draw", str(pictures)]
@@ -73,7 +74,7 @@ def _among(parser: argparse.ArgumentParser, option: str, given: str, known: list
 
 
 def _cells(families: list[str], labels: list[int], readers: list[str]) -> Iterator[exam.Key]:
-    """Cheap ones first, so that a page tells something early."""
+    """Gives the cells, cheap ones first, so that the page has results early."""
     if exam.DDDDOCR in readers:
         yield from ((family, 0, exam.DDDDOCR) for family in families)
     for reader in readers:

@@ -1,15 +1,15 @@
-"""The families of the exam, and how their pictures are divided."""
+"""The families of the exam, and how many of their pictures are unseen."""
 
 from dataclasses import dataclass
 
 PICTURES = 1000
 UNSEEN = 200
-"""The last pictures of a family are the exam; training never gets them."""
+"""Number of pictures, the last ones of a family, that only the exam uses, never training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of pictures, with what a reader of the results wants to know of it."""
+    """A kind of pictures, with the facts that the page of results shows."""
 
     name: str
     generator: str

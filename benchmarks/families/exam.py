@@ -1,4 +1,4 @@
-"""One cell of the exam: a family, a number of labels, and who reads the unseen pictures."""
+"""A cell of the exam: a family, a number of labels, and a reader, which is a recipe or ddddocr."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ OURS, SEED, DDDDOCR = "default", "seed", "ddddocr"
 READERS = (OURS, SEED, DDDDOCR)
 
 MINUTES = {800: 30, 200: 15, 50: 10}
-"""What the four commands together may take, by the number of labels."""
+"""Minutes that the four commands together may take, by the number of labels."""
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PROJECT = ("Makefile", "requirements", "service", "training")
@@ -46,20 +46,20 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a cell gave.
+    """The result of a cell.
 
     Attributes:
-        labels: pictures that training got; 0 for ddddocr.
-        exact: unseen pictures whose text is right; ddddocr's, case ignored.
-        pictures: unseen pictures.
-        ece: expected calibration error of the texts; None where there is no confidence.
-        ece_by_chance: the mean of what it would be if each text were right exactly as often as its
-            confidence says, in as many pictures.
+        labels: number of labelled pictures for training; 0 for ddddocr.
+        exact: number of unseen pictures whose text is right; for ddddocr, case is ignored.
+        pictures: number of unseen pictures.
+        ece: expected calibration error of the texts; None if there are no confidences.
+        ece_by_chance: mean ECE of as many texts that are right exactly as often as their
+            confidences say.
         seconds: wall time of each command.
         cpu_seconds: CPU time, user and system, of each command and its children.
-        load_average: of the machine as the cell began.
-        failed: the command that failed, with the end of what it said; such a cell reads nothing.
-        given_minutes: what `make train` was told; None: nothing.
+        load_average: load average of the machine when the cell began.
+        failed: the command that failed, with the end of its output; such a cell reads nothing.
+        given_minutes: the minutes given to `make train`; None: not given.
     """
 
     family: str
@@ -83,12 +83,12 @@ class Outcome:
 
     @property
     def refused(self) -> bool:
-        """Whether training ended, but its model was not taken."""
+        """Whether training ended, but the export refused its model."""
         return self.failed.startswith("make export-onnx:")
 
     @property
     def minutes(self) -> float:
-        """Wall time of all commands."""
+        """Wall time of all commands together."""
         return sum(self.seconds.values()) / 60
 
 
@@ -96,7 +96,7 @@ Key = tuple[str, int, str]
 
 
 def load(path: Path) -> dict[Key, Outcome]:
-    """Read what is measured already; of a cell that is there twice, the later counts."""
+    """Read the stored outcomes; if a cell is stored twice, the later one counts."""
     outcomes: dict[Key, Outcome] = {}
     if path.exists():
         for line in path.read_text().splitlines():
@@ -106,7 +106,7 @@ def load(path: Path) -> dict[Key, Outcome]:
 
 
 def append(path: Path, outcome: Outcome) -> None:
-    """Add a line to what is measured."""
+    """Add an outcome to the stored ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         stream.write(json.dumps(asdict(outcome)) + "\n")
@@ -115,9 +115,9 @@ def append(path: Path, outcome: Outcome) -> None:
 def pending(
     cells: Iterable[Key], measured: Mapping[Key, Outcome], again: bool = False
 ) -> Iterator[Key]:
-    """Give the cells that are still to be measured: all `again`, else new and failed ones.
+    """Give the cells to measure: new and failed ones, or all with `again`.
 
-    A refused export is a result, since the training gave no model that reads.
+    A refused export is a result and no failure: the training gave no usable model.
     """
     for cell in cells:
         outcome = measured.get(cell)
@@ -126,14 +126,14 @@ def pending(
 
 
 def pictures_of(folder: Path) -> tuple[list[Picture], list[Picture]]:
-    """Give the pictures of a family that may be learned from, and the unseen ones."""
+    """Give the pictures of a family for training, and the unseen ones."""
     with (folder / "labels.csv").open(newline="") as stream:
         pictures = [Picture(folder / row["path"], row["label"]) for row in csv.DictReader(stream)]
     return pictures[:-UNSEEN], pictures[-UNSEEN:]
 
 
 def commands(reader: str, minutes: float | None) -> dict[str, list[str]]:
-    """Give the targets of make, with what a user would say to each, in order."""
+    """Give the targets of make in order, with the arguments that a user would give."""
     train = ["train"]
     if reader != OURS:
         train.append(f"RECIPE={reader}")
@@ -159,9 +159,10 @@ def run(
 
     Args:
         family: folder with `labels.csv` and the pictures.
-        work: folder to work in; what is there is removed.
-        repository: whose Makefile, packages and models are used.
-        minutes: for the training; default: the bar's for the default recipe, any for others.
+        work: folder to work in; its content is removed first.
+        repository: the folder whose Makefile, packages and models are used.
+        minutes: time of the training; default: that of the bar for the default recipe, unlimited
+            for others.
     """
     if minutes is None and reader == OURS:
         minutes = MINUTES[labels]
@@ -192,7 +193,7 @@ def run(
 
 
 def _prepare(work: Path, pictures: Sequence[Picture], repository: Path) -> None:
-    """Make the folder as a user has it after a clone, with their pictures."""
+    """Make a folder like a clone of the repository, with the user's pictures."""
     shutil.rmtree(work, ignore_errors=True)
     (work / "pictures").mkdir(parents=True)
     for name in _PROJECT:
@@ -208,14 +209,14 @@ def _prepare(work: Path, pictures: Sequence[Picture], repository: Path) -> None:
 
 
 def _make(work: Path, name: str, command: Sequence[str]) -> None:
-    """Run a target of make in `work`, with what it says in `<name>.log`.
+    """Run a target of make in `work`, with its output in `<name>.log`.
 
     Raises:
-        CellError: it failed.
+        CellError: the target failed.
     """
-    # Variables of the make that started this process would reach this one.
+    # Without variables of a make that started this process, which would affect this make.
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    # No user says these: the virtual environment is another folder's, and complete.
+    # A user does not give these: the virtual environment is in another folder, and complete.
     fixed = [f"PY={sys.executable}", "TRAINING="]
     log = work / f"{name}.log"
     with log.open("w") as stream:
@@ -234,7 +235,7 @@ def _make(work: Path, name: str, command: Sequence[str]) -> None:
 
 
 def _read(model: Path, unseen: Sequence[Picture], table: Path) -> Judged:
-    """Read the unseen pictures as the service would, into a table too."""
+    """Read the unseen pictures as the service would, and write the readings to a table."""
     recognizer = Recognizer.load(model)
     readings = [recognizer.read(picture.path.read_bytes()) for picture in unseen]
     with table.open("w", newline="", encoding="utf-8") as stream:
@@ -250,7 +251,7 @@ def run_ddddocr(family: Path, python: str) -> Outcome:
     """Read the unseen pictures with ddddocr, which gets no labels; case is ignored.
 
     Args:
-        python: of the environment in which ddddocr is installed.
+        python: the Python of the environment in which ddddocr is installed.
     """
     _, unseen = pictures_of(family)
     load_average = round(os.getloadavg()[0], 2)

@@ -1,4 +1,4 @@
-"""Makes docs/families.md and docs/families.png of what the exam has measured."""
+"""Writes docs/families.md and docs/families.png from the results of the exam."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ PAGE = Path("docs/families.md")
 CHART = PAGE.with_suffix(".png")
 
 MEAN_AND_LEAST = {800: (0.95, 0.88), 200: (0.88, 0.70), 50: (0.70, 0.40)}
-"""Exact match over the families that is asked for, by the number of labels."""
+"""Bars of exact match by the number of labels: the mean and the least of the families."""
 LARGEST_ECE = 0.05
 
 Outcomes = dict[Key, Outcome]
@@ -23,32 +23,32 @@ _HEAD = """# Families
 
 Written by `make bench-families` from `benchmarks/results/families.jsonl`.
 
-How well kinds of pictures are read that training has not been made for. Generators of other
-projects draw ten of these families, with fixed seeds; two are readouts, drawn with a font and
-photographed. None of their code or drawing rules are part of training; [Fonts](#fonts) says which
-fonts are. For each number of labels, the README's commands run in a clean folder with no option but
-the minutes that the bar allows: `make data`, `make train`, `make export-onnx`, `make evaluate`.
-Then the exported model reads {unseen} pictures of the family that training has not seen, as the
-service does.
+This benchmark shows how well training works for kinds of pictures that it was not developed for.
+Generators of other projects draw ten of these families, with fixed seeds; two are readouts, drawn
+with a font and distorted as by a camera. Training shares no code and no drawing rules with them;
+[Fonts](#fonts) says which fonts it shares. For each number of labels, the README's commands run in
+a clean folder, with no option but the minutes that the bar allows: `make data`, `make train`,
+`make export-onnx`, `make evaluate`. Then the exported model reads {unseen} pictures of the family
+that training has not seen, as the service does.
 
 `make bench-families` needs Node.js 20 and Python 3.11 for the generators, and many hours on two
 cores. It resumes where it was interrupted; `ARGS="--families gvcode,trdg --labels 200"` runs a
 part, `ARGS="--minutes 5"` gives each training five minutes, and `ARGS=--again` measures everything
-anew.
+again.
 """
 
 _NOTES = """
 A person must be able to read the pictures, so some generators do not run with their defaults:
 
 - `claptcha` warps half as much; its default cuts letters off.
-- `multicolorcaptcha` draws at its lowest level, without lines across the picture and circles, and
-  without the fonts that are hairlines, contours or ornaments.
+- `multicolorcaptcha` draws at its lowest level, without circles and lines across the picture, and
+  without fonts of hairlines, contours or ornaments.
 - `gvcode` draws wider pictures, so that the last digit is inside.
-- `django-simple-captcha` draws its pictures for sharp screens, which are twice as large.
+- `django-simple-captcha` draws its pictures for high-resolution screens, twice as large.
 - `captcha` scales all characters to one height, so `captcha-240x80` leaves out one symbol of each
   pair that differs in case only; `captcha-80x30` has fewer dots.
-- `captcha-160x60` has the defaults: O and 0 can hardly be told apart in it.
-- `trdg` uses six plain fonts and its default paper, without patterns or photographs behind.
+- `captcha-160x60` uses the defaults, with which O and 0 can hardly be told apart.
+- `trdg` uses six plain fonts and its default background, without patterns or photographs.
 - `svg-captcha` leaves out `l`, which looks like `I` in its font.
 - `dot-matrix` leaves out `O`, which looks like `0`, and separates with `-` and `/` only, not `:`.
 
@@ -56,10 +56,10 @@ A person must be able to read the pictures, so some generators do not run with t
 
 `models/base.npz`, which the default recipe starts from, was trained on pictures in 925 fonts of
 npm's @fontsource packages. None of the font files that the table names is among them, but some
-have relatives there. Noto Mono is Droid Sans Mono but for details, so the base has seen the font
-of `captcha-160x60`. Others are near: Noto Sans to Droid Sans and Open Sans, Carlito to
+have relatives there. Noto Mono is Droid Sans Mono except for details, so the base has seen the font
+of `captcha-160x60`. Other fonts are similar: Noto Sans to Droid Sans and Open Sans, Carlito to
 Lato, Arimo to Arial and FreeSans. Roboto Slab, Ubuntu Condensed, Bitstream Vera Sans, Comicbook
-Smash, DSEG7 and Doto have no such relative. The base knows Aldrich, Graduate, Kaushan Script and
+Smash, DSEG7 and Doto have no relative there. The base knows Aldrich, Graduate, Kaushan Script and
 Londrina Solid, so `multicolorcaptcha` is drawn without these. It has seen displays of segments and
 dots that its own code draws.
 """
@@ -85,7 +85,7 @@ def write(outcomes: Outcomes, page: Path = PAGE, chart: Path = CHART) -> None:
 
 
 def bars_of(outcomes: Outcomes) -> list[tuple[int, Bar]]:
-    """Judge the default recipe; each bar with the number of families that it was judged on."""
+    """Give the bars of the default recipe, each with the number of families that were measured."""
     bars: list[tuple[int, Bar]] = []
     for labels, (mean, least) in MEAN_AND_LEAST.items():
         own = [
@@ -119,7 +119,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def bars_table(bars: Sequence[tuple[int, Bar]]) -> str:
-    """Which bars are met, and on how many families."""
+    """Give a table of the bars: whether each is met, and on how many families."""
     verdicts = {True: "met", False: "missed", None: "not measured"}
     rows = [
         [
@@ -135,7 +135,7 @@ def bars_table(bars: Sequence[tuple[int, Bar]]) -> str:
 
 
 def line_of(outcome: Outcome) -> str:
-    """Say in a line what a cell gave."""
+    """Give the outcome of a cell in one line."""
     return (
         f"exact {outcome.exact}/{outcome.pictures} = {outcome.exact_match:.3f}, "
         f"ECE {number(outcome.ece, 3)}, {outcome.minutes:.1f} min, "
@@ -162,9 +162,9 @@ def _matches_table(outcomes: Outcomes) -> str:
         [name, *(_match(outcomes.get((name, *column))) for column in columns)] for name in FAMILIES
     ]
     return table(head, rows) + (
-        f"\nShares of {UNSEEN} unseen pictures whose whole text is right; for ddddocr, which was "
-        "trained elsewhere and has no confidence of texts, case is ignored. *seed* is "
-        "`make train RECIPE=seed`, which starts from nothing.\n"
+        f"\nThe figures are shares of {UNSEEN} unseen pictures whose whole text is right. ddddocr "
+        "is a model of another project. It gives no confidences of texts, and its case is ignored. "
+        "*seed* is `make train RECIPE=seed`, which starts from random weights.\n"
     )
 
 
@@ -205,16 +205,16 @@ def _costs_table(outcomes: Outcomes) -> str:
         "commit",
     ]
     return table(head, rows) + (
-        f"\nOf the default recipe. By chance is the mean ECE of {UNSEEN} texts that are right "
-        "exactly as often as their confidences say. Given minutes are what `make train` was "
-        "told, which may be less than the bar allows. Minutes are wall time of the four "
-        "commands together, CPU minutes are user and system; a load above 0.5 before it says "
-        "that the machine was busy.\n"
+        f"\nAll rows are of the default recipe. *By chance* is the mean ECE of {UNSEEN} texts that "
+        "are right exactly as often as their confidences say. *Given minutes* were given to "
+        "`make train`, and may be less than the bar allows. *Minutes* are the wall time of the "
+        "four commands together, *CPU minutes* their user and system time. A *load before* above "
+        "0.5 says that the machine was busy.\n"
     )
 
 
 def draw(outcomes: Outcomes, path: Path) -> None:
-    """Draw exact match of each family: by ddddocr, by seed, and by the default recipe."""
+    """Draw the exact match of each family with ddddocr, seed and the default recipe."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,1 +1,1 @@
-"""The same model behind other servers, written as their tutorials write it, not tuned."""
+"""The same model behind other servers, written as in their tutorials, not tuned."""

@@ -1,4 +1,4 @@
-"""FastAPI and `keras.Model.predict`, as a tutorial writes it."""
+"""FastAPI and `keras.Model.predict`, written as in a tutorial."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""FastAPI and onnxruntime, as a tutorial writes it."""
+"""FastAPI and onnxruntime, written as in a tutorial."""
 
 from fastapi import FastAPI, UploadFile
 

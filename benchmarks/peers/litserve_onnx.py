@@ -16,15 +16,15 @@ class ReaderAPI(litserve.LitAPI):
         self.reader = OnnxReader()
 
     def decode_request(self, request: Request) -> bytes:
-        """The picture's bytes, of the form that LitServe hands over for a multipart request."""
+        """The bytes of the picture, from the form that LitServe passes for a multipart request."""
         return request["file"].file.read()
 
     def predict(self, picture: bytes) -> str:
-        """The text in it."""
+        """The text in a picture."""
         return self.reader.read(picture)
 
     def encode_response(self, output: str) -> dict[str, str]:
-        """The answer's JSON."""
+        """The JSON of the answer."""
         return {"text": output}
 
 

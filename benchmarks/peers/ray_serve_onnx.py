@@ -23,7 +23,7 @@ class Reader:
 
     @app.post("/predict")
     async def predict(self, file: UploadFile) -> dict[str, str]:
-        """The text in it."""
+        """Reads one picture."""
         return {"text": self.reader.read(await file.read())}
 
     @app.get("/health")

@@ -1,4 +1,4 @@
-"""What every peer does with a picture: Pillow, NumPy and the greedy path, as tutorials have it."""
+"""How every peer reads a picture: Pillow, NumPy and greedy decoding, as in tutorials."""
 
 import io
 import os
@@ -11,13 +11,13 @@ MODEL = os.environ.get("OCR_MODEL_PATH", "models/captcha.onnx")
 
 
 def to_tensor(picture: bytes, width: int, height: int) -> np.ndarray:
-    """Float32 `(1, width, height, 1)`, 0 to 1."""
+    """The tensor of a picture: float32 `(1, width, height, 1)`, 0 to 1."""
     image = Image.open(io.BytesIO(picture)).convert("L").resize((width, height))
     return (np.asarray(image, np.float32) / 255).T[np.newaxis, :, :, np.newaxis]
 
 
 def greedy_text(probabilities: np.ndarray, alphabet: str, blank: int) -> str:
-    """The text of the most probable class of each time step, `(time steps, classes)`."""
+    """The text of the most probable class of each time step, from `(time steps, classes)`."""
     best = probabilities.argmax(axis=1)
     kept = [
         c for c, before in zip(best, [blank, *best[:-1]], strict=True) if c not in (before, blank)
@@ -27,7 +27,7 @@ def greedy_text(probabilities: np.ndarray, alphabet: str, blank: int) -> str:
 
 
 class OnnxReader:
-    """A session with the defaults of onnxruntime, and the decoding of its output."""
+    """Reads pictures with a session that has onnxruntime's default settings."""
 
     def __init__(self) -> None:
         self.session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])

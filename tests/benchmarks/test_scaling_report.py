@@ -3,7 +3,7 @@ import json
 import pytest
 
 from benchmarks import bulk, scaling
-from benchmarks.reckoning import Reckoning
+from benchmarks.bulk_estimate import BulkEstimate
 from benchmarks.scaling_report import PAGE, fill, sections
 
 
@@ -24,10 +24,10 @@ def test_the_page_has_the_figures_that_were_measured() -> None:
         assert fill(page, name, content) == page, name
 
 
-def test_what_is_reckoned() -> None:
-    """Whichever is slower, the cores or the driver; a core reads whole shards."""
-    reckoning = Reckoning(cpu_ms=4, driver_ms=1)
-    assert reckoning.shard_seconds == 80
-    assert reckoning.reading_seconds(10**9, 1000) == 60 + 50 * 80
-    assert reckoning.reading_seconds(20_001, 1000) == 60 + 80
-    assert Reckoning(4, 100).reading_seconds(10**9, 1000) == 60 + 5000
+def test_the_estimate_of_reading_in_bulk() -> None:
+    """The slower of the cores and the driver decides; a core reads whole shards."""
+    estimate = BulkEstimate(cpu_ms=4, driver_ms=1)
+    assert estimate.shard_seconds == 80
+    assert estimate.reading_seconds(10**9, 1000) == 60 + 50 * 80
+    assert estimate.reading_seconds(20_001, 1000) == 60 + 80
+    assert BulkEstimate(4, 100).reading_seconds(10**9, 1000) == 60 + 5000

@@ -13,9 +13,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 _HEAD = """# Reliability
 
 Written by `make reliability` from what `make test-hostile`, `make test-soak` and
-`make test-container-hostile` have measured; each starts a service with the bundled model, the last
-one in a container, and attacks it over real sockets. A proof that was not run says so. Times are of
-the machine, and of what else it did; a test holds ratios and counts.
+`make test-container-hostile` have measured. Each starts a service with the bundled model, the last
+one in a container, and attacks it over real sockets. A proof that was not run says so. The tests
+check ratios and counts; times depend on the machine, and on what else it did.
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import payloads
 from benchmarks.connection import Address
-from benchmarks.dear_pictures import SMOOTH, dearest, kinds
+from benchmarks.costly_pictures import SMOOTH, costliest, kinds
 from benchmarks.load import UNANSWERED, LoadGenerator
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 from tests.hostile.process import watched
@@ -79,7 +79,7 @@ def test_a_good_client_beside_senders_of_the_dearest_pictures(
     dear = [
         picture
         for kind in DEAR_KINDS
-        for picture in dearest(makers[kind], DEFAULT_MAX_PIXELS, (15, SMOOTH))
+        for picture in costliest(makers[kind], DEFAULT_MAX_PIXELS, (15, SMOOTH))
     ]
     good = payloads.raw([normal])
     context = multiprocessing.get_context("spawn")

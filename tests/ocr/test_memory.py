@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.dear_pictures import dearest, kinds
+from benchmarks.costly_pictures import costliest, kinds
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 
 MOST = 30_000_000
@@ -44,7 +44,7 @@ def test_one_picture_takes_little_memory(tmp_path: Path) -> None:
     """However large it may be, in gray and in colour."""
     files = []
     for name, encode in kinds().items():
-        for number, picture in enumerate(dearest(encode, DEFAULT_MAX_PIXELS, (0, 255))):
+        for number, picture in enumerate(costliest(encode, DEFAULT_MAX_PIXELS, (0, 255))):
             files.append(tmp_path / f"{name} {number}")
             files[-1].write_bytes(picture)
     normal = next((ROOT / "examples").glob("*.png"))

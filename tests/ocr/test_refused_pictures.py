@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.dear_pictures import prefix_codes
+from benchmarks.costly_pictures import prefix_codes
 from service.ocr.exceptions import PictureTooLargeError, UndecodableError, UnsupportedFormatError
 from service.ocr.formats import FORMATS
 from service.ocr.preprocessing import MAX_SIDE, decode_gray, to_model_input

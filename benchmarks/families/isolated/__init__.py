@@ -1,1 +1,1 @@
-"""What runs in the environment of `requirements.txt` beside this file: generators and ddddocr."""
+"""Generators and ddddocr, which run in the environment of `requirements.txt` in this folder."""

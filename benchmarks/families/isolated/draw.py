@@ -1,7 +1,7 @@
 """Draw the families of the exam: 1,000 labelled pictures each, the same ones every time.
 
-Writes `FOLDER/<family>/000000.png` and so on with `labels.csv` (path,label). A family that is
-complete is left alone.
+Writes `FOLDER/<family>/000000.png` and so on with `labels.csv` (path,label). Complete families
+are skipped.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def _draw(family: str, folder: Path, count: int) -> None:
 
 
 def _seed(text: str) -> None:
-    """Seed all sources of randomness; PyPI `captcha` draws from `secrets`, which has no seed."""
+    """Seed all sources of randomness; `random` replaces `secrets`, which PyPI `captcha` uses."""
     random.seed(text)
     np.random.seed(random.getrandbits(32))
     cv2.setRNGSeed(random.getrandbits(31))

@@ -39,7 +39,7 @@ TRDG_FONTS = [
 ]
 
 Drawn = tuple[str, bytes]
-"""A text, and the PNG or JPEG that shows it."""
+"""A text, and the bytes of the PNG or JPEG that shows it."""
 
 
 def text_of(symbols: str, shortest: int, longest: int) -> str:
@@ -69,7 +69,7 @@ def _condensed() -> str:
 
 
 def captcha_160x60() -> Drawn:
-    """PyPI `captcha` as it comes: 160×60, four of 36 symbols."""
+    """PyPI `captcha` with its defaults: 160×60, four of 36 symbols."""
     text = text_of(ALPHANUMERIC, 4, 4)
     return text, png(ImageCaptcha(160, 60).generate_image(text))
 
@@ -77,8 +77,8 @@ def captcha_160x60() -> Drawn:
 def captcha_240x80() -> Drawn:
     """PyPI `captcha`, 240×80, five or six of 51 symbols, in one size.
 
-    It scales all characters to one height, so nobody can tell `c` from `C`: of such pairs one
-    symbol is left out.
+    The generator scales all characters to one height, so nobody can tell `c` from `C`. One symbol
+    of each such pair is left out.
     """
     alike = dict.fromkeys(map(ord, "0ckopsuvwxz"))
     symbols = (string.digits + string.ascii_letters).translate(alike)
@@ -88,7 +88,7 @@ def captcha_240x80() -> Drawn:
 
 
 def captcha_80x30() -> Drawn:
-    """PyPI `captcha`, 80×30, four digits, fewer and smaller dots than it draws on larger ones."""
+    """PyPI `captcha`, 80×30, four digits, with fewer and smaller dots than by default."""
     text = text_of(string.digits, 4, 4)
     color = captcha_image.random_color(10, 160)
     drawing = ImageCaptcha(80, 30, [_slab()], font_sizes=(24, 26, 28))
@@ -99,7 +99,7 @@ def captcha_80x30() -> Drawn:
 
 
 def multicolorcaptcha() -> Drawn:
-    """320×80 (drawn twice as large), four hexadecimal digits, each on its paper, in 22 fonts."""
+    """320×80 (drawn twice as large), four hexadecimal digits on differing colours, 22 fonts."""
     drawn = _multicolor().gen_captcha_image(
         difficult_level=0, chars_mode="hex", multicolor=True, margin=False
     )
@@ -109,7 +109,7 @@ def multicolorcaptcha() -> Drawn:
 @cache
 def _multicolor() -> CaptchaGenerator:
     generator = CaptchaGenerator()
-    # Hairlines, contours and ornaments, which nobody reads under its strokes.
+    # Fonts of hairlines, contours and ornaments, which are unreadable under the strokes.
     unreadable = ("WindSong", "Outline", "Shadow", "Sketch", "Rampart", "Bonbon", "Monofett",
                   "Dawning", "Kontur", "Thin", "Combo", "Handjet", "Clayborn")  # fmt: skip
     in_base = ("Aldrich", "Graduate", "KaushanScript", "LondrinaSolid")
@@ -129,7 +129,7 @@ def claptcha() -> Drawn:
 
 
 class MilderClaptcha(Claptcha):
-    """Warps half as much as the generator does, which cuts off parts of letters."""
+    """Warps half as much as the generator, whose default cuts off parts of letters."""
 
     @staticmethod
     def _rndPointDisposition(dx: float, dy: float) -> tuple[int, int]:  # noqa: N802
@@ -145,7 +145,7 @@ def gvcode() -> Drawn:
 
 
 def django_simple_captcha() -> Drawn:
-    """As it comes, for sharp screens: four capital letters, about 140×60; sizes vary."""
+    """With defaults, for high-resolution screens: four capitals, about 140×60; sizes vary."""
     from captcha import helpers, views  # needs Django's settings, which `draw.py` makes
 
     text, _ = helpers.random_char_challenge()

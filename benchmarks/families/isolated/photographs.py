@@ -1,7 +1,7 @@
-"""Readouts of displays and prints, drawn with fonts of segments and dots and photographed.
+"""Readouts of displays and prints, drawn with fonts of segments and dots, as photographs.
 
-Two families without a generator of others. A readout is drawn flat, then seen by a camera:
-perspective, uneven light, glare, blur, noise and JPEG. Randomness comes from `random` and
+Two families that no other project generates. A readout is drawn flat, then distorted as by a
+camera: perspective, uneven light, glare, blur, noise and JPEG. Randomness comes from `random` and
 `numpy.random`, which `draw.py` seeds anew for each picture.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 Color = tuple[int, int, int]
 FontPath = Callable[[str, str], str]
 
-# Paper, ink, and ink of segments that are off, which LCDs show faintly.
+# Colours of the background, of segments that are on, and of segments that are off but faint.
 LCD: tuple[Color, Color, Color] = ((158, 172, 140), (38, 44, 40), (148, 161, 131))
 RED_LED: tuple[Color, Color, Color] = ((28, 10, 12), (255, 62, 48), (52, 16, 18))
 GREEN_LED: tuple[Color, Color, Color] = ((8, 20, 14), (96, 255, 140), (16, 38, 26))
@@ -46,7 +46,7 @@ def seven_segment(font: FontPath) -> tuple[str, bytes]:
     if right - left > 440:
         typeface = typeface.font_variant(size=int(typeface.size * 440 / (right - left)))
         left, top, right, bottom = draw.textbbox((0, 0), text, font=typeface)
-    # Displays have the last digit in the same place always.
+    # Displays always have the last digit in the same place.
     place = (455 - right - random.randint(0, 12), (192 - bottom - top) // 2)
     draw.text(place, "".join("8" if digit != "." else "." for digit in text), off, font=typeface)
     draw.text(place, text, ink, font=typeface)
@@ -54,7 +54,7 @@ def seven_segment(font: FontPath) -> tuple[str, bytes]:
 
 
 def dot_matrix(font: FontPath) -> tuple[str, bytes]:
-    """Draw 400×100: six to ten characters of a code of dots, printed or on a display."""
+    """Draw 400×100: a code of six to ten characters made of dots, printed or on a display."""
     symbols = string.digits + string.ascii_uppercase.replace("O", "")
     text = "".join(random.choices(symbols, k=random.randint(6, 10)))
     if len(text) < 10 and random.random() < 0.5:
@@ -82,7 +82,7 @@ def dot_matrix(font: FontPath) -> tuple[str, bytes]:
 
 
 def _photograph(flat: np.ndarray, size: tuple[int, int], glare: float) -> bytes:
-    """Give the JPEG that a camera takes of a flat picture (height, width, 3), in RGB."""
+    """Give a JPEG like a camera's photograph of a flat RGB picture (height, width, 3)."""
     height, width = flat.shape[:2]
     jitter = np.random.uniform(-1, 1, (4, 2)) * (0.025 * width, 0.07 * height)
     corners = np.array(((0, 0), (width, 0), (width, height), (0, height)), np.float32)

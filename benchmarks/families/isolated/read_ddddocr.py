@@ -1,6 +1,6 @@
-"""Read pictures with ddddocr, which is trained already and is given no labels.
+"""Read pictures with ddddocr, a trained model that gets no labels.
 
-Takes a path a line on standard input, and prints the texts as a JSON array.
+Reads paths from the standard input, one a line, and prints the texts as a JSON array.
 """
 
 import json

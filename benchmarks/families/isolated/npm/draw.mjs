@@ -1,12 +1,12 @@
 // Draws the families of the npm generators: node draw.mjs FAMILY FOLDER COUNT
-// Each picture has a seed of its own, so that any part of a family can be drawn again.
+// Each picture has its own seed, so that any part of a family can be drawn again.
 import { createRequire } from "node:module";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const require = createRequire(import.meta.url);
 
-/** A generator of numbers in [0, 1) from a text: FNV-1a for the seed, then mulberry32. */
+/** A generator of random numbers in [0, 1), seeded by a text: FNV-1a for the seed, then mulberry32. */
 function randomFrom(text) {
   let seed = 0x811c9dc5;
   for (const character of text) seed = Math.imul(seed ^ character.codePointAt(0), 0x01000193);
@@ -43,7 +43,7 @@ const FAMILIES = {
     FontLibrary.use("Exam", [
       require.resolve("@fontsource/ubuntu-condensed/files/ubuntu-condensed-latin-400-normal.woff2"),
     ]);
-    // The generator takes its decoys from here, which no seed reaches otherwise.
+    // The generator draws its decoys with randomBytes, which cannot be seeded.
     require("crypto").randomBytes = (count) =>
       Buffer.from(Array.from({ length: count }, () => Math.floor(Math.random() * 256)));
     const { CaptchaGenerator } = require("captcha-canvas");

@@ -1,6 +1,6 @@
-"""For every kind of picture, those with the most pixels that are accepted.
+"""Makes the largest accepted pictures of every kind, which cost the most to read.
 
-`make bench-formats` measures their CPU time, and a test their memory.
+`make bench-formats` measures their CPU time, and a test measures their memory.
 """
 
 import io
@@ -19,24 +19,25 @@ MAX_BYTES = 1 << 20
 """The default of OCR_MAX_UPLOAD_BYTES."""
 
 SMOOTH = -1
+"""The amplitude that stands for blurred noise."""
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
           (0, 1, 1, 2))  # fmt: skip
 _PAETH = b"\4"
 _EMPTY_BLOCKS = bytes.fromhex("04c0810800000000207feb47001c880000000000f2b77e")
-"""Two deflate blocks that hold nothing but Huffman codes of their own (RFC 1951, 3.2.7)."""
+"""Two deflate blocks that contain only their Huffman codes, and no data (RFC 1951, 3.2.7)."""
 
 _CHUNK_HEAD = struct.Struct(">I4s")
 _PNG_HEADER = struct.Struct(">IIBBBBB")
 _BMP_HEADER = struct.Struct("<IiiHHIIiiII")
 
 Encode = Callable[[int, int, int], bytes]
-"""Makes a picture of a width and a height whose samples differ by at most so much, or SMOOTH."""
+"""Makes a picture from width, height and amplitude: the range of its samples, or SMOOTH."""
 
 
 def _noise(width: int, height: int, samples: int, amplitude: int) -> np.ndarray:
-    """`(height, width, samples)`; all alike with an amplitude of 0, blurred with SMOOTH."""
+    """Samples `(height, width, samples)`: equal with an amplitude of 0, blurred with SMOOTH."""
     shape = (height, width, samples)
     if amplitude == 0:
         return np.full(shape, 90, np.uint8)
@@ -59,7 +60,7 @@ def _chunk(kind: bytes, body: bytes = b"") -> bytes:
 def _png(
     depth: int, colour: int, interlaced: bool, transparent: bool, blocks: bytes = b""
 ) -> Encode:
-    """With more deflate blocks before those of the pixels."""
+    """A PNG; `blocks` are deflate blocks to put before those of the pixels."""
     bits = depth * _SAMPLES[colour]
 
     def encode(width: int, height: int, amplitude: int) -> bytes:
@@ -123,7 +124,7 @@ def prefix_codes(width: int, height: int, unused: int = 0) -> bytes:
     """A lossless WebP with other prefix codes for every tile of four by four pixels (RFC 9649).
 
     Args:
-        unused: groups of prefix codes beside these, for no tile.
+        unused: additional groups of prefix codes that no tile uses.
     """
     tiles = math.ceil(width / 4) * math.ceil(height / 4)
     bits: list[str] = []
@@ -132,7 +133,7 @@ def prefix_codes(width: int, height: int, unused: int = 0) -> bytes:
         bits.append(f"{value:0{size}b}"[::-1])
 
     def put_eight_bits(symbols: int) -> None:
-        """A prefix code of 256 symbols with 8 bits each; others are not in it."""
+        """A prefix code with 8 bits for each of 256 symbols; it leaves out all others."""
         put(8 << 1, 5)
         for symbol in (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8):
             put(symbol in (8, 18), 3)
@@ -176,7 +177,7 @@ def _small_frame(name: str) -> Encode:
 
 
 def kinds() -> dict[str, Encode]:
-    """By name what makes a picture of every kind."""
+    """Encoders for every kind of picture, by name."""
     found: dict[str, Encode] = {}
     for colour, depths in {0: (1, 8, 16), 2: (8, 16), 3: (8,), 4: (8, 16), 6: (8, 16)}.items():
         for depth in depths:
@@ -214,10 +215,11 @@ def kinds() -> dict[str, Encode]:
     return found
 
 
-def dearest(encode: Encode, max_pixels: int, amplitudes: tuple[int, ...]) -> Iterator[bytes]:
-    """The largest pictures of a kind that are accepted, one for each amplitude.
+def costliest(encode: Encode, max_pixels: int, amplitudes: tuple[int, ...]) -> Iterator[bytes]:
+    """The largest accepted pictures of a kind, one for each amplitude.
 
-    Where so many pixels take over `MAX_BYTES`, or more bytes than may be, the picture has fewer.
+    A picture has fewer pixels than allowed if it would have more than `MAX_BYTES`, or if its bytes
+    count as pixels, too.
     """
     for amplitude in amplitudes:
         small = encode(64, 64, amplitude)

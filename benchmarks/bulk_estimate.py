@@ -1,13 +1,13 @@
-"""How long reading in bulk takes on more machines than there are here. Nothing is run.
+"""Estimates how long reading in bulk takes on many machines; nothing is run.
 
-What is assumed:
+Assumptions:
 
-- A picture costs the CPU time that `make bench-bulk` measures in tars. A core does not slow down
-  beside others, and a network gives each core the few megabytes a second that it reads.
-- Shards have 20,000 pictures, and a core reads one at a time.
-- Ray starts in a minute. The driver needs for each shard what `make bench-bulk` measures, on a core
-  of its own.
-- Loose objects are listed by the driver, 1,000 in a request of LIST_MS, one after the other.
+- A picture costs the CPU time that `make bench-bulk` measures for tars. A core does not slow down
+  beside others, and the network gives each core the few megabytes a second that it reads.
+- A shard has 20,000 pictures, and a core reads one shard at a time.
+- Ray starts in a minute. For each shard, the driver needs the CPU time that `make bench-bulk`
+  measures, on a core of its own.
+- The driver lists loose objects, 1,000 in a request of LIST_MS, one request after the other.
 """
 
 import math
@@ -27,19 +27,19 @@ PICTURES = (10**6, 10**7, 10**8, 10**9)
 
 
 @dataclass(frozen=True)
-class Reckoning:
+class BulkEstimate:
     """Times of reading in bulk.
 
     Attributes:
-        cpu_ms: of a core, for a picture.
-        driver_ms: of the driver, for a shard.
+        cpu_ms: CPU milliseconds for a picture.
+        driver_ms: CPU milliseconds of the driver for a shard.
     """
 
     cpu_ms: float
     driver_ms: float
 
     def reading_seconds(self, pictures: int, cores: int) -> float:
-        """From the start of Ray to the last row, of packed pictures."""
+        """Seconds from the start of Ray to the last row, for packed pictures."""
         shards = math.ceil(pictures / SHARD)
         by_cores = math.ceil(shards / cores) * self.shard_seconds
         by_driver = shards * self.driver_ms / 1000
@@ -47,11 +47,11 @@ class Reckoning:
 
     @property
     def shard_seconds(self) -> float:
-        """Of a core, for a shard."""
+        """Seconds in which a core reads a shard."""
         return SHARD * self.cpu_ms / 1000
 
     def section(self) -> Iterator[str]:
-        """A table, and what it means for the parts."""
+        """A table of the times, and the load of the object store and the driver, as Markdown."""
         rows = [
             [str(cores), *(_words(self.reading_seconds(pictures, cores)) for pictures in PICTURES)]
             for cores in CORES
@@ -71,7 +71,7 @@ class Reckoning:
         )
 
     def draw(self, path: Path) -> None:
-        """A chart of the hours by the number of cores."""
+        """Draws a chart of the hours by the number of cores."""
         import matplotlib
 
         matplotlib.use("Agg")
@@ -90,7 +90,7 @@ class Reckoning:
         axes.set_xticks(cores, [str(number) for number in cores])
         axes.set_yticks([1 / 60, 1 / 6, 1, 10, 100], ["1 min", "10 min", "1 h", "10 h", "100 h"])
         axes.set_xlabel("cores")
-        axes.set_title("Reckoned: packed in shards (solid), loose in an object store (dotted)")
+        axes.set_title("Estimate: packed in shards (solid), loose in an object store (dotted)")
         axes.grid(True, which="major", alpha=0.3)
         axes.legend()
         figure.savefig(path, dpi=100)
@@ -98,7 +98,7 @@ class Reckoning:
 
 
 def listing_seconds(pictures: int) -> float:
-    """Before the first loose picture is read."""
+    """Seconds that listing loose pictures takes, before the first one is read."""
     return pictures / LISTED * LIST_MS / 1000
 
 
