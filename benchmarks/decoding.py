@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from service.ocr.decoding.decoder import PLAIN, Question
-from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 from training.augmentation.conditions import CONDITIONS
 from training.evaluation.robustness import distorted
@@ -21,8 +20,8 @@ from training.evaluation.robustness import distorted
 
 def measure(recognizer: Recognizer, pictures: list[bytes], rounds: int) -> dict[str, list[float]]:
     """CPU milliseconds of each stage, one figure for each picture and round."""
-    metadata, decoder = recognizer.metadata, recognizer.decoder
-    tensors = [preprocess(p, metadata.width, metadata.height)[np.newaxis] for p in pictures]
+    decoder = recognizer.decoder
+    tensors = [recognizer.preprocess(picture).tensor[np.newaxis] for picture in pictures]
     outputs = [recognizer.infer(tensor)[0] for tensor in tensors]
     stages: dict[str, Callable[[int], object]] = {
         "session.run": lambda i: recognizer.infer(tensors[i]),

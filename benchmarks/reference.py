@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.servers import ROOT, Recipe, running
-from service.ocr.preprocessing import preprocess
 from service.ocr.recognizer import Recognizer
 
 _LOAD = """
@@ -31,8 +30,7 @@ class BareSession:
 
     def __init__(self, model: Path, pictures: Sequence[bytes], cpus: set[int]) -> None:
         self._recognizer = Recognizer.load(model)
-        facts = self._recognizer.metadata
-        self._tensors = [preprocess(p, facts.width, facts.height)[np.newaxis] for p in pictures]
+        self._tensors = [self._recognizer.preprocess(p).tensor[np.newaxis] for p in pictures]
         self._cpus = cpus
         self.cpu_ms(0.2)
 

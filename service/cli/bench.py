@@ -56,14 +56,12 @@ def stage_times(recognizer: "Recognizer", count: int) -> dict[str, float]:
     """
     import numpy as np
 
-    from service.ocr.preprocessing import preprocess
-
-    metadata, decoder = recognizer.metadata, recognizer.decoder
-    data = [picture.data for picture in metadata.golden]
-    tensors = [preprocess(d, metadata.width, metadata.height)[np.newaxis] for d in data]
+    decoder = recognizer.decoder
+    data = [picture.data for picture in recognizer.metadata.golden]
+    tensors = [recognizer.preprocess(picture).tensor[np.newaxis] for picture in data]
     outputs = [recognizer.infer(tensor)[0] for tensor in tensors]
     stages: dict[str, Callable[[int], object]] = {
-        "preprocessing": lambda i: preprocess(data[i], metadata.width, metadata.height),
+        "preprocessing": lambda i: recognizer.preprocess(data[i]),
         _MODEL_STAGE: lambda i: recognizer.infer(tensors[i]),
         "decoding": lambda i: decoder.decode(outputs[i]),
     }

@@ -131,6 +131,13 @@ def test_bench_measures_every_stage(stripe_model: Path) -> None:
     assert b"pictures a second" in run(*arguments).stdout
 
 
+def test_bench_measures_models_of_colour_pictures(tmp_path: Path) -> None:
+    """They are measured with the input that they take."""
+    model = stripes.write_model(tmp_path / "colour.onnx", channels=3)
+    figures = json.loads(run("bench", "--model", model, "--pictures", 5, "--json").stdout)
+    assert figures["cpu_ms"]["preprocessing"] > 0
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_serve_takes_options_over_variables(workers: int, stripe_model: Path) -> None:
     """The service answers with the model that the option names, and ends in good order."""
