@@ -21,7 +21,7 @@ from service.cli.model import (
     load_model,
 )
 from service.cli.question import query_of, question_of, question_options
-from service.query_params import Defaults
+from service.query_params import QueryParams
 
 if TYPE_CHECKING:
     from service.bulk.rows import Counts
@@ -69,7 +69,7 @@ def create_bulk() -> typer.Typer:
     return bulk
 
 
-@question_options(*Defaults.model_fields, "region")
+@question_options(*(name for name in QueryParams.model_fields if name != "matrix"))
 def read(
     source: InputArgument,
     target: OutputArgument,
