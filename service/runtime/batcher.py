@@ -8,8 +8,8 @@ and does not wait for a full batch, so that a lone request is as fast as possibl
 Slow pictures wait in a lane of their own, which uses at most one thread. A client that sends many
 of them leaves the other threads to all other pictures. Requests with several pictures wait in a
 third lane. Single pictures take their turn between two pieces of work of these lanes, and are not
-refused because of work that waits in them. Within a lane, clients take turns. A client that has had
-no turn for a while goes first.
+refused because of work that waits in them. Within a lane, clients share the time of the threads: of
+two clients, the one that has used less of it lately goes first.
 
 All bookkeeping is done on the event loop, so that no locks are needed.
 """
@@ -50,9 +50,16 @@ _MAX_GRACE_SECONDS = 0.5
 long again, but at most this much longer. A part of a request with several pictures may always wait
 this much longer: to refuse it would waste the work for the other parts."""
 
-_MAX_BEGUN_CLIENTS = 16
-"""Number of clients in `Lane.begun` after which the next turn begins. Otherwise, while new clients
-keep coming, a client that comes often would wait for all of them."""
+_HALF_LIFE_SECONDS = 4.0
+"""Time after which a second of a thread that a client has used counts half."""
+
+_MAX_USED_SECONDS = 1.0
+"""Most that counts of what a client has used. Otherwise a client that sends all the time would have
+no turn for seconds when another begins to do so, too."""
+
+_LEAST_SECONDS = 0.001
+"""What a client has used is forgotten below this. It is also the expected time of a picture until
+one has been read."""
 
 _client: ContextVar[str] = ContextVar("client", default="")
 """The client whose request the current task serves."""
@@ -78,9 +85,8 @@ class Lane:
 
     Args:
         queue: items that wait, in the order of their turns.
-        turn: the highest turn of an item that has begun.
-        begun: by client, the turn of its newest item that has begun; only the current and the
-            previous turn are kept.
+        used: by client, the seconds of threads that it has used lately.
+        halved_at: when these seconds were last halved, in seconds of `time.perf_counter`.
         waiting: pictures that wait for a thread.
         running: pictures that are being read.
         threads: threads that work for this lane.
@@ -89,8 +95,8 @@ class Lane:
     """
 
     queue: "list[_Item]" = field(default_factory=list)
-    turn: int = 0
-    begun: dict[str, int] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+    halved_at: float = 0.0
     waiting: int = 0
     running: int = 0
     threads: int = 0
@@ -106,7 +112,8 @@ class _Item:
         values: arguments of `work`; at most BATCH_SIZE.
         reads: whether the values are pictures. Other work does not count for the time of pictures.
         future: receives the outcomes.
-        turn: see `Batcher._next_turn`.
+        turn: when it would begin if the clients shared the threads fairly; see
+            `Batcher._next_turn`.
     """
 
     lane: Lane
@@ -117,7 +124,7 @@ class _Item:
     future: asyncio.Future[Any]
     submitted: float
     client: str
-    turn: int
+    turn: float
     deadline: asyncio.TimerHandle | None = None
 
 
@@ -223,24 +230,30 @@ class Batcher:
         turn = self._next_turn(lane, client)
         return sum(len(item.values) for item in lane.queue if item.reads and item.turn <= turn)
 
-    def _next_turn(self, lane: Lane, client: str) -> int:
-        """The turn of a client's new work: the turn after that of its newest work.
+    def _next_turn(self, lane: Lane, client: str) -> float:
+        """The turn of a client's new work: later than now by the time that the client has used
+        lately, and behind its own work that waits.
 
-        A client that has had no turn for a while goes first, once (Goyal et al. 1996, start-time
-        fair queueing, where such a client would be one among the others).
+        So clients that send all the time come behind a client that sends seldom, whatever their
+        requests cost. Nobody waits for ever, since turns of later work are later. (Start-time fair
+        queueing, Goyal et al. 1996, forgets what a client has used as soon as nothing of it waits.)
         """
-        own = (item.turn for item in reversed(lane.queue) if item.client == client)
-        newest = next(own, lane.begun.get(client, lane.turn - 2))
-        return max(lane.turn - 1, newest + 1)
+        used = min(lane.used.get(client, 0.0), _MAX_USED_SECONDS)
+        turn = time.perf_counter() + used
+        for item in reversed(lane.queue):
+            if item.client == client:
+                picture_seconds = lane.mean_seconds or _LEAST_SECONDS
+                return max(turn, item.turn + picture_seconds * len(item.values))
+        return turn
 
-    def _begin(self, item: "_Item") -> None:
-        """Records that a thread takes an item from the queue."""
-        lane = item.lane
-        if item.turn > lane.turn or len(lane.begun) > _MAX_BEGUN_CLIENTS:
-            lane.turn = max(lane.turn + 1, item.turn)
-            lane.begun = {one: turn for one, turn in lane.begun.items() if turn >= lane.turn - 1}
-        lane.begun[item.client] = item.turn
-        self._left(item)
+    def _charge(self, lane: Lane, client: str, seconds: float) -> None:
+        """Adds to the time of threads that a client has used."""
+        halvings = (time.perf_counter() - lane.halved_at) // _HALF_LIFE_SECONDS
+        if halvings:
+            lane.halved_at += halvings * _HALF_LIFE_SECONDS
+            halved = {one: used * 0.5**halvings for one, used in lane.used.items()}
+            lane.used = {one: used for one, used in halved.items() if used > _LEAST_SECONDS}
+        lane.used[client] = lane.used.get(client, 0.0) + seconds
 
     def _displace(self, lane: Lane) -> bool:
         """Refuses the newest item of the client with most items in this lane, if that client has
@@ -423,7 +436,7 @@ class Batcher:
             if group and not together:
                 break
             lane.queue.pop(0)
-            self._begin(item)
+            self._left(item)
             if not item.future.done() and not item.is_gone():
                 group.append(item)
                 size += len(item.values)
@@ -485,6 +498,9 @@ class Batcher:
         self._jobs.discard(job)
         lane.running -= pictures
         lane.threads -= 1
+        for item in group:
+            share = len(item.values) / sum(len(one.values) for one in group)
+            self._charge(lane, item.client, share * seconds)
         self._dispatch()  # first, since the thread is idle until then
         if job.cancelled():
             return

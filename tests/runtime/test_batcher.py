@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.runtime.batcher import Batcher, ClientGoneError, OverloadedError
-from tests.runtime.work import LONG, begin, doubled, recorded, run, stuck, submit
+from tests.runtime.work import LONG, Clock, begin, doubled, recorded, run, stuck, submit
 
 
 def test_results_and_errors_come_back() -> None:
@@ -202,6 +202,15 @@ def test_a_full_queue_has_room_for_whom_less_waits() -> None:
     run(test)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of batchers."""
+    clock = Clock()
+    monkeypatch.setattr("service.runtime.batcher.time", clock)
+    return clock
+
+
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("lane", ["pictures", "slow pictures", "questions", "batches"])
 def test_clients_take_turns(lane: str) -> None:
     """However much of another client's waits, and whatever it is."""
@@ -234,7 +243,7 @@ def test_clients_take_turns(lane: str) -> None:
     run(test)
 
 
-def test_who_comes_again_and_again_has_no_more_turns() -> None:
+def test_who_comes_again_and_again_has_no_more_turns(clock: Clock) -> None:
     """What waits of a client is done in its order, and is not put off for ever by others' newer."""
 
     async def test() -> None:
@@ -247,49 +256,60 @@ def test_who_comes_again_and_again_has_no_more_turns() -> None:
 
                 def work(items: Sequence[int], name: str = f"{client}{number}") -> Sequence[int]:
                     begun.append(name)
+                    clock.seconds += 0.01
                     return items
 
                 await batcher.submit(work, [0])
 
+        await send("first", 1)  # so that the time of a picture is known
         async with stuck(batcher):
             tasks = [await begin(send(client, 1)) for client in "aaa"]
             tasks += [await begin(send("b", 4))]
         await asyncio.gather(*tasks)
-        assert begun == ["a0", "b0", "a0", "b1", "a0", "b2", "b3"]
+        assert begun[1:] == ["a0", "b0", "a0", "a0", "b1", "b2", "b3"]
 
     run(test)
 
 
 @pytest.mark.parametrize("pictures", [1, 2], ids=["slow pictures", "batches"])
-def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(pictures: int) -> None:
-    """Though each has no more than one, and together they fill the queue again and again."""
+@pytest.mark.parametrize("quick", [0, 20])
+def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(
+    pictures: int, quick: int, clock: Clock
+) -> None:
+    """Though each has no more than one, together they fill the queue again and again, and others
+    have much work done that takes next to no time.
+    """
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
         begun: list[str] = []
 
-        async def send(client: str) -> None:
+        async def send(client: str, seconds: float) -> None:
             batcher.admit(batch=pictures > 1, client=client)
 
             def work(items: Sequence[int]) -> Sequence[int]:
                 begun.append(client)
+                clock.seconds += seconds
                 return items
 
             await batcher.submit(work, [0] * pictures, slow=pictures == 1)
 
         for client in "abcabca":
-            await send(client)
+            await send(client, 0.1)
+        for _ in range(quick):
+            await send("quick", 0.0001)
         begun.clear()
         batcher.slow.mean_seconds = batcher.batches.mean_seconds = 0.4 * LONG / pictures
         async with stuck(batcher):
-            tasks = [await begin(send(client)) for client in ("b", "c", "a", "seldom")]
+            tasks = [await begin(send(client, 0.1)) for client in ("b", "c", "a", "seldom")]
         await asyncio.gather(*tasks)
-        assert begun == ["seldom", "b", "c", "a"]
+        assert begun[0] == "seldom"
+        assert begun[-1] == "a"
 
     run(test)
 
 
-def test_many_who_come_once_keep_out_nobody_who_comes_often() -> None:
+def test_many_who_come_once_keep_out_nobody_who_comes_often(clock: Clock) -> None:
     """One comes as soon as it is answered, beside two others each time that never come again."""
 
     async def test() -> None:
@@ -298,6 +318,7 @@ def test_many_who_come_once_keep_out_nobody_who_comes_often() -> None:
 
         def work(items: Sequence[str]) -> Sequence[str]:
             given.extend(items)
+            clock.seconds += 0.01
             return items
 
         async def send(client: str) -> None:
@@ -314,6 +335,37 @@ def test_many_who_come_once_keep_out_nobody_who_comes_often() -> None:
 
         await asyncio.gather(come_once(range(500)), come_once(range(500, 1000)), come_often())
         assert given[:900].count("often") > 40
+
+    run(test)
+
+
+def test_time_of_threads_is_forgotten(clock: Clock) -> None:
+    """Who has had much of it, long ago, is a client like others."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG)
+        begun: list[str] = []
+
+        async def send(client: str) -> None:
+            batcher.admit(client=client)
+
+            def work(items: Sequence[int]) -> Sequence[int]:
+                begun.append(client)
+                clock.seconds += 0.1
+                return items
+
+            await batcher.submit(work, [0])
+
+        for pause in (0.0, 60.0):
+            for _ in range(5):
+                await send("much")
+            clock.seconds += pause
+            await send("little")
+            begun.clear()
+            async with stuck(batcher):
+                tasks = [await begin(send(client)) for client in ("much", "little")]
+            await asyncio.gather(*tasks)
+            assert begun == (["much", "little"] if pause else ["little", "much"])
 
     run(test)
 
