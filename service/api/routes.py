@@ -21,6 +21,8 @@ from service.ocr.formats import FORMATS, MEDIA_TYPES
 from service.query_params import QueryParams
 from service.runtime.cpu_budget import cpu_budget
 
+PREDICT_PATH = "/predict"
+
 DRAINING = "draining"
 """The key in the lifespan's state of an `asyncio.Event`. The server sets the event when the process
 is about to end. Readiness then turns to 503, while requests are answered as before."""
@@ -84,7 +86,7 @@ _ERRORS = documented(
 
 
 router.add_api_route(
-    "/predict",
+    PREDICT_PATH,
     handlers.predict,
     methods=["POST"],
     route_class_override=RequestRoute,

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 from service.api.errors import OVERLOADED, ProblemError
 from service.api.handlers import network_of
+from service.api.routes import PREDICT_PATH
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.server.protocol import Protocol, Request
 
-_KEPT_SHARE = 1 / 8
+_RESERVED_SHARE = 1 / 8
 """Share of the memory for requests that is reserved for small bodies. A body is small if it has at
-most this share of that reserve: 192 KiB of 12 MiB by default."""
+most this share of that reserve: 192 KiB of 12 MiB by default. As much again is reserved for small
+bodies and single pictures."""
 
 _WAITING_SHARE = 1 / 8
 """Share of the memory for requests that pipelined requests may take. A pipelined request waits
@@ -91,22 +93,25 @@ class Connections:
         requests would keep out all others. It also makes room for a larger body, of a client that
         sends less than half as much.
 
-        Two batches take seconds to be read, and cannot be refused meanwhile. So a part of the
-        memory is reserved for small bodies, unless a large body is the only one. And a client that
-        holds more than half of the memory gets no more for large bodies, for a while, once another
-        client was refused.
+        Batches take seconds to be read, and cannot be refused meanwhile. So a part of the memory is
+        reserved for small bodies and single pictures, unless a body is the only one. And a client
+        that holds more than half of the memory gets no more for large bodies, for a while, once
+        another client was refused.
 
         Raises:
             ProblemError: there is no room.
         """
-        kept = _KEPT_SHARE * self.settings.max_bodies_bytes
-        if request.bytes + size <= _KEPT_SHARE * kept:
-            kept = 0
+        reserve = _RESERVED_SHARE * self.settings.max_bodies_bytes
+        if request.bytes + size <= _RESERVED_SHARE * reserve:
+            reserved = 0.0
         elif self._is_barred(connection):
             raise ProblemError(*_NO_ROOM)
         elif request.bytes == self.request_bytes:
-            kept = 0
-        while size > self._room_for(connection, kept):
+            reserved = 0.0
+        else:
+            is_single = request.cycle.scope["path"] == PREDICT_PATH
+            reserved = reserve if is_single else 2 * reserve
+        while size > self._room_for(connection, reserved):
             self._connection_to_refuse(connection, size).refuse(*_NO_ROOM)
         self._requests.add(request)
         self.request_bytes += size
@@ -160,10 +165,10 @@ class Connections:
             del self._by_address[connection.address]
         return True
 
-    def _room_for(self, connection: "Protocol", kept: float) -> float:
-        """Bytes that are free for a connection's request, if `kept` bytes are reserved."""
+    def _room_for(self, connection: "Protocol", reserved: float) -> float:
+        """Bytes that are free for a connection's request, if so many bytes are reserved."""
         most = self.settings.max_bodies_bytes
-        free = most - kept - self.request_bytes
+        free = most - reserved - self.request_bytes
         if connection.pipeline:
             free = min(free, _WAITING_SHARE * most - self._waiting_bytes)
         return free

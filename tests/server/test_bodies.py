@@ -65,9 +65,9 @@ class Client:
         self.protocol.data_received(data)
         await settled()
 
-    async def post(self, size: int, more: int = 0, fields: bytes = b"") -> None:
+    async def post(self, size: int, more: int = 0, fields: bytes = b"", head: bytes = HEAD) -> None:
         """Sends the head of a request, and so many bytes of its body, to which more belong."""
-        await self.send(HEAD + fields + b"Content-Length: %d\r\n\r\n" % (size + more))
+        await self.send(head + fields + b"Content-Length: %d\r\n\r\n" % (size + more))
         await self.send(bytes(size))
 
     @property
@@ -144,6 +144,26 @@ async def test_large_bodies_leave_room_for_small_ones() -> None:
     assert [client.heard for client in clients] == [[200], [503], [200], [200], [200]]
     alone = Client(app, connections)
     await alone.post(ROOM)
+    assert alone.heard == [200]
+
+
+@pytest.mark.parametrize("path", [b"/predict/batch", b"/v2/models/captcha/infer"])
+@on_a_loop
+async def test_batches_leave_room_for_single_pictures(path: bytes) -> None:
+    """They take seconds to be read, whoever sends them; one alone has all the room."""
+    app, connections = Reading(), bounded()
+    head = HEAD.replace(b"/predict", path)
+    batches = [Client(app, connections, f"10.0.1.{number}") for number in range(3)]
+    for batch in batches:
+        await batch.post(1700, head=head)
+    single = Client(app, connections, OTHER)
+    await single.post(1000)
+    app.end.set()
+    await settled()
+    assert [batch.heard for batch in batches] == [[200], [200], [503]]
+    assert single.heard == [200]
+    alone = Client(app, connections)
+    await alone.post(ROOM, head=head)
     assert alone.heard == [200]
 
 
@@ -377,9 +397,11 @@ async def test_what_is_answered_early_counts_no_more() -> None:
     assert client.heard == [200, 200]
 
 
-@pytest.mark.parametrize("head", [READY[:-2], HEAD], ids=["GET", "POST"])
+@pytest.mark.parametrize(
+    ("head", "held"), [(READY[:-2], 36), (HEAD, 42)], ids=["GET", "a single picture"]
+)
 @on_a_loop
-async def test_bodies_that_are_not_asked_for_are_bounded(head: bytes) -> None:
+async def test_bodies_that_are_not_asked_for_are_bounded(head: bytes, held: int) -> None:
     """Those of all connections together; none is refused as long as there is room."""
     size = 1 << 18
     app, connections = Reading(), bounded(12 << 20)
@@ -390,11 +412,11 @@ async def test_bodies_that_are_not_asked_for_are_bounded(head: bytes) -> None:
         await client.send(head + b"Content-Length: %d\r\n\r\n" % (2 * size) + bytes(size))
     for client in small:
         await client.send(head + b"Content-Length: 5000\r\n\r\n" + bytes(5000))
-    assert 10 << 20 < connections.request_bytes <= 12 << 20
+    assert held * size < connections.request_bytes <= 12 << 20
     app.asks.set()
     app.end.set()
     await settled()
-    assert [client.heard for client in large] == 42 * [[]] + 38 * [[503]]
+    assert [client.heard for client in large] == held * [[]] + (80 - held) * [[503]]
     assert [client.heard for client in small] == 9 * [[200]]
 
 
