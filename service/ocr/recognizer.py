@@ -170,11 +170,16 @@ class Recognizer:
 
         Returns:
             Class probabilities, `(n, time steps, classes)`.
+
+        Raises:
+            ModelCheckError: a probability is not a finite number.
         """
         probabilities: FloatArray
         (probabilities,) = self._session.run(
             [self.metadata.output_name], {self.metadata.input_name: tensors}
         )
+        if not np.isfinite(probabilities).all():
+            raise ModelCheckError("the model gives a probability that is not a finite number.")
         return probabilities
 
     def decode(

@@ -165,6 +165,22 @@ def test_a_graph_that_asks_for_more_is_refused(tmp_path: Path) -> None:
         Recognizer.load(tmp_path / "m.onnx")
 
 
+def test_probabilities_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
+    """They would be the confidence of a text, which JSON cannot have."""
+    model = stripes.graph()
+    model.graph.node[-1].output[0] = "softmax"
+    node = onnx.helper.make_node
+    model.graph.node.append(node("ReduceMax", ["image"], ["lightest"], keepdims=0))  # black: 0
+    model.graph.node.append(node("Div", ["softmax", "lightest"], ["dense2"]))
+    for key, value in stripes.metadata().to_properties().items():
+        model.metadata_props.add(key=key, value=value)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    recognizer = Recognizer.load(tmp_path / "m.onnx")
+    assert recognizer.read(stripes.picture("ab")).text == "ab"
+    with pytest.raises(ModelCheckError, match="not a finite number"):
+        recognizer.read(stripes.encode(Image.new("L", (stripes.WIDTH, stripes.HEIGHT))))
+
+
 def test_verify_reads_the_golden_pictures(tmp_path: Path, recognizer: Recognizer) -> None:
     """A model that reads its golden picture otherwise than at its export is refused."""
     recognizer.verify()
