@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler
 from queue import SimpleQueue
@@ -60,7 +59,7 @@ class TextFormatter(DefaultFormatter):
 class QueuedHandler(QueueHandler):
     """Writes lines to standard error in a thread, so that logging never waits for the log's reader.
 
-    Lines are dropped and counted while the queue is full.
+    Lines are dropped and counted while the queue is full, and if they cannot be written.
 
     Args:
         max_lines: most lines in the queue.
@@ -110,9 +109,11 @@ class QueuedHandler(QueueHandler):
                     parts.append(b"")
                 parts[-1] += data
             for rest in parts:
-                with suppress(OSError):  # the reader is gone, or the disk is full
+                try:
                     while rest:
                         rest = rest[os.write(self._descriptor, rest) :]
+                except OSError:  # the reader is gone, or the disk is full
+                    self.dropped += rest.count(b"\n")
             self._written += len(lines)
 
 

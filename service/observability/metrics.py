@@ -239,6 +239,6 @@ class _DroppedLines(Collector):
         """The number of lines so far."""
         yield CounterMetricFamily(
             "captcha_ocr_log_lines_dropped",
-            "Lines of the log that were dropped, because nobody reads it fast enough.",
+            "Lines of the log that were lost: it is not read fast enough, or cannot be written.",
             value=dropped_lines(),
         )

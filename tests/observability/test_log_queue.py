@@ -76,6 +76,19 @@ def test_what_nobody_reads_is_dropped_and_counted(
     assert handler.dropped == dropped
 
 
+def test_what_cannot_be_written_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a full disk."""
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stderr", full)
+        handler = QueuedHandler(LINES)
+        logger = logging.Logger("a")
+        logger.addHandler(handler)
+        for number in range(LINES // 2):
+            logger.info("line %d", number)
+        handler.flush()
+    assert handler.dropped == LINES // 2
+
+
 def test_an_exception_is_not_kept(logger: logging.Logger, handler: QueuedHandler) -> None:
     """Only its text waits in the queue, and nothing that it refers to."""
 
