@@ -27,7 +27,7 @@ class RateLimit:
         """By name, the time when its bucket is full again."""
 
     def check(self, name: str) -> None:
-        """Checks that there is a token for a request.
+        """Checks that there is a token for a request, and takes none: it is called several times.
 
         Raises:
             ProblemError: there is no token; `Retry-After` says when there will be one.

@@ -15,7 +15,8 @@ ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
         build_residual_crnn, filters=(16, 16, 48, 48, 96, 96), name="residual-crnn-wide"
     ),
 }
-"""All take the same arguments, and output a time step for every four columns of the picture."""
+"""All take the same arguments, and output a time step for every four columns of the picture, in the
+layer `OUTPUT_LAYER`. The export expects fused LSTMs."""
 
 
 def build_model(
