@@ -159,9 +159,12 @@ def test_a_service_that_wants_a_key(page: Page) -> None:
     sees(page, "bndyp", "fnex2")
 
 
-def test_an_answer_that_is_none(page: Page, log: Log) -> None:
+@pytest.mark.parametrize(
+    ("status", "body"), [(500, "<h1>proxy</h1>"), (200, '{"text": "a", "characters": []}')]
+)
+def test_an_answer_that_is_none(page: Page, log: Log, status: int, body: str) -> None:
     """What something between page and service may say is no more than a refusal."""
-    page.route(PREDICT, lambda route: route.fulfill(status=500, body="<h1>proxy</h1>"))
+    page.route(PREDICT, lambda route: route.fulfill(status=status, body=body))
     choose(page, example("bndyp"))
     sees(page, "Not read")
-    expect(page.locator(".detail")).to_have_text("The service answered with the status 500.")
+    expect(page.locator(".detail")).to_have_text(f"The service answered with the status {status}.")

@@ -48,7 +48,7 @@ export async function read(file, { region, limits, ...options }) {
     if (upload.size) answer = await post(upload, file.name, options);
   }
   const { status, body, milliseconds, retryAfter } = answer;
-  if (status >= 200 && status < 300 && body) {
+  if (status >= 200 && status < 300 && body?.matrix) {
     for (const character of body.characters) {
       character.span = character.span.map((end) => upload.x + end / upload.scale);
     }
