@@ -188,8 +188,8 @@ class Settings(Defaults, BaseSettings):
     trusted_proxies: str = Field(
         default="",
         description="Addresses and networks, separated by commas, of proxies whose "
-        "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Prefix` are believed; `*`: of all "
-        "peers.",
+        "`X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Prefix` are believed; `*`: of any "
+        "peer, and the client's address is the last one in `X-Forwarded-For`.",
     )
     cors_origins: str = Field(
         default="",

@@ -171,6 +171,7 @@ def test_nothing_private_is_logged(stripe_model: Path) -> None:
         ("127.0.0.1", "192.0.2.1, 203.0.113.7", "203.0.113.7"),
         ("127.0.0.0/8, 203.0.113.7", "192.0.2.1, 203.0.113.7", "192.0.2.1"),
         ("*", "2001:db8::1", "2001:db8::1"),
+        ("*", "192.0.2.1, 203.0.113.7", "203.0.113.7"),
         ("*", "no address, at all", ""),
         ("127.0.0.0/8", "192.0.2.1" + ", 127.0.0.1" * 90, "192.0.2.1"),
         ("127.0.0.0/8", "192.0.2.1" + ", 127.0.0.1" * 1000, "127.0.0.1"),
@@ -185,6 +186,18 @@ def test_the_address_is_that_of_the_client(
     with TestClient(create_app(settings), client=("127.0.0.1", 5)) as client:
         client.get("/health/live", headers={"X-Forwarded-For": forwarded})
     assert [line["client"] for line in fields(caplog, 1)] == [logged]
+
+
+def test_with_any_proxy_the_last_field_is_believed(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy may add a field to those that the client sends."""
+    caplog.set_level(logging.INFO, "service.access")
+    settings = settings.model_copy(update={"trusted_proxies": "*"})
+    sent = [("X-Forwarded-For", value) for value in ("192.0.2.1, 192.0.2.2", "203.0.113.7")]
+    with TestClient(create_app(settings), client=("127.0.0.1", 5)) as client:
+        client.get("/health/live", headers=sent)
+    assert [line["client"] for line in fields(caplog, 1)] == ["203.0.113.7"]
 
 
 @pytest.mark.parametrize(

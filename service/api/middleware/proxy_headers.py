@@ -26,7 +26,8 @@ class ProxyHeaders(ProxyHeadersMiddleware):
     bytes.
 
     Args:
-        trusted_hosts: addresses and networks of proxies, or `*` alone.
+        trusted_hosts: addresses and networks of proxies, or `*` alone: any peer is a proxy, and
+            the client's address is the last one in `X-Forwarded-For`, which that proxy has added.
     """
 
     def __init__(self, app: ASGIApp, trusted_hosts: Sequence[str]) -> None:
@@ -37,13 +38,18 @@ class ProxyHeaders(ProxyHeadersMiddleware):
         """Follows the ASGI specification, version 3."""
         if scope["type"] == "http":
             client = scope["client"]
-            if client is not None and client[0] in self.trusted_hosts:
+            if (client and client[0]) in self.trusted_hosts:
                 prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
                 if prefix and ROOT_PATH.fullmatch(prefix):
                     scope[PREFIX] = prefix
-                forwarded = [field for field in scope["headers"] if field[0] == _FORWARDED]
-                if sum(len(value) for _, value in forwarded) > _MAX_FORWARDED_BYTES:
-                    scope["headers"] = [one for one in scope["headers"] if one not in forwarded]
+                forwarded = [value for name, value in scope["headers"] if name == _FORWARDED]
+                if self.trusted_hosts.always_trust:
+                    # uvicorn would take the first address, which the client chooses.
+                    forwarded = [value.rpartition(b",")[2] for value in forwarded[-1:]]
+                if sum(map(len, forwarded)) > _MAX_FORWARDED_BYTES:
+                    forwarded = []
+                others = [field for field in scope["headers"] if field[0] != _FORWARDED]
+                scope["headers"] = others + [(_FORWARDED, value) for value in forwarded]
         await super().__call__(scope, receive, send)
 
 
