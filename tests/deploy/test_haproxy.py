@@ -43,12 +43,25 @@ def test_haproxy_takes_its_configuration() -> None:
     assert (done.returncode, "WARNING" in output) == (0, False), output
 
 
+def configured(name: str) -> int:
+    """The number that a line of the configuration sets."""
+    (number,) = re.findall(rf"^ +{re.escape(name)} (\d+)$", HAPROXY, re.MULTILINE)
+    return int(number)
+
+
 def test_a_picture_fits_a_buffer() -> None:
-    """In base64, with its headers; so that it can be sent to another instance."""
-    buffer = int(re.search(r"tune\.bufsize (\d+)", HAPROXY)[1])  # type: ignore[index]
-    fields = Settings.model_fields
-    largest = 1.5 * fields["max_upload_bytes"].default + fields["max_header_bytes"].default
-    assert buffer > largest
+    """One of 80 KiB in base64, with its headers; so that it can be sent to another instance."""
+    headers = Settings.model_fields["max_header_bytes"].default
+    assert configured("tune.bufsize") > 4 / 3 * 80 * 1024 + headers
+
+
+def test_all_connections_find_their_buffers() -> None:
+    """And so do the health checks; and all buffers fit in the memory of the container."""
+    checks = 4 * 10
+    assert configured("tune.buffers.limit") > 6 * configured("maxconn") + checks
+    compose = yaml.safe_load((FOLDER / "compose.yml").read_text(encoding="utf-8"))
+    assert compose["services"]["haproxy"]["mem_limit"] == "1g"
+    assert configured("tune.buffers.limit") * configured("tune.bufsize") < 0.9 * (1 << 30)
 
 
 def test_the_replicas_drain_longer_than_a_check_takes() -> None:
@@ -94,7 +107,7 @@ def test_a_prefix_that_a_client_sends_is_not_believed(replicas: Replicas) -> Non
 
 @pytest.mark.parametrize(
     ("addresses", "each", "end"),
-    [(1, MANY, b"\r\n"), (5, 190, b"")],
+    [(1, MANY, b"\r\n"), (11, 90, b"")],
     ids=["idle", "with unfinished requests"],
 )
 @needs_haproxy
@@ -113,6 +126,16 @@ def test_connections_of_few_clients_keep_out_no_other(
         with replicas.asked() as answers:
             answers.wait_for_more(50)
     assert answers.lost == []
+
+
+@needs_haproxy
+def test_a_connection_has_one_request_at_a_time(replicas: Replicas) -> None:
+    """Each of the hundred of an HTTP/2 connection would take a buffer."""
+    _, _, port = replicas.url.rpartition(":")
+    with socket.create_connection(("127.0.0.1", int(port)), 10) as connection:
+        settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+        assert connection.recv(7) == b"HTTP/1."
 
 
 @needs_haproxy
