@@ -128,8 +128,8 @@ class Supervisor:
             self._workers.remove(worker)
             self._ended = merge([self._ended, worker.report.metrics], ended=True)
             logger.error("worker [%d] %s", worker.process.pid, reason)
-            serving = any(other.report.started for other in self._workers)
-            if worker.process.exitcode == STARTUP_FAILURE and not serving:
+            # Any other worker serves, is about to, or will itself fail.
+            if worker.process.exitcode == STARTUP_FAILURE and not self._workers:
                 # Otherwise clients would wait for answers that never come.
                 logger.error("no worker can start: the service ends")
                 return STARTUP_FAILURE

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from uvicorn.config import STARTUP_FAILURE
 
 from tests import stripes
 from tests.server.process import (
@@ -32,6 +33,18 @@ import sys, time
 if "multiprocessing.spawn" in " ".join(sys.orig_argv):
     time.sleep({seconds})
 """
+
+FAILED_START = """
+import os, sys
+if "multiprocessing.spawn" in " ".join(sys.orig_argv):
+    try:
+        os.mkdir({first!r})
+    except FileExistsError:
+        pass
+    else:
+        os._exit({status})
+"""
+"""The first worker fails to start before the second can be ready."""
 
 STUCK = """
 import ctypes, os, signal
@@ -314,6 +327,16 @@ def test_workers_that_cannot_start_end_the_service(stripe_model: Path) -> None:
     )
     status, output = fails_to_start(code=code, model_path=stripe_model, workers=2)
     assert status != 0, output
+
+
+def test_one_worker_that_cannot_start(stripe_model: Path, tmp_path: Path) -> None:
+    """The service goes on: the other worker is still loading the model, and will serve it."""
+    code = FAILED_START.format(first=str(tmp_path / "first"), status=STARTUP_FAILURE)
+    (tmp_path / "sitecustomize.py").write_text(code)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    with serving(model_path=stripe_model, workers=2, environment=environment) as address:
+        until(lambda: metric(address, "workers") == 2, "two workers")
+        assert metric(address, "worker_starts_total") == 2
 
 
 def test_no_worker_is_left(stripe_model: Path) -> None:
