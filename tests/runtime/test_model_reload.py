@@ -132,6 +132,41 @@ def test_workers_load_one_after_the_other(
     assert server.reasons == []
 
 
+def test_a_load_that_hangs(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is reported once, while it goes on. The other worker does not wait for it for ever."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"new")
+    servers, loads, hang = [Server(), Server()], [0, 1], threading.Event()
+
+    def load(_: Settings) -> Predictor:
+        if loads.pop():
+            hang.wait(60)
+        return predictor_of(recognizer)
+
+    monkeypatch.setattr("service.runtime.model_reload.load_predictor", load)
+    settings = Settings(model_path=path, reload_seconds=0.01)
+
+    async def test() -> None:
+        tasks = [
+            asyncio.create_task(watch(settings, None, one.switch, one.reload_failed, 1))
+            for one in servers
+        ]
+        try:
+            await until(lambda: any(one.served for one in servers))
+            (hanging,) = (one for one in servers if not one.served)
+            await until(lambda: bool(hanging.reasons))
+        finally:
+            hang.set()
+        await until(lambda: bool(hanging.served))
+        assert hanging.reasons == ["the file has been loading for over 1 s"]
+        for task in tasks:
+            task.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
 def test_a_file_that_may_not_be_read_yet(tmp_path: Path) -> None:
     """It is served as soon as it may be, without being touched."""
     path = stripes.write_model(tmp_path / "model.onnx", version="first")
