@@ -19,7 +19,7 @@ from service.api.v2.messages import (
 )
 from service.api.v2.schemas import ServedModel, TensorMetadata
 from service.ocr.decoding.decoder import Question
-from service.ocr.exceptions import PictureError, echo
+from service.ocr.exceptions import ModelCheckError, PictureError, echo
 from service.ocr.metadata import ModelMetadata
 from service.query_params import CONSTRAINTS, QueryParams
 from service.runtime.predictor import Predictor
@@ -146,7 +146,10 @@ async def _infer(
     _check_parameters(request, CONSTRAINTS, f"on probabilities; send {PICTURE!r}")
     images = list(inference.tensor.values)
     engine.charge(request, len(images))
-    rows = await engine.batcher.submit(predictor.infer, images, is_gone(request))
+    try:
+        rows = await engine.batcher.submit(predictor.infer, images, is_gone(request))
+    except ModelCheckError as error:
+        raise malformed(f"{inference.tensor.name}: from these values, {error}") from error
     note_times(request, predictor, {times for _, times in rows})
     return [Tensor(output, FP32, np.stack([row for row, _ in rows]))]
 

@@ -44,7 +44,11 @@ def _bodies() -> Iterator[tuple[str, int, bytes]]:
     letters = b"A" * _BODY_BYTES
     smile = "😀".encode()
     yield "numbers", 200, _images(b"0.12345678901234567")
-    yield "whole numbers of 20 digits", 200, _images(b"12345678901234567890")
+    yield (
+        "whole numbers of 20 digits, of which the model makes none",
+        400,
+        _images(b"12345678901234567890"),
+    )
     yield "numbers of 30 digits", 200, _images(b"0." + b"1" * 28)
     yield (
         "one number",

@@ -35,10 +35,10 @@ def pictures(*given: bytes, name: str = "picture", **members: Any) -> dict[str, 
     return {"inputs": [tensor], **members}
 
 
-def images(count: int) -> dict[str, Any]:
+def images(count: int, value: float = 0) -> dict[str, Any]:
     shape = [count, stripes.WIDTH, stripes.HEIGHT, 1]
-    tensor = {"name": "image", "datatype": "FP32", "shape": shape, "data": [0] * math.prod(shape)}
-    return {"inputs": [tensor]}
+    data = [value] * math.prod(shape)
+    return {"inputs": [{"name": "image", "datatype": "FP32", "shape": shape, "data": data}]}
 
 
 def assert_refused(response: httpx2.Response, status: int, word: str) -> None:
@@ -166,6 +166,7 @@ def test_many_numbers_are_parsed_in_a_thread(
         (pictures(), "has 0 pictures; send 1 to 3"),
         (pictures(*[PICTURE] * 4), "picture has 4 pictures; send 1 to 3"),
         (images(4), "has 4 pictures; send 1 to 3"),
+        (images(1, 1e30), "image: from these values, the model gives a probability that is not"),
         (pictures(PICTURE, b"0" * 3000), "element 1 has over 2000 bytes"),
         (pictures(PICTURE, b"no"), "picture: element 1: "),
         (pictures(PICTURE, outputs=[{"name": "é"}]), "there is no output 'é'"),
