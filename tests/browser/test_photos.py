@@ -84,7 +84,9 @@ def test_text_in_a_small_part_of_a_page(page: Page) -> None:
     sees(page, "No text")
     expect(page.locator(".hint")).to_contain_text("Crop")
     page.get_by_role("button", name="Crop of sheet.png").click()
-    box = page.locator("#crop .area img").bounding_box()
+    picture_to_crop = page.locator("#crop .area img")
+    expect(picture_to_crop).to_be_visible()
+    box = picture_to_crop.bounding_box()
     assert box is not None
     scale = box["width"] / 1600
     page.mouse.move(box["x"] + 900 * scale, box["y"] + 700 * scale)
