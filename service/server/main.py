@@ -20,11 +20,18 @@ from service.query_params import InvalidParameterError
 from service.runtime.predictor import load_predictor
 from service.server.malloc import return_freed_memory
 from service.server.supervisor import Supervisor
-from service.server.worker import accepting, make_server, serve
+from service.server.worker import make_server, serve
 from service.settings import Settings, is_service_link
 
 _SERVICE_LINKS = re.compile("OCR_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_(TCP|UDP|SCTP).*)")
 """Variables that Kubernetes sets for a Service named `ocr`, in addition to `OCR_PORT`."""
+
+_ACCEPTED_AT_ONCE, _ACCEPTED_SHARE = 16, 1 / 16
+"""Most connections that are accepted in one iteration of the event loop, as a number and as a share
+of the connections that may be open. uvloop accepts one per socket and iteration, so that the
+hundredth that waits would take a hundred iterations. If many more were accepted at once, some would
+be closed to make room before their requests are read. Each copy of a socket costs a new connection
+some 5 µs. Several workers have no copies: one of them would accept the connections of all."""
 
 _SECRETS = [f"OCR_{name.upper()}" for name, one in Settings.model_fields.items() if not one.repr]
 """Settings whose values are never shown."""
@@ -132,6 +139,12 @@ def listen(host: str, port: int) -> list[socket.socket]:
         reason = (error.strerror or str(error)).lower()
         raise OSError(f"OCR_HOST={host}, OCR_PORT={port}: {reason}") from error
     return sockets
+
+
+def accepting(sockets: list[socket.socket], max_connections: int) -> list[socket.socket]:
+    """The sockets and copies of them, all of which accept the same connections."""
+    copies = min(_ACCEPTED_AT_ONCE, int(_ACCEPTED_SHARE * max_connections)) - 1
+    return [*sockets, *(one.dup() for one in sockets for _ in range(copies))]
 
 
 def _warn_of_settings(environment: Mapping[str, str]) -> None:

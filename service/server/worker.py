@@ -32,13 +32,6 @@ REPORT_SECONDS = 1.0
 _OTHERS_SECONDS = 1.0
 """How long a scrape waits for the supervisor's answer."""
 
-_ACCEPTED_AT_ONCE, _ACCEPTED_SHARE = 16, 1 / 16
-"""Most connections that are accepted in one iteration of the event loop, as a number and as a share
-of the connections that may be open. uvloop accepts one per socket and iteration, so that the
-hundredth that waits would take a hundred iterations. If many more were accepted at once, some would
-be closed to make room before their requests are read. Each copy of a socket costs a new connection
-some 5 µs."""
-
 _RESERVED_DESCRIPTORS = 128
 """Descriptors for the log, pipes, model files, libraries and listening sockets."""
 
@@ -121,7 +114,7 @@ def run_worker(settings: Settings, sockets: list[socket], connection: Connection
     metrics = Metrics(link.others)
     server = make_server(settings, create_app(settings, metrics=metrics))
     threading.Thread(target=link.report, args=(server, metrics), daemon=True).start()
-    serve(server, accepting(sockets, settings.max_connections))
+    serve(server, sockets)
 
 
 def serve(server: Server, sockets: list[socket]) -> None:
@@ -129,14 +122,6 @@ def serve(server: Server, sockets: list[socket]) -> None:
     ignore_signals()
     exit_after_signals()
     server.run(sockets)
-
-
-def accepting(sockets: list[socket], max_connections: int) -> list[socket]:
-    """The sockets and copies of them, all of which accept the same connections."""
-    copies = min(_ACCEPTED_AT_ONCE, int(_ACCEPTED_SHARE * max_connections)) - 1
-    # `socket.dup` would make them blocking, also for other workers that are already accepting.
-    descriptors = [os.dup(one.fileno()) for one in sockets for _ in range(copies)]
-    return [*sockets, *(socket(fileno=descriptor) for descriptor in descriptors)]
 
 
 def make_server(

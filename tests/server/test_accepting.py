@@ -1,14 +1,18 @@
 """How connections are accepted that wait."""
 
 import asyncio
-import os
+import json
 import socket
+from collections import Counter
 from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from service.server.main import listen
-from service.server.worker import accepting
+from service.server.main import accepting, listen
+from tests.server.process import serving, until, workers_of
+from tests.server.wire import received
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -44,13 +48,26 @@ def test_connections_that_wait_are_accepted_together() -> None:
     assert rounds < WAITING / 2
 
 
-def test_copies_do_not_stop_other_workers() -> None:
-    """Who accepts from the same sockets already still does not wait for connections."""
-    with ExitStack() as stack:
-        (shared,) = listen("127.0.0.1", 0)
-        # As a worker gets it, which knows nothing of what others have set.
-        received = socket.socket(fileno=os.dup(shared.fileno()))
-        os.set_blocking(shared.fileno(), False)
-        for one in [shared, *accepting([received], max_connections=512)]:
-            stack.enter_context(one)
-        assert not os.get_blocking(shared.fileno())
+def test_workers_share_connections(stripe_model: Path) -> None:
+    """Those that are opened at once, too: one of two workers does not take nearly all of them."""
+    request = b"GET /info HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with serving(model_path=stripe_model, workers=2) as address:
+        where = urlsplit(address)
+        until(lambda: len(workers_of(address)) == 2, "both workers answer")
+
+        def smaller_share() -> int:
+            processes = Counter[int]()
+            with ExitStack() as stack:
+                connections = [stack.enter_context(socket.socket()) for _ in range(16)]
+                for connection in connections:
+                    connection.setblocking(False)
+                    connection.connect_ex((where.hostname, where.port))
+                for connection in connections:
+                    connection.settimeout(30)
+                    connection.sendall(request)
+                for connection in connections:
+                    _, _, body = received(connection).partition(b"\r\n\r\n")
+                    processes[json.loads(body)["process"]] += 1
+            return 16 - max(processes.values())
+
+        assert sum(smaller_share() for _ in range(20)) >= 30
