@@ -498,9 +498,6 @@ class Batcher:
         self._jobs.discard(job)
         lane.running -= pictures
         lane.threads -= 1
-        for item in group:
-            share = len(item.values) / sum(len(one.values) for one in group)
-            self._charge(lane, item.client, share * seconds)
         self._dispatch()  # first, since the thread is idle until then
         if job.cancelled():
             return
@@ -510,8 +507,10 @@ class Batcher:
                 self._start([item])
             return
         outcomes = iter(job.result() if error is None else [])
+        size = sum(len(item.values) for item in group)
         for item in group:
             self._ended(item)
+            self._charge(lane, item.client, seconds * len(item.values) / size)
             own = list(itertools.islice(outcomes, len(item.values)))
             if item.future.done():
                 continue

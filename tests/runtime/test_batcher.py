@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.runtime.batcher import Batcher, ClientGoneError, OverloadedError
-from tests.runtime.work import LONG, Clock, begin, doubled, recorded, run, stuck, submit
+from tests.runtime.work import LONG, Clock, begin, doubled, noted, recorded, run, stuck, submit
 
 
 def test_results_and_errors_come_back() -> None:
@@ -210,9 +210,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("lane", ["pictures", "slow pictures", "questions", "batches"])
-def test_clients_take_turns(lane: str) -> None:
+def test_clients_take_turns(lane: str, clock: Clock) -> None:
     """However much of another client's waits, and whatever it is."""
 
     async def test() -> None:
@@ -221,11 +220,7 @@ def test_clients_take_turns(lane: str) -> None:
 
         async def send(client: str) -> None:
             batcher.admit(client=client)
-
-            def work(items: Sequence[int]) -> Sequence[int]:
-                begun.append(client)
-                return items
-
+            work = noted(begun, client, clock)
             match lane:
                 case "questions":
                     await batcher.run(lambda: work([0]), slow=True)
@@ -253,13 +248,7 @@ def test_who_comes_again_and_again_has_no_more_turns(clock: Clock) -> None:
         async def send(client: str, times: int) -> None:
             for number in range(times):
                 batcher.admit(client=client)
-
-                def work(items: Sequence[int], name: str = f"{client}{number}") -> Sequence[int]:
-                    begun.append(name)
-                    clock.seconds += 0.01
-                    return items
-
-                await batcher.submit(work, [0])
+                await batcher.submit(noted(begun, f"{client}{number}", clock, 0.01), [0])
 
         await send("first", 1)  # so that the time of a picture is known
         async with stuck(batcher):
@@ -286,12 +275,7 @@ def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(
 
         async def send(client: str, seconds: float) -> None:
             batcher.admit(batch=pictures > 1, client=client)
-
-            def work(items: Sequence[int]) -> Sequence[int]:
-                begun.append(client)
-                clock.seconds += seconds
-                return items
-
+            work = noted(begun, client, clock, seconds)
             await batcher.submit(work, [0] * pictures, slow=pictures == 1)
 
         for client in "abcabca":
@@ -348,13 +332,7 @@ def test_time_of_threads_is_forgotten(clock: Clock) -> None:
 
         async def send(client: str) -> None:
             batcher.admit(client=client)
-
-            def work(items: Sequence[int]) -> Sequence[int]:
-                begun.append(client)
-                clock.seconds += 0.1
-                return items
-
-            await batcher.submit(work, [0])
+            await batcher.submit(noted(begun, client, clock, 0.1), [0])
 
         for pause in (0.0, 60.0):
             for _ in range(5):

@@ -61,6 +61,17 @@ class Clock:
         return self.seconds
 
 
+def noted(begun: list[str], name: str, clock: Clock, seconds: float = 0.0) -> Work[int, int]:
+    """Work that takes so long on the clock, and adds a name to those that have begun."""
+
+    def work(items: Sequence[int]) -> Sequence[int]:
+        begun.append(name)
+        clock.seconds += seconds
+        return items
+
+    return work
+
+
 @asynccontextmanager
 async def stuck(batcher: Batcher, threads: int = 1) -> AsyncIterator[None]:
     """So many threads are busy meanwhile."""
