@@ -10,7 +10,7 @@ from tests.server.wire import SECONDS
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Where a service with short timeouts listens."""
+    """Host and port of a service with short timeouts."""
     model = stripes.write_model(tmp_path_factory.mktemp("model") / "stripes.onnx")
     with serving(
         model_path=model,

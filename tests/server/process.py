@@ -1,4 +1,4 @@
-"""Runs the service as a user does: a process of its own, and requests over a socket."""
+"""Runs the service as users do: in a process of its own, with requests over a socket."""
 
 import os
 import signal
@@ -27,12 +27,12 @@ def start(
     """Starts `python -m service`, or other code, with these settings.
 
     Args:
-        code: Python that is run in place of the service.
-        environment: further variables.
-        options: for `subprocess.Popen`.
+        code: Python code to run instead of the service.
+        environment: further environment variables.
+        options: further arguments of `subprocess.Popen`.
     """
     variables = {key: value for key, value in os.environ.items() if not key.startswith("OCR_")}
-    # Nobody reads it while the service runs.
+    # Nobody reads the log while the service runs.
     variables["OCR_ACCESS_LOG"] = "false"
     variables |= {f"OCR_{key.upper()}": str(value) for key, value in settings.items()}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -57,7 +57,7 @@ def fails_to_start(**settings: Any) -> tuple[int, str]:
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[str]:
-    """The address of a running service; at the end it must stop in good order."""
+    """Runs a service and gives its address; at the end the service must stop without an error."""
     process = start(**{"port": 0, **settings})
     try:
         address = address_of(process)
@@ -78,7 +78,7 @@ def address_of(process: subprocess.Popen[str]) -> str:
 
 
 def address_in(output: str) -> str:
-    """The address in the last line."""
+    """The address in the last line of the output."""
     return "http://" + output.splitlines()[-1].split("http://")[1].split()[0]
 
 
@@ -94,7 +94,7 @@ def lines_until(process: subprocess.Popen[str], text: str) -> str:
 
 
 def wait(address: str) -> None:
-    """Until the service there is ready."""
+    """Waits until the service at this address is ready."""
 
     def ready() -> bool:
         try:
@@ -106,7 +106,7 @@ def wait(address: str) -> None:
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Waits until something holds, which must be before so many seconds have passed."""
+    """Waits until a condition holds; fails after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"never: {what}"
@@ -114,7 +114,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None
 
 
 def version(address: str) -> str:
-    """Of the model that reads a picture."""
+    """The version of the model that answers; it must read a picture correctly."""
     answer = httpx2.post(f"{address}/predict", files={"file": stripes.picture("ab")})
     assert answer.status_code == 200, answer.text
     assert answer.json()["text"] == "ab"
@@ -122,12 +122,12 @@ def version(address: str) -> str:
 
 
 def replace(path: Path, **changes: Any) -> None:
-    """Puts another model in place as an export does, at once."""
+    """Replaces a model file in one step, as an export does."""
     stripes.write_model(path.with_suffix(".new"), **changes).replace(path)
 
 
 def workers_of(address: str) -> set[int]:
-    """Process ids of the workers that answer within a number of connections."""
+    """Process ids of the workers that answer 30 requests, each on a new connection."""
     found = set()
     for _ in range(30):
         try:
@@ -138,7 +138,7 @@ def workers_of(address: str) -> set[int]:
 
 
 def metric(address: str, name: str) -> float:
-    """The sum of a metric's samples of this name; NaN where there is none."""
+    """The sum of a metric's samples; NaN if there is none, or the service does not answer."""
     try:
         lines = httpx2.get(f"{address}/metrics", timeout=5).text.splitlines()
     except httpx2.TransportError:

@@ -1,4 +1,4 @@
-"""How connections are accepted that wait."""
+"""How the service accepts connections that wait."""
 
 import asyncio
 import json
@@ -19,9 +19,9 @@ uvloop = pytest.importorskip("uvloop")
 WAITING = 64
 
 
-def test_connections_that_wait_are_accepted_together() -> None:
-    """The event loop comes round fewer times than there are of them: each may take 10 ms."""
-    made = rounds = 0
+def test_waiting_connections_are_accepted_several_at_a_time() -> None:
+    """The event loop needs fewer iterations than there are connections: each may take 10 ms."""
+    made = iterations = 0
 
     class Connection(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -30,11 +30,11 @@ def test_connections_that_wait_are_accepted_together() -> None:
             transport.abort()  # type: ignore[attr-defined]
 
     async def serve(sockets: list[socket.socket]) -> None:
-        nonlocal rounds
+        nonlocal iterations
         loop = asyncio.get_running_loop()
         servers = [await loop.create_server(Connection, sock=one) for one in sockets]
         while made < WAITING:
-            rounds += 1
+            iterations += 1
             await asyncio.sleep(0)
         for server in servers:
             server.close()
@@ -45,11 +45,11 @@ def test_connections_that_wait_are_accepted_together() -> None:
         for _ in range(WAITING):
             stack.enter_context(socket.create_connection(sockets[0].getsockname(), timeout=20))
         uvloop.run(asyncio.wait_for(serve(sockets), 60))
-    assert rounds < WAITING / 2
+    assert iterations < WAITING / 2
 
 
 def test_workers_share_connections(stripe_model: Path) -> None:
-    """Those that are opened at once, too: one of two workers does not take nearly all of them."""
+    """Even of connections opened at the same time, neither of two workers takes nearly all."""
     request = b"GET /info HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with serving(model_path=stripe_model, workers=2) as address:
         where = urlsplit(address)

@@ -1,4 +1,4 @@
-"""How many connections are held, and which are closed for others."""
+"""The limit on connections, and which connections are closed to make room for others."""
 
 import asyncio
 import json
@@ -32,22 +32,22 @@ from tests.server.wire import (
     unconnected,
 )
 
-MOST = 8
-FILES = 256
+MAX_OPEN = 8
+MAX_FILES = 256
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Where a service listens that holds few connections."""
+    """Host and port of a service that holds few connections."""
     model = stripes.write_model(tmp_path_factory.mktemp("model") / "stripes.onnx")
-    with serving(model_path=model, max_connections=MOST, request_seconds=120) as url:
+    with serving(model_path=model, max_connections=MAX_OPEN, request_seconds=120) as url:
         host, _, port = url.removeprefix("http://").partition(":")
         yield host, int(port)
 
 
 @contextmanager
 def holding(address: tuple[str, int], count: int, sent: bytes) -> Iterator[list[socket.socket]]:
-    """Connections on each of which that was sent."""
+    """Opens so many connections, and sends the same bytes on each of them."""
     with ExitStack() as stack:
         held = []
         for _ in range(count):
@@ -58,7 +58,7 @@ def holding(address: tuple[str, int], count: int, sent: bytes) -> Iterator[list[
 
 
 def ask(connection: socket.socket, request: bytes) -> bytes:
-    """The first line of the answer."""
+    """Sends a request, and gives the first line of the answer."""
     connection.sendall(request)
     answer = b""
     while not answer.endswith(b"}"):
@@ -69,32 +69,32 @@ def ask(connection: socket.socket, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "expected"),
     [
         (b"", []),
         (b"GET /health/ready HTT", [503]),
         (HEAD + b"Content-Length: 9\r\n\r\nx", [503]),
     ],
-    ids=["silent", "half a head", "half a body"],
+    ids=["nothing", "half a head", "half a body"],
 )
-def test_who_holds_connections_cannot_keep_others_out(
-    sent: bytes, told: list[int], address: tuple[str, int]
+def test_connections_without_a_complete_request_cannot_keep_others_out(
+    sent: bytes, expected: list[int], address: tuple[str, int]
 ) -> None:
-    """The oldest of theirs are closed, with a word if a request had begun; a good client stays."""
+    """The oldest of them are closed, with a 503 if a request had begun. Used ones stay open."""
     with socket.create_connection(address, timeout=20) as good:
         assert ask(good, READY).endswith(b"200 OK")
-        with holding(address, 3 * MOST, sent) as held:
+        with holding(address, 3 * MAX_OPEN, sent) as held:
             assert ask(good, picture(b"")).endswith(b"200 OK")
             with socket.create_connection(address, timeout=20) as another:
                 assert ask(another, READY).endswith(b"200 OK")
-            assert [status for status, _ in answers(held[0])] == told
-            assert told == [] or b"retry-after: 1\r\n" in held[1].recv(65536).lower()
+            assert [status for status, _ in answers(held[0])] == expected
+            assert expected == [] or b"retry-after: 1\r\n" in held[1].recv(65536).lower()
         assert ask(good, READY).endswith(b"200 OK")
 
 
-def test_the_longest_idle_is_closed(address: tuple[str, int]) -> None:
-    """Where all connections have been used, a new client takes the place of one."""
-    with holding(address, MOST, b"") as held:
+def test_the_connection_that_is_idle_longest_is_closed(address: tuple[str, int]) -> None:
+    """If all connections have been used, one of them makes room for a new client."""
+    with holding(address, MAX_OPEN, b"") as held:
         for one in held:
             assert ask(one, READY).endswith(b"200 OK")
         assert ask(held[0], READY).endswith(b"200 OK")
@@ -109,26 +109,24 @@ OTHER = ("127.0.0.2", 0)
 """The address of another client."""
 
 
-def test_an_address_with_many_keeps_out_no_other(address: tuple[str, int]) -> None:
-    """Of used connections, and new ones that come all the time, it has its own closed."""
+def test_an_address_with_many_connections_keeps_out_no_other(address: tuple[str, int]) -> None:
+    """Its own connections are closed, both used ones and new ones that come all the time."""
     with socket.create_connection(address, timeout=20, source_address=OTHER) as good:
         assert ask(good, READY).endswith(b"200 OK")
-        with holding(address, MOST, b"") as held:
+        with holding(address, MAX_OPEN, b"") as held:
             for one in held[1:]:
                 assert ask(one, READY).endswith(b"200 OK")
             with (
                 socket.create_connection(address, timeout=20, source_address=OTHER) as another,
-                holding(address, 3 * MOST, b"") as more,
+                holding(address, 3 * MAX_OPEN, b"") as more,
             ):
                 assert ask(more[-1], READY).endswith(b"200 OK")
                 assert ask(another, READY).endswith(b"200 OK")
         assert ask(good, READY).endswith(b"200 OK")
 
 
-def test_an_address_whose_requests_are_answered_keeps_out_no_other(
-    address: tuple[str, int],
-) -> None:
-    """Not even where it takes no answers, so that none of its connections is idle."""
+def test_an_address_that_takes_no_answers_keeps_out_no_other(address: tuple[str, int]) -> None:
+    """Even though none of its connections is idle: each has a request that is being answered."""
 
     def is_full() -> bool:
         with socket.create_connection(address, timeout=20) as one:
@@ -138,16 +136,16 @@ def test_an_address_whose_requests_are_answered_keeps_out_no_other(
                 return True
             return received(one) == b""
 
-    untaken = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 16
+    requests = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 16
     with ExitStack() as stack:
-        for _ in range(MOST):
+        for _ in range(MAX_OPEN):
             one = stack.enter_context(socket.socket())
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.connect(address)
-            one.sendall(untaken)
+            one.sendall(requests)
             assert one.recv(1)
         until(is_full, "a new client is turned away")
-        for _ in range(MOST // 4):
+        for _ in range(MAX_OPEN // 4):
             good = stack.enter_context(
                 socket.create_connection(address, timeout=20, source_address=OTHER)
             )
@@ -155,20 +153,20 @@ def test_an_address_whose_requests_are_answered_keeps_out_no_other(
         assert is_full()
 
 
-def test_the_limit_follows_the_descriptors(stripe_model: Path) -> None:
-    """Where few files may be open, connections are closed in time, and the log says how many."""
+def test_the_limit_on_connections_follows_the_limit_on_open_files(stripe_model: Path) -> None:
+    """If few files may be open, connections are closed in time, and the log names that limit."""
 
     def few_files() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES, MAX_FILES))
 
     process = start(port=0, model_path=stripe_model, options={"preexec_fn": few_files})
     try:
         output = lines_until(process, "running on http://")
-        assert f"the process may open {FILES} files" in output
+        assert f"the process may open {MAX_FILES} files" in output
         url = address_in(output)
         wait(url)
         host, _, port = url.removeprefix("http://").partition(":")
-        with holding((host, int(port)), FILES + 100, b"") as held:
+        with holding((host, int(port)), MAX_FILES + 100, b"") as held:
             with socket.create_connection((host, int(port)), timeout=20) as good:
                 assert ask(good, READY).endswith(b"200 OK")
             assert answers(held[0]) == []
@@ -180,8 +178,8 @@ def test_the_limit_follows_the_descriptors(stripe_model: Path) -> None:
         process.kill()
 
 
-def test_answers_that_nobody_takes_are_bounded(tmp_path: Path) -> None:
-    """Of two connections with untaken answers, the one with more is closed; the other goes on."""
+def test_untaken_answers_are_bounded(tmp_path: Path) -> None:
+    """Of two connections with untaken answers, the one with more bytes is closed, and only that."""
     model = stripes.write_model(tmp_path / "stripes.onnx")
     limits = {"max_upload_bytes": 10_000, "max_batch_bytes": 20_000, "max_bodies_bytes": 20_000}
     paths = (b"/swagger-ui/swagger-ui-bundle.js", b"/openapi.json")
@@ -195,7 +193,7 @@ def test_answers_that_nobody_takes_are_bounded(tmp_path: Path) -> None:
             one.connect((host, int(port)))
             one.sendall(LAST.replace(b"/health/ready", path))
             held.append(one)
-        time.sleep(1.5)  # three times what lies between two looks
+        time.sleep(1.5)  # three times the time between two checks
         cut, whole = (received(one) for one in held)
         assert cut.startswith(b"HTTP/1.1 200 ")
         assert len(cut) < 1_000_000  # of 1.5 million
@@ -204,48 +202,48 @@ def test_answers_that_nobody_takes_are_bounded(tmp_path: Path) -> None:
         assert json.loads(document)
 
 
-def test_answers_that_nobody_takes_are_bounded_at_once() -> None:
-    """Also where many clients come within the time between two looks."""
+def test_untaken_answers_are_bounded_at_once() -> None:
+    """Even if many clients come in the time between two checks."""
     size = 1 << 20
     assert 10 <= len(kept([("10.0.0.1", size)] * 30)) <= 14
 
 
 @pytest.mark.parametrize("end", ["close", "keep-alive", "half-closed"])
-def test_the_system_keeps_no_answers_that_nobody_takes(end: str, tmp_path: Path) -> None:
-    """Beyond the connections that may be open, however many there have been."""
+def test_the_system_keeps_few_untaken_answers(end: str, tmp_path: Path) -> None:
+    """At most as many as connections may be open, however many there have been."""
     model = stripes.write_model(tmp_path / "model.onnx")
-    with serving(model_path=model, max_connections=MOST) as address, ExitStack() as stack:
+    with serving(model_path=model, max_connections=MAX_OPEN) as address, ExitStack() as stack:
         host, port = urlsplit(address).hostname, urlsplit(address).port
         fields = b"Connection: close\r\n" if end == "close" else b""
-        for _ in range(10 * MOST):
+        for _ in range(10 * MAX_OPEN):
             client = stack.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
             client.connect((host, port))
             client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n")
             if end == "half-closed":
                 client.shutdown(socket.SHUT_WR)
-            client.recv(1)  # it is being answered
-        assert untaken(port) <= MOST + 1
+            client.recv(1)  # the answer has begun
+        assert untaken_connections(port) <= MAX_OPEN + 1
 
 
-def untaken(port: int | None) -> int:
-    """How many of the system's connections from a port have data that are not taken yet."""
+def untaken_connections(port: int | None) -> int:
+    """The number of connections from a port with data that the client has not taken."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     sending = [row[4].partition(":")[0] for row in rows if row[1].endswith(f":{port:04X}")]
     return sum(int(size, 16) > 0 for size in sending)
 
 
-def test_a_client_that_leaves_many_answers_loses_no_larger_one_of_another() -> None:
-    """Which is the largest, but all that it leaves."""
+def test_many_untaken_answers_of_a_client_are_cut_off_before_a_larger_one_of_another() -> None:
+    """What counts is the size of all answers that a client has not taken."""
     size = 1 << 20
     assert 0 in kept([("10.0.0.2", 3 * size)] + [("10.0.0.1", size)] * 30)
 
 
 def kept(answers: list[tuple[str, int]]) -> set[int]:
-    """Those that are not cut off of answers that nobody takes.
+    """Numbers of the answers that are not cut off, if no client takes any.
 
     Args:
-        answers: addresses of their clients, and sizes in bytes; there is room for 12 MiB.
+        answers: address of the client and size in bytes of each; there is room for 12 MiB.
     """
     connections = Connections(Settings(max_bodies_bytes=12 << 20), 99)
 
@@ -264,15 +262,15 @@ def kept(answers: list[tuple[str, int]]) -> set[int]:
             kept.add(number)
             protocol.connection_made(slow)
             protocol.data_received(READY)
-            for _ in range(9):  # until it has been answered
+            for _ in range(9):  # until the request is answered
                 await asyncio.sleep(0)
         return kept
 
     return asyncio.run(held())
 
 
-def test_who_asks_for_many_files_takes_few_threads() -> None:
-    """A container may have 128 of all workers, and what needs one more fails."""
+def test_many_requests_for_files_take_few_threads() -> None:
+    """A container may have 128 threads in all workers; to start one more fails."""
     with watched() as service:
         before = service.usage().threads
 

@@ -1,4 +1,4 @@
-"""Over real processes: how a service changes its model, loses workers, and ends."""
+"""How the service changes its model, replaces lost workers and shuts down, on real processes."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def stick(*_):
         library.pthread_mutex_lock(mutex)
 signal.signal(signal.SIGRTMIN, stick)
 """
-"""At a signal, a process waits for ever in C code, and no thread of its Python runs."""
+"""On a signal, a process blocks for ever in C code, and none of its Python threads runs."""
 
 
 def info(address: str) -> dict[str, object]:
@@ -63,14 +63,14 @@ def info(address: str) -> dict[str, object]:
 
 
 def slow_start(folder: Path, seconds: float) -> dict[str, str]:
-    """An environment in which it takes so long until a worker's first line of code is run."""
+    """Environment variables that delay the first line of code of each worker by so many seconds."""
     (folder / "sitecustomize.py").write_text(SLOW_START.format(seconds=seconds))
     return {"PYTHONPATH": str(folder)}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_new_model_is_served_without_a_gap(workers: int, tmp_path: Path) -> None:
-    """Requests that never cease are all answered, first by the old model and then by the new."""
+    """All requests meanwhile are answered, first by the old model and then by the new one."""
     model = stripes.write_model(tmp_path / "model.onnx")
     with serving(model_path=model, reload_seconds=0.1, workers=workers) as address:
         seen: list[str] = []
@@ -94,37 +94,43 @@ def test_a_new_model_is_served_without_a_gap(workers: int, tmp_path: Path) -> No
         assert errors == []
 
 
-def test_a_bad_model_leaves_the_old_one(tmp_path: Path) -> None:
-    """What cannot be loaded, or reads wrongly, is reported and not served; a good one then is."""
+def test_a_bad_model_file_does_not_replace_the_served_model(tmp_path: Path) -> None:
+    """A model that cannot be loaded, or reads wrongly, is reported. A good model is then served."""
     model = stripes.write_model(tmp_path / "model.onnx")
     with serving(model_path=model, reload_seconds=0.1) as address:
         model.write_bytes(model.read_bytes()[:-100])
-        until(lambda: "cannot be loaded" in str(info(address)["reload_error"]), "cut short")
+        until(
+            lambda: "cannot be loaded" in str(info(address)["reload_error"]),
+            "the truncated file is reported",
+        )
         assert version(address) == "1"
         golden = stripes.metadata().golden[0]
         wrong = type(golden)(golden.data, "dd")
         replace(model, version="2", golden=(wrong,))
-        until(lambda: "golden" in str(info(address)["reload_error"]), "reads wrongly")
+        until(lambda: "golden" in str(info(address)["reload_error"]), "the wrong model is reported")
         assert version(address) == "1"
         model.unlink()
         replace(model, version="3")
-        until(lambda: version(address) == "3", "a good model")
+        until(lambda: version(address) == "3", "the good model answers")
         assert info(address)["reload_error"] is None
         assert info(address)["reloads"] == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ready_ends_before_the_service_does(workers: int, stripe_model: Path) -> None:
-    """After a SIGTERM requests are still answered, but ready is not, and connections close."""
+def test_readiness_ends_before_the_service_does(workers: int, stripe_model: Path) -> None:
+    """After SIGTERM the service is not ready, but answers requests and closes their connections."""
     process = start(port=0, model_path=stripe_model, drain_seconds=3, workers=workers)
     try:
         address = address_of(process)
         wait(address)
-        until(lambda: metric(address, "workers") == workers, "all workers")
+        until(lambda: metric(address, "workers") == workers, "all workers run")
         with httpx2.Client() as client:
             client.get(f"{address}/health/live")
             process.send_signal(signal.SIGTERM)
-            until(lambda: client.get(f"{address}/health/ready").status_code == 503, "not ready")
+            until(
+                lambda: client.get(f"{address}/health/ready").status_code == 503,
+                "the service is no longer ready",
+            )
             answer = client.post(f"{address}/predict", content=stripes.picture("a"), headers=PNG)
             assert answer.status_code == 200
             assert answer.headers["connection"] == "close"
@@ -135,8 +141,8 @@ def test_ready_ends_before_the_service_does(workers: int, stripe_model: Path) ->
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_nothing_is_lost_at_the_end(workers: int, stripe_model: Path) -> None:
-    """Clients that ask on and on, and heed what they are told, get all of their answers."""
+def test_no_answer_is_lost_at_shutdown(workers: int, stripe_model: Path) -> None:
+    """Clients that send requests all the time, and obey `Connection: close`, get every answer."""
     process = start(port=0, model_path=stripe_model, workers=workers)
     try:
         address = address_of(process)
@@ -170,8 +176,8 @@ def test_nothing_is_lost_at_the_end(workers: int, stripe_model: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_stuck_upload_does_not_hold_up_the_end(workers: int, stripe_model: Path) -> None:
-    """A request that never arrives delays the end by no more than its time."""
+def test_a_stuck_upload_does_not_block_the_shutdown(workers: int, stripe_model: Path) -> None:
+    """A request that never arrives delays the shutdown by no more than its timeout."""
     process = start(port=0, model_path=stripe_model, workers=workers, request_seconds=2)
     try:
         address = address_of(process)
@@ -188,10 +194,10 @@ def test_a_stuck_upload_does_not_hold_up_the_end(workers: int, stripe_model: Pat
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_signals_that_mean_nothing(workers: int, stripe_model: Path) -> None:
+def test_signals_without_a_meaning_are_ignored(workers: int, stripe_model: Path) -> None:
     """SIGHUP, SIGUSR1 and SIGUSR2 end neither the service nor a worker."""
     with serving(model_path=stripe_model, workers=workers) as address:
-        until(lambda: metric(address, "workers") == workers, "all workers")
+        until(lambda: metric(address, "workers") == workers, "all workers run")
         before = workers_of(address)
         parents = {int(Path(f"/proc/{one}/stat").read_text().split()[3]) for one in before}
         for process in before | (parents if workers > 1 else set()):
@@ -211,23 +217,23 @@ def test_signals_that_mean_nothing(workers: int, stripe_model: Path) -> None:
         (signal.SIGSTOP, "did not respond"),
     ],
 )
-def test_a_worker_that_is_lost_is_replaced(how: int, reason: str, stripe_model: Path) -> None:
-    """One of two workers dies, or hangs; the other goes on, there are soon two again, the log says
-    why, and what it has counted is not lost.
+def test_a_lost_worker_is_replaced(how: int, reason: str, stripe_model: Path) -> None:
+    """One of two workers dies or hangs. The other goes on, and a new one starts. The log gives the
+    reason, and what the lost worker has counted is kept.
     """
     process = start(port=0, model_path=stripe_model, workers=2, worker_timeout_seconds=4)
     try:
         address = address_of(process)
         wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers")
+        until(lambda: metric(address, "workers") == 2, "two workers run")
         for _ in range(20):
             version(address)
-        until(lambda: metric(address, "confidence_count") == 20, "all counted")
+        until(lambda: metric(address, "confidence_count") == 20, "all readings are counted")
         lost = min(workers_of(address))
         os.kill(lost, how)
         assert f"[{lost}] {reason}" in lines_until(process, f"worker [{lost}]")
-        until(lambda: metric(address, "worker_starts_total") == 3, "a third")
-        until(lambda: metric(address, "workers") == 2, "two again")
+        until(lambda: metric(address, "worker_starts_total") == 3, "a third worker has started")
+        until(lambda: metric(address, "workers") == 2, "two workers run again")
         assert metric(address, "confidence_count") == 20
         assert lost not in workers_of(address)
         process.terminate()
@@ -238,7 +244,7 @@ def test_a_worker_that_is_lost_is_replaced(how: int, reason: str, stripe_model: 
 
 
 def test_a_worker_that_cannot_be_started_is_started_later(stripe_model: Path) -> None:
-    """The system allows no more processes, for a while; the other worker goes on."""
+    """The system allows no more processes for a while. The other worker goes on."""
     code = """
 from multiprocessing.context import SpawnProcess
 from service.server.main import main
@@ -258,11 +264,11 @@ raise SystemExit(main())
     try:
         address = address_of(process)
         wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers")
+        until(lambda: metric(address, "workers") == 2, "two workers run")
         os.kill(min(workers_of(address)), signal.SIGKILL)
         assert "temporarily unavailable" in lines_until(process, "no worker can be started")
         version(address)
-        until(lambda: metric(address, "workers") == 2, "two again")
+        until(lambda: metric(address, "workers") == 2, "two workers run again")
         process.terminate()
         process.communicate(timeout=60)
         assert process.returncode == 0
@@ -270,18 +276,21 @@ raise SystemExit(main())
         process.kill()
 
 
-def test_counters_never_go_back(stripe_model: Path) -> None:
-    """Without those of the other workers, there are none."""
+def test_metrics_are_refused_while_counts_of_workers_are_missing(stripe_model: Path) -> None:
+    """Otherwise the counters would go back."""
     process = start(port=0, model_path=stripe_model, workers=2)
     try:
         address = address_of(process)
         wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers")
+        until(lambda: metric(address, "workers") == 2, "two workers run")
         process.send_signal(signal.SIGSTOP)
         answer = httpx2.get(f"{address}/metrics", timeout=30)
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/metrics-incomplete")
         process.send_signal(signal.SIGCONT)
-        until(lambda: httpx2.get(f"{address}/metrics").status_code == 200, "metrics again")
+        until(
+            lambda: httpx2.get(f"{address}/metrics").status_code == 200,
+            "the metrics are complete again",
+        )
         process.terminate()
         process.communicate(timeout=60)
     finally:
@@ -289,21 +298,21 @@ def test_counters_never_go_back(stripe_model: Path) -> None:
 
 
 def test_workers_may_start_slowly(stripe_model: Path, tmp_path: Path) -> None:
-    """A machine on which a worker's imports take long is no reason to start it again."""
+    """A worker is not started again because its imports take long on a slow machine."""
     environment = slow_start(tmp_path, 7)
     with serving(model_path=stripe_model, workers=2, environment=environment) as address:
         starts = []
 
-        def all_count() -> bool:
+        def both_count() -> bool:
             starts.append(metric(address, "worker_starts_total"))
             return metric(address, "workers") == 2 == starts[-1]
 
-        until(all_count, "two workers")
+        until(both_count, "two workers run")
         assert not any(count > 2 for count in starts)
 
 
 def test_a_worker_that_does_not_start_is_replaced(stripe_model: Path, tmp_path: Path) -> None:
-    """After the time of the setting, which the log names."""
+    """After the seconds of a setting, which the log names."""
     environment = slow_start(tmp_path, 60)
     process = start(
         port=0, model_path=stripe_model, workers=2, worker_start_seconds=5, environment=environment
@@ -318,8 +327,8 @@ def test_a_worker_that_does_not_start_is_replaced(stripe_model: Path, tmp_path: 
 
 
 def test_workers_that_cannot_start_end_the_service(stripe_model: Path) -> None:
-    """Where only the workers cannot load the model, the whole service still ends, not with 0."""
-    # The model vanishes between the check before the start and the workers' own loading.
+    """If only the workers cannot load the model, the service ends, with a status other than 0."""
+    # The model file is deleted after the check at the start, before the workers load it.
     code = (
         "import sys, service.server.main as main; listen = main.listen;"
         "main.listen = lambda h, p: (main.Settings().model_path.unlink(), listen(h, p))[1];"
@@ -329,25 +338,25 @@ def test_workers_that_cannot_start_end_the_service(stripe_model: Path) -> None:
     assert status != 0, output
 
 
-def test_one_worker_that_cannot_start(stripe_model: Path, tmp_path: Path) -> None:
-    """The service goes on: the other worker is still loading the model, and will serve it."""
+def test_the_service_goes_on_if_one_worker_cannot_start(stripe_model: Path, tmp_path: Path) -> None:
+    """The other worker is still loading the model, and will serve it."""
     code = FAILED_START.format(first=str(tmp_path / "first"), status=STARTUP_FAILURE)
     (tmp_path / "sitecustomize.py").write_text(code)
     environment = {"PYTHONPATH": str(tmp_path)}
     with serving(model_path=stripe_model, workers=2, environment=environment) as address:
-        until(lambda: metric(address, "workers") == 2, "two workers")
+        until(lambda: metric(address, "workers") == 2, "two workers run")
         assert metric(address, "worker_starts_total") == 2
 
 
-def test_no_worker_is_left(stripe_model: Path) -> None:
-    """One that dies while the model file is broken is missed; with the last one the service ends,
-    so that no client waits for an answer that nobody gives.
+def test_the_service_ends_with_its_last_worker(stripe_model: Path) -> None:
+    """While the model file is broken, a worker that dies is not replaced. When the last one dies,
+    the service ends, so that no client waits in vain.
     """
     process = start(port=0, model_path=stripe_model, workers=2, reload_seconds=0.1)
     try:
         address = address_of(process)
         wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers")
+        until(lambda: metric(address, "workers") == 2, "two workers run")
         first, last = workers_of(address)
         stripe_model.with_suffix(".new").write_bytes(b"broken")
         stripe_model.with_suffix(".new").replace(stripe_model)
@@ -364,12 +373,12 @@ def test_no_worker_is_left(stripe_model: Path) -> None:
 
 
 def test_workers_end_with_their_parent(stripe_model: Path) -> None:
-    """However it ends: they neither answer on nor keep the port."""
+    """Even if the parent is killed, its workers stop answering and free the port."""
     process = start(port=0, model_path=stripe_model, workers=2)
     try:
         address = address_of(process)
         wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers")
+        until(lambda: metric(address, "workers") == 2, "two workers run")
         workers = workers_of(address)
         process.kill()
         until(lambda: not any(Path(f"/proc/{one}").exists() for one in workers), "the workers end")
@@ -381,8 +390,8 @@ def test_workers_end_with_their_parent(stripe_model: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_a_worker_that_is_stuck_ends_with_its_parent(stripe_model: Path, tmp_path: Path) -> None:
-    """Also one that runs no Python any more; it would keep the port."""
+def test_a_stuck_worker_ends_with_its_parent(stripe_model: Path, tmp_path: Path) -> None:
+    """Even a worker that runs no Python code any more. Otherwise it would keep the port."""
     (tmp_path / "sitecustomize.py").write_text(STUCK)
     environment = {"PYTHONPATH": str(tmp_path)}
     process = start(port=0, model_path=stripe_model, workers=2, environment=environment)
@@ -390,7 +399,7 @@ def test_a_worker_that_is_stuck_ends_with_its_parent(stripe_model: Path, tmp_pat
     try:
         address = address_of(process)
         wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers")
+        until(lambda: metric(address, "workers") == 2, "two workers run")
         workers = workers_of(address)
         stuck = max(workers)
         os.kill(stuck, signal.SIGRTMIN)

@@ -20,7 +20,7 @@ def work():
     large = []
     for _ in range(200):
         large.append(b"x" * 100_000)
-        kept.append(b"x" * 1000)  # between them, so that no end of a heap is free
+        kept.append(b"x" * 1000)  # in between, so that the end of no heap is free
 
 if sys.argv[1] == "give back":
     malloc.return_freed_memory()
@@ -33,7 +33,7 @@ print(resident() - before)
 
 
 def growth(how: str) -> int:
-    """Bytes that a process is larger after it has freed 20 MB between small pieces that it kept."""
+    """Bytes by which a process grows when it frees 20 MB, and keeps small pieces in between."""
     command = [sys.executable, "-c", _GROWTH, how]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return int(done.stdout)
@@ -43,7 +43,7 @@ def growth(how: str) -> int:
     not (Path("/proc/self/statm").exists() and hasattr(ctypes.CDLL(None), "mallopt")),
     reason="needs Linux and glibc",
 )
-def test_memory_that_is_freed_is_given_back() -> None:
-    """Also where something behind it is still used."""
+def test_freed_memory_is_returned_to_the_system() -> None:
+    """Even if memory behind it is still in use."""
     assert growth("keep") > 15_000_000
     assert growth("give back") < 5_000_000

@@ -1,4 +1,4 @@
-"""How a service starts, and why one does not."""
+"""How the service starts, and what prevents its start."""
 
 import ipaddress
 import os
@@ -21,8 +21,8 @@ from tests.server.process import ROOT, address_of, fails_to_start, serving, star
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_serves_over_a_socket(workers: int, stripe_model: Path) -> None:
-    """The service answers real requests, with one worker and with several."""
+def test_the_service_answers_over_a_socket(workers: int, stripe_model: Path) -> None:
+    """With one worker and with several."""
     with serving(model_path=stripe_model, workers=workers) as address:
         answers = [
             httpx2.post(f"{address}/predict", files={"file": stripes.picture(text)}).json()["text"]
@@ -74,7 +74,7 @@ BREAKAGES: dict[Callable[[Path], None], str] = {
 def test_a_broken_model_ends_the_service(
     breakage: Callable[[Path], None], stripe_model: Path
 ) -> None:
-    """A sentence that says what is wrong with the model, and an exit status other than 0."""
+    """One sentence says what is wrong with the model, and the exit status is not 0."""
     breakage(stripe_model)
     workers = 2 if breakage is missing else 1
     status, output = fails_to_start(model_path=stripe_model, workers=workers)
@@ -99,7 +99,7 @@ def test_a_broken_model_ends_the_service(
     ],
 )
 def test_a_bad_setting_ends_the_service(name: str, value: str, stripe_model: Path) -> None:
-    """A setting that cannot be is named with its value."""
+    """The error names the setting and its value."""
     status, output = fails_to_start(**{"model_path": stripe_model, name: value})
     assert status != 0
     assert f"OCR_{name.upper()} is '{value}'" in output
@@ -113,15 +113,15 @@ NUMBERS = [
 
 @pytest.mark.parametrize("value", ["inf", "nan", "1e400", "1" + 20 * "0", "1" + 400 * "0"])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_no_number_is_without_a_bound(name: str, value: str) -> None:
-    """What no clock and no memory can hold is refused before anything computes with it."""
+def test_every_number_is_bounded(name: str, value: str) -> None:
+    """Numbers that no clock or memory can hold are refused before anything computes with them."""
     with pytest.raises(ValidationError) as refused:
         Settings.model_validate({"api_keys": "key", name: value})
     assert {error["loc"] for error in refused.value.errors()} == {(name,)}
 
 
 def test_a_bad_key_is_not_shown() -> None:
-    """What is wrong with keys is said without them."""
+    """The error about API keys contains none of them."""
     status, output = fails_to_start(api_keys="my shop:s3cret")
     assert status != 0
     assert "error: OCR_API_KEYS: entry 1 must be a key" in output
@@ -129,13 +129,13 @@ def test_a_bad_key_is_not_shown() -> None:
 
 
 def test_a_misspelt_setting_is_named() -> None:
-    """Not to be taken for one that has an effect."""
+    """The warning says that the setting has no effect."""
     _, output = fails_to_start(model_path="missing.onnx", thredas=3)
     assert "OCR_THREDAS is not a setting and has no effect; did you mean OCR_THREADS?" in output
 
 
-def test_what_kubernetes_sets_is_no_setting() -> None:
-    """For a Service of the name `ocr` it sets variables that look like ours."""
+def test_variables_that_kubernetes_sets_are_ignored() -> None:
+    """For a Service named `ocr`, Kubernetes sets variables that look like settings."""
     link = "tcp://10.96.12.7:8000"
     _, output = fails_to_start(
         model_path="missing.onnx",
@@ -152,7 +152,7 @@ def test_what_kubernetes_sets_is_no_setting() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_port_that_is_taken_ends_the_service(workers: int, stripe_model: Path) -> None:
+def test_a_taken_port_ends_the_service(workers: int, stripe_model: Path) -> None:
     """Two services cannot have one port; the second says so and ends."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -162,8 +162,8 @@ def test_a_port_that_is_taken_ends_the_service(workers: int, stripe_model: Path)
     assert "Traceback" not in output
 
 
-def test_a_host_that_there_is_not_ends_the_service(stripe_model: Path) -> None:
-    """It is named, in one sentence."""
+def test_an_unknown_host_ends_the_service(stripe_model: Path) -> None:
+    """The error names it, in one sentence."""
     status, output = fails_to_start(model_path=stripe_model, host="nowhere.invalid")
     assert status != 0
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
@@ -172,8 +172,8 @@ def test_a_host_that_there_is_not_ends_the_service(stripe_model: Path) -> None:
     assert "Traceback" not in output
 
 
-def test_hanging_up_is_no_failure(stripe_model: Path) -> None:
-    """A client that goes away in mid-upload leaves no traceback in the log."""
+def test_a_client_that_disconnects_leaves_no_traceback(stripe_model: Path) -> None:
+    """Even in the middle of an upload."""
     with serving(model_path=stripe_model) as address:
         host, port = address.removeprefix("http://").split(":")
         for _ in range(3):
@@ -195,8 +195,8 @@ def check_health(**variables: str) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.mark.parametrize("proxy", [{}, {"http_proxy": "http://127.0.0.1:9"}])
-def test_healthcheck(proxy: dict[str, str], stripe_model: Path) -> None:
-    """The container's check answers for this machine, past any proxy."""
+def test_the_health_check_asks_this_machine(proxy: dict[str, str], stripe_model: Path) -> None:
+    """The container's health check uses no proxy. It fails without a traceback on a wrong port."""
     with serving(model_path=stripe_model) as address:
         port = address.rpartition(":")[2]
         assert check_health(OCR_PORT=port, **proxy).returncode == 0
@@ -227,8 +227,10 @@ def has_ipv6() -> bool:
         ("localhost", ["localhost"], 1),
     ],
 )
-def test_addresses(host: str, clients: list[str], workers: int, stripe_model: Path) -> None:
-    """Wherever it listens, the health check finds it; `::` takes IPv4, too."""
+def test_the_service_listens_at_every_kind_of_host(
+    host: str, clients: list[str], workers: int, stripe_model: Path
+) -> None:
+    """The health check finds the service at each; `::` takes IPv4, too."""
     if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6")
     with serving(model_path=stripe_model, host=host, workers=workers) as address:
@@ -240,7 +242,7 @@ def test_addresses(host: str, clients: list[str], workers: int, stripe_model: Pa
 
 
 def link_local() -> str | None:
-    """An address of this machine that only together with its interface is one."""
+    """A link-local address of this machine, with its interface as zone; None if there is none."""
     interfaces = Path("/proc/net/if_inet6")
     for line in interfaces.read_text().splitlines() if interfaces.exists() else ():
         digits, _, _, scope, _, interface = line.split()
@@ -250,8 +252,8 @@ def link_local() -> str | None:
 
 
 @pytest.mark.skipif(not link_local(), reason="this machine has no link-local address")
-def test_an_address_with_a_zone(stripe_model: Path) -> None:
-    """The log has the zone, too."""
+def test_an_address_may_have_a_zone(stripe_model: Path) -> None:
+    """The log shows the zone, too."""
     host = link_local()
     process = start(port=0, model_path=stripe_model, host=host)
     try:
@@ -269,24 +271,24 @@ def test_an_address_with_a_zone(stripe_model: Path) -> None:
 def test_defaults_that_do_not_fit_the_model_end_the_service(
     name: str, value: str, stripe_model: Path
 ) -> None:
-    """A default of a parameter that no request could use is named."""
+    """The error names the setting, since no request could use such a default."""
     status, output = fails_to_start(**{"model_path": stripe_model, name: value})
     assert status != 0
     assert f"error: OCR_{name.upper()}: " in output
     assert "Traceback" not in output
 
 
-def test_an_empty_setting_is_none(stripe_model: Path) -> None:
-    """A variable that is set to nothing, as Compose files do, leaves the default."""
+def test_an_empty_setting_leaves_the_default(stripe_model: Path) -> None:
+    """Compose files set variables to an empty value."""
     with serving(model_path=stripe_model, pattern="", length="") as address:
         answer = httpx2.post(f"{address}/predict", files={"file": stripes.picture("ab")})
     assert answer.json()["text"] == "ab"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_no_file_is_needed(workers: int, stripe_model: Path, tmp_path: Path) -> None:
-    """The service starts and answers where nothing can be written; another application's folder
-    of metrics changes nothing.
+def test_the_service_writes_no_files(workers: int, stripe_model: Path, tmp_path: Path) -> None:
+    """The service starts and answers where nothing can be written. Another application's folder of
+    metrics changes nothing.
     """
     other = tmp_path / "other"
     other.mkdir()
@@ -310,7 +312,7 @@ def test_no_file_is_needed(workers: int, stripe_model: Path, tmp_path: Path) -> 
 def test_standard_streams_may_be_closed(
     closed: tuple[int, ...], workers: int, stripe_model: Path
 ) -> None:
-    """The service starts and answers without them, and no connection takes their place."""
+    """The service starts and answers without them, and no connection gets their descriptors."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -335,8 +337,8 @@ def test_standard_streams_may_be_closed(
         process.communicate()
 
 
-def test_an_unread_log_stops_nothing(stripe_model: Path) -> None:
-    """Requests are answered, and the service ends, though nobody reads what it writes."""
+def test_a_log_that_nobody_reads_blocks_nothing(stripe_model: Path) -> None:
+    """Requests are answered, and the service ends."""
     process = start(port=0, model_path=stripe_model, access_log=True)
     try:
         address = address_of(process)

@@ -1,4 +1,4 @@
-"""What tests send over a connection, and take from it."""
+"""Requests that tests send over a connection, and functions that read the answers."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ def picture(fields: bytes = KEY) -> bytes:
 
 
 def received(connection: socket.socket) -> bytes:
-    """Everything until the server closes, or resets."""
+    """All bytes until the server closes or resets the connection."""
     data = b""
     try:
         while chunk := connection.recv(65536):
@@ -54,12 +54,16 @@ def parsed(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def answers(connection: socket.socket) -> list[tuple[int, bytes]]:
-    """Statuses and bodies until the server closes."""
+    """Statuses and bodies of all answers until the server closes the connection."""
     return parsed(received(connection))
 
 
 def talk(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[tuple[int, bytes]]:
-    """Sends the pieces and gives all answers until the server closes, which it must."""
+    """Sends the pieces, and gives all answers until the server closes the connection, as it must.
+
+    Args:
+        pause: seconds to wait after each piece.
+    """
     with socket.create_connection(address, timeout=30) as connection:
         for piece in pieces:
             try:
@@ -71,7 +75,7 @@ def talk(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[t
 
 
 def statuses(address: tuple[str, int], *pieces: bytes, pause: float = 0.0) -> list[int]:
-    """As `talk`, without the bodies."""
+    """As `talk`, but gives only the statuses."""
     return [status for status, _ in talk(address, *pieces, pause=pause)]
 
 
@@ -84,7 +88,7 @@ def unconnected(application: ASGIApp, connections: Connections | None = None) ->
 
 
 def transport(address: str = "10.0.0.1") -> Mock:
-    """One without a socket, whose client takes everything at once."""
+    """A transport without a socket, whose client takes everything at once."""
     made = Mock()
     made.is_closing.return_value = False
     made.get_write_buffer_size.return_value = 0
