@@ -1,4 +1,4 @@
-"""A collector of traces, as far as the service can tell: OTLP over HTTP (opentelemetry-proto)."""
+"""A collector of traces for tests: receives OTLP over HTTP (opentelemetry-proto)."""
 
 import gzip
 import threading
@@ -15,7 +15,7 @@ SECONDS = 20
 
 
 class Collector(ThreadingHTTPServer):
-    """Keeps the spans that it is sent, and with what."""
+    """Keeps the spans that it receives, with their requests and resources."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -26,11 +26,11 @@ class Collector(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """What `OTEL_EXPORTER_OTLP_ENDPOINT` has to be."""
+        """The value for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
         return f"http://127.0.0.1:{self.server_port}"
 
-    def take(self, path: str, body: bytes) -> None:
-        """Notes an export."""
+    def record(self, path: str, body: bytes) -> None:
+        """Records an export."""
         self.paths.add(path)
         self.bodies.append(body)
         for group in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -38,16 +38,16 @@ class Collector(ThreadingHTTPServer):
             self.spans += [span for scope in group.scope_spans for span in scope.spans]
 
     def roots(self, count: int) -> list[Span]:
-        """The spans of requests, the first come first, when there are so many."""
+        """Waits for the spans of so many requests; gives them in the order of their starts."""
         for _ in range(SECONDS * 20):
             found = [span for span in self.spans if span.kind == Span.SPAN_KIND_SERVER]
             if len(found) >= count:
                 return sorted(found, key=lambda span: span.start_time_unix_nano)
             time.sleep(0.05)
-        raise AssertionError(f"{len(found)} spans of {count} requests came")
+        raise AssertionError(f"{len(found)} of {count} requests have spans")
 
     def parts(self, root: Span) -> list[Span]:
-        """The spans below that of a request, in their order."""
+        """The spans of a request's parts, in the order of their starts."""
         found = [span for span in self.spans if span.parent_span_id == root.span_id]
         return sorted(found, key=lambda span: span.start_time_unix_nano)
 
@@ -61,7 +61,7 @@ def attributes(holder: Any) -> dict[str, Any]:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
-    """A running collector."""
+    """Runs a collector."""
     with Collector() as collector:
         threading.Thread(target=collector.serve_forever, args=(0.01,)).start()
         yield collector
@@ -72,14 +72,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
-        """Takes what is exported."""
+        """Receives an export."""
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
-        self.server.take(self.path, body)
+        self.server.record(self.path, body)
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing: pytest shows what matters."""
+        """Logs nothing: pytest shows what matters."""

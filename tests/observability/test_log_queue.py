@@ -1,4 +1,4 @@
-"""Lines of the log wait in a queue; who logs never waits."""
+"""Lines of the log wait in a queue, so that logging never waits."""
 
 import logging
 import os
@@ -18,10 +18,10 @@ LINES = 100
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     """The ends of a pipe, to read from and to write to."""
-    ours, theirs = os.pipe()
-    yield ours, theirs
-    os.close(ours)
-    os.close(theirs)
+    readable, writable = os.pipe()
+    yield readable, writable
+    os.close(readable)
+    os.close(writable)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def logger(handler: QueuedHandler) -> logging.Logger:
 def test_lines_are_written_in_their_order(
     logger: logging.Logger, handler: QueuedHandler, pipe: tuple[int, int]
 ) -> None:
-    """All of them, once they are flushed."""
+    """A flush waits until all of them are written."""
     for number in range(LINES // 2):
         logger.info("line %d", number)
     handler.flush()
@@ -51,10 +51,10 @@ def test_lines_are_written_in_their_order(
     assert handler.dropped == 0
 
 
-def test_what_nobody_reads_is_dropped_and_counted(
+def test_lines_that_nobody_reads_are_dropped_and_counted(
     logger: logging.Logger, handler: QueuedHandler, pipe: tuple[int, int]
 ) -> None:
-    """Who logs goes on, and so does the log when it is read again."""
+    """Logging goes on, and so does the log when it is read again."""
     for _ in range(LINES):
         logger.info("x" * 1000)
     logged = LINES
@@ -76,7 +76,7 @@ def test_what_nobody_reads_is_dropped_and_counted(
     assert handler.dropped == dropped
 
 
-def test_what_cannot_be_written_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_cannot_be_written_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a full disk."""
     with open("/dev/full", "wb") as full:  # noqa: PTH123
         monkeypatch.setattr(sys, "stderr", full)
@@ -89,11 +89,13 @@ def test_what_cannot_be_written_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
     assert handler.dropped == LINES // 2
 
 
-def test_an_exception_is_not_kept(logger: logging.Logger, handler: QueuedHandler) -> None:
-    """Only its text waits in the queue, and nothing that it refers to."""
+def test_a_logged_exception_is_not_kept_in_memory(
+    logger: logging.Logger, handler: QueuedHandler
+) -> None:
+    """Only its text waits in the queue, and nothing that the exception refers to."""
 
     class Large:
-        """What a request has received, for example."""
+        """For example the bytes that a request has received."""
 
     gone = threading.Event()
     large = Large()

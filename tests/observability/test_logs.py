@@ -1,4 +1,4 @@
-"""What is written about a request, and what never is."""
+"""What the log says about a request, and what it never says."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ from tests.server.process import ROOT, address_of, start, until, wait, workers_o
 
 
 def records(log: pytest.LogCaptureFixture, count: int) -> list[logging.LogRecord]:
-    """The lines of requests, once there are so many."""
+    """The records of requests, once there are so many or after 10 s."""
     end = time.monotonic() + 10
     while True:
         found = [record for record in log.records if hasattr(record, "fields")]
@@ -43,7 +43,7 @@ def fields(log: pytest.LogCaptureFixture, count: int) -> list[dict[str, object]]
 
 
 def test_a_request_is_one_line(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
-    """It says what was asked, how it went and by which model; all of it under the request's id."""
+    """The line has the route, the status, the reason, the model, the time and the request's id."""
     caplog.set_level(logging.INFO, "service.access")
     answers = [post(client, stripes.picture("ab")), post(client, b"no"), client.get("/nothing?a")]
     lines = fields(caplog, 3)
@@ -59,20 +59,20 @@ def test_a_request_is_one_line(client: TestClient, caplog: pytest.LogCaptureFixt
         assert isinstance(line["ms"], float)
 
 
-def test_the_method_is_that_of_the_client(
+def test_the_method_of_the_client_is_logged(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Though a HEAD is answered as a GET would be."""
+    """Although a HEAD request is handled as a GET request."""
     caplog.set_level(logging.INFO, "service.access")
     client.head("/health/live")
     client.get("/health/live")
     assert [line["method"] for line in fields(caplog, 2)] == ["HEAD", "GET"]
 
 
-def test_its_time_is_that_of_the_answer(
+def test_the_time_of_a_line_is_that_of_the_answer(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Though it is written a little later."""
+    """Although the line is written a little later."""
     caplog.set_level(logging.INFO, "service.access")
     asked = time.time()
     post(client, stripes.picture("ab"))
@@ -84,7 +84,7 @@ def test_its_time_is_that_of_the_answer(
 def test_the_model_that_answered_is_logged(
     client: TestClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also when another one has taken its place before the request ends."""
+    """Even if another model takes its place before the request ends."""
     caplog.set_level(logging.INFO, "service.access")
     model = stripes.write_model(tmp_path / "newer.onnx", version="2")
     newer = load_predictor(Settings(model_path=model))
@@ -101,10 +101,10 @@ def test_the_model_that_answered_is_logged(
     assert [line["model_version"] for line in fields(caplog, 2)] == answered == ["1", "2"]
 
 
-def test_the_last_lines_name_the_model_too(
+def test_the_last_lines_before_shutdown_name_the_model(
     stripe_model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of requests that were answered just before the end, and needed no model."""
+    """Even those of requests that need no model."""
     caplog.set_level(logging.INFO, "service.access")
     with TestClient(create_app(Settings(model_path=stripe_model))) as client:
         client.get("/nothing")
@@ -112,20 +112,22 @@ def test_the_last_lines_name_the_model_too(
 
 
 @pytest.mark.parametrize("given", ["a", "Root=1-67-ab/c:d@e.f_g", "x" * 128])
-def test_a_sound_request_id_is_kept(given: str, client: TestClient) -> None:
+def test_a_valid_request_id_is_kept(given: str, client: TestClient) -> None:
     """A client finds its own id in the answer."""
     assert client.get("/model", headers={"X-Request-ID": given}).headers["x-request-id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "a b", 'a"b', "a\tb", "é".encode("latin-1")])
-def test_an_unsound_request_id_is_replaced(given: str | bytes, client: TestClient) -> None:
-    """What could break a log, or fill it, gets into none."""
+def test_an_invalid_request_id_is_replaced(given: str | bytes, client: TestClient) -> None:
+    """An id that could break or fill the log is not logged."""
     answer = client.get("/model", headers={"X-Request-ID": given})  # type: ignore[arg-type]
     assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
 
 
-def test_a_failure_has_an_id_too(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
-    """Also the answer to an internal error names the line in the log."""
+def test_an_internal_error_has_a_request_id(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The id in the answer is that of the line in the log."""
     caplog.set_level(logging.INFO, "service.access")
     with patch.object(Recognizer, "infer", side_effect=RuntimeError("secret")):
         answer = post(client, stripes.picture("a"), headers={"X-Request-ID": "mine"})
@@ -136,7 +138,7 @@ def test_a_failure_has_an_id_too(client: TestClient, caplog: pytest.LogCaptureFi
 
 
 def test_nothing_private_is_logged(stripe_model: Path) -> None:
-    """Not the picture, its file's name, the query, the path of what there is not, or the key."""
+    """Neither the picture nor its file name, the query, an unknown path, or the key."""
     process = start(port=0, model_path=stripe_model, api_keys="shop:key-s3cret", access_log=True)
     try:
         address = address_of(process)
@@ -177,10 +179,10 @@ def test_nothing_private_is_logged(stripe_model: Path) -> None:
         ("127.0.0.0/8", "192.0.2.1" + ", 127.0.0.1" * 1000, "127.0.0.1"),
     ],
 )
-def test_the_address_is_that_of_the_client(
+def test_the_address_of_the_client_is_logged(
     trusted: str, forwarded: str, logged: str, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Behind trusted proxies it is what they say; from others, nothing they say is believed."""
+    """Trusted proxies give it in X-Forwarded-For. From others, this header is ignored."""
     caplog.set_level(logging.INFO, "service.access")
     settings = settings.model_copy(update={"trusted_proxies": trusted})
     with TestClient(create_app(settings), client=("127.0.0.1", 5)) as client:
@@ -188,10 +190,10 @@ def test_the_address_is_that_of_the_client(
     assert [line["client"] for line in fields(caplog, 1)] == [logged]
 
 
-def test_with_any_proxy_the_last_field_is_believed(
+def test_if_every_proxy_is_trusted_the_last_field_counts(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A proxy may add a field to those that the client sends."""
+    """A proxy may add a header field to those that the client sends."""
     caplog.set_level(logging.INFO, "service.access")
     settings = settings.model_copy(update={"trusted_proxies": "*"})
     sent = [("X-Forwarded-For", value) for value in ("192.0.2.1, 192.0.2.2", "203.0.113.7")]
@@ -208,10 +210,10 @@ def test_with_any_proxy_the_last_field_is_believed(
         ("10.1.2.3", "192.0.2.7"),
     ],
 )
-def test_a_proxy_is_known_in_both_forms_of_its_address(
+def test_a_proxy_is_trusted_in_both_forms_of_its_address(
     peer: str, logged: str, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`OCR_HOST=::` shows it as one of IPv6, and another proxy may, in the list."""
+    """With `OCR_HOST=::` it has an IPv6 address, and another proxy may list it with one."""
     caplog.set_level(logging.INFO, "service.access")
     settings = settings.model_copy(update={"trusted_proxies": "10.0.0.0/8, 127.0.0.1"})
     with TestClient(create_app(settings), client=(peer, 5)) as client:
@@ -220,8 +222,8 @@ def test_a_proxy_is_known_in_both_forms_of_its_address(
     assert [line["client"] for line in fields(caplog, 1)] == [logged]
 
 
-def test_lines_of_text_have_times(stripe_model: Path) -> None:
-    """And, of a request, the client and the name of its key."""
+def test_text_lines_have_times(stripe_model: Path) -> None:
+    """The line of a request also has the client and the name of its key."""
     process = start(
         port=0, model_path=stripe_model, api_keys="shop:s3cret", log_format="text", access_log=True
     )
@@ -238,10 +240,10 @@ def test_lines_of_text_have_times(stripe_model: Path) -> None:
     assert re.search(r"POST /predict 200 .* 127\.0\.0\.1 shop [0-9a-f]{16} model 1$", output, re.M)
 
 
-def test_requests_are_logged_only_where_it_is_wanted(
+def test_the_access_log_can_be_switched_off(
     stripe_model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without the log there is still an id."""
+    """Answers still have a request id."""
     caplog.set_level(logging.INFO, "service.access")
     with TestClient(create_app(Settings(model_path=stripe_model, access_log=False))) as client:
         assert client.get("/model").headers["x-request-id"]
@@ -251,7 +253,7 @@ def test_requests_are_logged_only_where_it_is_wanted(
 def test_a_flood_of_refusals_is_summed_up(
     client: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each refusal is in a line of its own or in a number; every other request has its line."""
+    """Each refusal has a line of its own or is counted in one. Every other request has its line."""
     caplog.set_level(logging.INFO, "service.access")
     monkeypatch.setattr(access_log, "_REFUSALS_LOGGED", 1)
     with patch.object(Batcher, "admit", side_effect=OverloadedError(1)):
@@ -264,13 +266,13 @@ def test_a_flood_of_refusals_is_summed_up(
         more = re.findall(r"(\d+) more requests were refused in a second: overloaded", caplog.text)
         return len(alone), sum(map(int, more))
 
-    until(lambda: sum(counts()) == 40, "counted")
+    until(lambda: sum(counts()) == 40, "all refusals are counted")
     assert 0 < counts()[0] < 40
     assert [line["status"] for line in fields(caplog, 2)][-1] == 200
 
 
 def test_an_exception_is_one_line_of_json() -> None:
-    """What collects logs by line gets the traceback as a member."""
+    """The traceback is a member, so that collectors of lines get it."""
     try:
         raise ValueError("why")
     except ValueError:
@@ -281,8 +283,8 @@ def test_an_exception_is_one_line_of_json() -> None:
     assert json.loads(line)["exception"].endswith("ValueError: why")
 
 
-def test_malformed_uploads_add_no_lines_of_another_form(stripe_model: Path) -> None:
-    """A parser's complaints are in the answer, and a request is one line."""
+def test_the_parser_of_uploads_logs_no_lines_of_its_own(stripe_model: Path) -> None:
+    """Its errors are in the answer, and the request is one line."""
     process = start(port=0, model_path=stripe_model, access_log=True)
     try:
         address = address_of(process)
@@ -301,19 +303,19 @@ def test_malformed_uploads_add_no_lines_of_another_form(stripe_model: Path) -> N
     assert all(name.startswith(("service", "uvicorn")) for name in loggers)
 
 
-def test_a_terminal_gets_text() -> None:
-    """People read lines, programs JSON; either can be had anywhere."""
+def test_the_log_is_text_on_a_terminal_and_json_elsewhere() -> None:
+    """People read lines, programs JSON; a setting gives either anywhere."""
     show = (
         "import logging.config as c; from service.observability.logs import log_config;"
         "from service.settings import Settings; c.dictConfig(log_config(Settings())); "
         "c.logging.getLogger('service').info('hello')"
     )
-    ours, theirs = pty.openpty()
-    subprocess.run([sys.executable, "-c", show], cwd=ROOT, stderr=theirs, check=True)
-    assert "hello" in (text := os.read(ours, 1000).decode())
+    readable, terminal = pty.openpty()
+    subprocess.run([sys.executable, "-c", show], cwd=ROOT, stderr=terminal, check=True)
+    assert "hello" in (text := os.read(readable, 1000).decode())
     assert "{" not in text
-    os.close(ours)
-    os.close(theirs)
+    os.close(readable)
+    os.close(terminal)
     piped = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, check=True)
     assert json.loads(piped.stderr)["message"] == "hello"
     text_anywhere = log_config(Settings(log_format="text"))["formatters"]["default"]
@@ -321,13 +323,13 @@ def test_a_terminal_gets_text() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_log_has_the_end(workers: int, stripe_model: Path) -> None:
-    """Down to the last line, and to the request before it; a signal ends the process."""
+def test_the_log_is_complete_at_shutdown(workers: int, stripe_model: Path) -> None:
+    """It has the last line, and the request before it. A signal ends the process."""
     process = start(port=0, model_path=stripe_model, workers=workers, access_log=True)
     try:
         wait(address := address_of(process))
-        # One that ends before it has begun to serve says nothing of that.
-        until(lambda: len(workers_of(address)) == workers, "all workers")
+        # A worker that ends before it serves does not log its end.
+        until(lambda: len(workers_of(address)) == workers, "all workers answer")
         process.terminate()
         output, _ = process.communicate(timeout=60)
     finally:

@@ -1,4 +1,4 @@
-"""What Prometheus is told, by one process and by several."""
+"""The metrics that Prometheus gets, of one process and of several."""
 
 import inspect
 import pkgutil
@@ -46,7 +46,7 @@ def scrape(client: TestClient) -> str:
 
 
 def test_answers_are_counted_by_route_status_and_reason(client: TestClient) -> None:
-    """Each answer is one, whoever gave it; what the client made up is never a label."""
+    """Every answer counts, whichever part gives it. Text that a client invents is never a label."""
     post(client, stripes.picture("ab"))
     post(client, b"no picture", params={"alternatives": 1})
     post(client, stripes.picture("ab"), params={"alternatives": 99})
@@ -97,7 +97,7 @@ def test_readings_are_measured(client: TestClient) -> None:
 
 
 def test_requests_and_pictures_are_counted_by_the_name_of_the_key(settings: Settings) -> None:
-    """Never by the key, and not where there are no keys."""
+    """Never by the key itself, and not at all if there are no keys."""
     settings = settings.model_copy(update={"api_keys": "shop:s3cret,other"})
     with TestClient(create_app(settings)) as client:
         files = [("files", ("x", stripes.picture("ab")))] * 3
@@ -125,13 +125,13 @@ def test_requests_and_pictures_are_counted_by_the_name_of_the_key(settings: Sett
         ("service.ocr.decoding.decoder.Decoder.decode", "respond"),
     ],
 )
-def test_time_is_counted_where_it_goes(
+def test_time_is_counted_in_the_part_that_takes_it(
     slow: str, part: str, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What takes long shows in its part alone; the parts make up the whole request."""
+    """A slow part takes longest. All parts together are within the time of the request."""
     owner, _, name = slow.rpartition(".")
-    right = pkgutil.resolve_name(owner)
-    function = getattr(right, name)
+    holder = pkgutil.resolve_name(owner)
+    function = getattr(holder, name)
 
     def slowly(*arguments: object, **options: object) -> object:
         time.sleep(0.2)
@@ -141,7 +141,7 @@ def test_time_is_counted_where_it_goes(
         return await slowly(*arguments, **options)  # type: ignore[misc]
 
     awaited = inspect.iscoroutinefunction(function)
-    monkeypatch.setattr(right, name, slowly_awaited if awaited else slowly)
+    monkeypatch.setattr(holder, name, slowly_awaited if awaited else slowly)
     post(client, stripes.picture("ab"))
     text = scrape(client)
     seconds = {
@@ -154,8 +154,8 @@ def test_time_is_counted_where_it_goes(
     assert sum(seconds.values()) < whole
 
 
-def test_a_refused_picture_has_no_parts_of_its_own(client: TestClient) -> None:
-    """Neither in place of what it lacks, nor with the marks of the picture before it."""
+def test_a_refused_picture_is_measured_only_until_it_is_refused(client: TestClient) -> None:
+    """Later parts get neither a substitute nor the times of the picture before it."""
     post(client, stripes.picture("ab"))
     for picture in (b"no picture", stripes.picture("ab")[:40]):
         post(client, picture)
@@ -167,23 +167,25 @@ def test_a_refused_picture_has_no_parts_of_its_own(client: TestClient) -> None:
 
 
 def test_reloads_are_counted(tmp_path: Path) -> None:
-    """The model that is served is named, and one that fails its check is counted and flagged."""
+    """The served model is named. A model that fails its check is counted and flagged."""
     model = stripes.write_model(tmp_path / "model.onnx")
     settings = Settings(model_path=model, reload_seconds=0.05)
     with TestClient(create_app(settings)) as client:
         assert value(scrape(client), "model_info", name="stripes", version="1") == 1
         replace(model, version="2")
-        until(lambda: value(scrape(client), "model_info", version="2") == 1, "switched")
+        until(
+            lambda: value(scrape(client), "model_info", version="2") == 1, "the new model is served"
+        )
         assert value(scrape(client), "model_info", version="1") == 0
         assert value(scrape(client), "reloads_total") == 1
         model.write_bytes(b"broken")
-        until(lambda: value(scrape(client), "reload_failures_total") >= 1, "failed")
+        until(lambda: value(scrape(client), "reload_failures_total") >= 1, "the failure is counted")
         assert value(scrape(client), "reload_failed") == 1
         replace(model, version="3")
-        until(lambda: value(scrape(client), "reload_failed") == 0, "healed")
+        until(lambda: value(scrape(client), "reload_failed") == 0, "the flag is cleared")
 
 
-def test_applications_count_for_themselves(settings: Settings) -> None:
+def test_applications_count_separately(settings: Settings) -> None:
     """Two applications in one process share no counts."""
     with TestClient(create_app(settings)) as one, TestClient(create_app(settings)) as other:
         post(one, stripes.picture("ab"))
@@ -192,7 +194,7 @@ def test_applications_count_for_themselves(settings: Settings) -> None:
 
 
 def test_the_process_is_measured(client: TestClient) -> None:
-    """Memory, CPU time and files of the process, under the names of all Prometheus clients."""
+    """Its memory, CPU time and files, under the names that all Prometheus clients use."""
     text = scrape(client)
     samples = {one.name: one.value for family in families(text) for one in family.samples}
     assert samples["process_resident_memory_bytes"] > 1 << 20
@@ -200,8 +202,8 @@ def test_the_process_is_measured(client: TestClient) -> None:
     assert 0 < samples["process_open_fds"] < samples["process_max_fds"]
 
 
-def test_processes_are_summed() -> None:
-    """CPU time goes on to count when a worker has ended; the start is that of the youngest."""
+def test_metrics_of_processes_are_merged() -> None:
+    """CPU time still counts when a worker has ended. The start is that of the youngest process."""
     one, other = (Metrics().snapshot() for _ in range(2))
 
     def sample(snapshot: Snapshot, name: str) -> float:
@@ -219,8 +221,8 @@ def test_processes_are_summed() -> None:
     }
 
 
-def test_one_thread_at_a_time_writes_them() -> None:
-    """Scrapes wait for each other, and not all other threads for them."""
+def test_one_thread_at_a_time_makes_an_exposition() -> None:
+    """Scrapes wait for each other, so that other threads do not wait for them."""
     barrier = threading.Barrier(2)
 
     def others() -> Snapshot:
@@ -237,8 +239,8 @@ def test_one_thread_at_a_time_writes_them() -> None:
     assert not met
 
 
-def test_those_that_wait_share_the_next() -> None:
-    """Each is as new as its scrape, and a hundred that come together do not wait for as many."""
+def test_waiting_scrapes_share_the_next_exposition() -> None:
+    """It is as new as each scrape, and a hundred scrapes do not wait for a hundred expositions."""
     writing, go_on = threading.Event(), threading.Event()
     begun: list[float] = []
 
@@ -263,7 +265,7 @@ def test_those_that_wait_share_the_next() -> None:
 
 
 def test_every_metric_is_in_the_table() -> None:
-    """The table of docs/operations.md has each metric with its type, and no other."""
+    """The table of docs/operations.md has each metric with its type, and no other metric."""
     document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(?:captcha_ocr_)?(\w+)` \| (\w+) \|", document, re.MULTILINE)
     described = [

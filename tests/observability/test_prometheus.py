@@ -1,4 +1,4 @@
-"""What is beside the service for Prometheus and Grafana, tried with a real Prometheus."""
+"""The configuration of Prometheus and Grafana, tested with a real Prometheus."""
 
 import json
 import os
@@ -27,7 +27,7 @@ EXPRESSIONS = [
     for panel in DASHBOARD["panels"]
     for target in panel["targets"]
 ]
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 needs_prometheus = pytest.mark.skipif(
     not (shutil.which("prometheus") and shutil.which("promtool"))
@@ -42,8 +42,8 @@ def promtool(*arguments: str) -> None:
 
 
 @needs_prometheus
-def test_configuration_and_alerts_are_sound() -> None:
-    """Every alert fires where it should, and none where all is well or nobody asks."""
+def test_configuration_and_alerts_are_valid() -> None:
+    """Every alert fires when it should, and none if all is well or nobody sends requests."""
     promtool("check", "config", "observability/prometheus.yml")
     promtool("test", "rules", "tests/observability/alerts.yml")
     tests = yaml.safe_load((ROOT / "tests/observability/alerts.yml").read_text())["tests"]
@@ -54,7 +54,7 @@ def test_configuration_and_alerts_are_sound() -> None:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """A client of a Prometheus that watches a service of two workers, which is in use."""
+    """A client of a Prometheus that scrapes a service with two workers, which is in use."""
     folder = tmp_path_factory.mktemp("prometheus")
     model = stripes.write_model(folder / "model.onnx")
     with serving(model_path=model, workers=2, max_upload_bytes=10_000) as service:
@@ -87,9 +87,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Clie
 
 
 def use_until_scraped(client: httpx2.Client, service: str, log: Path) -> None:
-    """Sends requests of several fates until rates of them are known."""
+    """Sends requests with several outcomes until Prometheus knows their rates."""
     kind = {"content-type": "image/png"}
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
         for body in (stripes.picture("abc"), b"no picture", bytes(20_000)):
             httpx2.post(f"{service}/predict", content=body, headers=kind)
@@ -115,7 +115,7 @@ def query(client: httpx2.Client, expression: str) -> list[dict[str, Any]]:
 
 @needs_prometheus
 def test_the_service_is_scraped(prometheus: httpx2.Client) -> None:
-    """The target is up, both workers are counted, and refusals are told apart."""
+    """The target is up, both workers are counted, and refusals have their reasons."""
     assert [row["value"][1] for row in query(prometheus, "up")] == ["1"]
     assert [row["value"][1] for row in query(prometheus, "captcha_ocr_workers")] == ["2"]
     reasons = query(prometheus, 'captcha_ocr_requests_total{route="/predict"}')
@@ -141,8 +141,8 @@ def test_a_panel_shows_data(
 
 @needs_prometheus
 def test_the_alerts_are_evaluated(prometheus: httpx2.Client) -> None:
-    """The server takes every rule, and a service that is well raises none."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    """Prometheus accepts every rule, and no alert fires for a healthy service."""
+    end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
         (group,) = prometheus.get("/api/v1/rules").json()["data"]["groups"]
         if all(rule["health"] == "ok" for rule in group["rules"]):
@@ -152,8 +152,8 @@ def test_the_alerts_are_evaluated(prometheus: httpx2.Client) -> None:
     assert {rule["state"] for rule in group["rules"]} == {"inactive"}
 
 
-def test_what_compose_mounts_exists() -> None:
-    """Every file that the services around are given is there, and they start only when asked."""
+def test_files_that_compose_mounts_exist() -> None:
+    """Services other than `captcha-ocr` start only with the profile `observability`."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     for name, service in compose["services"].items():
         mounts = [volume.split(":")[0] for volume in service["volumes"]]
@@ -161,8 +161,8 @@ def test_what_compose_mounts_exists() -> None:
         assert ("observability" in service.get("profiles", [])) == (name != "captcha-ocr")
 
 
-def test_only_metrics_that_exist_are_asked_for() -> None:
-    """Dashboard and alerts name no metric that is not in the table of docs/operations.md."""
+def test_dashboard_and_alerts_use_existing_metrics() -> None:
+    """Each of their metrics is in the table of docs/operations.md."""
     table = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     known = set(re.findall(r"^\| `(captcha_ocr_\w+)` \|", table, re.MULTILINE))
     alerts = (FOLDER / "alerts.yml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The headers of a client's trace (W3C Trace Context, and Baggage), which nobody has checked."""
+"""The headers of a client's trace (W3C Trace Context, and Baggage), which may be malformed."""
 
 import json
 from collections.abc import Iterator
@@ -27,14 +27,14 @@ MALFORMED = [
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """A collector that the environment names."""
+    """A collector that the environment variables name."""
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address)
         yield collector
 
 
 def test_malformed_headers_are_not_logged(collector: Collector, stripe_model: Path) -> None:
-    """Nobody who reads the log could mend them; the requests are traced all the same."""
+    """Nobody who reads the log could correct them. The requests are traced nevertheless."""
     process = start(port=0, model_path=stripe_model)
     try:
         wait(address := address_of(process))
@@ -54,7 +54,7 @@ def test_malformed_headers_are_not_logged(collector: Collector, stripe_model: Pa
 def test_baggage_is_not_read(
     collector: Collector, stripe_model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing here would use it, so nothing complains of it either."""
+    """The service does not use it, and so does not complain of it."""
     with TestClient(create_app(Settings(model_path=stripe_model))) as client:
         for headers in BAGGAGE:
             client.get("/model", headers=headers)

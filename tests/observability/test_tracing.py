@@ -1,4 +1,4 @@
-"""What a collector of traces is told, and that nobody pays for traces that nobody wants."""
+"""Traces are exported if the environment asks for them, and cost nothing otherwise."""
 
 import json
 import re
@@ -31,7 +31,7 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """A collector that the environment names."""
+    """A collector that the environment variables name."""
     with collecting() as collector:
         monkeypatch.setenv(ENDPOINT, collector.address)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -47,7 +47,7 @@ def client(collector: Collector, stripe_model: Path) -> Iterator[TestClient]:
 
 
 def test_a_request_to_a_real_service_is_traced(collector: Collector, stripe_model: Path) -> None:
-    """Below the client's span, with its parts in their order; the log names the trace."""
+    """Its span is below the client's span, with its parts in order. The log names the trace."""
     process = start(port=0, model_path=stripe_model, access_log=True)
     try:
         address = address_of(process)
@@ -86,8 +86,8 @@ def test_a_request_to_a_real_service_is_traced(collector: Collector, stripe_mode
     assert line["trace_id"] == TRACE
 
 
-def test_the_command_of_the_documents(collector: Collector) -> None:
-    """It serves, and traces to the collector that it names."""
+def test_the_documented_command_exports_traces(collector: Collector) -> None:
+    """It serves, and exports traces to the collector that it names."""
     document = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^```sh\n(OTEL_.*)\n```", document, re.MULTILINE)
     command = command.replace("http://localhost:4318", collector.address)
@@ -104,7 +104,7 @@ def test_the_command_of_the_documents(collector: Collector) -> None:
 def test_every_worker_traces(
     collector: Collector, stripe_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each by itself, under the name that the variables give the service."""
+    """Each exports its own traces, under the service name from the environment variables."""
     monkeypatch.setenv("OTEL_SERVICE_NAME", "codes")
     with serving(model_path=stripe_model, workers=2) as address:
         picture, headers = stripes.picture("ab"), {"content-type": "image/png"}
@@ -116,16 +116,16 @@ def test_every_worker_traces(
     assert all(len(collector.parts(span)) == len(PARTS) for span in traced)
 
 
-def test_all_that_is_read_of_a_batch_is_told(client: TestClient, collector: Collector) -> None:
-    """The model is called for a few pictures at a time, and each of these waits."""
+def test_every_part_of_a_batch_is_traced(client: TestClient, collector: Collector) -> None:
+    """The model reads a few pictures at a time, and each such group waits."""
     client.post("/predict/batch", files=[("files", ("x", stripes.picture("ab")))] * 6)
     (root,) = collector.roots(1)
     names = [part.name for part in collector.parts(root)]
     assert sorted(names) == sorted(["receive", *["wait", "decode", "infer"] * 2, "respond"])
 
 
-def test_problems_are_told(client: TestClient, collector: Collector) -> None:
-    """By their names; only a failure of the service is one of the span. No client makes names."""
+def test_problems_are_traced_by_name(client: TestClient, collector: Collector) -> None:
+    """Only a failure of the service is an error of the span. Text of clients is in no span."""
     client.get("/s3cret?s3cret=s3cret")
     post(client, b"no picture")
     with patch.object(Recognizer, "infer", side_effect=RuntimeError("s3cret")):
@@ -142,7 +142,7 @@ def test_problems_are_told(client: TestClient, collector: Collector) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "00-xyz-1-01", "00-" + "0" * 32 + f"-{PARENT}-01", "é"])
-def test_an_unsound_parent_is_none(given: str, client: TestClient, collector: Collector) -> None:
+def test_an_invalid_parent_is_ignored(given: str, client: TestClient, collector: Collector) -> None:
     """The request begins a trace of its own."""
     client.get("/model", headers={"traceparent": given.encode("latin-1")})  # type: ignore[arg-type]
     (root,) = collector.roots(1)
@@ -150,17 +150,17 @@ def test_an_unsound_parent_is_none(given: str, client: TestClient, collector: Co
 
 
 def test_the_client_decides_what_is_sampled(client: TestClient, collector: Collector) -> None:
-    """A parent that is not recorded has no children, as OpenTelemetry's default has it."""
+    """If the parent is not recorded, the request is not either, as is OpenTelemetry's default."""
     client.get("/model", headers={"traceparent": f"00-{TRACE}-{PARENT}-00"})
     client.get("/info")
     (root,) = collector.roots(1)
     assert root.name == "GET /info"
 
 
-def test_a_lost_collector_holds_nothing_up(
+def test_an_unreachable_collector_delays_nothing(
     stripe_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests are answered, the log says what is wrong, and the service ends in good time."""
+    """Requests are answered, the log gives the error, and the service ends in good time."""
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     process = start(port=0, model_path=stripe_model)
@@ -189,7 +189,7 @@ def test_a_lost_collector_holds_nothing_up(
     ],
 )
 def test_traces_are_off_unless_asked_for(environment: dict[str, str]) -> None:
-    """Then nothing of what exports them is imported, let alone run."""
+    """Nothing of what exports them is then imported."""
     assert not asked_for(environment)
     code = "import sys, service.server.main; service.server.main.create_app(); print(*sys.modules)"
     done = subprocess.run(
@@ -205,10 +205,10 @@ def test_traces_are_off_unless_asked_for(environment: dict[str, str]) -> None:
     ("variable", "value"),
     [("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_TRACES_EXPORTER", "console")],
 )
-def test_what_cannot_be_exported_is_refused(
+def test_unsupported_ways_to_export_are_refused(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the start, in one sentence with the variable, its value, and what would be right."""
+    """At the start, one sentence names the variable, its value, and what is supported."""
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
     monkeypatch.setenv(variable, value)
     status, output = fails_to_start()
@@ -221,10 +221,10 @@ def test_what_cannot_be_exported_is_refused(
     ("variable", "value"),
     [("OTEL_BSP_MAX_QUEUE_SIZE", "0"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")],
 )
-def test_what_opentelemetry_refuses_is_told(
+def test_invalid_opentelemetry_variables_are_refused(
     variable: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the start, in one sentence of its own words, with several workers, too."""
+    """At the start, in one sentence with OpenTelemetry's own words, also with several workers."""
     monkeypatch.setenv(ENDPOINT, "http://127.0.0.1:1")
     monkeypatch.setenv(variable, value)
     status, output = fails_to_start(workers=2)
@@ -236,7 +236,7 @@ def test_what_opentelemetry_refuses_is_told(
 
 @pytest.mark.parametrize("missing", ["opentelemetry.exporter", "opentelemetry.exporter.otlp"])
 def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for traces without what exports them is told how to get it."""
+    """If traces are asked for without the exporter, the error says how to install it."""
     monkeypatch.setenv(ENDPOINT, "http://x")
     process = start(
         f"import sys; sys.modules[{missing!r}] = None; from service.server.main import main; "

@@ -1,4 +1,4 @@
-"""What waits for a thread, what is done together, and what is refused."""
+"""Which work waits for a thread, which is processed as a batch, and which is refused."""
 
 import asyncio
 import gc
@@ -12,11 +12,21 @@ from typing import Any
 import pytest
 
 from service.runtime.batcher import Batcher, ClientGoneError, OverloadedError
-from tests.runtime.work import LONG, Clock, begin, doubled, noted, recorded, run, stuck, submit
+from tests.runtime.work import (
+    LONG,
+    Clock,
+    begin,
+    busy_threads,
+    doubled,
+    named_work,
+    recording_work,
+    run,
+    submit,
+)
 
 
-def test_results_and_errors_come_back() -> None:
-    """Work runs in a thread, and ends as it would have ended here."""
+def test_results_and_errors_are_returned() -> None:
+    """Work runs in another thread, and returns or raises as it would here."""
 
     async def test() -> None:
         batcher = Batcher(2, 4, LONG)
@@ -30,25 +40,25 @@ def test_results_and_errors_come_back() -> None:
 
 
 def test_the_event_loop_pauses_while_all_threads_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing else is done until a thread is free, and then everything at once."""
+    """The event loop runs nothing else until a thread is free, and then everything at once."""
     monkeypatch.setattr("service.runtime.batcher._PAUSE_SECONDS", LONG)
-    rests = threading.Event()
+    pauses = threading.Event()
 
     def observed_wait(*arguments: Any) -> Any:
-        rests.set()
+        pauses.set()
         return wait(*arguments)
 
     monkeypatch.setattr("service.runtime.batcher.wait", observed_wait)
 
     async def test() -> None:
         batcher = Batcher(1, 4, LONG)
-        batcher.pause()  # with a free thread there is none
+        batcher.pause()  # does nothing, since a thread is free
         begun = threading.Event()
         ran: list[str] = []
 
         def work() -> list[str]:
             begun.set()
-            assert rests.wait(20)
+            assert pauses.wait(20)
             return list(ran)
 
         task = await begin(batcher.run(work))
@@ -62,7 +72,7 @@ def test_the_event_loop_pauses_while_all_threads_are_busy(monkeypatch: pytest.Mo
 
 
 def test_threads_run_side_by_side() -> None:
-    """So many pieces of work as there are threads run at once."""
+    """As many pieces of work run at once as there are threads."""
 
     async def test() -> None:
         batcher = Batcher(3, 4, LONG)
@@ -72,8 +82,8 @@ def test_threads_run_side_by_side() -> None:
     run(test)
 
 
-def test_all_threads_are_there_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Later, the system may allow no more; if it does not now, that is told."""
+def test_all_threads_are_started_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may allow no more threads later. If it allows too few now, that is an error."""
     start, started = threading.Thread.start, threading.Semaphore(3)
 
     def bounded(thread: threading.Thread) -> None:
@@ -98,8 +108,8 @@ def test_all_threads_are_there_from_the_start(monkeypatch: pytest.MonkeyPatch) -
     run(test)
 
 
-def test_what_waits_is_done_together() -> None:
-    """A thread that becomes free takes up to four items, in the order they came."""
+def test_waiting_items_are_processed_as_a_batch() -> None:
+    """A thread that becomes free takes up to four items, in the order of their arrival."""
 
     async def test() -> None:
         batcher = Batcher(1, 10, LONG)
@@ -109,7 +119,7 @@ def test_what_waits_is_done_together() -> None:
             calls.append(list(items))
             return doubled(items)
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(submit(batcher, work, i)) for i in range(6)]
             assert (batcher.waiting, batcher.in_flight) == (6, 7)
         assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
@@ -118,8 +128,8 @@ def test_what_waits_is_done_together() -> None:
     run(test)
 
 
-def test_only_the_same_work_is_done_together() -> None:
-    """Other work has its turn in the order in which it came."""
+def test_only_items_with_the_same_work_share_a_batch() -> None:
+    """Other work has its turn in the order of arrival."""
 
     async def test() -> None:
         batcher = Batcher(1, 10, LONG)
@@ -133,7 +143,7 @@ def test_only_the_same_work_is_done_together() -> None:
             calls.append(("other", len(items)))
             return doubled(items)
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(submit(batcher, work, 1)) for work in (one, one, other, one)]
         assert await asyncio.gather(*tasks) == [2] * 4
         assert calls == [("one", 2), ("other", 1), ("one", 1)]
@@ -141,8 +151,8 @@ def test_only_the_same_work_is_done_together() -> None:
     run(test)
 
 
-def test_one_that_fails_harms_no_other() -> None:
-    """Where work raises for several items, each of them is tried alone."""
+def test_an_item_that_fails_does_not_affect_others() -> None:
+    """If work raises for a batch, each of its items is tried alone."""
 
     async def test() -> None:
         batcher = Batcher(1, 10, LONG)
@@ -150,7 +160,7 @@ def test_one_that_fails_harms_no_other() -> None:
         def work(items: Sequence[int]) -> list[float]:
             return [1 / item for item in items]
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(submit(batcher, work, i)) for i in (1, 0, 2)]
         first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
         assert (first, third) == (1, 0.5)
@@ -159,12 +169,12 @@ def test_one_that_fails_harms_no_other() -> None:
     run(test)
 
 
-def test_a_full_queue_refuses() -> None:
-    """A request that finds the queue full is refused, and what waits is done."""
+def test_a_request_is_refused_while_the_queue_is_full() -> None:
+    """The work that waits is still done."""
 
     async def test() -> None:
         batcher = Batcher(1, 2, LONG)
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = []
             for _ in range(2):
                 batcher.admit()
@@ -178,19 +188,19 @@ def test_a_full_queue_refuses() -> None:
     run(test)
 
 
-def test_a_full_queue_has_room_for_whom_less_waits() -> None:
-    """The newest of the other client is refused for it; until it has half as much itself."""
+def test_a_full_queue_has_room_for_a_client_with_less_work_waiting() -> None:
+    """The newest item of the other client is refused instead, until the client has half as many."""
 
     async def test() -> None:
         batcher = Batcher(1, 4, LONG)
-        given, work = recorded()
+        given, work = recording_work()
         tasks = []
 
         async def send(client: str, item: int) -> int:
             batcher.admit(client=client)
             return await submit(batcher, work, item)
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks += [await begin(send("many", item)) for item in range(4)]
             tasks.append(await begin(send("few", 4)))
             tasks += [await begin(send(client, 5)) for client in ("few", "many")]
@@ -204,7 +214,7 @@ def test_a_full_queue_has_room_for_whom_less_waits() -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The clock of batchers."""
+    """The clock that batchers use."""
     clock = Clock()
     monkeypatch.setattr("service.runtime.batcher.time", clock)
     return clock
@@ -212,7 +222,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.mark.parametrize("lane", ["pictures", "slow pictures", "questions", "batches"])
 def test_clients_take_turns(lane: str, clock: Clock) -> None:
-    """However much of another client's waits, and whatever it is."""
+    """However much work of another client waits, and whatever kind of work it is."""
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
@@ -220,7 +230,7 @@ def test_clients_take_turns(lane: str, clock: Clock) -> None:
 
         async def send(client: str) -> None:
             batcher.admit(client=client)
-            work = noted(begun, client, clock)
+            work = named_work(begun, client, clock)
             match lane:
                 case "questions":
                     await batcher.run(lambda: work([0]), slow=True)
@@ -229,7 +239,7 @@ def test_clients_take_turns(lane: str, clock: Clock) -> None:
                 case _:
                     await batcher.submit(work, [0], slow=lane == "slow pictures")
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(send("many")) for _ in range(9)]
             tasks += [await begin(send(client)) for client in ("few", "few", "one")]
         await asyncio.gather(*tasks)
@@ -238,8 +248,8 @@ def test_clients_take_turns(lane: str, clock: Clock) -> None:
     run(test)
 
 
-def test_who_comes_again_and_again_has_no_more_turns(clock: Clock) -> None:
-    """What waits of a client is done in its order, and is not put off for ever by others' newer."""
+def test_a_client_that_sends_again_and_again_gets_no_more_turns(clock: Clock) -> None:
+    """A client's waiting work is done in order. Newer work of others does not delay it for ever."""
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
@@ -248,10 +258,10 @@ def test_who_comes_again_and_again_has_no_more_turns(clock: Clock) -> None:
         async def send(client: str, times: int) -> None:
             for number in range(times):
                 batcher.admit(client=client)
-                await batcher.submit(noted(begun, f"{client}{number}", clock, 0.01), [0])
+                await batcher.submit(named_work(begun, f"{client}{number}", clock, 0.01), [0])
 
         await send("first", 1)  # so that the time of a picture is known
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(send(client, 1)) for client in "aaa"]
             tasks += [await begin(send("b", 4))]
         await asyncio.gather(*tasks)
@@ -262,11 +272,11 @@ def test_who_comes_again_and_again_has_no_more_turns(clock: Clock) -> None:
 
 @pytest.mark.parametrize("pictures", [1, 2], ids=["slow pictures", "batches"])
 @pytest.mark.parametrize("quick", [0, 20])
-def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(
+def test_clients_that_send_all_the_time_do_not_keep_out_one_that_sends_seldom(
     pictures: int, quick: int, clock: Clock
 ) -> None:
-    """Though each has no more than one, together they fill the queue again and again, and others
-    have much work done that takes next to no time.
+    """Each has at most one request waiting, but together they fill the queue again and again.
+    Requests of others that take almost no time change nothing.
     """
 
     async def test() -> None:
@@ -275,7 +285,7 @@ def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(
 
         async def send(client: str, seconds: float) -> None:
             batcher.admit(batch=pictures > 1, client=client)
-            work = noted(begun, client, clock, seconds)
+            work = named_work(begun, client, clock, seconds)
             await batcher.submit(work, [0] * pictures, slow=pictures == 1)
 
         for client in "abcabca":
@@ -284,7 +294,7 @@ def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(
             await send("quick", 0.0001)
         begun.clear()
         batcher.slow.mean_seconds = batcher.batches.mean_seconds = 0.4 * LONG / pictures
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(send(client, 0.1)) for client in ("b", "c", "a", "seldom")]
         await asyncio.gather(*tasks)
         assert begun[0] == "seldom"
@@ -293,8 +303,8 @@ def test_who_comes_again_at_once_keeps_out_nobody_who_comes_seldom(
     run(test)
 
 
-def test_many_who_come_once_keep_out_nobody_who_comes_often(clock: Clock) -> None:
-    """One comes as soon as it is answered, beside two others each time that never come again."""
+def test_many_clients_that_send_once_do_not_keep_out_one_that_sends_often(clock: Clock) -> None:
+    """One client sends as soon as it is answered, each time beside two that never send again."""
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
@@ -309,22 +319,22 @@ def test_many_who_come_once_keep_out_nobody_who_comes_often(clock: Clock) -> Non
             batcher.admit(client=client)
             await submit(batcher, work, client, slow=True)
 
-        async def come_once(numbers: range) -> None:
+        async def send_once(numbers: range) -> None:
             for number in numbers:
                 await send(f"once {number}")
 
-        async def come_often() -> None:
+        async def send_often() -> None:
             while len(given) < 900:
                 await send("often")
 
-        await asyncio.gather(come_once(range(500)), come_once(range(500, 1000)), come_often())
+        await asyncio.gather(send_once(range(500)), send_once(range(500, 1000)), send_often())
         assert given[:900].count("often") > 40
 
     run(test)
 
 
-def test_time_of_threads_is_forgotten(clock: Clock) -> None:
-    """Who has had much of it, long ago, is a client like others."""
+def test_used_thread_time_is_forgotten(clock: Clock) -> None:
+    """A client that used much of it long ago is treated like others."""
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
@@ -332,7 +342,7 @@ def test_time_of_threads_is_forgotten(clock: Clock) -> None:
 
         async def send(client: str) -> None:
             batcher.admit(client=client)
-            await batcher.submit(noted(begun, client, clock, 0.1), [0])
+            await batcher.submit(named_work(begun, client, clock, 0.1), [0])
 
         for pause in (0.0, 60.0):
             for _ in range(5):
@@ -340,7 +350,7 @@ def test_time_of_threads_is_forgotten(clock: Clock) -> None:
             clock.seconds += pause
             await send("little")
             begun.clear()
-            async with stuck(batcher):
+            async with busy_threads(batcher):
                 tasks = [await begin(send(client)) for client in ("much", "little")]
             await asyncio.gather(*tasks)
             assert begun == (["much", "little"] if pause else ["little", "much"])
@@ -348,8 +358,8 @@ def test_time_of_threads_is_forgotten(clock: Clock) -> None:
     run(test)
 
 
-def test_what_is_being_done_counts_for_a_client() -> None:
-    """Who keeps the threads busy has no room in a full queue that another needs."""
+def test_running_work_counts_for_a_client() -> None:
+    """A client that keeps the threads busy loses its place in a full queue to another client."""
 
     async def test() -> None:
         batcher = Batcher(1, 1, LONG)
@@ -359,7 +369,7 @@ def test_what_is_being_done_counts_for_a_client() -> None:
             return await batcher.submit(doubled, [1])
 
         batcher.admit(client="many")
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(send(client)) for client in ("many", "few", "few", "one")]
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         refused = [isinstance(outcome, OverloadedError) for outcome in outcomes]
@@ -370,12 +380,12 @@ def test_what_is_being_done_counts_for_a_client() -> None:
     run(test)
 
 
-def test_a_slow_queue_refuses() -> None:
-    """A request is refused whose wait would be too long, though the queue has room for it."""
+def test_a_request_that_would_wait_too_long_is_refused() -> None:
+    """Even if the queue has room for it."""
 
     async def test() -> None:
         batcher = Batcher(1, 1000, LONG)
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             task = await begin(submit(batcher, doubled, 1))
             batcher.admit()
             batcher.ordinary.mean_seconds = LONG
@@ -388,8 +398,8 @@ def test_a_slow_queue_refuses() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_who_finds_nothing_waiting_is_admitted(threads: int) -> None:
-    """However slow the machine is, and whatever a picture took before."""
+def test_a_request_is_admitted_if_nothing_waits(threads: int) -> None:
+    """However slow the machine is, and however long earlier pictures took."""
 
     async def test() -> None:
         batcher = Batcher(threads, 0, 0.001)
@@ -398,18 +408,18 @@ def test_who_finds_nothing_waiting_is_admitted(threads: int) -> None:
             batcher.admit()
             assert await submit(batcher, doubled, 1) == 2
             assert await batcher.submit(doubled, range(50)) == [*range(0, 100, 2)]
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             batcher.admit()
 
     run(test)
 
 
-def test_the_queue_time_is_kept_while_threads_are_stuck() -> None:
-    """What has waited for so long is refused, although no thread becomes free."""
+def test_the_queue_time_is_kept_while_all_threads_are_busy() -> None:
+    """Work that has waited so long is refused, although no thread becomes free."""
 
     async def test() -> None:
         batcher = Batcher(1, 10, 0.01)
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             for work in (
                 submit(batcher, doubled, 1),
                 batcher.run(lambda: None),
@@ -423,13 +433,13 @@ def test_the_queue_time_is_kept_while_threads_are_stuck() -> None:
     run(test)
 
 
-def test_who_has_gone_is_not_served() -> None:
-    """Work whose client has gone while it waited is not done; nor is what was cancelled."""
+def test_work_of_a_client_that_has_gone_is_dropped() -> None:
+    """The client closed its connection while the work waited. Cancelled work is dropped, too."""
 
     async def test() -> None:
         batcher = Batcher(1, 10, LONG)
         done: list[str] = []
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             gone = await begin(batcher.run(lambda: done.append("gone"), is_gone=lambda: True))
             cancelled = await begin(batcher.run(lambda: done.append("cancelled")))
             cancelled.cancel()
@@ -441,8 +451,8 @@ def test_who_has_gone_is_not_served() -> None:
     run(test)
 
 
-def test_what_was_done_is_observed() -> None:
-    """The wait of each item, and the pictures that were read together; other work is none."""
+def test_batches_are_observed() -> None:
+    """`observe` gets the wait of each item, and the number of pictures; no other work counts."""
 
     async def test() -> None:
         seen: list[tuple[int, int]] = []
@@ -452,7 +462,7 @@ def test_what_was_done_is_observed() -> None:
             LONG,
             observe=lambda waits, seconds, pictures: seen.append((len(waits), pictures)),
         )
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(submit(batcher, doubled, i)) for i in range(3)]
         await asyncio.gather(*tasks)
         mean = batcher.ordinary.mean_seconds
@@ -464,12 +474,12 @@ def test_what_was_done_is_observed() -> None:
 
 
 class Document:
-    """Something large, that somebody might still hold."""
+    """Something large that a reference might keep in memory."""
 
 
 @pytest.mark.parametrize("way", ["gone", "fails", "expires", "batch"])
-def test_what_was_refused_is_forgotten(way: str) -> None:
-    """Without the help of the garbage collector, which may not come round for hours."""
+def test_refused_work_is_not_kept_in_memory(way: str) -> None:
+    """Not even until the garbage collector runs, which may take hours."""
     seen: list[weakref.ref[Document]] = []
 
     def fail(items: Sequence[Document]) -> list[None]:
@@ -492,11 +502,11 @@ def test_what_was_refused_is_forgotten(way: str) -> None:
     async def test() -> None:
         batcher = Batcher(1, 4, 0.01 if way == "expires" else LONG)
         if way == "expires":
-            async with stuck(batcher):
+            async with busy_threads(batcher):
                 await refused(batcher)
         else:
             await refused(batcher)
-        await batcher.run(lambda: None)  # by when its thread has done with the one before
+        await batcher.run(lambda: None)  # the thread has then finished the work before
         await asyncio.sleep(0)
         assert [reference() for reference in seen] == [None]
 
@@ -507,7 +517,7 @@ def test_what_was_refused_is_forgotten(way: str) -> None:
         gc.enable()
 
 
-def test_many_callers_and_few_threads() -> None:
+def test_many_callers_share_few_threads() -> None:
     """Nothing is lost or done twice."""
 
     async def test() -> None:

@@ -54,12 +54,14 @@ def write(root: Path, files: dict[str, str]) -> Path:
     ],
     ids=["none", "v2", "v2-unlimited", "v2-above", "v2-parent", "v1", "v1-unlimited", "nonsense"],
 )
-def test_budget(files: dict[str, str], cores: float, tmp_path: Path) -> None:
-    """The least of affinity and of every quota that binds the process."""
+def test_the_budget_is_the_lowest_limit(
+    files: dict[str, str], cores: float, tmp_path: Path
+) -> None:
+    """The limits are the CPU affinity, and every quota that binds the process."""
     assert cpu_budget(write(tmp_path, files)) == cores
 
 
-def test_threads_share_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers divide the cores, and each has one thread at least."""
+def test_workers_share_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers divide the cores, and each has at least one thread."""
     monkeypatch.setattr("service.runtime.cpu_budget.cpu_budget", lambda: 3.0)
     assert [cpu_threads(workers) for workers in (1, 2, 3, 8)] == [3, 2, 1, 1]

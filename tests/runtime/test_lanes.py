@@ -1,4 +1,4 @@
-"""What large batches and slow pictures leave to others."""
+"""Batches and slow pictures leave threads and turns to other work."""
 
 import asyncio
 import threading
@@ -8,7 +8,16 @@ from functools import partial
 import pytest
 
 from service.runtime.batcher import BATCH_SIZE, Batcher, OverloadedError
-from tests.runtime.work import LONG, after, begin, doubled, recorded, run, stuck, submit
+from tests.runtime.work import (
+    LONG,
+    after,
+    begin,
+    busy_threads,
+    doubled,
+    recording_work,
+    run,
+    submit,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +26,7 @@ from tests.runtime.work import LONG, after, begin, doubled, recorded, run, stuck
      (9, 2, [2, 2, 2, 3]), (64, 2, [4] * 16), (20, 3, [3, 3, 4] * 2), (5, 8, [1] * 5)],
 )  # fmt: skip
 def test_a_batch_is_shared_by_the_threads(pictures: int, threads: int, sizes: list[int]) -> None:
-    """In parts of nearly the same size, and answered in order."""
+    """It is divided into parts of nearly the same size, and answered in order."""
 
     async def test() -> None:
         found: list[int] = []
@@ -33,14 +42,14 @@ def test_a_batch_is_shared_by_the_threads(pictures: int, threads: int, sizes: li
     run(test)
 
 
-def test_others_have_their_turn_between_the_parts_of_a_batch() -> None:
-    """A picture that comes after a large batch is not read after all of it."""
+def test_single_pictures_have_their_turn_between_parts_of_a_batch() -> None:
+    """A picture that comes after a large batch does not wait for all of it."""
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
-        read, work = recorded()
+        read, work = recording_work()
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             batch = await begin(batcher.submit(work, range(64)))
             single = await begin(submit(batcher, work, 99))
             assert batcher.waiting == BATCH_SIZE + 1
@@ -51,13 +60,15 @@ def test_others_have_their_turn_between_the_parts_of_a_batch() -> None:
     run(test)
 
 
-def test_a_batch_that_has_begun_waits_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was done for its other parts is not wasted when single pictures are refused."""
+def test_parts_of_a_batch_may_wait_longer_than_single_pictures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To refuse a part would waste the work for the other parts."""
     monkeypatch.setattr("service.runtime.batcher._MAX_GRACE_SECONDS", LONG)
 
     async def test() -> None:
         batcher = Batcher(1, 64, 0.01)
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             batch = await begin(batcher.submit(doubled, range(2)))
             with pytest.raises(OverloadedError):
                 await submit(batcher, doubled, 0)
@@ -67,13 +78,13 @@ def test_a_batch_that_has_begun_waits_longer(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_single_pictures_do_not_wait_for_many_batches() -> None:
-    """They have every second turn, however many batches wait."""
+    """Single pictures have every second turn, however many batches wait."""
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
-        read, work = recorded()
+        read, work = recording_work()
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             batches = [await begin(batcher.submit(work, range(64))) for _ in range(8)]
             single = await begin(submit(batcher, work, 99))
         assert await single == 198
@@ -83,12 +94,12 @@ def test_single_pictures_do_not_wait_for_many_batches() -> None:
     run(test)
 
 
-def test_batches_that_wait_refuse_only_batches() -> None:
-    """Single pictures are admitted beside them, and batches have their turn beside those."""
+def test_waiting_batches_keep_out_only_batches() -> None:
+    """Single pictures are admitted, and the batches have their turns between them."""
 
     async def test() -> None:
         batcher = Batcher(1, 2 * BATCH_SIZE, LONG)
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             batches = [await begin(batcher.submit(doubled, range(9))) for _ in range(3)]
             batcher.admit()
             singles = [await begin(batcher.submit(doubled, [1])) for _ in range(3)]
@@ -118,7 +129,7 @@ def test_slow_pictures_and_batches_take_turns() -> None:
 
             return record
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             slow = work("slow")
             tasks = [await begin(submit(batcher, slow, 0, slow=True)) for _ in range(3)]
             tasks.append(await begin(batcher.submit(work("batch"), range(3 * BATCH_SIZE))))
@@ -131,7 +142,7 @@ def test_slow_pictures_and_batches_take_turns() -> None:
 
 
 def test_a_slow_batch_leaves_a_thread_to_others() -> None:
-    """A picture of somebody else is read while all that the batch may use is stuck."""
+    """Another client's picture is read while the batch blocks all threads that it may use."""
 
     async def test() -> None:
         batcher = Batcher(2, 64, 10.0)
@@ -146,8 +157,8 @@ def test_a_slow_batch_leaves_a_thread_to_others() -> None:
     run(test)
 
 
-def test_a_slow_part_holds_nothing_up() -> None:
-    """The other thread reads all that is left."""
+def test_a_slow_part_does_not_delay_the_rest_of_its_batch() -> None:
+    """The other thread reads all other parts."""
 
     async def test() -> None:
         batcher = Batcher(2, 64, LONG)
@@ -169,7 +180,7 @@ def test_a_slow_part_holds_nothing_up() -> None:
 
 
 def test_the_first_failure_ends_a_batch() -> None:
-    """Nothing more of it is begun."""
+    """No other part of the batch is begun."""
 
     async def test() -> None:
         batcher = Batcher(1, 64, LONG)
@@ -187,8 +198,8 @@ def test_the_first_failure_ends_a_batch() -> None:
     run(test)
 
 
-def test_slow_pictures_have_one_thread() -> None:
-    """The other thread does what others send, however many slow pictures wait."""
+def test_slow_pictures_use_one_thread() -> None:
+    """The other thread does other work, however many slow pictures wait."""
 
     async def test() -> None:
         batcher = Batcher(2, 10, LONG)
@@ -205,8 +216,8 @@ def test_slow_pictures_have_one_thread() -> None:
     run(test)
 
 
-def test_other_slow_work_has_one_thread() -> None:
-    """Such as patterns that take long to compile, however many come."""
+def test_slow_work_of_other_kinds_uses_one_thread() -> None:
+    """Such as patterns that take long to compile, however many are sent."""
 
     async def test() -> None:
         batcher = Batcher(2, 10, LONG)
@@ -221,8 +232,8 @@ def test_other_slow_work_has_one_thread() -> None:
     run(test)
 
 
-def test_others_have_their_turn_between_slow_pictures() -> None:
-    """Also where there is one thread."""
+def test_other_work_has_its_turn_between_slow_pictures() -> None:
+    """Even if there is only one thread."""
 
     async def test() -> None:
         batcher = Batcher(1, 10, LONG)
@@ -232,7 +243,7 @@ def test_others_have_their_turn_between_slow_pictures() -> None:
             calls.append("slow")
             return [None]
 
-        async with stuck(batcher):
+        async with busy_threads(batcher):
             tasks = [await begin(submit(batcher, slow, None, slow=True)) for _ in range(3)]
             for name in ("first", "second"):
                 tasks.append(await begin(batcher.run(partial(calls.append, name))))
@@ -243,7 +254,7 @@ def test_others_have_their_turn_between_slow_pictures() -> None:
 
 
 def test_slow_pictures_are_refused_first() -> None:
-    """By what those before them take, which keeps nobody else out."""
+    """A long wait for slow pictures keeps out slow pictures only."""
 
     async def test() -> None:
         batcher = Batcher(2, 10, LONG)

@@ -1,4 +1,4 @@
-"""What becomes of model files that replace the one that is served."""
+"""What happens to model files that replace the served one."""
 
 import asyncio
 import os
@@ -21,18 +21,18 @@ from tests.runtime.work import predictor_of
 
 
 class Server:
-    """Notes what it is told."""
+    """Records what it is told."""
 
     def __init__(self) -> None:
         self.served: list[Predictor] = []
         self.reasons: list[str] = []
 
     def switch(self, predictor: Predictor) -> None:
-        """Notes the model."""
+        """Records the model."""
         self.served.append(predictor)
 
     def reload_failed(self, reason: str) -> None:
-        """Notes the reason."""
+        """Records the reason."""
         self.reasons.append(reason)
 
 
@@ -44,10 +44,10 @@ async def until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     "error", [ModelFileError("not readable"), OSError("too many open files"), RuntimeError()]
 )
-def test_a_passing_failure_is_tried_again(
+def test_loading_is_tried_again_after_a_temporary_failure(
     error: Exception, recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same file is served once it can be read; the failure is told once."""
+    """The file is served once it can be read. The failure is reported once."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"new")
     server, left = Server(), [error] * 3
@@ -74,7 +74,7 @@ def test_a_passing_failure_is_tried_again(
 def test_a_wrong_model_is_tried_once(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until the file changes."""
+    """It is not tried again until its file changes."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"new")
     server, tries = Server(), 0
@@ -106,7 +106,7 @@ def test_a_wrong_model_is_tried_once(
 def test_workers_load_one_after_the_other(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two at once would need the memory of two more models."""
+    """To load two at once would take the memory of two more models."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"new")
     server = Server()
@@ -132,10 +132,10 @@ def test_workers_load_one_after_the_other(
     assert server.reasons == []
 
 
-def test_a_load_that_hangs(
+def test_loading_that_hangs_is_reported_once(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is reported once, while it goes on. The other worker does not wait for it for ever."""
+    """It is reported while it goes on. The other worker does not wait for it for ever."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"new")
     servers, loads, hang = [Server(), Server()], [0, 1], threading.Event()
@@ -167,8 +167,8 @@ def test_a_load_that_hangs(
     asyncio.run(asyncio.wait_for(test(), 30))
 
 
-def test_a_file_that_may_not_be_read_yet(tmp_path: Path) -> None:
-    """It is served as soon as it may be, without being touched."""
+def test_a_file_is_served_as_soon_as_it_may_be_read(tmp_path: Path) -> None:
+    """Even if the file itself does not change."""
     path = stripes.write_model(tmp_path / "model.onnx", version="first")
     settings = Settings(model_path=path, reload_seconds=0.02)
     with TestClient(create_app(settings)) as client:
@@ -195,10 +195,10 @@ def test_a_file_that_may_not_be_read_yet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dangling", [False, True])
-def test_a_file_that_is_gone(
+def test_the_old_model_answers_while_the_file_is_missing(
     dangling: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The old model answers; that is told once, until the file is there again."""
+    """The missing file is reported once, until it is there again."""
     path, aside = tmp_path / "model.onnx", tmp_path / "aside.onnx"
     settings = Settings(model_path=stripes.write_model(path), reload_seconds=0.01)
     with TestClient(create_app(settings)) as client:
@@ -223,8 +223,8 @@ def test_a_file_that_is_gone(
     ]
 
 
-def test_a_file_that_comes_while_the_first_is_loaded(tmp_path: Path) -> None:
-    """It is served, too: what was there before the first was read is what counts as served."""
+def test_a_file_that_arrives_while_the_first_is_loaded_is_served(tmp_path: Path) -> None:
+    """The state of the first file is noted before it is read, so that the second is new."""
     path = stripes.write_model(tmp_path / "model.onnx", version="first")
     settings = Settings(model_path=path, reload_seconds=0.02)
     predictor = load_predictor(settings)

@@ -1,4 +1,4 @@
-"""Pictures that are read together, each with its own question."""
+"""Pictures that are read in one call, each with its own question."""
 
 import gc
 import sys
@@ -27,7 +27,7 @@ def predictor(recognizer: Recognizer) -> Predictor:
 
 @pytest.fixture
 def sizes(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures each call of the model was given."""
+    """The number of pictures in each call of the model."""
     infer, sizes = recognizer.infer, []
 
     def counted(tensors: Any) -> Any:
@@ -43,8 +43,8 @@ def texts(predictor: Predictor, *items: tuple[bytes, Question]) -> list[str | No
     return [reading.text if isinstance(reading, Reading) else None for reading in readings]
 
 
-def test_each_has_its_own_question(predictor: Predictor, sizes: list[int]) -> None:
-    """Pictures that are read by one call of the model are answered as each would be alone."""
+def test_each_picture_has_its_own_question(predictor: Predictor, sizes: list[int]) -> None:
+    """Pictures that one call of the model reads are answered as if each were alone."""
     items = [
         (BETWEEN_A_AND_B, PLAIN),
         (BETWEEN_A_AND_B, Question(constraint=of_symbols("ac", stripes.ALPHABET))),
@@ -57,8 +57,8 @@ def test_each_has_its_own_question(predictor: Predictor, sizes: list[int]) -> No
     assert texts(predictor, *items) == ["b", "a", "abcd"]
 
 
-def test_what_must_be_searched_for_is_slow(predictor: Predictor) -> None:
-    """Unless slow ones are to be read; what the most probable text settles is not."""
+def test_a_picture_that_needs_a_search_is_slow(predictor: Predictor) -> None:
+    """Only a call for slow pictures reads it. A most probable text that fits needs no search."""
     for symbols, kind in (("ab", Reading), ("ac", SlowPictureError)):
         question = Question(constraint=of_symbols(symbols, stripes.ALPHABET))
         picture = stripes.picture("ab" if kind is Reading else "b")
@@ -67,8 +67,8 @@ def test_what_must_be_searched_for_is_slow(predictor: Predictor) -> None:
         assert [type(one.reading) for one in predictor.read(items, slow=True)] == [Reading] * 2
 
 
-def test_one_that_is_broken_harms_no_other(predictor: Predictor, sizes: list[int]) -> None:
-    """It has its error, and is not given to the model."""
+def test_a_broken_picture_does_not_affect_others(predictor: Predictor, sizes: list[int]) -> None:
+    """It has an error, and is not given to the model."""
     good, broken = (stripes.picture("ab"), PLAIN), (stripes.picture("ab")[:60], PLAIN)
     assert texts(predictor, broken, good, broken, good) == [None, "ab", None, "ab"]
     assert sizes == [2]
@@ -77,8 +77,8 @@ def test_one_that_is_broken_harms_no_other(predictor: Predictor, sizes: list[int
     assert [type(outcome.reading) for outcome in outcomes] == [UndecodableError] * 2
 
 
-def test_an_error_keeps_nothing(predictor: Predictor) -> None:
-    """The picture that is refused is not held by its error."""
+def test_an_error_does_not_keep_its_picture_in_memory(predictor: Predictor) -> None:
+    """The error of a refused picture does not refer to it."""
     picture = bytes(bytearray(stripes.picture("ab")[:60]))
     references = sys.getrefcount(picture)
     gc.disable()
@@ -90,15 +90,15 @@ def test_an_error_keeps_nothing(predictor: Predictor) -> None:
         gc.enable()
 
 
-def test_times_are_those_of_the_steps(predictor: Predictor) -> None:
-    """They are the same for all pictures of a call, and in order."""
+def test_times_of_the_steps_are_in_order(predictor: Predictor) -> None:
+    """They are the same for all pictures of a call."""
     first, second = predictor.read([(stripes.picture("ab"), PLAIN)] * 2)
     assert first.times == second.times
     assert list(first.times) == sorted(first.times)
 
 
-def test_tensors_are_inferred(predictor: Predictor) -> None:
-    """Each gets its own rows of class probabilities."""
+def test_each_tensor_has_its_own_class_probabilities(predictor: Predictor) -> None:
+    """One row for each time step."""
     tensor = np.ones((stripes.WIDTH, stripes.HEIGHT, 1), np.float32)
     (rows, _), (others, _) = predictor.infer([tensor, 0 * tensor])
     assert rows.shape == (stripes.TIME_STEPS, len(stripes.ALPHABET) + 1)
@@ -106,16 +106,16 @@ def test_tensors_are_inferred(predictor: Predictor) -> None:
     assert {*others.argmax(axis=1)} == {0}
 
 
-def test_the_check_before_serving_covers_every_batch(
+def test_the_check_before_serving_covers_every_batch_size(
     recognizer: Recognizer, sizes: list[int]
 ) -> None:
-    """The session's memory does not grow later, and each size reads what it should."""
+    """So the session's memory does not grow later, and each size reads correctly."""
     recognizer.verify(BATCH_SIZE)
     assert set(sizes) == set(range(1, BATCH_SIZE + 1))
 
 
-def test_loading_notes_the_state_of_the_file(settings: Settings) -> None:
-    """By which a reload tells that it has been replaced."""
+def test_loading_records_the_state_of_the_file(settings: Settings) -> None:
+    """By this state a reload tells that the file has been replaced."""
     before = load_predictor(settings).file_state
     stripes.write_model(settings.model_path, version="2")
     after = load_predictor(settings)

@@ -1,4 +1,4 @@
-"""Work for batchers, and threads that are busy meanwhile."""
+"""Work that tests give to batchers, and functions that submit it or keep threads busy."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from service.runtime.batcher import Batcher, Work
 from service.runtime.predictor import Predictor
 
 LONG = 60.0
-"""A queue time that no test waits for."""
+"""A queue time in seconds, longer than any test waits."""
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -20,7 +20,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def predictor_of(recognizer: Recognizer) -> Predictor:
-    """A predictor with this model, asked as by default."""
+    """A predictor with this model and the default question."""
     model = recognizer.metadata
     return Predictor(recognizer, Questions(model.alphabet, model.min_confidence, Defaults()))
 
@@ -30,7 +30,7 @@ def doubled(items: Sequence[int]) -> list[int]:
 
 
 def after(release: threading.Event) -> Work[int, int]:
-    """Work that doubles when it is released."""
+    """Work that waits for an event, and then doubles its items."""
 
     def work(items: Sequence[int]) -> list[int]:
         assert release.wait(20)
@@ -39,8 +39,8 @@ def after(release: threading.Event) -> Work[int, int]:
     return work
 
 
-def recorded() -> tuple[list[int], Work[int, int]]:
-    """Work that doubles, and the items that it was given so far."""
+def recording_work() -> tuple[list[int], Work[int, int]]:
+    """The items that work was given so far, and the work, which doubles them."""
     given: list[int] = []
 
     def work(items: Sequence[int]) -> list[int]:
@@ -51,7 +51,7 @@ def recorded() -> tuple[list[int], Work[int, int]]:
 
 
 class Clock:
-    """Stands in for the module `time`: it goes on only where work takes time on it."""
+    """Replaces the module `time`. Its time passes only when work takes time on it."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -61,8 +61,8 @@ class Clock:
         return self.seconds
 
 
-def noted(begun: list[str], name: str, clock: Clock, seconds: float = 0.0) -> Work[int, int]:
-    """Work that takes so long on the clock, and adds a name to those that have begun."""
+def named_work(begun: list[str], name: str, clock: Clock, seconds: float = 0.0) -> Work[int, int]:
+    """Work that adds its name to `begun`, and takes so many seconds on the clock."""
 
     def work(items: Sequence[int]) -> Sequence[int]:
         begun.append(name)
@@ -73,8 +73,8 @@ def noted(begun: list[str], name: str, clock: Clock, seconds: float = 0.0) -> Wo
 
 
 @asynccontextmanager
-async def stuck(batcher: Batcher, threads: int = 1) -> AsyncIterator[None]:
-    """So many threads are busy meanwhile."""
+async def busy_threads(batcher: Batcher, threads: int = 1) -> AsyncIterator[None]:
+    """Keeps so many threads busy until the block ends."""
     begun, release = threading.Semaphore(0), threading.Event()
 
     def work(items: Sequence[None]) -> Sequence[bool]:
@@ -99,7 +99,7 @@ async def submit(batcher: Batcher, work: Work[Any, Any], item: object, **options
 
 
 async def begin(coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-    """A task that has begun to wait."""
+    """A task for the coroutine, which runs until it first waits."""
     task = asyncio.ensure_future(coroutine)
     await asyncio.sleep(0)
     return task
