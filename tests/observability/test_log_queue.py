@@ -54,7 +54,7 @@ def test_lines_are_written_in_their_order(
 def test_lines_that_nobody_reads_are_dropped_and_counted(
     logger: logging.Logger, handler: QueuedHandler, pipe: tuple[int, int]
 ) -> None:
-    """Logging goes on, and so does the log when it is read again."""
+    """Logging goes on. When the log is read again, new lines are written."""
     for _ in range(LINES):
         logger.info("x" * 1000)
     logged = LINES

@@ -21,7 +21,7 @@ from tests.runtime.work import predictor_of
 
 
 class Server:
-    """Records what it is told."""
+    """Records the calls of `watch`."""
 
     def __init__(self) -> None:
         self.served: list[Predictor] = []

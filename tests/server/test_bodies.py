@@ -281,8 +281,8 @@ async def test_earlier_requests_are_answered_before_a_pipelined_body_is_refused(
 
 
 @on_event_loop
-async def test_pipelined_requests_have_an_eighth_of_the_room() -> None:
-    """Whatever else takes memory. No other request is refused for them, however large it is."""
+async def test_pipelined_requests_have_at_most_an_eighth_of_the_room() -> None:
+    """Even if more room is free. No other request is refused for them, however large it is."""
     app, connections = App(), limited(10 * ROOM)
     large, behind = Client(app, connections), Client(app, connections)
     await large.post(40_000, more=1)
