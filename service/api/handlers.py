@@ -23,7 +23,7 @@ from service.observability.request_timing import REQUEST_TIMING, RequestTiming
 from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.exceptions import SlowPictureError
 from service.query_params import Questions
-from service.runtime.batcher import Batcher
+from service.runtime.batcher import Batcher, Caller
 from service.runtime.cpu_budget import cpu_threads
 from service.runtime.predictor import Outcome, Predictor, Times
 from service.settings import Settings
@@ -83,7 +83,7 @@ class Engine:
             OverloadedError: there is no room for the request.
         """
         name = self.authorize(request)
-        self.batcher.admit(batch, network_of(request.client))
+        self.batcher.admit(caller_of(request), batch)
         if name is not None:
             self._limit.charge(name, 1)
 
@@ -118,7 +118,7 @@ class Engine:
         if questions.is_cached(query):
             return questions.ask(query)
         # Compiling a pattern may take longer than reading several pictures.
-        return await self.batcher.run(lambda: questions.ask(query), is_gone(request), slow=True)
+        return await self.batcher.run(lambda: questions.ask(query), caller_of(request), slow=True)
 
     async def read(
         self, request: Request, predictor: Predictor, pictures: Sequence[bytes], question: Question
@@ -128,18 +128,18 @@ class Engine:
         Raises:
             OverloadedError, ClientGoneError: as for `Batcher.submit`.
         """
-        gone = is_gone(request)
+        caller = caller_of(request)
         self.charge(request, len(pictures))
         items = [(picture, question) for picture in pictures]
         read_slow = partial(predictor.read, slow=True)
         if question.is_slow:
-            outcomes = await self.batcher.submit(read_slow, items, gone, slow=True)
+            outcomes = await self.batcher.submit(read_slow, items, caller, slow=True)
         else:
-            outcomes = await self.batcher.submit(predictor.read, items, gone)
+            outcomes = await self.batcher.submit(predictor.read, items, caller)
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome.reading, SlowPictureError):
                 (outcomes[index],) = await self.batcher.submit(
-                    read_slow, [items[index]], gone, slow=True
+                    read_slow, [items[index]], caller, slow=True
                 )
         times = set()
         for picture, outcome in zip(pictures, outcomes, strict=True):
@@ -150,14 +150,21 @@ class Engine:
         return outcomes
 
     async def respond(
-        self, answer: Callable[[], dict[str, Any]], question: Question, batch: bool = False
+        self,
+        request: Request,
+        answer: Callable[[], dict[str, Any]],
+        question: Question,
+        batch: bool = False,
     ) -> Response:
         """The response to a question. Documents with a matrix are large, so a thread makes them."""
 
         def body() -> bytes:
             return to_json(answer())
 
-        content = await self.batcher.run(body, batch=batch) if question.matrix else body()
+        if question.matrix:
+            content = await self.batcher.run(body, caller_of(request), batch=batch)
+        else:
+            content = body()
         return Response(content, media_type="application/json")
 
 
@@ -189,10 +196,10 @@ def network_of(client: tuple[str, int] | None) -> str:
     return str(found.ipv4_mapped or IPv6Address(int(found) >> 64 << 64))
 
 
-def is_gone(request: Request) -> Callable[[], bool]:
-    """A function that tells whether the client has closed the connection, as far as known."""
-    gone: Callable[[], bool] = request.scope.get("extensions", {}).get(CLIENT_GONE, lambda: False)
-    return gone
+def caller_of(request: Request) -> Caller:
+    """The caller of the work for a request."""
+    is_gone = request.scope.get("extensions", {}).get(CLIENT_GONE, lambda: False)
+    return Caller(network_of(request.client), is_gone)
 
 
 async def received(request: Request, body: Awaitable[T]) -> T:
@@ -219,14 +226,16 @@ async def predict(request: Request) -> Response:
     engine.admit(request)
     predictor = engine.predictor
     question, min_confidence = await engine.ask(request, predictor.questions)
-    run = partial(engine.batcher.run, is_gone=is_gone(request))
+    run = partial(engine.batcher.run, caller=caller_of(request))
     picture = await received(request, read_picture(request, engine.settings.max_upload_bytes, run))
     (outcome,) = await engine.read(request, predictor, [picture], question)
     reading = outcome.reading
     if not isinstance(reading, Reading):
         raise problem_error(reading)
     return await engine.respond(
-        lambda: serializers.prediction(reading, predictor.metadata, min_confidence), question
+        request,
+        lambda: serializers.prediction(reading, predictor.metadata, min_confidence),
+        question,
     )
 
 
@@ -240,7 +249,7 @@ async def predict_batch(request: Request) -> Response:
     predictor = engine.predictor
     question, min_confidence = await engine.ask(request, predictor.questions)
     limits = settings.max_batch, settings.max_batch_bytes, settings.max_upload_bytes
-    run = partial(engine.batcher.run, is_gone=is_gone(request), batch=True)
+    run = partial(engine.batcher.run, caller=caller_of(request), batch=True)
     uploads = await received(request, read_pictures(request, *limits, run))
     pictures = [upload for upload in uploads if isinstance(upload, bytes)]
     outcomes = iter(await engine.read(request, predictor, pictures, question))
@@ -254,5 +263,5 @@ async def predict_batch(request: Request) -> Response:
         return {"prediction": None, "problem": problem_of(error.kind, error.detail).model_dump()}
 
     return await engine.respond(
-        lambda: {"answers": [answer(upload) for upload in uploads]}, question, batch=True
+        request, lambda: {"answers": [answer(upload) for upload in uploads]}, question, batch=True
     )

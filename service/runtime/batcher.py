@@ -24,7 +24,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
@@ -61,9 +60,6 @@ _LEAST_SECONDS = 0.001
 """What a client has used is forgotten below this. It is also the expected time of a picture until
 one has been read."""
 
-_client: ContextVar[str] = ContextVar("client", default="")
-"""The client whose request the current task serves."""
-
 
 class OverloadedError(Exception):
     """There is no room for the request; it may be sent again after `retry_seconds`."""
@@ -77,6 +73,24 @@ class OverloadedError(Exception):
 
 class ClientGoneError(Exception):
     """The client has closed the connection, so nobody waits for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who waits for the result of work.
+
+    Args:
+        client: identifies the client that has sent the request; clients share the threads.
+        is_gone: tells whether the client has closed the connection. Work that still waits is then
+            dropped.
+    """
+
+    client: str = ""
+    is_gone: Callable[[], bool] = lambda: False
+
+
+NOBODY = Caller()
+"""The caller of work that belongs to no request."""
 
 
 @dataclass(slots=True, eq=False)
@@ -120,10 +134,9 @@ class _Item:
     work: Work[Any, Any]
     values: Sequence[Any]
     reads: bool
-    is_gone: Callable[[], bool]
+    caller: Caller
     future: asyncio.Future[Any]
     submitted: float
-    client: str
     turn: float
     deadline: asyncio.TimerHandle | None = None
 
@@ -189,7 +202,7 @@ class Batcher:
     def _lanes(self) -> tuple[Lane, ...]:
         return (self.ordinary, *self._yielding)
 
-    def admit(self, batch: bool = False, client: str = "") -> None:
+    def admit(self, caller: Caller = NOBODY, batch: bool = False) -> None:
         """Admits a request if there is room for it; call it once per request.
 
         A request is always admitted if nothing waits. Otherwise its wait is estimated from the
@@ -200,31 +213,27 @@ class Batcher:
         Args:
             batch: whether the request has several pictures. Only such a request may be refused
                 because of batches that wait.
-            client: the client that has sent the request. Work that the same task submits later
-                counts for this client.
 
         Raises:
             OverloadedError: the request would wait too long, or the queue is full.
         """
-        _client.set(client)
-        self._check(self.ordinary, self.threads)
+        self._check(self.ordinary, caller.client, self.threads)
         if batch:
-            self._check(self.batches, self.threads)
+            self._check(self.batches, caller.client, self.threads)
 
-    def _check(self, lane: Lane, threads: int) -> None:
+    def _check(self, lane: Lane, client: str, threads: int) -> None:
         if not lane.waiting:
             return
-        before = self._waiting_before(lane)
+        before = self._waiting_before(lane, client)
         # Half of the pictures that are being read are still to be read, on average.
         expected = (before + lane.running / 2) * lane.mean_seconds / threads
         full = lane.waiting >= self._queue_requests
         waits_long = before and expected > self._queue_seconds
-        if (full or waits_long) and not self._displace(lane):
+        if (full or waits_long) and not self._displace(lane, client):
             raise OverloadedError(max(1, math.ceil(expected)))
 
-    def _waiting_before(self, lane: Lane) -> int:
-        """The number of pictures that would be read before a new one of the current client."""
-        client = _client.get()
+    def _waiting_before(self, lane: Lane, client: str) -> int:
+        """The number of pictures that would be read before a new one of this client."""
         if lane.clients.keys() <= {client}:
             return lane.waiting
         turn = self._next_turn(lane, client)
@@ -241,7 +250,7 @@ class Batcher:
         used = min(lane.used.get(client, 0.0), _MAX_USED_SECONDS)
         turn = time.perf_counter() + used
         for item in reversed(lane.queue):
-            if item.client == client:
+            if item.caller.client == client:
                 picture_seconds = lane.mean_seconds or _LEAST_SECONDS
                 return max(turn, item.turn + picture_seconds * len(item.values))
         return turn
@@ -255,13 +264,13 @@ class Batcher:
             lane.used = {one: used for one, used in halved.items() if used > _LEAST_SECONDS}
         lane.used[client] = lane.used.get(client, 0.0) + seconds
 
-    def _displace(self, lane: Lane) -> bool:
+    def _displace(self, lane: Lane, client: str) -> bool:
         """Refuses the newest item of the client with most items in this lane, if that client has
-        more than twice as many as the current client; false if it refuses none.
+        more than twice as many as this client; false if it refuses none.
         """
         most, count = max(lane.clients.items(), key=itemgetter(1), default=("", 0))
-        newest = next((item for item in reversed(lane.queue) if item.client == most), None)
-        if newest is None or count <= 2 * lane.clients[_client.get()] + 1:
+        newest = next((item for item in reversed(lane.queue) if item.caller.client == most), None)
+        if newest is None or count <= 2 * lane.clients[client] + 1:
             return False
         self._expire(newest)
         return True
@@ -285,7 +294,7 @@ class Batcher:
     async def run(
         self,
         work: Callable[[], T],
-        is_gone: Callable[[], bool] = lambda: False,
+        caller: Caller = NOBODY,
         slow: bool = False,
         batch: bool = False,
     ) -> T:
@@ -299,14 +308,14 @@ class Batcher:
             OverloadedError, ClientGoneError, Exception: as for `submit`.
         """
         lane = self.slow if slow else self.batches if batch else self.ordinary
-        (result,) = await self._outcomes(lane, lambda _: [work()], [None], is_gone, reads=False)
+        (result,) = await self._outcomes(lane, lambda _: [work()], [None], caller, reads=False)
         return result
 
     async def submit(
         self,
         work: Work[I, T],
         items: Sequence[I],
-        is_gone: Callable[[], bool] = lambda: False,
+        caller: Caller = NOBODY,
         slow: bool = False,
     ) -> list[T]:
         """The outcomes for the pictures of one request, in their order.
@@ -318,8 +327,6 @@ class Batcher:
             work: items with equal `work` may be processed as a batch, also items of other requests.
                 If a batch raises, each item in it is tried alone, so that one request's error does
                 not affect other requests.
-            is_gone: tells whether the client has closed the connection. Work that still waits is
-                then dropped.
             slow: whether each picture takes long. Slow pictures use one thread at a time, and other
                 work that waits takes its turn between two of them.
 
@@ -331,15 +338,15 @@ class Batcher:
         """
         lane = self.slow if slow else self.batches if len(items) > 1 else self.ordinary
         if lane is not self.ordinary:
-            self._check(lane, 1 if slow else self.threads)
-        return await self._outcomes(lane, work, items, is_gone, reads=True)
+            self._check(lane, caller.client, 1 if slow else self.threads)
+        return await self._outcomes(lane, work, items, caller, reads=True)
 
     async def _outcomes(
         self,
         lane: Lane,
         work: Work[I, T],
         items: Sequence[I],
-        is_gone: Callable[[], bool],
+        caller: Caller,
         reads: bool,
     ) -> list[T]:
         outcomes: list[T] = []
@@ -353,7 +360,7 @@ class Batcher:
                     done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                     for future in done:
                         future.result()
-                future = self._enqueue(lane, work, part, is_gone, reads)
+                future = self._enqueue(lane, work, part, caller, reads)
                 futures.append(future)
                 running.add(future)
             self._dispatch()
@@ -391,16 +398,15 @@ class Batcher:
         lane: Lane,
         work: Work[Any, Any],
         values: Sequence[Any],
-        is_gone: Callable[[], bool],
+        caller: Caller,
         reads: bool,
     ) -> "asyncio.Future[Any]":
         future = self._loop.create_future()
-        now, client = time.perf_counter(), _client.get()
-        turn = self._next_turn(lane, client)
-        item = _Item(lane, work, values, reads, is_gone, future, now, client, turn)
+        turn = self._next_turn(lane, caller.client)
+        item = _Item(lane, work, values, reads, caller, future, time.perf_counter(), turn)
         insort(lane.queue, item, key=attrgetter("turn"))
         lane.waiting += len(values) if reads else 0
-        lane.clients[client] += 1
+        lane.clients[caller.client] += 1
         return future
 
     def _dispatch(self) -> None:
@@ -437,7 +443,7 @@ class Batcher:
                 break
             lane.queue.pop(0)
             self._left(item)
-            if not item.future.done() and not item.is_gone():
+            if not item.future.done() and not item.caller.is_gone():
                 group.append(item)
                 size += len(item.values)
                 continue
@@ -449,9 +455,10 @@ class Batcher:
     def _ended(self, item: _Item) -> None:
         """Records that an item neither waits nor is being processed."""
         clients = item.lane.clients
-        clients[item.client] -= 1
-        if not clients[item.client]:
-            del clients[item.client]
+        client = item.caller.client
+        clients[client] -= 1
+        if not clients[client]:
+            del clients[client]
 
     def _left(self, item: _Item) -> None:
         """Records that an item has left the queue."""
@@ -510,7 +517,7 @@ class Batcher:
         size = sum(len(item.values) for item in group)
         for item in group:
             self._ended(item)
-            self._charge(lane, item.client, seconds * len(item.values) / size)
+            self._charge(lane, item.caller.client, seconds * len(item.values) / size)
             own = list(itertools.islice(outcomes, len(item.values)))
             if item.future.done():
                 continue

@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from starlette.requests import Request
 
 from service.api.app import create_app
 from service.api.handlers import network_of
 from service.ocr.decoding.decoder import Question, Reading
 from service.ocr.preprocessing import FloatArray, ModelInput, Region
 from service.ocr.recognizer import Recognizer
-from service.runtime.batcher import Batcher, OverloadedError
+from service.runtime.batcher import Batcher, Caller, OverloadedError
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import assert_problem, post
@@ -283,10 +284,13 @@ def test_who_has_gone_is_not_read(stripe_model: Path) -> None:
         release.wait(20)
         return infer(self, tensors)  # type: ignore[arg-type]
 
+    def caller_of(request: Request) -> Caller:
+        return Caller(is_gone=lambda: "gone" in request.headers)
+
     settings = Settings(model_path=stripe_model, threads=1, queue_ms=60_000)
     with (
         patch.object(Recognizer, "infer", held),
-        patch("service.api.handlers.is_gone", lambda request: lambda: "gone" in request.headers),
+        patch("service.api.handlers.caller_of", caller_of),
         TestClient(create_app(settings), raise_server_exceptions=False) as client,
         ThreadPoolExecutor(2) as pool,
     ):

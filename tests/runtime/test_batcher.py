@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.runtime.batcher import Batcher, ClientGoneError, OverloadedError
+from service.runtime.batcher import Batcher, Caller, ClientGoneError, OverloadedError
 from tests.runtime.work import (
     LONG,
     Clock,
@@ -197,8 +197,8 @@ def test_a_full_queue_has_room_for_a_client_with_less_work_waiting() -> None:
         tasks = []
 
         async def send(client: str, item: int) -> int:
-            batcher.admit(client=client)
-            return await submit(batcher, work, item)
+            batcher.admit(Caller(client))
+            return await submit(batcher, work, item, caller=Caller(client))
 
         async with busy_threads(batcher):
             tasks += [await begin(send("many", item)) for item in range(4)]
@@ -229,15 +229,16 @@ def test_clients_take_turns(lane: str, clock: Clock) -> None:
         begun: list[str] = []
 
         async def send(client: str) -> None:
-            batcher.admit(client=client)
+            batcher.admit(Caller(client))
             work = named_work(begun, client, clock)
             match lane:
                 case "questions":
-                    await batcher.run(lambda: work([0]), slow=True)
+                    await batcher.run(lambda: work([0]), Caller(client), slow=True)
                 case "batches":
-                    await batcher.submit(work, [0, 1])
+                    await batcher.submit(work, [0, 1], Caller(client))
                 case _:
-                    await batcher.submit(work, [0], slow=lane == "slow pictures")
+                    slow = lane == "slow pictures"
+                    await batcher.submit(work, [0], Caller(client), slow=slow)
 
         async with busy_threads(batcher):
             tasks = [await begin(send("many")) for _ in range(9)]
@@ -257,8 +258,9 @@ def test_a_client_that_sends_again_and_again_gets_no_more_turns(clock: Clock) ->
 
         async def send(client: str, times: int) -> None:
             for number in range(times):
-                batcher.admit(client=client)
-                await batcher.submit(named_work(begun, f"{client}{number}", clock, 0.01), [0])
+                batcher.admit(Caller(client))
+                work = named_work(begun, f"{client}{number}", clock, 0.01)
+                await batcher.submit(work, [0], Caller(client))
 
         await send("first", 1)  # so that the time of a picture is known
         async with busy_threads(batcher):
@@ -284,9 +286,9 @@ def test_clients_that_send_all_the_time_do_not_keep_out_one_that_sends_seldom(
         begun: list[str] = []
 
         async def send(client: str, seconds: float) -> None:
-            batcher.admit(batch=pictures > 1, client=client)
+            batcher.admit(Caller(client), batch=pictures > 1)
             work = named_work(begun, client, clock, seconds)
-            await batcher.submit(work, [0] * pictures, slow=pictures == 1)
+            await batcher.submit(work, [0] * pictures, Caller(client), slow=pictures == 1)
 
         for client in "abcabca":
             await send(client, 0.1)
@@ -316,8 +318,8 @@ def test_many_clients_that_send_once_do_not_keep_out_one_that_sends_often(clock:
             return items
 
         async def send(client: str) -> None:
-            batcher.admit(client=client)
-            await submit(batcher, work, client, slow=True)
+            batcher.admit(Caller(client))
+            await submit(batcher, work, client, caller=Caller(client), slow=True)
 
         async def send_once(numbers: range) -> None:
             for number in numbers:
@@ -341,8 +343,9 @@ def test_used_thread_time_is_forgotten(clock: Clock) -> None:
         begun: list[str] = []
 
         async def send(client: str) -> None:
-            batcher.admit(client=client)
-            await batcher.submit(named_work(begun, client, clock, 0.1), [0])
+            batcher.admit(Caller(client))
+            work = named_work(begun, client, clock, 0.1)
+            await batcher.submit(work, [0], Caller(client))
 
         for pause in (0.0, 60.0):
             for _ in range(5):
@@ -365,11 +368,10 @@ def test_running_work_counts_for_a_client() -> None:
         batcher = Batcher(1, 1, LONG)
 
         async def send(client: str) -> list[int]:
-            batcher.admit(client=client)
-            return await batcher.submit(doubled, [1])
+            batcher.admit(Caller(client))
+            return await batcher.submit(doubled, [1], Caller(client))
 
-        batcher.admit(client="many")
-        async with busy_threads(batcher):
+        async with busy_threads(batcher, caller=Caller("many")):
             tasks = [await begin(send(client)) for client in ("many", "few", "few", "one")]
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         refused = [isinstance(outcome, OverloadedError) for outcome in outcomes]
@@ -440,7 +442,9 @@ def test_work_of_a_client_that_has_gone_is_dropped() -> None:
         batcher = Batcher(1, 10, LONG)
         done: list[str] = []
         async with busy_threads(batcher):
-            gone = await begin(batcher.run(lambda: done.append("gone"), is_gone=lambda: True))
+            gone = await begin(
+                batcher.run(lambda: done.append("gone"), caller=Caller(is_gone=lambda: True))
+            )
             cancelled = await begin(batcher.run(lambda: done.append("cancelled")))
             cancelled.cancel()
         with pytest.raises(ClientGoneError):
@@ -493,7 +497,7 @@ def test_refused_work_is_not_kept_in_memory(way: str) -> None:
         seen.append(weakref.ref(document))
         with suppress(ClientGoneError, ZeroDivisionError, OverloadedError):
             if way == "gone":
-                await submit(batcher, ignore, document, is_gone=lambda: True)
+                await submit(batcher, ignore, document, caller=Caller(is_gone=lambda: True))
             elif way == "batch":
                 await batcher.submit(fail, [document, document])
             else:

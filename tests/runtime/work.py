@@ -8,7 +8,7 @@ from typing import Any
 
 from service.ocr.recognizer import Recognizer
 from service.query_params import Defaults, Questions
-from service.runtime.batcher import Batcher, Work
+from service.runtime.batcher import NOBODY, Batcher, Caller, Work
 from service.runtime.predictor import Predictor
 
 LONG = 60.0
@@ -73,7 +73,9 @@ def named_work(begun: list[str], name: str, clock: Clock, seconds: float = 0.0) 
 
 
 @asynccontextmanager
-async def busy_threads(batcher: Batcher, threads: int = 1) -> AsyncIterator[None]:
+async def busy_threads(
+    batcher: Batcher, threads: int = 1, caller: Caller = NOBODY
+) -> AsyncIterator[None]:
     """Keeps so many threads busy until the block ends."""
     begun, release = threading.Semaphore(0), threading.Event()
 
@@ -83,7 +85,7 @@ async def busy_threads(batcher: Batcher, threads: int = 1) -> AsyncIterator[None
 
     tasks = []
     for _ in range(threads):
-        tasks.append(asyncio.ensure_future(submit(batcher, work, None)))
+        tasks.append(asyncio.ensure_future(submit(batcher, work, None, caller=caller)))
         await asyncio.to_thread(begun.acquire)
     try:
         yield

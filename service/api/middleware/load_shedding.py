@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import ProblemError, ProblemResponse, problem_error
-from service.api.handlers import Engine, network_of
+from service.api.handlers import Engine, caller_of
 from service.runtime.batcher import OverloadedError
 
 
@@ -40,8 +40,9 @@ class LoadShedding:
         if route is None or engine is None or scope["method"] != "POST":
             return None
         try:
-            engine.authorize(Request(scope))
-            engine.batcher.admit(client=network_of(scope.get("client")))
+            request = Request(scope)
+            engine.authorize(request)
+            engine.batcher.admit(caller_of(request))
         except ProblemError:
             return None
         except OverloadedError as error:

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.errors import INVALID_PARAMETER, Kind, ProblemError
-from service.api.handlers import Engine, engine_of, is_gone, note_times, received
+from service.api.handlers import Engine, caller_of, engine_of, note_times, received
 from service.api.uploads import read_body
 from service.api.v2.messages import (
     BYTES,
@@ -107,7 +107,7 @@ async def infer(request: Request) -> Response:
     if are_pictures:
         body, length = encode(head, given)
     else:
-        body, length = await engine.batcher.run(lambda: encode(head, given))
+        body, length = await engine.batcher.run(lambda: encode(head, given), caller_of(request))
     if not any(wanted.values()):
         return Response(body, media_type="application/json")
     return Response(
@@ -135,7 +135,9 @@ async def _receive(request: Request, engine: Engine, predictor: Predictor) -> In
     if len(body) <= _LOOP_BYTES:
         return parse(body, inputs, *limits, length)
     # A body that takes long to parse contains many pictures, or few large ones.
-    return await engine.batcher.run(lambda: parse(body, inputs, *limits, length), batch=True)
+    return await engine.batcher.run(
+        lambda: parse(body, inputs, *limits, length), caller_of(request), batch=True
+    )
 
 
 async def _infer(
@@ -147,7 +149,7 @@ async def _infer(
     images = list(inference.tensor.values)
     engine.charge(request, len(images))
     try:
-        rows = await engine.batcher.submit(predictor.infer, images, is_gone(request))
+        rows = await engine.batcher.submit(predictor.infer, images, caller_of(request))
     except ModelCheckError as error:
         raise malformed(f"{inference.tensor.name}: from these values, {error}") from error
     note_times(request, predictor, {times for _, times in rows})
