@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Container
 from typing import Any, Protocol, TypeVar
 
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers
+from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -264,55 +264,64 @@ def _files(
     Raises:
         ProblemError: the body is not a form, is incomplete, or has other or too many fields.
     """
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    given = headers["content-type"]
-    boundary = b""
-    if given.count(";") <= _MAX_SEMICOLONS:
-        boundary = parse_options_header(given)[1].get(b"boundary", b"")
-    # Passes no charset on: decoding a megabyte of punycode takes half an hour, and Python caches
-    # the name of every unknown charset.
-    quoted = boundary.replace(b"\\", rb"\\").replace(b'"', rb"\"")
-    content_type = b'%b; boundary="%b"' % (_FORM.encode(), quoted)
-    plain = Headers(raw=[(b"content-type", content_type)])
-    reason = ""
-    if not boundary:
-        reason = f"the content type has no boundary, or over {_MAX_SEMICOLONS} semicolons"
-    elif b"--" + boundary + b"--" not in body:
-        reason = "the last boundary is missing"
-    # The parser goes through false boundaries byte by byte. Each part has one boundary before it,
-    # and one ends the form.
-    elif body.count(b"--" + boundary) > max_files + 1:
-        reason = f"it has more than {max_files} part{'s' * (max_files != 1)}"
-    elif _has_padding(body, b"--" + boundary):
-        reason = "over 16 blanks follow a boundary"
-    else:
-        try:
-            # The coroutine never waits, since the whole form is in memory.
-            _FormParser(plain, stream(), max_files=max_files, max_fields=1).parse().send(None)
-        except StopIteration as ended:
-            form = ended.value
-        except MultiPartException as error:
-            reason = error.message
-    if reason:
+    try:
+        form = _form(headers["content-type"], body, max_files)
+    except MultiPartException as error:
         raise ProblemError(
             INVALID_UPLOAD,
-            f"The upload cannot be read ({reason}); {how}, and nothing else. "
+            f"The upload cannot be read ({error.message}); {how}, and nothing else. "
             "Parameters belong in the address, as in ?length=5.",
-        )
+        ) from None
     files: list[bytes | ProblemError] = []
+    wrong = ""
     for name, value in form.multi_items():
         what = "text field" if isinstance(value, str) else "file"
         if not isinstance(value, str):
             with value.file as file:
                 files.append(file.read())
         if name != field or isinstance(value, str):
-            reason = f"The upload has the {what} {name[:_MAX_NAME_CHARACTERS]!r}; {how}."
-    if reason:
-        raise ProblemError(INVALID_UPLOAD, reason)
+            wrong = f"The upload has the {what} {name[:_MAX_NAME_CHARACTERS]!r}; {how}."
+    if wrong:
+        raise ProblemError(INVALID_UPLOAD, wrong)
     return files
+
+
+def _form(content_type: str, body: bytes, max_files: int) -> FormData:
+    """The fields of a form.
+
+    Raises:
+        MultiPartException: the body is not a form, is incomplete, or has too many parts.
+    """
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    boundary = b""
+    if content_type.count(";") <= _MAX_SEMICOLONS:
+        boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if not boundary:
+        raise MultiPartException(
+            f"the content type has no boundary, or over {_MAX_SEMICOLONS} semicolons"
+        )
+    if b"--" + boundary + b"--" not in body:
+        raise MultiPartException("the last boundary is missing")
+    # The parser goes through false boundaries byte by byte. Each part has one boundary before it,
+    # and one ends the form.
+    if body.count(b"--" + boundary) > max_files + 1:
+        raise MultiPartException(f"it has more than {max_files} part{'s' * (max_files != 1)}")
+    if _has_padding(body, b"--" + boundary):
+        raise MultiPartException("over 16 blanks follow a boundary")
+    # Passes no charset on: decoding a megabyte of punycode takes half an hour, and Python caches
+    # the name of every unknown charset.
+    quoted = boundary.replace(b"\\", rb"\\").replace(b'"', rb"\"")
+    plain = Headers(raw=[(b"content-type", b'%b; boundary="%b"' % (_FORM.encode(), quoted))])
+    parser = _FormParser(plain, stream(), max_files=max_files, max_fields=1)
+    try:
+        # The coroutine never waits, since the whole form is in memory.
+        parser.parse().send(None)
+    except StopIteration as ended:
+        form: FormData = ended.value
+    return form
 
 
 def _has_padding(body: bytes, boundary: bytes) -> bool:
