@@ -205,6 +205,9 @@ def test_the_process_is_measured(client: TestClient) -> None:
 def test_metrics_of_processes_are_merged() -> None:
     """CPU time still counts when a worker has ended. The start is that of the youngest process."""
     one, other = (Metrics().snapshot() for _ in range(2))
+    start = "process_start_time_seconds"
+    (metric,) = (metric for metric in other if metric.name == start)
+    metric.samples = [metric.samples[0]._replace(value=metric.samples[0].value + 1)]
 
     def sample(snapshot: Snapshot, name: str) -> float:
         return next(
@@ -214,8 +217,7 @@ def test_metrics_of_processes_are_merged() -> None:
     both, ended = merge([one, other]), merge([one], ended=True)
     for name in ("process_cpu_seconds_total", "process_resident_memory_bytes"):
         assert sample(both, name) == pytest.approx(sample(one, name) + sample(other, name))
-    name = "process_start_time_seconds"
-    assert sample(both, name) == sample(one, name)
+    assert sample(both, start) == sample(other, start) == sample(one, start) + 1
     assert {metric.name for metric in ended if metric.name.startswith("process")} == {
         "process_cpu_seconds"
     }

@@ -527,8 +527,10 @@ def test_many_callers_share_few_threads() -> None:
     async def test() -> None:
         batcher = Batcher(4, 10_000, LONG)
         for size in (1, 2, 7, 100, 3, 500):
-            results = await asyncio.gather(*(submit(batcher, doubled, i) for i in range(size)))
+            given, work = recording_work()
+            results = await asyncio.gather(*(submit(batcher, work, i) for i in range(size)))
             assert results == [*range(0, 2 * size, 2)]
+            assert sorted(given) == [*range(size)]
         batcher.close()
 
     run(test)

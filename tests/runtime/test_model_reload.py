@@ -18,6 +18,7 @@ from service.runtime.predictor import Predictor, file_state, load_predictor
 from service.settings import Settings
 from tests import stripes
 from tests.runtime.work import predictor_of
+from tests.server.process import until
 
 
 class Server:
@@ -36,7 +37,7 @@ class Server:
         self.reasons.append(reason)
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0.001)
 
@@ -63,7 +64,7 @@ def test_loading_is_tried_again_after_a_temporary_failure(
     async def test() -> None:
         watching = watch(settings, None, server.switch, server.reload_failed)
         task = asyncio.create_task(watching)
-        await until(lambda: bool(server.served))
+        await wait_until(lambda: bool(server.served))
         task.cancel()
 
     asyncio.run(asyncio.wait_for(test(), 30))
@@ -92,11 +93,11 @@ def test_a_wrong_model_is_tried_once(
     async def test() -> None:
         watching = watch(settings, None, server.switch, server.reload_failed)
         task = asyncio.create_task(watching)
-        await until(lambda: bool(server.reasons))
+        await wait_until(lambda: bool(server.reasons))
         await asyncio.sleep(0.05)
         assert tries == 1
         path.write_bytes(b"newer")
-        await until(lambda: bool(server.served))
+        await wait_until(lambda: bool(server.served))
         task.cancel()
 
     asyncio.run(asyncio.wait_for(test(), 30))
@@ -124,7 +125,7 @@ def test_workers_load_one_after_the_other(
     async def test() -> None:
         watching = [watch(settings, None, server.switch, server.reload_failed) for _ in range(4)]
         tasks = [asyncio.create_task(one) for one in watching]
-        await until(lambda: len(server.served) == 4)
+        await wait_until(lambda: len(server.served) == 4)
         for task in tasks:
             task.cancel()
 
@@ -154,12 +155,12 @@ def test_loading_that_hangs_is_reported_once(
             for one in servers
         ]
         try:
-            await until(lambda: any(one.served for one in servers))
+            await wait_until(lambda: any(one.served for one in servers))
             (hanging,) = (one for one in servers if not one.served)
-            await until(lambda: bool(hanging.reasons))
+            await wait_until(lambda: bool(hanging.reasons))
         finally:
             hang.set()
-        await until(lambda: bool(hanging.served))
+        await wait_until(lambda: bool(hanging.served))
         assert hanging.reasons == ["the file has been loading for over 1 s"]
         for task in tasks:
             task.cancel()
@@ -187,8 +188,7 @@ def test_a_file_is_served_as_soon_as_it_may_be_read(tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Recognizer, "load", refused_at_first)
             os.replace(model, path)  # noqa: PTH105
-            while client.get("/model").json()["version"] != "second":
-                pass
+            until(lambda: client.get("/model").json()["version"] == "second", "the new model")
         assert opens == 3
         assert file_state(path) == state
         assert client.get("/info").json()["reload_error"] is None
@@ -209,15 +209,14 @@ def test_the_old_model_answers_while_the_file_is_missing(
         path.rename(aside)
         if dangling:
             path.symlink_to(tmp_path / "nothing")
-        while not (error := reload_error()):
-            pass
+        until(lambda: bool(reload_error()), "the error")
+        error = reload_error()
         assert error == f"there is no model file at {path}."
         for _ in range(20):
             assert client.get("/model").json()["version"] == "1"
             assert reload_error()
         aside.replace(path)
-        while reload_error():
-            pass
+        until(lambda: not reload_error(), "without the error")
     assert [one.getMessage() for one in caplog.records if one.levelname == "ERROR"] == [
         f"the new model file is not served; the old model stays: {error}"
     ]
@@ -230,5 +229,4 @@ def test_a_file_that_arrives_while_the_first_is_loaded_is_served(tmp_path: Path)
     predictor = load_predictor(settings)
     stripes.write_model(path, version="second")
     with TestClient(create_app(settings, predictor)) as client:
-        while client.get("/model").json()["version"] != "second":
-            pass
+        until(lambda: client.get("/model").json()["version"] == "second", "the new model")
