@@ -1,4 +1,4 @@
-"""Requests whose pictures are refused, and that are large: ten kinds, for tests of memory."""
+"""Ten kinds of large requests whose pictures are refused, for tests of memory."""
 
 import base64
 import json
@@ -24,10 +24,11 @@ def _form(name: str, filename: str, picture: bytes) -> Request:
 
 
 def bad_items(size: int, model: str) -> Iterator[tuple[str, Request]]:
-    """Each kind by name, with a body of about so many bytes.
+    """Yields the name of each kind, and a request of this kind.
 
     Args:
-        model: the name of the model that is served.
+        size: bytes of each body, approximately.
+        model: the name of the served model.
     """
     letters = "A" * (size // 4 * 4)
     broken = stripes.picture("ab")[:60]

@@ -1,4 +1,4 @@
-"""Writes the committed OpenAPI document, or gives its text: `python -m tests.api.openapi`."""
+"""Writes docs/openapi.json: `python -m tests.api.openapi`."""
 
 import json
 
@@ -10,7 +10,7 @@ PATH = ROOT / "docs" / "openapi.json"
 
 
 def text() -> str:
-    """The document of the application, as it is committed."""
+    """The text of docs/openapi.json for the current application."""
     document = create_app(Settings()).openapi()
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""What becomes of pictures that would wait too long, over real sockets."""
+"""Requests under load: which are refused, and which must not wait for others."""
 
 import socket
 import threading
@@ -73,15 +73,15 @@ sys.exit(main())
         ("", ""),
     ],
 )
-def test_what_is_one_client(address: str, network: str) -> None:
-    """Who has one address of IPv6 has the others of its network, too."""
+def test_a_client_is_an_ipv4_address_or_an_ipv6_network(address: str, network: str) -> None:
+    """A client that has one address of an IPv6 network has the other addresses, too."""
     assert network_of((address, 1)) == network
     assert network_of(None) == ""
 
 
 @contextmanager
-def changed(code: str, model: Path, **settings: Any) -> Iterator[str]:
-    """The address of a service with some of its code replaced."""
+def serving_patched(code: str, model: Path, **settings: Any) -> Iterator[str]:
+    """Starts a service by `code`, which replaces some of it; yields its address."""
     process = start(code, port=0, model_path=model, **settings)
     try:
         yield address_of(process)
@@ -95,33 +95,33 @@ def connected(address: str, timeout: float) -> socket.socket:
     return socket.create_connection((url.hostname or "", url.port or 0), timeout=timeout)
 
 
-def picture() -> bytes:
+def picture_request() -> bytes:
     body = stripes.picture("ab")
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
-def until_closed(client: socket.socket) -> bytes:
+def receive_until_closed(client: socket.socket) -> bytes:
     received = b""
     while chunk := client.recv(65536):
         received += chunk
     return received
 
 
-def test_refusals_under_overload(stripe_model: Path) -> None:
-    """They come in order, before bodies are read, and the connection goes on."""
-    with changed(_ALWAYS_FULL, stripe_model) as address, connected(address, 20) as client:
+def test_refusals_come_in_order_and_keep_the_connection_open(stripe_model: Path) -> None:
+    """Under overload, pictures are refused before their bodies are read."""
+    with serving_patched(_ALWAYS_FULL, stripe_model) as address, connected(address, 20) as client:
         last = READY[:-2] + b"Connection: close\r\n\r\n"
-        client.sendall(picture() + READY + picture() + last)
-        received = until_closed(client)
+        client.sendall(picture_request() + READY + picture_request() + last)
+        received = receive_until_closed(client)
     heads = [part.split(b"\r\n")[0] for part in received.split(b"HTTP/1.1 ")[1:]]
     assert heads == [b"503 Service Unavailable", b"200 OK"] * 2
     assert received.lower().count(b"retry-after: 3\r\n") == 2
     assert received.count(b'"type":"/problems/overloaded"') == 2
 
 
-def test_slow_pictures_leave_a_thread_to_others(stripe_model: Path) -> None:
-    """While one of them is being decoded and others wait, alone or in a batch, the rest is read."""
+def test_slow_pictures_leave_a_thread_for_other_pictures(stripe_model: Path) -> None:
+    """While one is decoded and others wait, alone or in a batch, small pictures are read."""
     slow_picture = stripes.encode(stripes.draw("ab").resize((1600, 800)))
     begun, release = threading.Event(), threading.Event()
     preprocess = Recognizer.preprocess
@@ -157,14 +157,14 @@ def test_slow_pictures_leave_a_thread_to_others(stripe_model: Path) -> None:
 @pytest.mark.parametrize(
     ("length", "text"),
     [
-        pytest.param("1-999", "ab", id="of very many states"),
-        pytest.param("1", "b", id="that the most probable text does not fit"),
+        pytest.param("1-999", "ab", id="constraint of very many states"),
+        pytest.param("1", "b", id="most probable text does not fit"),
     ],
 )
-def test_slow_questions_leave_a_thread_to_others(
+def test_slow_searches_leave_a_thread_for_other_pictures(
     length: str, text: str, stripe_model: Path
 ) -> None:
-    """While a text is searched for and others wait, the rest is read."""
+    """While one search runs and others wait, pictures without constraints are read."""
     begun, release = threading.Event(), threading.Event()
     decode = Recognizer.decode
 
@@ -198,8 +198,8 @@ def test_slow_questions_leave_a_thread_to_others(
         assert [answer.result().json()["text"] for answer in slow] == [text] * 3
 
 
-def test_pages_see_that_they_are_refused(stripe_model: Path) -> None:
-    """A browser hides an answer from a page of another origin unless it names that origin."""
+def test_a_refusal_has_cors_headers(stripe_model: Path) -> None:
+    """A browser hides answers from pages of another origin unless the answer names this origin."""
     settings = Settings(model_path=stripe_model, cors_origins="https://a.example")
     with (
         patch.object(Batcher, "admit", side_effect=OverloadedError(3)),
@@ -210,7 +210,7 @@ def test_pages_see_that_they_are_refused(stripe_model: Path) -> None:
     assert answer.headers["access-control-allow-origin"] == "https://a.example"
 
 
-def test_route_and_key_come_before_the_load(stripe_model: Path) -> None:
+def test_routes_and_keys_are_checked_before_the_load(stripe_model: Path) -> None:
     """Under overload, an unknown path is still 404, another method 405, and a missing key 401."""
     settings = Settings(model_path=stripe_model, api_keys="secret")
     with (
@@ -226,11 +226,11 @@ def test_route_and_key_come_before_the_load(stripe_model: Path) -> None:
 
 
 def test_no_answer_waits_for_stuck_threads(stripe_model: Path) -> None:
-    """While every thread is stuck for 20 s, others are refused within the queue time and 1 s."""
+    """While all threads are stuck for 20 s, others are refused within the queue time and 1 s."""
     black = stripes.picture("a" * stripes.TIME_STEPS)
     with (
         ThreadPoolExecutor(20) as pool,
-        changed(_STUCK, stripe_model, threads=2, queue_ms=100) as address,
+        serving_patched(_STUCK, stripe_model, threads=2, queue_ms=100) as address,
         httpx2.Client(base_url=address, timeout=30) as client,
     ):
         for _ in range(2):
@@ -239,17 +239,17 @@ def test_no_answer_waits_for_stuck_threads(stripe_model: Path) -> None:
             time.sleep(0.01)
         sound = stripes.picture("ab")
 
-        def asked(way: int) -> tuple[int, float]:
+        def ask(kind: int) -> tuple[int, float]:
             began = time.monotonic()
-            if way % 3 == 0:
+            if kind % 3 == 0:
                 answer = client.post("/predict", content=sound, headers=PNG)
-            elif way % 3 == 1:
+            elif kind % 3 == 1:
                 answer = client.post("/predict/batch", files=[("files", sound)] * 20)
             else:
-                answer = client.post(f"/predict?pattern={'a' * (1 + way)}", content=sound)
+                answer = client.post(f"/predict?pattern={'a' * (1 + kind)}", content=sound)
             return answer.status_code, time.monotonic() - began
 
-        answers = list(pool.map(asked, range(12)))
+        answers = list(pool.map(ask, range(12)))
         assert client.get("/health/ready").status_code == 200
     assert {status for status, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) < 10  # long before a thread is free
@@ -257,7 +257,7 @@ def test_no_answer_waits_for_stuck_threads(stripe_model: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_lone_client_is_never_refused(threads: int, stripe_model: Path) -> None:
-    """However long its pictures take, one after the other and in batches larger than the queue."""
+    """Its pictures may take any time, one after the other and in batches larger than the queue."""
     infer = Recognizer.infer
 
     def slow(self: Recognizer, tensors: object) -> object:
@@ -273,10 +273,10 @@ def test_a_lone_client_is_never_refused(threads: int, stripe_model: Path) -> Non
         assert [answer["problem"] for answer in answers] == [None] * 30
 
 
-def test_who_has_gone_is_not_read(stripe_model: Path) -> None:
-    """A picture whose client hangs up while it waits costs the model nothing."""
+def test_the_picture_of_a_disconnected_client_is_not_read(stripe_model: Path) -> None:
+    """A picture whose client disconnects while it waits costs the model nothing."""
     release, seen = threading.Event(), []
-    release.set()  # for the check of the model at the start
+    release.set()  # the check of the model at the start need not wait
     infer = Recognizer.infer
 
     def held(self: Recognizer, tensors: object) -> object:

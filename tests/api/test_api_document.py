@@ -1,4 +1,4 @@
-"""What docs/api.md says of the API holds for the running service."""
+"""The running service does what docs/api.md says."""
 
 import json
 import re
@@ -12,8 +12,8 @@ from tests.server.process import ROOT, serving
 DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
 
-def test_its_commands_are_answered_as_it_says() -> None:
-    """The ways to ask about a picture alike; of several pictures each has what became of it."""
+def test_the_commands_in_the_document_get_the_documented_answers() -> None:
+    """All ways to send one picture get the same answer. A batch has one result for each picture."""
     blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines()]
     with serving(model_path=ROOT / "models" / "captcha.onnx") as address:
@@ -34,14 +34,13 @@ def test_its_commands_are_answered_as_it_says() -> None:
     assert (second["prediction"], second["problem"]["status"]) == (None, 415)
 
 
-def test_every_member_of_an_answer_is_in_the_table() -> None:
-    """And no other."""
+def test_the_table_lists_exactly_the_members_of_an_answer() -> None:
     section = DOCUMENT.partition("| member |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(Prediction.model_fields)
 
 
-def test_every_kind_of_problem_is_in_the_table() -> None:
-    """With its status, and no other."""
+def test_the_table_lists_exactly_the_kinds_of_problems() -> None:
+    """Each kind has its HTTP status."""
     rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \|", DOCUMENT, re.MULTILINE)
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, Kind)]
     known = [(kind.name, str(kind.status)) for kind in kinds]

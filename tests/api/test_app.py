@@ -13,14 +13,13 @@ from tests import stripes
 from tests.api.test_predict import assert_problem, post
 
 
-def test_health(client: TestClient) -> None:
-    """A running application with a checked model is live and ready."""
+def test_an_application_with_a_checked_model_is_live_and_ready(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
     assert client.get("/health/ready").json() == {"status": "ready"}
 
 
 def test_not_ready_before_the_model_is_checked(settings: Settings) -> None:
-    """Before the start has finished, and after the end, nothing is read; the process lives."""
+    """Before its start and after its end, the application is live and refuses pictures with 503."""
     client = TestClient(create_app(settings))
     for _ in range(2):
         for response in (client.get("/health/ready"), post(client, stripes.picture("a"))):
@@ -42,8 +41,8 @@ def test_a_model_that_fails_its_check_stops_the_start(tmp_path: Path) -> None:
         pass
 
 
-def test_model(client: TestClient) -> None:
-    """The metadata are shown, without the golden pictures."""
+def test_the_metadata_of_the_model_are_shown(client: TestClient) -> None:
+    """The golden pictures are left out."""
     card = client.get("/model").json()
     assert card["name"] == "stripes"
     assert card["alphabet"] == "abcd"
@@ -53,8 +52,8 @@ def test_model(client: TestClient) -> None:
     assert "golden" not in card
 
 
-def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
-    """An internal error is a problem without a word of what happened inside."""
+def test_internal_errors_reveal_nothing(client: TestClient) -> None:
+    """The problem contains no word of the exception. The next request is answered."""
     with patch.object(Recognizer, "infer", side_effect=RuntimeError("secret")):
         response = post(client, stripes.picture("a"))
     assert_problem(response, 500, "internal-error", "log")
@@ -69,14 +68,14 @@ def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
     ("path", "status", "name", "hint"),
     [
         ("/nothing", 404, "not-found", "/docs lists"),
-        ("/model/", 404, "not-found", "/docs lists"),  # and no way to a host that a client names
+        ("/model/", 404, "not-found", "/docs lists"),  # no redirect to a host that a client names
         ("/predict", 405, "method-not-allowed", "use POST."),
     ],
 )
-def test_errors_of_routing(
+def test_an_unknown_path_or_method_gets_a_problem(
     path: str, status: int, name: str, hint: str, client: TestClient
 ) -> None:
-    """Also what no endpoint answers is a problem."""
+    """The problem says what to use instead."""
     answer = client.get(path)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["type"] == f"/problems/{name}"
@@ -85,8 +84,8 @@ def test_errors_of_routing(
     assert hint in answer.json()["detail"]
 
 
-def test_openapi(client: TestClient) -> None:
-    """The document names the upload, an example, the meaning of confidence and every error."""
+def test_the_openapi_document_describes_predict(client: TestClient) -> None:
+    """It has the upload, an example, the meaning of confidence and every error."""
     document = client.get("/openapi.json").json()
     predict = document["paths"]["/predict"]["post"]
     bodies = predict["requestBody"]["content"]
@@ -114,8 +113,10 @@ def test_openapi(client: TestClient) -> None:
     json.dumps(document)
 
 
-def test_the_document_is_written_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who asks for it again costs the service no more than any other file."""
+def test_the_openapi_document_is_serialized_once(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later requests for it cost the service no more than those for any other file."""
     first = client.get("/openapi.json")
     monkeypatch.setattr(client.app, "openapi", dict)
     again = client.get("/openapi.json")

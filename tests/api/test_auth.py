@@ -1,4 +1,4 @@
-"""API keys, what each may have read, and what is closed without one."""
+"""API keys: what needs a key, and how many pictures each key may have read."""
 
 from pathlib import Path
 
@@ -15,25 +15,25 @@ from tests.api.test_predict import assert_problem, post
 from tests.api.test_uploads import text_of
 
 
-@pytest.mark.parametrize("way", ["/predict", "/predict/batch"])
-def test_api_keys(way: str, stripe_model: Path) -> None:
-    """With keys set, a picture is read with one of them in either header, and not without."""
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_pictures_need_an_api_key(path: str, stripe_model: Path) -> None:
+    """The key may be in either header. Without a valid key, the answer is 401."""
     settings = Settings(model_path=stripe_model, api_keys="first, second")
     body = {"image": text_of(stripes.picture("a"))}
-    if way.endswith("batch"):
+    if path.endswith("batch"):
         body = {"images": [body["image"]]}  # type: ignore[dict-item]
     with TestClient(create_app(settings)) as client:
         for headers in ({"X-API-Key": "first"}, {"Authorization": "Bearer second"}):
-            assert client.post(way, json=body, headers=headers).status_code == 200
+            assert client.post(path, json=body, headers=headers).status_code == 200
         for headers in ({}, {"X-API-Key": "third"}, {"X-API-Key": ""}, {"Authorization": "Bearer"}):
-            response = client.post(way, json=body, headers=headers)
+            response = client.post(path, json=body, headers=headers)
             assert_problem(response, 401, "unauthorized", "X-API-Key")
             assert response.headers["www-authenticate"] == "Bearer"
         assert client.get("/health/ready").status_code == 200
 
 
-def test_keys_have_names() -> None:
-    """Those that are given, or their places; several keys may share a name."""
+def test_a_key_has_the_given_name_or_its_position_as_name() -> None:
+    """Several keys may share a name."""
     assert named_keys("one, shop:two,shop: three ,a:b:c") == [
         ("key-1", "one"),
         ("shop", "two"),
@@ -42,8 +42,7 @@ def test_keys_have_names() -> None:
     ]
 
 
-def test_keys_are_not_shown() -> None:
-    """What prints the settings prints no key."""
+def test_printed_settings_contain_no_key() -> None:
     assert "s3cret" not in repr(Settings(api_keys="s3cret"))
 
 
@@ -59,14 +58,14 @@ def test_keys_are_not_shown() -> None:
         ("shop:s3cret,other:s3cret", "entry 2 gives a second name to a key"),
     ],
 )
-def test_keys_that_are_none_are_refused(keys: str, reason: str) -> None:
-    """Such as a template leaves whose variables are empty; nobody meant to need no key."""
+def test_malformed_api_keys_are_refused(keys: str, reason: str) -> None:
+    """A template with empty variables makes such values. They must not make keys unnecessary."""
     with pytest.raises(ValidationError, match=reason):
         Settings(api_keys=keys)
 
 
-def refusal(limit: RateLimit, name: str) -> str | None:
-    """The `Retry-After` of a refusal; None where the request is admitted."""
+def retry_after(limit: RateLimit, name: str) -> str | None:
+    """The `Retry-After` of a refusal, or None if the request is admitted."""
     try:
         limit.check(name)
     except ProblemError as error:
@@ -75,40 +74,40 @@ def refusal(limit: RateLimit, name: str) -> str | None:
     return None
 
 
-def test_a_bucket_holds_a_second() -> None:
-    """Whoever was silent may send the pictures of one second at once, and then as many a second."""
+def test_a_key_may_send_the_pictures_of_one_second_at_once() -> None:
+    """This holds after a pause. From then on, the key may send as many a second as its limit."""
     now = [100.0]
     limit = RateLimit(2, lambda: now[0])
-    assert [refusal(limit, "shop") for _ in range(3)] == [None, None, "1"]
-    assert refusal(limit, "other") is None
+    assert [retry_after(limit, "shop") for _ in range(3)] == [None, None, "1"]
+    assert retry_after(limit, "other") is None
     now[0] += 0.5
-    assert [refusal(limit, "shop") for _ in range(2)] == [None, "1"]
+    assert [retry_after(limit, "shop") for _ in range(2)] == [None, "1"]
     now[0] += 3600
-    assert [refusal(limit, "shop") for _ in range(3)] == [None, None, "1"]
+    assert [retry_after(limit, "shop") for _ in range(3)] == [None, None, "1"]
 
 
-def test_the_pictures_of_a_batch_are_paid_for_later() -> None:
-    """A batch above the limit is read once, and its key waits until the average holds."""
+def test_a_key_waits_after_a_batch_above_its_limit() -> None:
+    """The batch is read. Then the key waits until its average rate is within the limit."""
     now = [100.0]
     limit = RateLimit(0.5, lambda: now[0])
-    assert refusal(limit, "shop") is None
+    assert retry_after(limit, "shop") is None
     limit.charge("shop", 9)
-    assert refusal(limit, "shop") == "20"
+    assert retry_after(limit, "shop") == "20"
     now[0] += 19.9
-    assert refusal(limit, "shop") == "1"
+    assert retry_after(limit, "shop") == "1"
     now[0] += 0.1
-    assert refusal(limit, "shop") is None
+    assert retry_after(limit, "shop") is None
 
 
 def test_without_a_limit_nothing_is_refused() -> None:
     limit = RateLimit(0)
     limit.charge("shop", 1000)
-    assert refusal(limit, "shop") is None
+    assert retry_after(limit, "shop") is None
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/stripes/infer"])
 def test_a_key_above_its_limit_is_refused(path: str, settings: Settings) -> None:
-    """With 429 and when to come again; others are served."""
+    """The answer is 429 and says when to retry. Other keys are served."""
     settings = settings.model_copy(
         update={"api_keys": "shop:a,other:b", "key_pictures_per_second": 0.001}
     )
@@ -123,8 +122,8 @@ def test_a_key_above_its_limit_is_refused(path: str, settings: Settings) -> None
         assert client.get("/model").status_code == 200
 
 
-def test_tensors_are_pictures_too(settings: Settings) -> None:
-    """The batch of one request of the other protocol counts as a whole."""
+def test_every_picture_of_a_tensor_counts_towards_the_limit(settings: Settings) -> None:
+    """The tensor of one request of the Open Inference Protocol may hold many pictures."""
     settings = settings.model_copy(update={"api_keys": "a", "key_pictures_per_second": 1})
     shape = [3, stripes.WIDTH, stripes.HEIGHT, 1]
     data = [0.5] * (3 * stripes.WIDTH * stripes.HEIGHT)
@@ -138,8 +137,8 @@ def test_tensors_are_pictures_too(settings: Settings) -> None:
     assert int(answers[1].headers["retry-after"]) > 1
 
 
-def test_a_batch_without_any_picture_is_counted(settings: Settings) -> None:
-    """As the picture that it was let in for."""
+def test_a_batch_without_any_valid_picture_counts_as_one_picture(settings: Settings) -> None:
+    """The batch was admitted as one picture."""
     settings = settings.model_copy(update={"api_keys": "a", "key_pictures_per_second": 0.001})
     with TestClient(create_app(settings), headers={"X-API-Key": "a"}) as client:
         answers = [client.post("/predict/batch", json={"images": ["no base64!"]}) for _ in "ab"]
@@ -147,8 +146,8 @@ def test_a_batch_without_any_picture_is_counted(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_closed_paths_need_a_key(method: str, settings: Settings) -> None:
-    """All that can be closed, with the document of the API; nothing else is."""
+def test_private_paths_need_a_key(method: str, settings: Settings) -> None:
+    """If all of them are private, so is the API document. All other paths stay open."""
     closed = settings.model_copy(
         update={"api_keys": "a", "private_paths": ", ".join(PRIVATE_PATHS)}
     )
@@ -161,8 +160,8 @@ def test_closed_paths_need_a_key(method: str, settings: Settings) -> None:
             assert client.request(method, path).status_code == 200
 
 
-def test_paths_are_open_by_default(settings: Settings) -> None:
-    """Keys alone close none of them."""
+def test_paths_are_not_private_by_default(settings: Settings) -> None:
+    """API keys alone make no path private."""
     with TestClient(create_app(settings.model_copy(update={"api_keys": "a"}))) as client:
         assert [client.get(path).status_code for path in PRIVATE_PATHS] == [200, 200, 200]
 

@@ -1,4 +1,4 @@
-"""Refusals that are given before the application runs are those of the application."""
+"""The load shedding middleware refuses requests exactly as the application does."""
 
 import logging
 from collections.abc import Iterator
@@ -21,11 +21,13 @@ PNG = {"Content-Type": "image/png", "X-Request-ID": "a", "X-API-Key": "a"}
 
 
 @contextmanager
-def overloaded(settings: Settings, sheds: bool) -> Iterator[TestClient]:
-    """A client of a service without room for any picture, with the middleware or without."""
+def overloaded(settings: Settings, with_middleware: bool) -> Iterator[TestClient]:
+    """A client of a service that has no room for pictures, with or without the middleware."""
     app = create_app(settings.model_copy(update={"queue_ms": 60_000}))
-    if not sheds:
-        others = [one for one in app.user_middleware if one.cls is not cast(Any, LoadShedding)]
+    if not with_middleware:
+        others = [
+            other for other in app.user_middleware if other.cls is not cast(Any, LoadShedding)
+        ]
         assert len(others) == len(app.user_middleware) - 1
         app.user_middleware = others
     with (
@@ -35,34 +37,34 @@ def overloaded(settings: Settings, sheds: bool) -> Iterator[TestClient]:
         yield client
 
 
-def said(response: httpx2.Response) -> tuple[Any, ...]:
+def contents(response: httpx2.Response) -> tuple[Any, ...]:
     return response.status_code, sorted(response.headers.items()), response.content
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch?length=5"])
-def test_a_refusal_is_that_of_the_application(
+def test_the_middleware_refuses_as_the_application_does(
     path: str, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """To the client, in the log and in the metrics."""
+    """The client, the log and the metrics see no difference."""
     caplog.set_level(logging.INFO, "service.access")
     settings = settings.model_copy(
         update={"api_keys": "shop:a", "cors_origins": "https://example.com"}
     )
     seen: list[tuple[Any, ...]] = []
-    for sheds in (False, True):
+    for with_middleware in (False, True):
         caplog.clear()
-        with overloaded(settings, sheds) as client:
+        with overloaded(settings, with_middleware) as client:
             headers = {**PNG, "Origin": "https://example.com"}
             answer = client.post(path, content=stripes.picture("a"), headers=headers)
             exposed = client.get("/metrics").text
         counts = [line for line in exposed.splitlines() if "requests_total{" in line]
         (fields, _) = [record.fields for record in caplog.records if hasattr(record, "fields")]
-        seen.append((said(answer), counts, {**fields, "ms": 0}))
+        seen.append((contents(answer), counts, {**fields, "ms": 0}))
     assert seen[0] == seen[1]
     (status, headers, _), counts, fields = seen[1]
     assert status == 503
     assert {("retry-after", "3"), ("x-request-id", "a")} < set(headers)
-    assert len(counts) == 2  # of all requests, and of those of the key
+    assert len(counts) == 2  # one for all requests, and one for those of the key
     assert (fields["route"], fields["reason"], fields["key"]) == (
         path.partition("?")[0],
         "overloaded",
@@ -70,8 +72,8 @@ def test_a_refusal_is_that_of_the_application(
     )
 
 
-def test_the_application_does_not_run(settings: Settings) -> None:
-    """That is what makes a refusal cheap."""
+def test_the_middleware_refuses_before_the_application_runs(settings: Settings) -> None:
+    """This makes a refusal cheap."""
     with overloaded(settings, True) as client, patch.object(Engine, "admit", side_effect=OSError):
         assert client.post("/predict", content=b"", headers=PNG).status_code == 503
 
@@ -88,10 +90,10 @@ def test_the_application_does_not_run(settings: Settings) -> None:
         ("GET", "/health/ready", "a", 200),
     ],
 )
-def test_whatever_else_is_wrong_is_said_first(
+def test_other_errors_come_before_the_overload(
     method: str, path: str, key: str, status: int, settings: Settings
 ) -> None:
-    """As it is without overload."""
+    """Errors of routes, keys and limits are the same as without overload."""
     settings = settings.model_copy(
         update={"api_keys": "a,limited", "key_pictures_per_second": 0.001}
     )
@@ -105,7 +107,7 @@ def test_whatever_else_is_wrong_is_said_first(
     assert answer.status_code == status
 
 
-def test_a_refusal_costs_no_part_of_the_limit(settings: Settings) -> None:
+def test_a_refusal_does_not_count_towards_the_limit_of_a_key(settings: Settings) -> None:
     settings = settings.model_copy(update={"api_keys": "a", "key_pictures_per_second": 1})
     with overloaded(settings, True) as client:
         for _ in range(5):
@@ -116,8 +118,8 @@ def test_a_refusal_costs_no_part_of_the_limit(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("key", ["wrong", ""])
-def test_who_is_not_let_in_takes_nobodys_place(key: str, settings: Settings) -> None:
-    """The batcher, which would refuse another client's picture for one, is not asked."""
+def test_a_request_without_a_valid_key_displaces_no_other(key: str, settings: Settings) -> None:
+    """The batcher could refuse another client's picture for this one, so it is not called."""
     settings = settings.model_copy(update={"api_keys": "a"})
     with overloaded(settings, True) as client, patch.object(Batcher, "admit") as admit:
         answer = client.post("/predict", content=b"", headers=PNG | {"X-API-Key": key})

@@ -1,4 +1,4 @@
-"""The OpenAPI document: the committed one is the served one, and the service keeps to it."""
+"""The committed OpenAPI document is the served one, and the service conforms to it."""
 
 import json
 import subprocess
@@ -20,7 +20,8 @@ from service.settings import Settings
 from tests.api import openapi
 from tests.server.process import serving
 
-# What a schema cannot say: that bytes are a picture, or that a pattern fits the model's alphabet.
+# Requests that match a schema may be refused: no schema says that bytes are a picture, or that a
+# pattern fits the model's alphabet.
 CONFIGURATION = """
 [parameters]
 "path.name" = "captcha"
@@ -40,13 +41,13 @@ def references(part: Any) -> Iterator[str]:
             yield from references(member)
 
 
-def test_the_committed_document_is_that_of_the_application() -> None:
-    """`make openapi` writes it anew when the interface has changed."""
+def test_the_committed_document_is_current() -> None:
+    """After a change of the interface, `make openapi` writes the document again."""
     assert openapi.PATH.read_text(encoding="utf-8") == openapi.text()
 
 
-def test_generators_can_use_it() -> None:
-    """Operations have names of their own, every reference leads somewhere, errors are described."""
+def test_code_generators_can_use_the_document() -> None:
+    """Operations have unique names, every reference resolves, and every error is described."""
     document = json.loads(openapi.text())
     operations = [
         operation for methods in document["paths"].values() for operation in methods.values()
@@ -60,15 +61,15 @@ def test_generators_can_use_it() -> None:
             found = found[step]
     for operation in operations:
         assert operation["summary"]
-        # Before any route comes the server, which refuses what arrives too late or too large.
+        # The server refuses late and too large requests before any route runs.
         assert {"408", "431"} <= set(operation["responses"])
         for status, response in operation["responses"].items():
             assert response["content"], (operation["operationId"], status)
             assert all(content["schema"] for content in response["content"].values())
 
 
-def test_a_stripped_prefix_is_in_the_addresses() -> None:
-    """As the setting says; without it, the service is at the root of its host."""
+def test_the_document_names_the_prefix_that_a_proxy_strips() -> None:
+    """A setting gives the prefix. Without it, the service is at the root of its host."""
     assert json.loads(openapi.text())["servers"] == [{"url": "/"}]
     settings = Settings(root_path="/ocr/v1")
     assert create_app(settings).openapi()["servers"] == [{"url": "/ocr/v1"}]
@@ -88,8 +89,10 @@ def test_a_stripped_prefix_is_in_the_addresses() -> None:
         ("", "/ocr", "/set"),
     ],
 )
-def test_a_trusted_proxy_says_which_prefix_it_strips(trusted: str, sent: str, url: str) -> None:
-    """Of others, it is not believed, nor what is no path."""
+def test_a_trusted_proxy_can_name_the_prefix_that_it_strips(
+    trusted: str, sent: str, url: str
+) -> None:
+    """The header is ignored if another client sends it, or if its value is no path."""
     settings = Settings(root_path="/set")
     app = create_app(settings)
     if trusted:
@@ -100,21 +103,21 @@ def test_a_trusted_proxy_says_which_prefix_it_strips(trusted: str, sent: str, ur
         assert document == {**app.openapi(), "servers": [{"url": url}]}
 
 
-def test_another_prefix_is_no_other_document() -> None:
-    """It is described once, since that takes as long as a picture."""
+def test_the_document_is_generated_once_for_all_prefixes() -> None:
+    """Generating it takes as long as reading a picture."""
     app = create_app()
     app.add_middleware(ProxyHeaders, trusted_hosts=["testclient"])
     client = TestClient(app)
     with patch.object(
         PictureForm, "model_json_schema", wraps=PictureForm.model_json_schema
-    ) as made:
+    ) as generate:
         for number in range(20):
             client.get("/openapi.json", headers={"X-Forwarded-Prefix": f"/{number}"})
-    assert made.call_count == 1
+    assert generate.call_count == 1
 
 
-def test_keys_are_described() -> None:
-    """A POST may need a key, and so may what can be closed."""
+def test_the_document_says_which_operations_may_need_a_key() -> None:
+    """Every POST may need a key, and so may the paths that can be private."""
     document = json.loads(openapi.text())
     schemes = document["components"]["securitySchemes"]
     assert schemes["ApiKey"]["name"] == "X-API-Key"
@@ -133,13 +136,13 @@ def test_keys_are_described() -> None:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A service with the bundled model."""
+    """The address of a service with the bundled model."""
     with serving() as address:
         yield address
 
 
-def test_the_service_keeps_to_it(address: str, tmp_path: Path) -> None:
-    """Hundreds of requests made from it, sound and unsound, get only answers that it describes."""
+def test_the_service_conforms_to_the_document(address: str, tmp_path: Path) -> None:
+    """It describes the answers to hundreds of valid and invalid requests made from it."""
     assert httpx2.get(f"{address}/openapi.json").json() == json.loads(openapi.text())
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)
@@ -156,8 +159,7 @@ def test_the_service_keeps_to_it(address: str, tmp_path: Path) -> None:
     assert f"Tested: {len(json.loads(openapi.text())['paths'])}" in done.stdout
 
 
-def test_the_example_of_inference_is_answered(address: str) -> None:
-    """What the document shows can be sent."""
+def test_the_inference_example_in_the_document_is_answered(address: str) -> None:
     schemas = json.loads(openapi.text())["components"]["schemas"]
     answer = httpx2.post(
         f"{address}/v2/models/captcha/infer", json=schemas["InferenceBody"]["example"]

@@ -20,39 +20,39 @@ DIRECTIVES = {
 }
 
 
-def parts(client: TestClient) -> list[str]:
-    """The addresses of all files that the page names."""
+def files_of_page(client: TestClient) -> list[str]:
+    """The paths of all files that the page names."""
     named = re.findall(r'(?:src|href)="(page/[^"]+)"', client.get("/").text)
     return sorted({f"/{name}" for name in named})
 
 
 def test_every_file_of_the_page_is_served(client: TestClient) -> None:
-    """Each with its own type; and each module that another one imports is named by the page."""
+    """Each has its media type. The page names every module that another module imports."""
     types = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
-    assert len(parts(client)) >= 7
-    for path in parts(client):
+    assert len(files_of_page(client)) >= 7
+    for path in files_of_page(client):
         answer = client.get(path)
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(types[path.rpartition(".")[2]])
         for module in re.findall(r'from "\./([^"]+)"', answer.text):
-            assert f"/page/{module}" in parts(client)
+            assert f"/page/{module}" in files_of_page(client)
 
 
-def test_nothing_but_the_service_is_trusted(client: TestClient) -> None:
-    """Page, files and examples carry a strict policy, and name no other place."""
-    for path in ["/", *parts(client), "/examples/0"]:
+def test_the_page_trusts_only_the_service(client: TestClient) -> None:
+    """Page, files and examples have a strict content security policy, and name no other host."""
+    for path in ["/", *files_of_page(client), "/examples/0"]:
         headers = client.get(path).headers
         directives = dict(d.split(" ", 1) for d in headers["content-security-policy"].split("; "))
         assert directives | DIRECTIVES == directives
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
-    for path in ["/", *parts(client)]:
+    for path in ["/", *files_of_page(client)]:
         named = re.findall(r"https?://[^\s\"'<]+", client.get(path).text)
         assert set(named) <= {"http://localhost:8000/", "http://www.w3.org/2000/svg"}
 
 
 def test_the_api_document_is_shown_without_internet(client: TestClient) -> None:
-    """Every file of the page is the service's own, and nothing in the page itself is a script."""
+    """The service itself serves every file of the page, which contains no inline script."""
     answer = client.get("/docs")
     policy = answer.headers["content-security-policy"]
     assert policy == client.get("/").headers["content-security-policy"]
@@ -63,9 +63,9 @@ def test_the_api_document_is_shown_without_internet(client: TestClient) -> None:
         assert client.get(f"/{path}").status_code == 200
 
 
-def test_a_browser_asks_whether_it_is_still_the_same(client: TestClient) -> None:
-    """What has not changed is not sent again, also where a proxy has weakened the tag."""
-    for path in ["/", *parts(client)]:
+def test_unchanged_files_are_not_sent_again(client: TestClient) -> None:
+    """The browser sends the entity tag, which a proxy may have weakened."""
+    for path in ["/", *files_of_page(client)]:
         first = client.get(path)
         assert first.headers["cache-control"] == "no-cache"
         tag = first.headers["etag"]
@@ -76,17 +76,17 @@ def test_a_browser_asks_whether_it_is_still_the_same(client: TestClient) -> None
         assert client.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
-def test_the_examples_are_of_the_served_model(client: TestClient) -> None:
-    """They are the pictures in the model's file, which fit it whatever it reads."""
+def test_the_examples_come_from_the_served_model(client: TestClient) -> None:
+    """They are the pictures in the model's file, so they fit every model."""
     (address,) = client.get("/examples").json()
     example = client.get(f"/{address}")
     assert example.headers["content-type"] == "image/png"
     assert example.content == stripes.metadata().golden[0].data
 
 
-def test_files_are_given_as_a_whole(client: TestClient) -> None:
-    """A server need not heed ranges (RFC 9110, 14.2); each would be read on its own."""
-    for path in ["/", "/docs", *parts(client)]:
+def test_range_requests_get_the_whole_file(client: TestClient) -> None:
+    """A server may ignore ranges (RFC 9110, 14.2). Each range would be read on its own."""
+    for path in ["/", "/docs", *files_of_page(client)]:
         whole = client.get(path)
         assert whole.headers["accept-ranges"] == "none"
         for asked in ("bytes=0-1", "bytes=0-1,3-4", "bytes=9999999-", "bytes=a"):
@@ -94,8 +94,10 @@ def test_files_are_given_as_a_whole(client: TestClient) -> None:
             assert (answer.status_code, answer.content) == (200, whole.content)
 
 
-def test_a_deep_path_is_not_walked(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system is not asked for each of its folders."""
+def test_a_deep_path_is_refused_without_asking_for_each_folder(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operating system is not asked about each of the 1,000 folders."""
     lstat = Mock(side_effect=os.lstat)
     monkeypatch.setattr(os, "lstat", lstat)
     assert client.get(f"/page/{'a/' * 1000}").status_code == 404
@@ -103,15 +105,15 @@ def test_a_deep_path_is_not_walked(client: TestClient, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("path", ["/page/routes.py", "/page/..%2froutes.py", "/examples/1"])
-def test_there_is_no_more(client: TestClient, path: str) -> None:
-    """Any other name is a problem that says which there are."""
+def test_other_files_do_not_exist(client: TestClient, path: str) -> None:
+    """Any other name gets a problem."""
     answer = client.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_no_examples_before_the_model_is_ready(settings: Settings) -> None:
-    """The page itself is there at once."""
+    """The page itself is served at once."""
     client = TestClient(create_app(settings))
     assert client.get("/").status_code == 200
     assert client.get("/examples").status_code == 503

@@ -18,7 +18,7 @@ from tests.api.test_predict import assert_problem, post
 
 
 def gray(*levels: float) -> bytes:
-    """A picture of stripes in any gray level."""
+    """A picture of one stripe for each gray level, 0 to 1."""
     row = np.repeat(np.array(levels) * 255, 4).round().astype(np.uint8)
     padded = np.pad(row, (0, stripes.WIDTH - len(row)), constant_values=255)
     return stripes.encode(Image.fromarray(np.tile(padded, (stripes.HEIGHT, 1))))
@@ -28,8 +28,8 @@ BETWEEN_A_AND_B = gray(32 / 255)
 """A stripe a little nearer to "b" (0.25) than to "a" (0)."""
 
 
-def test_alternatives(client: TestClient) -> None:
-    """The second guess and its confidence, where they are asked for."""
+def test_alternatives_are_returned_on_request(client: TestClient) -> None:
+    """The second most probable text has its own confidence."""
     answer = post(client, BETWEEN_A_AND_B, params={"alternatives": 1}).json()
     assert answer["text"] == "b"
     (second,) = answer["alternatives"]
@@ -49,16 +49,18 @@ def test_alternatives(client: TestClient) -> None:
         ({"pattern": "b|dd", "length": "2"}, r"dd$"),
     ],
 )
-def test_constraints(parameters: dict[str, str], text: str, client: TestClient) -> None:
-    """The answer is the most probable text that satisfies them all."""
+def test_the_text_satisfies_all_constraints(
+    parameters: dict[str, str], text: str, client: TestClient
+) -> None:
+    """The answer is the most probable of these texts."""
     answer = post(client, BETWEEN_A_AND_B, params=parameters).json()
     assert re.match(text, answer["text"]), answer
     assert len(answer["characters"]) == len(answer["text"])
     assert answer["reason"] is None
 
 
-def test_region(client: TestClient) -> None:
-    """Only that part is read; spans are in the pixels of the whole picture."""
+def test_only_the_region_is_read(client: TestClient) -> None:
+    """Spans are in pixels of the whole picture."""
     sheet = Image.new("L", (200, 100), 255)
     sheet.paste(stripes.draw("ab"), (120, 60))
     picture = stripes.encode(sheet)
@@ -88,15 +90,15 @@ def test_region(client: TestClient) -> None:
         ("99999,99999,99999,99999", "which has 40×8"),
     ],
 )
-def test_a_region_that_is_none(region: str, said: str, client: TestClient) -> None:
-    """The problem says what would be one."""
+def test_an_invalid_region_is_refused(region: str, said: str, client: TestClient) -> None:
+    """The problem says what is valid."""
     response = post(client, stripes.picture("ab"), params={"region": region})
     assert_problem(response, 422, "invalid-parameter", "region: ")
     assert said in response.json()["detail"]
 
 
-def test_constraints_that_do_not_fit_the_picture(client: TestClient) -> None:
-    """Where no text can satisfy them in this picture: 200, no text, confidence 0, a reason."""
+def test_constraints_that_no_text_can_satisfy_give_an_empty_text(client: TestClient) -> None:
+    """The answer is 200, with confidence 0 and a reason."""
     response = post(client, stripes.picture("ab"), params={"length": "11"})
     answer = response.json()
     assert response.status_code == 200
@@ -104,8 +106,8 @@ def test_constraints_that_do_not_fit_the_picture(client: TestClient) -> None:
     assert "constraints" in answer["reason"]
 
 
-def test_min_confidence(client: TestClient) -> None:
-    """Below it the answer is not accepted, and still has its text."""
+def test_a_text_below_min_confidence_is_not_accepted(client: TestClient) -> None:
+    """The answer still has the text."""
     for threshold, accepted in ((0.5, True), (0.95, False)):
         answer = post(client, BETWEEN_A_AND_B, params={"min_confidence": threshold}).json()
         assert (answer["text"], answer["accepted"]) == ("b", accepted)
@@ -132,10 +134,10 @@ def test_min_confidence(client: TestClient) -> None:
         ({"length": "\u0665"}, "length", "a number from 1 to 999, like 5, or a range"),
     ],
 )
-def test_bad_parameters(
+def test_an_invalid_parameter_is_refused(
     parameters: dict[str, str], name: str, allowed: str, client: TestClient
 ) -> None:
-    """The parameter is named, with what was given and what is allowed."""
+    """The problem names the parameter, the given value and what is allowed."""
     response = post(client, stripes.picture("ab"), params=parameters)
     assert_problem(response, 422, "invalid-parameter", allowed)
     assert response.json()["detail"].startswith(name)
@@ -152,8 +154,8 @@ def test_bad_parameters(
         {"alphabet": "a" * 5000, "pattern": "b"},
     ],
 )
-def test_long_parameters(parameters: dict[str, str], client: TestClient) -> None:
-    """They are sent back as far as one needs to know them again."""
+def test_problems_shorten_long_parameters(parameters: dict[str, str], client: TestClient) -> None:
+    """The problem repeats enough of the value for a person to recognize it."""
     response = post(client, stripes.picture("ab"), params=parameters)
     name = next(iter(parameters))
     assert_problem(response, 422, "invalid-parameter", name)
@@ -161,21 +163,20 @@ def test_long_parameters(parameters: dict[str, str], client: TestClient) -> None
     assert len(response.json()["detail"]) < 500
 
 
-def test_a_parameter_is_given_once(client: TestClient) -> None:
-    """Which of two is meant is not guessed."""
+def test_a_parameter_given_twice_is_refused(client: TestClient) -> None:
+    """The service does not guess which value is meant."""
     response = post(client, stripes.picture("ab"), params={"length": ["5", "4"]})
     assert_problem(response, 422, "invalid-parameter", "length: it was given 2 times; give it once")
 
 
-def test_an_unknown_parameter(client: TestClient) -> None:
-    """It is named, and where the known ones are listed; its value is not sent back at length."""
+def test_an_unknown_parameter_is_refused(client: TestClient) -> None:
+    """The problem names it, and the page that lists the parameters. It shortens the value."""
     response = post(client, stripes.picture("ab"), params={"colour": "red" * 1000})
     assert_problem(response, 422, "invalid-parameter", "colour: there is no such parameter; /docs")
     assert len(response.text) < 500
 
 
-def test_a_refused_pattern_is_refused_again(client: TestClient) -> None:
-    """A refusal that is remembered reads like the first one."""
+def test_a_cached_refusal_equals_the_first_refusal(client: TestClient) -> None:
     answers = [
         post(client, stripes.picture("ab"), params={"pattern": "a(?=b)"}).json() for _ in range(2)
     ]
@@ -183,8 +184,8 @@ def test_a_refused_pattern_is_refused_again(client: TestClient) -> None:
     assert answers[0]["status"] == 422
 
 
-def test_a_refusal_that_is_repeated_keeps_nothing() -> None:
-    """However often it is asked for, it does not gather the frames that it was raised in."""
+def test_repeated_refusals_keep_no_stack_frames() -> None:
+    """The traceback of the error does not grow with each request."""
     questions = Questions(stripes.ALPHABET, 0, Defaults())
     frames = []
     for _ in range(5):
@@ -194,8 +195,8 @@ def test_a_refusal_that_is_repeated_keeps_nothing() -> None:
     assert len(set(frames)) == 1
 
 
-def test_a_refusal_that_is_remembered_keeps_nothing() -> None:
-    """What was computed until it was clear that a pattern takes too much is freed."""
+def test_a_cached_refusal_keeps_little_memory() -> None:
+    """What was computed until a pattern proved too costly is freed."""
     questions = Questions("ab", 0, Defaults())
     tracemalloc.start()
     try:
@@ -209,16 +210,16 @@ def test_a_refusal_that_is_remembered_keeps_nothing() -> None:
     assert kept < 100_000
 
 
-def test_raw_characters_beyond_ascii_get_a_hint() -> None:
-    """In an address they are percent-encoded (RFC 3986)."""
+def test_a_raw_character_beyond_ascii_gets_a_hint() -> None:
+    """An address has such characters percent-encoded (RFC 3986)."""
     questions = Questions("é", 0, Defaults())
     with pytest.raises(InvalidParameterError, match="percent-encode"):
         questions.ask("alphabet=é".encode())
     assert questions.ask(b"alphabet=%C3%A9")[0].constraint is not None
 
 
-def test_one_definition_gives_setting_and_parameter() -> None:
-    """Each parameter with a default has a setting of its name, type and description."""
+def test_setting_and_parameter_have_one_definition() -> None:
+    """Each parameter with a default has a setting of the same name, type and description."""
     for name, field in Defaults.model_fields.items():
         assert Settings.model_fields[name].description == field.description
         assert QueryParams.model_fields[name].annotation == field.annotation
@@ -228,13 +229,13 @@ def test_one_definition_gives_setting_and_parameter() -> None:
     ("setting", "query", "accepted"),
     [(None, {}, False), (0.2, {}, True), (None, {"min_confidence": 0.2}, True)],
 )
-def test_the_threshold_of_the_model(
+def test_the_threshold_of_the_model_is_the_default(
     setting: float | None,
     query: dict[str, float],
     accepted: bool,
     stripe_model: Path,
 ) -> None:
-    """It is the default, which a setting replaces, and a parameter in turn."""
+    """A setting replaces it, and a parameter replaces the setting."""
     settings = Settings(model_path=stripe_model, min_confidence=setting)
     recognizer = Recognizer.load(stripe_model)
     recognizer.metadata = replace(recognizer.metadata, min_confidence=0.99)
@@ -245,16 +246,15 @@ def test_the_threshold_of_the_model(
     assert answer["accepted"] is accepted
 
 
-def test_accepted_agrees_with_what_is_shown(client: TestClient) -> None:
-    """The confidence that an answer shows is itself accepted as the least one."""
+def test_a_text_is_accepted_at_exactly_its_shown_confidence(client: TestClient) -> None:
+    """The confidence in an answer may be used as the least confidence of the next request."""
     shown = post(client, BETWEEN_A_AND_B).json()["confidence"]
     for threshold, accepted in ((shown, True), (shown + 1e-6, False)):
         parameters = {"min_confidence": f"{threshold:.6f}"}
         assert post(client, BETWEEN_A_AND_B, params=parameters).json()["accepted"] is accepted
 
 
-def test_defaults_of_the_service(stripe_model: Path) -> None:
-    """Settings apply where a request leaves a parameter out, and only there."""
+def test_settings_apply_where_a_request_leaves_a_parameter_out(stripe_model: Path) -> None:
     settings = Settings(model_path=stripe_model, alphabet="abc", alternatives=1)
     with TestClient(create_app(settings)) as client:
         answer = post(client, BETWEEN_A_AND_B).json()

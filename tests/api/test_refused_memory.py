@@ -1,4 +1,4 @@
-"""What is refused is freed at once, without the help of the garbage collector."""
+"""Refused requests are freed at once, without the garbage collector."""
 
 import asyncio
 import gc
@@ -23,8 +23,8 @@ _KINDS = dict(bad_items(_BYTES, "stripes"))
 
 
 @pytest.mark.parametrize("request_", _KINDS.values(), ids=_KINDS.keys())
-def test_refused_items_leave_nothing(request_: Request, client: TestClient) -> None:
-    """Neither the picture, nor its text, nor the error that says what is wrong."""
+def test_a_refused_request_leaves_nothing_in_memory(request_: Request, client: TestClient) -> None:
+    """The picture, its text and the error that says what is wrong are freed."""
     path, headers, body = request_
 
     def post() -> None:
@@ -38,7 +38,7 @@ def test_refused_items_leave_nothing(request_: Request, client: TestClient) -> N
     try:
         for _ in range(4):
             post()
-        # The thread that has answered may let go of the last picture a moment later.
+        # The thread that answered may free the last picture a moment later.
         until(lambda: tracemalloc.get_traced_memory()[0] < _BYTES, "nothing is kept")
     finally:
         tracemalloc.stop()
@@ -46,8 +46,10 @@ def test_refused_items_leave_nothing(request_: Request, client: TestClient) -> N
 
 
 @pytest.mark.parametrize("request_", _KINDS.values(), ids=_KINDS.keys())
-def test_what_is_refused_is_freed_before_the_answer(request_: Request, client: TestClient) -> None:
-    """A client may take minutes for it."""
+def test_a_refused_request_is_freed_before_the_answer(
+    request_: Request, client: TestClient
+) -> None:
+    """A client may take minutes to read the answer."""
     path, headers, body = request_
     fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {
@@ -62,7 +64,7 @@ def test_what_is_refused_is_freed_before_the_answer(request_: Request, client: T
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
-            # The thread that has answered may let go of the last picture a moment later.
+            # The thread that answered may free the last picture a moment later.
             until(lambda: tracemalloc.get_traced_memory()[0] < _BYTES, "nothing is kept", 10)
 
     async def ask() -> None:
@@ -83,7 +85,7 @@ def test_what_is_refused_is_freed_before_the_answer(request_: Request, client: T
 
 @pytest.mark.parametrize("escaped", [False, True])
 def test_a_character_beyond_ascii_takes_no_more_than_its_bytes(escaped: bool) -> None:
-    """Python would take four bytes for each letter of a text that has one such character."""
+    """Python takes four bytes for each letter of a text with one such character."""
     body = json.dumps({"images": ["😀" + "A" * _BYTES]}, ensure_ascii=escaped).encode()
 
     async def receive() -> Message:

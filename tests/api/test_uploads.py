@@ -33,8 +33,8 @@ def text_of(picture: bytes) -> str:
 
 
 @pytest.mark.parametrize("kind", ["image/png", "image/jpeg; q=1", "application/octet-stream"])
-def test_the_body_itself(kind: str, client: TestClient) -> None:
-    """A picture can be the whole body, whatever picture type it is called."""
+def test_a_picture_can_be_the_whole_body(kind: str, client: TestClient) -> None:
+    """The content type may be that of any picture."""
     response = client.post(
         "/predict", content=stripes.picture("ab"), headers={"content-type": kind}
     )
@@ -42,8 +42,8 @@ def test_the_body_itself(kind: str, client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
-def test_base64(prefix: str, client: TestClient) -> None:
-    """JSON holds a picture in base64, or as a data URL."""
+def test_json_may_contain_a_picture_in_base64(prefix: str, client: TestClient) -> None:
+    """It may also be a data URL."""
     response = client.post("/predict", json={"image": prefix + text_of(stripes.picture("ab"))})
     assert response.json()["text"] == "ab"
 
@@ -58,7 +58,7 @@ def test_base64(prefix: str, client: TestClient) -> None:
     ],
     ids=["small", "large", "batch"],
 )  # fmt: skip
-def test_what_takes_long_is_taken_apart_in_a_thread(
+def test_large_bodies_are_parsed_in_a_thread(
     read: Callable[..., Coroutine[Any, Any, Any]], name: str, size: int, in_thread: bool
 ) -> None:
     """The event loop answers other requests meanwhile."""
@@ -81,7 +81,7 @@ def test_what_takes_long_is_taken_apart_in_a_thread(
 
 
 def as_mime(text: str) -> str:
-    """With line breaks, as RFC 2045 has it."""
+    """The text with line breaks as in RFC 2045."""
     return "\r\n".join(text[start : start + 76] for start in range(0, len(text), 76)) + "\r\n"
 
 
@@ -92,8 +92,8 @@ def as_mime(text: str) -> str:
      lambda text: as_mime(text.replace("+", "-").replace("/", "_").rstrip("="))],
     ids=["line breaks", "final newline", "no padding", "url-safe", "all of these"],
 )  # fmt: skip
-def test_base64_as_encoders_write_it(written: Callable[[str], str], client: TestClient) -> None:
-    """For a picture, those of a batch, a data URL, and in the Open Inference Protocol."""
+def test_every_variant_of_base64_is_read(written: Callable[[str], str], client: TestClient) -> None:
+    """It is read in a picture, a batch, a data URL, and the Open Inference Protocol."""
     picture = stripes.picture("ab") + bytes(range(256))
     picture += bytes(1 + -len(picture) % 3)
     standard = text_of(picture)
@@ -109,8 +109,8 @@ def test_base64_as_encoders_write_it(written: Callable[[str], str], client: Test
 
 
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-def test_content_encodings(path: str, client: TestClient) -> None:
-    """A body that is encoded is refused by the name of its encoding, and what is not is read."""
+def test_encoded_bodies_are_refused(path: str, client: TestClient) -> None:
+    """The problem names the encoding. The encoding `identity` is read."""
     field = "file" if path == "/predict" else "files"
     files = {field: stripes.picture("ab")}
     assert client.post(path, files=files, headers={"content-encoding": "identity"}).is_success
@@ -119,8 +119,8 @@ def test_content_encodings(path: str, client: TestClient) -> None:
     assert response.headers["accept-encoding"] == "identity"
 
 
-def test_every_way_gives_the_same_answer(client: TestClient) -> None:
-    """Form, body and base64 differ in nothing, and the answer is as documented."""
+def test_form_body_and_base64_get_the_same_answer(client: TestClient) -> None:
+    """The answer is as documented."""
     picture = stripes.picture("ab d")
     answers = [
         client.post("/predict", files={"file": picture}),
@@ -146,15 +146,17 @@ def test_every_way_gives_the_same_answer(client: TestClient) -> None:
         (b'{"image": "aa\\u00a0a"}', "not base64"),
     ],
 )
-def test_bad_json(body: bytes, detail: str, client: TestClient) -> None:
-    """What is wrong with the JSON is named."""
+def test_malformed_json_is_refused(body: bytes, detail: str, client: TestClient) -> None:
+    """The problem says what is wrong."""
     response = client.post("/predict", content=body, headers={"content-type": "application/json"})
     assert_problem(response, 422, "invalid-upload", detail)
 
 
 @pytest.mark.parametrize("way", ["raw", "base64"])
-def test_the_largest_picture(way: str, client: TestClient, settings: Settings) -> None:
-    """A picture of exactly the allowed size is read, one byte more is refused."""
+def test_a_picture_of_exactly_the_largest_size_is_read(
+    way: str, client: TestClient, settings: Settings
+) -> None:
+    """One byte more is refused."""
 
     def post(picture: bytes):  # type: ignore[no-untyped-def]
         if way == "raw":
@@ -171,7 +173,7 @@ def batch_of(client: TestClient, *pictures: bytes):  # type: ignore[no-untyped-d
 
 
 def test_a_batch_is_answered_in_order(client: TestClient) -> None:
-    """Every picture has its answer, the same as alone; one that is broken has its problem."""
+    """Each picture gets the same answer as alone; a broken picture gets a problem."""
     texts = ["a", "ab", "", "dcba", "b", "c", "d", "ba", "ca", "da", "bcd"]
     pictures = [stripes.picture(text) for text in texts]
     pictures.insert(3, b"no picture")
@@ -186,8 +188,8 @@ def test_a_batch_is_answered_in_order(client: TestClient) -> None:
     assert answers[1] == {"prediction": alone, "problem": None}
 
 
-def test_a_batch_in_base64(client: TestClient) -> None:
-    """A member that is no base64 spoils nothing but itself."""
+def test_a_batch_may_be_sent_in_base64(client: TestClient) -> None:
+    """A malformed picture does not affect the others."""
     response = client.post(
         "/predict/batch", json={"images": [text_of(stripes.picture("ab")), "?", 1]}
     )
@@ -197,8 +199,7 @@ def test_a_batch_in_base64(client: TestClient) -> None:
     assert "not a string" in third["problem"]["detail"]
 
 
-def test_a_batch_with_a_question(client: TestClient) -> None:
-    """The parameters hold for every picture."""
+def test_parameters_apply_to_every_picture_of_a_batch(client: TestClient) -> None:
     response = client.post(
         "/predict/batch?length=1&alternatives=1",
         files=[("files", stripes.picture("ab")), ("files", stripes.picture("b"))],
@@ -221,17 +222,17 @@ def test_a_batch_with_a_question(client: TestClient) -> None:
         ({"json": {"images": ["aaaa"]}, "params": {"length": "x"}}, 422, "length"),
     ],
 )
-def test_bad_batches(
+def test_an_invalid_batch_is_refused(
     request_: dict[str, object], status: int, detail: str, client: TestClient
 ) -> None:
-    """What is wrong with a batch as a whole is named."""
+    """The problem says what is wrong with the whole batch."""
     response = client.post("/predict/batch", **request_)  # type: ignore[arg-type]
     assert response.status_code == status, response.text
     assert detail in response.json()["detail"]
 
 
-def test_a_picture_of_a_batch_that_is_too_large(stripe_model: Path) -> None:
-    """The limit of a single picture holds in a batch, too."""
+def test_a_too_large_picture_in_a_batch_is_refused(stripe_model: Path) -> None:
+    """The limit is that of a single picture. The other pictures are read."""
     settings = Settings(model_path=stripe_model, max_upload_bytes=1000)
     with TestClient(create_app(settings)) as client:
         large, small = (stripes.picture("ab").ljust(n, b"\0") for n in (1001, 1000))
@@ -240,8 +241,8 @@ def test_a_picture_of_a_batch_that_is_too_large(stripe_model: Path) -> None:
     assert second["prediction"]["text"] == "ab"
 
 
-def trickled(chunks: int) -> Request:
-    """A request whose body comes in so many chunks of two bytes."""
+def request_in_tiny_chunks(chunks: int) -> Request:
+    """A request whose body comes in `chunks` chunks of two bytes."""
     left = chunks
 
     async def receive() -> Message:
@@ -253,10 +254,10 @@ def trickled(chunks: int) -> Request:
     return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
 
-def test_a_body_in_tiny_chunks_takes_little_more_than_its_bytes() -> None:
-    """Kept as they came, chunks of two bytes would take twenty times as much memory."""
+def test_a_body_in_tiny_chunks_takes_little_more_memory_than_its_size() -> None:
+    """If each chunk of two bytes were kept, they would take twenty times as much memory."""
     chunks = 100_000
-    request = trickled(chunks)
+    request = request_in_tiny_chunks(chunks)
     tracemalloc.start()
     try:
         body = asyncio.run(read_body(request, max_bytes=1 << 20))
@@ -267,15 +268,14 @@ def test_a_body_in_tiny_chunks_takes_little_more_than_its_bytes() -> None:
     assert peak < 4 * len(body)
 
 
-def test_the_same_options_at_both_addresses(client: TestClient) -> None:
-    """The parameters of a question are documented where they are read."""
+def test_single_pictures_and_batches_have_the_same_parameters(client: TestClient) -> None:
+    """Both routes document them."""
     paths = client.get("/openapi.json").json()["paths"]
     single, batch = (paths[path]["post"]["parameters"] for path in ("/predict", "/predict/batch"))
     assert json.dumps(single) == json.dumps(batch)
 
 
-def test_origins(stripe_model: Path) -> None:
-    """Pages of other origins are let in only where the settings name them."""
+def test_only_origins_in_the_settings_are_allowed(stripe_model: Path) -> None:
     for origins, allowed in (("", None), ("https://a.example", "https://a.example")):
         settings = Settings(model_path=stripe_model, cors_origins=origins)
         with TestClient(create_app(settings)) as client:
@@ -298,19 +298,19 @@ def test_origins(stripe_model: Path) -> None:
         ("null", "like https://example.com"),
     ],
 )
-def test_what_is_no_origin_is_refused(given: str, right: str) -> None:
-    """No browser sends it so, and no page would be let in."""
+def test_settings_with_an_invalid_origin_are_refused(given: str, right: str) -> None:
+    """No browser sends such an origin, so no page would be allowed."""
     with pytest.raises(ValidationError, match=right):
         Settings(cors_origins=given)
 
 
 @pytest.mark.parametrize("given", ["*", "http://localhost:3000,https://a.example", "http://[::1]"])
-def test_origins_are_taken(given: str) -> None:
+def test_settings_with_valid_origins_are_accepted(given: str) -> None:
     assert Settings(cors_origins=given).cors_origins == given
 
 
-def test_origins_may_send_what_the_api_takes(stripe_model: Path) -> None:
-    """A browser, which asks before it sends pictures, JSON or a key for a page, is told it may."""
+def test_allowed_origins_may_send_every_header_of_the_api(stripe_model: Path) -> None:
+    """A browser asks before it sends pictures, JSON or a key for a page."""
     settings = Settings(model_path=stripe_model, cors_origins="https://a.example")
     with TestClient(create_app(settings)) as client:
         for path in ("/predict", "/predict/batch", "/v2/models/captcha/infer"):

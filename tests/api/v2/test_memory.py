@@ -1,4 +1,4 @@
-"""The memory that one large request takes, as the system sees it.
+"""The memory that one large request takes, as the operating system measures it.
 
 `tracemalloc` does not see what pydantic allocates while it parses.
 """
@@ -40,12 +40,12 @@ def _picture(text: bytes) -> bytes:
 
 
 def _bodies() -> Iterator[tuple[str, int, bytes]]:
-    """Requests by name, and the status of the answer."""
+    """Yields the name of each request, the status of its answer, and its body."""
     letters = b"A" * _BODY_BYTES
     smile = "😀".encode()
     yield "numbers", 200, _images(b"0.12345678901234567")
     yield (
-        "whole numbers of 20 digits, of which the model makes none",
+        "whole numbers of 20 digits, which give no finite probabilities",
         400,
         _images(b"12345678901234567890"),
     )
@@ -68,7 +68,7 @@ def _bodies() -> Iterator[tuple[str, int, bytes]]:
 
 
 def test_a_large_request_takes_little_memory(stripe_model: Path) -> None:
-    """Not much more than its body and its tensor, and nothing once it is answered."""
+    """It takes little more than its body and its tensor, and nothing after its answer."""
     with start(port=0, threads=1, max_batch=1024, model_path=stripe_model) as process:
         try:
             address = address_of(process)
@@ -76,12 +76,12 @@ def test_a_large_request_takes_little_memory(stripe_model: Path) -> None:
             peaks = dict(_peaks(process.pid, address))
         finally:
             process.kill()
-    assert max(peaks.values()) > 5 * MB  # it is measured at all
+    assert max(peaks.values()) > 5 * MB  # the measurement works
     assert {name: peak for name, peak in peaks.items() if peak > 2.5 * _BODY_BYTES} == {}
 
 
 def _peaks(process: int, address: str) -> Iterator[tuple[str, int]]:
-    """Each request by name, with the bytes by which the memory rises until its answer."""
+    """Yields the name of each request, and the bytes by which memory rises until its answer."""
     files = Path("/proc") / str(process)
 
     def resident(field: str) -> int:
@@ -93,9 +93,9 @@ def _peaks(process: int, address: str) -> Iterator[tuple[str, int]]:
 
     with closing(http.client.HTTPConnection(address.removeprefix("http://"))) as connection:
         for name, status, body in _bodies():
-            for _ in range(2):  # what the first of a kind allocates may stay
+            for _ in range(2):  # what the first request of a kind allocates may stay
                 before = resident("VmRSS")
-                (files / "clear_refs").write_text("5")  # the peak counts anew
+                (files / "clear_refs").write_text("5")  # resets the peak
                 connection.request("POST", "/v2/models/stripes/infer", body)
                 with connection.getresponse() as answer:
                     answer.read()

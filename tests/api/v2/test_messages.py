@@ -20,7 +20,7 @@ INPUTS = [
     TensorMetadata(name="y", datatype=BYTES, shape=[-1]),
 ]
 MOST, LARGEST = 3, 100
-"""The pictures that there may be, and their bytes."""
+"""Most pictures of a request, and most bytes of a picture."""
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -46,13 +46,13 @@ DOCUMENTS = st.fixed_dictionaries(
 
 
 def body(**changes: Any) -> bytes:
-    """A request for two numbers, with these members of its input changed."""
+    """A request with two numbers, and with these members of its input changed."""
     tensor = {"name": "x", "datatype": FP32, "shape": [1, 2], "data": [1, 2]} | changes
     return json.dumps({"inputs": [tensor]}).encode()
 
 
 def strings(**changes: Any) -> bytes:
-    """A request for three zero bytes, with these members of its input changed."""
+    """A request with three zero bytes, and with these members of its input changed."""
     return body(**{"name": "y", "datatype": BYTES, "shape": [1], "data": ["AAAA"]} | changes)
 
 
@@ -62,8 +62,8 @@ def parse(sent: bytes, length: str | None = None, largest: int = LARGEST) -> Inf
 
 @settings(max_examples=300, deadline=None)
 @given(document=DOCUMENTS | ANY_JSON, rest=st.binary(max_size=40), cut=st.integers(-1, 3))
-def test_nothing_but_its_own_error_is_raised(document: object, rest: bytes, cut: int) -> None:
-    """Whatever is sent is a request, or refused with a message that can be sent back."""
+def test_parsing_raises_only_problem_errors(document: object, rest: bytes, cut: int) -> None:
+    """Any body is parsed, or refused with a message that can be sent back."""
     head = json.dumps(document).encode()
     length = str(len(head) - cut)
     for sent, header in ((head + rest, length), (head, None), (rest, None), (rest, rest.hex())):
@@ -86,10 +86,10 @@ def test_nothing_but_its_own_error_is_raised(document: object, rest: bytes, cut:
     elements=st.lists(st.binary(max_size=LARGEST), min_size=1, max_size=MOST),
     binary=st.booleans(),
 )
-def test_what_is_encoded_is_parsed_again(
+def test_encoded_tensors_are_parsed_without_loss(
     numbers: list[float], elements: list[bytes], binary: bool
 ) -> None:
-    """Tensors keep every bit, as JSON and as binary data."""
+    """They keep every bit, as JSON and as binary data."""
 
     def parsed(tensor: Tensor) -> InferenceRequest:
         sent, length = encode({"id": "é"}, [(tensor, binary)])
@@ -109,7 +109,7 @@ def test_what_is_encoded_is_parsed_again(
 
 
 @pytest.mark.parametrize("written", [json.dumps, partial(json.dumps, indent=4)])
-def test_nested_data_is_the_same_as_flat(written: Callable[[object], str]) -> None:
+def test_nested_and_flat_data_are_the_same(written: Callable[[object], str]) -> None:
     """JSON data may be nested as the shape says, or flat in row-major order."""
     for data in ([[0, 1e-3], [-2, 5.5]], [0, 1e-3, -2, 5.5]):
         tensor = json.loads(body(shape=[2, 2], data=data))
@@ -117,7 +117,7 @@ def test_nested_data_is_the_same_as_flat(written: Callable[[object], str]) -> No
         assert values.tolist() == [[0, np.float32(1e-3)], [-2, 5.5]]
 
 
-def test_escaped_base64() -> None:
+def test_escaped_base64_is_read() -> None:
     """Some encoders of JSON write the letters of base64 as escapes."""
     sent = strings(data=["@"]).replace(b"@", b"+\\/\\u002b\\n\\u003d")
     assert parse(sent).tensor.values == [base64.b64decode("+/+=")]
@@ -169,7 +169,7 @@ def test_escaped_base64() -> None:
         (body().replace(b"2]}", b"]}"), "an element is not a number"),
         (body().replace(b"1, 2]}", b"1 2,]}"), "an element is not a number"),
         (body().replace(b"1, 2]}", b", 1 2]}"), "an element is not a number"),
-        # As many as these, wherever they stand, are not parsed.
+        # So many numbers are not parsed, wherever they are.
         (body().replace(b"2]}", b"2" + b" 3" * 1_000_000 + b"]}"), "an element is not a number"),
         (body(data=[1, 10**39]), "infinite, or too large for FP32"),
         (body(data=[1, 10**200]), "infinite, or too large for FP32"),
@@ -201,15 +201,15 @@ def test_escaped_base64() -> None:
         (strings(data=["A" * 300]), "element 0 has over 100 bytes"),
     ],
 )
-def test_refusals(sent: bytes, said: str) -> None:
-    """What cannot be is refused with what was wrong."""
+def test_an_invalid_request_is_refused(sent: bytes, said: str) -> None:
+    """The problem says what is wrong."""
     with pytest.raises(ProblemError) as refused:
         parse(sent)
     assert said in refused.value.detail
 
 
-def test_too_many_numbers_in_json() -> None:
-    """As binary data there may be more."""
+def test_too_many_numbers_in_json_are_refused() -> None:
+    """Binary data may have more."""
     inputs = [TensorMetadata(name="x", datatype=FP32, shape=[-1, (1 << 18) + 1])]
     with pytest.raises(ProblemError, match="send them as binary data"):
         parse_for(body(shape=[1, (1 << 18) + 1]), inputs, MOST, LARGEST)
@@ -227,8 +227,10 @@ def test_too_many_numbers_in_json() -> None:
         (strings, struct.pack("<I", 101) + b"0" * 101, "element 0 has over 100 bytes"),
     ],
 )
-def test_refusals_of_binary_data(head: Callable[..., bytes], data: bytes, said: str) -> None:
-    """Binary data must be as long as the tensor is."""
+def test_invalid_binary_data_are_refused(
+    head: Callable[..., bytes], data: bytes, said: str
+) -> None:
+    """They must have exactly the bytes of the tensor."""
     sent = head(data=None, parameters={"binary_data_size": len(data)})
     with pytest.raises(ProblemError) as refused:
         parse(sent + data, str(len(sent)))
@@ -238,7 +240,7 @@ def test_refusals_of_binary_data(head: Callable[..., bytes], data: bytes, said: 
 
 
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "²", "9" * 5000])
-def test_a_length_that_cannot_be(length: str) -> None:
-    """The header must hold a number of bytes that the body has."""
+def test_an_invalid_length_header_is_refused(length: str) -> None:
+    """It must be a number of bytes that the body has."""
     with pytest.raises(ProblemError, match="give the bytes of the JSON"):
         parse(body(), length)

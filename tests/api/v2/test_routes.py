@@ -24,7 +24,7 @@ INFER = "/v2/models/stripes/infer"
 PICTURE = stripes.picture("ab")
 
 
-def served(model: Path, **settings: Any) -> TestClient:
+def create_client(model: Path, **settings: Any) -> TestClient:
     app = create_app(Settings(model_path=model, **settings))
     return TestClient(app, raise_server_exceptions=False)
 
@@ -42,7 +42,7 @@ def images(count: int, value: float = 0) -> dict[str, Any]:
 
 
 def assert_refused(response: httpx2.Response, status: int, word: str) -> None:
-    """An error of the protocol: an object with the one member `error`."""
+    """Checks for an error of the protocol: an object with the one member `error`."""
     assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
     document = response.json()
     assert set(document) == {"error"}
@@ -52,12 +52,12 @@ def assert_refused(response: httpx2.Response, status: int, word: str) -> None:
 @pytest.fixture
 def client(stripe_model: Path):  # type: ignore[no-untyped-def]
     """A client of the running application."""
-    with served(stripe_model) as client:
+    with create_client(stripe_model) as client:
         yield client
 
 
-def test_texts(client: TestClient) -> None:
-    """More pictures than are read at once keep their order."""
+def test_texts_have_the_order_of_the_pictures(client: TestClient) -> None:
+    """The request has more pictures than are read at once."""
     texts = [f"{first} {second}" for first in "abcd" for second in "abcd"]
     answer = client.post(INFER, json=pictures(*map(stripes.picture, texts))).json()
     text, confidence = answer["outputs"]
@@ -67,16 +67,16 @@ def test_texts(client: TestClient) -> None:
     assert "id" not in answer
 
 
-def test_parts_of_the_time_are_counted(client: TestClient) -> None:
-    """As for the other routes, once for every few pictures that are read together."""
+def test_the_parts_of_request_time_are_counted(client: TestClient) -> None:
+    """As on the other routes, a group of pictures that are read together counts once."""
     client.post(INFER, json=pictures(*[PICTURE] * 6))
     text = client.get("/metrics").text
     for part, count in {"receive": 1, "wait": 2, "decode": 2, "infer": 2, "respond": 1}.items():
         assert f'captcha_ocr_request_part_seconds_count{{part="{part}"}} {count}.0' in text
 
 
-def test_large_tensors_are_written_in_a_thread(client: TestClient) -> None:
-    """Meanwhile the event loop answers others."""
+def test_large_tensors_are_encoded_in_a_thread(client: TestClient) -> None:
+    """The event loop answers other requests meanwhile."""
     writers = []
 
     def written(*arguments: Any) -> Any:
@@ -93,23 +93,25 @@ def test_large_tensors_are_written_in_a_thread(client: TestClient) -> None:
     assert len(writers) == 1
 
 
-def test_constraints(client: TestClient) -> None:
-    """The query asks of pictures what it does at `/predict`, and nothing else."""
+def test_the_query_constrains_the_texts(client: TestClient) -> None:
+    """It has the same parameters as at `/predict`, and no others."""
     answer = client.post(f"{INFER}?alphabet=cd", json=pictures(PICTURE)).json()
     assert set(answer["outputs"][0]["data"][0]) <= set("cd")
     assert_refused(client.post(f"{INFER}?no=1", json=pictures(PICTURE)), 422, "no such parameter")
 
 
 @pytest.mark.parametrize("query", ["alternatives=2", "min_confidence=0.5", "matrix=true"])
-def test_what_answers_have_no_place_for(client: TestClient, query: str) -> None:
-    """A parameter that would change nothing is refused, and not taken as if it did."""
+def test_a_parameter_without_effect_on_the_answer_is_refused(
+    client: TestClient, query: str
+) -> None:
+    """An answer of the protocol has no place for what these parameters give."""
     answer = client.post(f"{INFER}?length=4&{query}", json=pictures(PICTURE))
     assert_refused(answer, 422, f"{query.partition('=')[0]}: it has no effect here")
 
 
 @pytest.mark.parametrize("query", ["length=4", "alphabet=ab", "pattern=a"])
-def test_constraints_change_no_probabilities(client: TestClient, query: str) -> None:
-    """They are of texts, which nobody asks for with an image tensor."""
+def test_constraints_are_refused_for_image_tensors(client: TestClient, query: str) -> None:
+    """Constraints are for texts, and an image tensor gets only probabilities."""
     rows = np.zeros((1, stripes.WIDTH, stripes.HEIGHT, 1), np.float32)
     tensor = {"name": "image", "datatype": "FP32", "shape": list(rows.shape)}
     sent = {"inputs": [tensor | {"data": rows.ravel().tolist()}]}
@@ -119,8 +121,8 @@ def test_constraints_change_no_probabilities(client: TestClient, query: str) -> 
 
 
 @pytest.mark.parametrize("nested", [True, False])
-def test_probabilities(client: TestClient, nested: bool) -> None:
-    """An image tensor in JSON gives the model's rows; a large one, too."""
+def test_an_image_tensor_in_json_gets_the_probabilities(client: TestClient, nested: bool) -> None:
+    """It may be large."""
     columns = [[[stripes.level_of("b")]] * stripes.HEIGHT] * stripes.WIDTH
     flat = [value[0] for column in columns for value in column]
     tensor = {
@@ -150,11 +152,11 @@ def test_many_numbers_are_parsed_in_a_thread(
         threads.append(threading.get_ident())
         return parse(*given)
 
-    with patch.object(infer, "parse", noting), served(stripe_model) as client:
+    with patch.object(infer, "parse", noting), create_client(stripe_model) as client:
         client.post(INFER, json=images(count))
         client.post(INFER, json=images(1))
-    dear, cheap = threads
-    assert (dear != cheap) == in_thread
+    first, second = threads
+    assert (first != second) == in_thread
 
 
 @pytest.mark.parametrize(
@@ -172,15 +174,17 @@ def test_many_numbers_are_parsed_in_a_thread(
         (pictures(PICTURE, outputs=[{"name": "é"}]), "there is no output 'é'"),
     ],
 )
-def test_refusals(document: dict[str, Any], word: str, stripe_model: Path) -> None:
-    """What the model cannot answer is refused, and the message says what it can."""
-    with served(stripe_model, max_batch=3, max_upload_bytes=2000) as client:
+def test_a_request_that_the_model_cannot_answer_is_refused(
+    document: dict[str, Any], word: str, stripe_model: Path
+) -> None:
+    """The message says what it can answer."""
+    with create_client(stripe_model, max_batch=3, max_upload_bytes=2000) as client:
         body = json.dumps(document)  # httpx2 would refuse half of a surrogate pair
         assert_refused(client.post(INFER, content=body), 400, word)
 
 
-def test_a_malformed_document_is_forgotten(client: TestClient) -> None:
-    """Without the help of the garbage collector: of 8 MB in JSON, hundreds stayed in memory."""
+def test_a_malformed_document_is_freed_without_the_garbage_collector(client: TestClient) -> None:
+    """Otherwise, 8 MB of JSON leave hundreds of MB in memory."""
     sent = json.dumps({"inputs": [{"shape": [1], "parameters": [[]] * 500}]})
     assert_refused(client.post(INFER, content=sent), 400, "inputs.0.name: Field required")
     gc.collect()
@@ -193,39 +197,39 @@ def test_a_malformed_document_is_forgotten(client: TestClient) -> None:
         gc.enable()
 
 
-def test_a_large_body_is_not_read(stripe_model: Path) -> None:
-    """By its declared length alone, whatever it holds."""
-    with served(stripe_model, max_batch_bytes=100) as client:
+def test_a_too_large_body_is_not_read(stripe_model: Path) -> None:
+    """Its declared length is enough to refuse it."""
+    with create_client(stripe_model, max_batch_bytes=100) as client:
         assert_refused(client.post(INFER, content=b"0" * 101), 413, "at most 100 bytes")
         assert_refused(client.post(INFER, content=b"[]".ljust(100)), 400, "should be an object")
 
 
-def test_keys(stripe_model: Path) -> None:
-    """A key is needed to infer, as everywhere; not to ask what there is."""
-    with served(stripe_model, api_keys="secret") as client:
+def test_inference_needs_a_key(stripe_model: Path) -> None:
+    """The metadata of a model need none."""
+    with create_client(stripe_model, api_keys="secret") as client:
         assert_refused(client.post(INFER, json=pictures(PICTURE)), 401, "X-API-Key")
         keyed = client.post(INFER, json=pictures(PICTURE), headers={"x-api-key": "secret"})
         assert keyed.status_code == 200
         assert client.get("/v2/models/stripes").status_code == 200
 
 
-def test_overload(client: TestClient) -> None:
-    """Overload is told in the protocol's shape, and when to come back in HTTP's."""
+def test_overload_is_an_error_of_the_protocol(client: TestClient) -> None:
+    """The HTTP header `Retry-After` says when to retry."""
     with patch.object(Batcher, "admit", side_effect=OverloadedError(7)):
         response = client.post(INFER, json=pictures(PICTURE))
     assert_refused(response, 503, "later")
     assert response.headers["retry-after"] == "7"
 
 
-def test_unforeseen_errors_show_nothing(client: TestClient) -> None:
-    """An internal error is one of the protocol, without a word of what happened inside."""
+def test_internal_errors_reveal_nothing(client: TestClient) -> None:
+    """The error of the protocol contains no word of the exception."""
     with patch.object(Recognizer, "infer", side_effect=RuntimeError("secret")):
         assert_refused(client.post(INFER, json=pictures(PICTURE)), 500, "log says why")
 
 
-def test_not_ready(stripe_model: Path) -> None:
-    """Before the start the server lives, and neither it nor a model is ready."""
-    client = served(stripe_model)
+def test_before_its_start_the_server_is_live_but_not_ready(stripe_model: Path) -> None:
+    """Its model is not ready either."""
+    client = create_client(stripe_model)
     assert client.get("/v2/health/live").json() == {"live": True}
     for path in ("/v2/health/ready", "/v2/models/stripes", "/v2/models/stripes/ready"):
         assert_refused(client.get(path), 503, "No model")
@@ -234,8 +238,8 @@ def test_not_ready(stripe_model: Path) -> None:
         assert client.get("/v2/models/stripes/versions/1/ready").json()["ready"]
 
 
-def test_errors_of_routing(client: TestClient) -> None:
-    """What no endpoint below `/v2` answers is an error of the protocol, and elsewhere a problem."""
+def test_an_unknown_path_below_v2_gets_an_error_of_the_protocol(client: TestClient) -> None:
+    """Other unknown paths get a problem."""
     assert_refused(client.get("/v2/nothing"), 404, "GET /v2/nothing")
     assert_refused(client.get(INFER), 405, "GET")
     long = client.get("/v2/" + "n" * 5000)
@@ -244,8 +248,7 @@ def test_errors_of_routing(client: TestClient) -> None:
     assert client.get("/v2nothing").headers["content-type"] == "application/problem+json"
 
 
-def test_a_length_that_is_too_long(client: TestClient) -> None:
-    """The header may not reach behind the body."""
+def test_a_length_header_beyond_the_body_is_refused(client: TestClient) -> None:
     body = json.dumps(pictures(PICTURE)).encode()
     for length in (str(len(body) + 1), "x", "9" * 5000):
         answer = client.post(INFER, content=body, headers={LENGTH_HEADER: length})

@@ -1,6 +1,6 @@
-"""The public client of the protocol, unchanged, against the running service.
+"""The public client of the protocol, `tritonclient`, works unchanged with the service.
 
-It runs in a process of its own because it brings another kind of threads (gevent).
+It runs in a process of its own because it uses another kind of threads (gevent).
 """
 
 import re
@@ -101,13 +101,13 @@ assert refused("GET /v2/models/", client.get_model_config, name) == "404"
 """
 
 
-def texts_by_client(address: str, name: str, pictures: list[Path]) -> list[str]:
-    """What the client reads in the pictures, after its other checks."""
+def check_client(address: str, name: str, pictures: list[Path]) -> list[str]:
+    """Runs the checks of the client, and returns the texts that it reads in the pictures."""
     return run(CLIENT, address.removeprefix("http://"), name, *map(str, pictures)).split()
 
 
 def run(code: str, *arguments: str) -> str:
-    """What a program prints."""
+    """Runs a program, and returns what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -116,22 +116,22 @@ def run(code: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_the_bundled_model() -> None:
-    """The examples are read, whichever way they are sent; also as the document shows it."""
+def test_the_client_reads_pictures_with_the_bundled_model() -> None:
+    """The examples are read in whichever way they are sent, also by the code in the document."""
     pictures = sorted((ROOT / "examples").glob("*.png"))[:3]
     with serving() as address:
-        assert texts_by_client(address, "captcha", pictures) == [p.stem for p in pictures]
+        assert check_client(address, "captcha", pictures) == [p.stem for p in pictures]
         document = (ROOT / "docs" / "inference-protocol.md").read_text(encoding="utf-8")
         (example,) = re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
         served = address.removeprefix("http://")
         assert run(example.replace("localhost:8000", served)).startswith("bndyp 0.")
 
 
-def test_another_model(stripe_model: Path, tmp_path: Path) -> None:
-    """Names, sizes and classes are those of the model that is served."""
+def test_the_client_reads_pictures_with_another_model(stripe_model: Path, tmp_path: Path) -> None:
+    """Names, sizes and classes are those of the served model."""
     pictures = []
     for text in ("abcd", "dd"):
         pictures.append(tmp_path / f"{text}.png")
         pictures[-1].write_bytes(stripes.picture(" ".join(text)))
     with serving(model_path=stripe_model) as address:
-        assert texts_by_client(address, "stripes", pictures) == ["abcd", "dd"]
+        assert check_client(address, "stripes", pictures) == ["abcd", "dd"]
