@@ -1,4 +1,4 @@
-"""Texts, patterns and what matches them, over a small alphabet."""
+"""Short texts over a small alphabet, and random patterns for them."""
 
 import itertools
 import re

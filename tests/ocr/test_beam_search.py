@@ -29,8 +29,8 @@ def best_by_brute_force(
 
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 3), st.sampled_from([1.0, 3.0, 6.0]))
-def test_the_best_texts_are_found(seed: int, blank: int, sharpness: float) -> None:
-    """The three most probable texts of all are found, in order, with their probabilities."""
+def test_the_most_probable_texts_are_found(seed: int, blank: int, sharpness: float) -> None:
+    """The three most probable of all texts are found, in order, with their probabilities."""
     probabilities = distribution(5, 4, seed, sharpness)
     expected = best_by_brute_force(probabilities, blank, ".*")[:3]
     found = most_probable(probabilities, blank, 3)
@@ -49,10 +49,10 @@ PATTERNS = ["[ab]{2}1", "a+", "1.*", "(ab)*", "...", "b?1?", "a1b", "[^1]*"]
     st.sampled_from([1.0, 4.0, 10.0]),
     st.sampled_from(PATTERNS),
 )
-def test_the_best_text_that_satisfies_a_constraint(
+def test_the_most_probable_text_that_satisfies_a_constraint_is_found(
     seed: int, blank: int, sharpness: float, pattern: str
 ) -> None:
-    """It is found even where the unconstrained answer is far from it."""
+    """It is found even if the unconstrained text is very different."""
     probabilities = distribution(5, 4, seed, sharpness)
     expected, value = best_by_brute_force(probabilities, blank, pattern)[0]
     ((found, score),) = most_probable(probabilities, blank, 1, of_pattern(pattern, ALPHABET))
@@ -62,23 +62,23 @@ def test_the_best_text_that_satisfies_a_constraint(
 
 
 def sure(path: str) -> np.ndarray:
-    """Ten million to one for the symbol of each step; "_" is the blank, the last class."""
+    """Ten million to one for the symbol of each step. `_` is the blank, which is the last class."""
     rows = np.full((len(path), 4), 1e-7 / 3, np.float32)
     rows[np.arange(len(path)), ["ab1_".index(symbol) for symbol in path]] = 1 - 1e-7
     return rows
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 7])
-def test_a_length_that_the_picture_does_not_suggest(length: int) -> None:
-    """Even a sure reading gives way to a constraint, for the best text that satisfies it."""
+def test_a_length_constraint_overrides_a_sure_reading(length: int) -> None:
+    """The most probable text of this length is found."""
     constraint = of_length(length, length, ALPHABET)
     ((label, score),) = most_probable(sure("__a__b__1__a_____"), 3, 1, constraint)
     assert len(label) == length
     assert np.isfinite(score)
 
 
-def test_a_constraint_that_takes_every_time_step() -> None:
-    """The one text that fits is found, however improbable."""
+def test_a_text_that_needs_every_time_step_is_found() -> None:
+    """It is the only text that satisfies the constraint, and very improbable."""
     rows = np.full((50, 4), 1e-9, np.float32)
     rows[:, 3] = 1
     ((label, score),) = most_probable(rows, 3, 1, of_pattern("(ab){25}", ALPHABET))
@@ -86,15 +86,14 @@ def test_a_constraint_that_takes_every_time_step() -> None:
     assert score == pytest.approx(50 * np.log(1e-9), rel=1e-4)
 
 
-def test_nothing_satisfies_the_constraint() -> None:
-    """A text that does not fit the time steps is not found, rather than a wrong one."""
+def test_nothing_is_found_if_no_text_satisfies_the_constraint() -> None:
+    """A text that needs too many time steps is not replaced by a wrong one."""
     assert most_probable(sure("_a_b"), 3, 3, of_length(5, 9, ALPHABET)) == []
     nothing = Automaton(np.full((1, 3), -1, np.int32), np.array([False]))
     assert most_probable(sure("_a_b"), 3, 3, nothing) == []
 
 
-def test_no_constraint_is_any_text() -> None:
-    """The constraint that everything satisfies changes nothing."""
+def test_a_constraint_that_every_text_satisfies_changes_nothing() -> None:
     probabilities = distribution(12, 4, seed=3, sharpness=3)
     free = most_probable(probabilities, 3, 5)
     within = most_probable(probabilities, 3, 5, of_symbols(ALPHABET, ALPHABET))
@@ -103,23 +102,21 @@ def test_no_constraint_is_any_text() -> None:
 
 @pytest.mark.parametrize("constraint", [None, of_length(3, 5, ALPHABET)], ids=["free", "length"])
 @pytest.mark.parametrize("count", [1, 4, 11])
-def test_as_many_as_asked_for(count: int, constraint: Automaton | None) -> None:
-    """Also of a picture that is as sure as can be, however improbable the others are."""
+def test_as_many_texts_are_found_as_requested(count: int, constraint: Automaton | None) -> None:
+    """This holds even for a very sure picture, however improbable the other texts are."""
     found = most_probable(sure("__a__b__1__a_____"), 3, count, constraint)
     assert len({label for label, _ in found}) == count
     assert spelled(found[0][0], 3) == "ab1a"
 
 
-def test_the_second_guess_of_a_sure_picture() -> None:
-    """It is the text that differs where the picture is least sure."""
+def test_the_second_text_differs_where_the_picture_is_least_sure() -> None:
     rows = sure("__a__b__1_")
     rows[5] = [1e-6, 1 - 1e-5, 1e-7, 9e-6]
     found = [spelled(label, 3) for label, _ in most_probable(rows, 3, 3)]
     assert found == ["ab1", "a1", "aa1"]
 
 
-def test_alternatives_differ_and_fall() -> None:
-    """No text comes twice, and each is at most as probable as the one before."""
+def test_texts_are_distinct_and_sorted_by_probability() -> None:
     found = most_probable(distribution(50, 4, seed=1, sharpness=4), 3, 10)
     assert len({label for label, _ in found}) == 10
     scores = [score for _, score in found]
@@ -129,17 +126,17 @@ def test_alternatives_differ_and_fall() -> None:
 @pytest.mark.parametrize(
     "constraint", [None, of_length(9, 49, SYMBOLS), of_length(49, 49, SYMBOLS)]
 )
-def test_what_suggests_nothing_is_not_followed_far(
+def test_equally_probable_texts_take_little_search(
     constraint: Automaton | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A picture of which every text is as probable takes no time to speak of, and has a text."""
-    followed = []
+    """The search of such a picture takes little time, and still finds texts."""
+    extensions = []
 
-    def noted(*arguments: Any) -> dict[Any, Any]:
-        followed.append(len(result := extended(*arguments)))
+    def counted(*arguments: Any) -> dict[Any, Any]:
+        extensions.append(len(result := extended(*arguments)))
         return result
 
     extended = search._extended
-    monkeypatch.setattr(search, "_extended", noted)
+    monkeypatch.setattr(search, "_extended", counted)
     assert len(most_probable(np.full((50, 20), 0.05), 19, 11, constraint)) == 11
-    assert sum(followed) < 20_000
+    assert sum(extensions) < 20_000

@@ -14,14 +14,13 @@ CAPTCHAS = string.digits + string.ascii_letters
 
 
 @given(patterns, patterns)
-def test_an_intersection_accepts_what_both_accept(one: str, other: str) -> None:
-    """A text is in the product when it is in both factors."""
+def test_an_intersection_accepts_the_texts_that_both_automata_accept(one: str, other: str) -> None:
     product = of_pattern(one, ALPHABET).intersect(of_pattern(other, ALPHABET))
     assert language(product) == matched(one) & matched(other)
 
 
-def test_a_large_alphabet_bounds_the_states() -> None:
-    """Decoding takes time and memory by states × symbols, and for every time step."""
+def test_a_larger_alphabet_allows_fewer_states() -> None:
+    """For each time step, decoding takes time and memory in proportion to states × symbols."""
     small, large = string.digits, "".join(map(chr, range(0x4E00, 0x4E00 + 100)))
     assert len(of_length(1, 999, small).trimmed().accepting) == 1000
     assert len(of_length(1, 99, large).trimmed().accepting) == 100
@@ -30,8 +29,8 @@ def test_a_large_alphabet_bounds_the_states() -> None:
 
 
 @given(patterns, patterns)
-def test_trimming_leaves_the_texts_and_no_dead_end(one: str, other: str) -> None:
-    """Every transition that is left can be continued to an accepted text."""
+def test_trimming_keeps_the_texts_and_removes_dead_ends(one: str, other: str) -> None:
+    """Every remaining transition can be continued to an accepted text."""
     automaton = of_pattern(one, ALPHABET).intersect(of_pattern(other, ALPHABET))
     trimmed = automaton.trimmed()
     assert language(trimmed) == language(automaton)
@@ -54,69 +53,69 @@ def test_columns_are_the_symbols_in_the_order_of_the_alphabet() -> None:
     assert list(np.flatnonzero(automaton.accepting)) == [after_b]
 
 
-def test_the_empty_text_is_a_text() -> None:
-    """An automaton that accepts it alone is not empty."""
+def test_the_empty_text_counts_as_a_text() -> None:
+    """An automaton that accepts only the empty text is not empty."""
     assert not of_pattern("Z*", ALPHABET).is_empty
     assert not of_length(0, 0, ALPHABET).is_empty
 
 
-def test_constraints_that_contradict_each_other_are_empty() -> None:
-    """Each has texts, but none has both."""
+def test_the_intersection_of_contradictory_constraints_is_empty() -> None:
+    """Each constraint accepts texts, but no text satisfies both."""
     both = of_pattern("a{3,}", ALPHABET).intersect(of_length(0, 2, ALPHABET))
     assert both.is_empty
 
 
-def test_every_symbol() -> None:
-    """Every text over the alphabet, and none with another symbol."""
+def test_all_symbols_accept_every_text_over_the_alphabet() -> None:
+    """A text with another symbol is refused."""
     anything = of_symbols(ALPHABET, ALPHABET)
     assert language(anything) == set(TEXTS)
     assert not anything.accepts("aZ", ALPHABET)
 
 
 @given(st.integers(0, 5), st.integers(0, 5))
-def test_of_length(one: int, other: int) -> None:
-    """The texts between two lengths, both included."""
+def test_of_length_accepts_the_texts_between_two_lengths(one: int, other: int) -> None:
+    """Both lengths are included."""
     shortest, longest = sorted((one, other))
     expected = {text for text in TEXTS if shortest <= len(text) <= longest}
     assert language(of_length(shortest, longest, ALPHABET)) == expected
 
 
 @pytest.mark.parametrize(("shortest", "longest"), [(-1, 2), (3, 2), (0, MAX_STATES)])
-def test_impossible_lengths(shortest: int, longest: int) -> None:
-    """Lengths that no text has, or too many states, are refused with what is allowed."""
+def test_impossible_lengths_are_refused(shortest: int, longest: int) -> None:
+    """No text has such a length, or there are too many states. The error says what is allowed."""
     with pytest.raises(ConstraintError, match=f"{shortest} to {longest} .* 0 ≤ shortest"):
         of_length(shortest, longest, ALPHABET)
 
 
 @given(st.sets(st.sampled_from(ALPHABET)))
-def test_of_symbols(symbols: set[str]) -> None:
-    """The texts of the given symbols alone, the empty one among them."""
+def test_of_symbols_accepts_the_texts_of_the_given_symbols(symbols: set[str]) -> None:
+    """The empty text is one of them."""
     automaton = of_symbols("".join(symbols), ALPHABET)
     assert language(automaton) == {text for text in TEXTS if set(text) <= symbols}
 
 
-def test_foreign_symbols_are_named() -> None:
-    """Symbols that the model cannot read are refused by name."""
+def test_symbols_outside_the_alphabet_are_refused() -> None:
+    """The error names them."""
     with pytest.raises(ConstraintError, match="'YZ', which the alphabet 'ab1' lacks"):
         of_symbols("aZYb", ALPHABET)
 
 
-def test_a_product_is_bounded() -> None:
-    """Two constraints that are large together are refused like one that is."""
+def test_an_intersection_with_too_many_states_is_refused() -> None:
+    """Each of the two constraints alone is within the limit."""
     every_43rd, every_47th = of_pattern("(.{43})*", "a"), of_pattern("(.{47})*", "a")
     with pytest.raises(ConstraintError, match="over 2000 states"):
         every_43rd.intersect(every_47th)
 
 
 @given(patterns)
-def test_a_pattern_means_what_it_means_in_re(pattern: str) -> None:
-    """A pattern accepts exactly the texts that `re.fullmatch` matches."""
+def test_a_pattern_has_the_meaning_that_it_has_in_re(pattern: str) -> None:
+    """It accepts exactly the texts that `re.fullmatch` matches."""
     assert language(of_pattern(pattern, ALPHABET)) == matched(pattern)
 
 
 @given(st.text(string.printable, max_size=40))
-def test_an_escaped_text_matches_itself_alone(text: str) -> None:
-    """Whatever `re.escape` escapes is a literal, in a class as outside it."""
+def test_an_escaped_text_matches_only_itself(text: str) -> None:
+    """Everything that `re.escape` escapes is a literal, inside and outside a class."""
     automaton = of_pattern(re.escape(text), string.printable)
     assert automaton.accepts(text, string.printable)
     assert not automaton.accepts(text + " ", string.printable)
@@ -139,14 +138,15 @@ def test_an_escaped_text_matches_itself_alone(text: str) -> None:
         ("Å|a", ["a"], ["Å"]),
     ],
 )
-def test_examples(pattern: str, accepted: list[str], refused: list[str]) -> None:
-    """What a reader of the pattern expects of it."""
+def test_example_patterns_accept_the_expected_texts(
+    pattern: str, accepted: list[str], refused: list[str]
+) -> None:
     automaton = of_pattern(pattern, CAPTCHAS)
     assert [text for text in accepted if not automaton.accepts(text, CAPTCHAS)] == []
     assert [text for text in refused if automaton.accepts(text, CAPTCHAS)] == []
 
 
-def test_shorthands_know_more_than_ascii() -> None:
+def test_shorthands_match_more_than_ascii() -> None:
     r"""`\d` and `\w` are the digits and letters of any script, as in `re`."""
     alphabet = "é٣-_"
     for pattern in (r"\d", r"\w", r"[^\w]", r"[^\d_]"):
@@ -155,8 +155,8 @@ def test_shorthands_know_more_than_ascii() -> None:
             assert automaton.accepts(symbol, alphabet) == bool(re.fullmatch(pattern, symbol))
 
 
-def test_the_dot_is_any_symbol_of_the_alphabet() -> None:
-    """Even a line feed, for the alphabet alone says what a symbol is."""
+def test_the_dot_matches_any_symbol_of_the_alphabet() -> None:
+    """This includes a line feed: the alphabet alone says what a symbol is."""
     assert of_pattern("a.", "a\n").accepts("a\n", "a\n")
     assert not of_pattern(".", "ab").accepts("c", "ab")
 
@@ -199,7 +199,7 @@ def test_the_dot_is_any_symbol_of_the_alphabet() -> None:
         ("a\\", r"'\\'", 1),
     ],
 )
-def test_what_is_not_supported_is_named(pattern: str, named: str, position: int) -> None:
+def test_unsupported_syntax_is_refused(pattern: str, named: str, position: int) -> None:
     """The error says what is wrong, where it is, and what may be used instead."""
     with pytest.raises(ConstraintError) as caught:
         of_pattern(pattern, ALPHABET)
@@ -228,8 +228,8 @@ def test_what_is_not_supported_is_named(pattern: str, named: str, position: int)
         (".*[b-m].{8}(([b-m]?[n-y]?){27}){10}", "allows too many matches at once"),
     ],
 )
-def test_work_is_bounded(pattern: str, limit: str) -> None:
-    """A pattern that asks for too much is refused with the bound that it exceeds."""
+def test_a_pattern_that_takes_too_much_work_is_refused(pattern: str, limit: str) -> None:
+    """The error names the exceeded limit."""
     with pytest.raises(ConstraintError, match=re.escape(limit)):
         of_pattern(pattern, CAPTCHAS)
 
@@ -246,16 +246,16 @@ def test_work_is_bounded(pattern: str, limit: str) -> None:
         ("|" * 200, "", "a"),
     ],
 )
-def test_nothing_backtracks(pattern: str, accepted: str, refused: str) -> None:
-    """Patterns and texts that keep a backtracking engine busy for ever have their answer."""
+def test_matching_does_not_backtrack(pattern: str, accepted: str, refused: str) -> None:
+    """These patterns and texts keep a backtracking engine busy for ever."""
     automaton = of_pattern(pattern, CAPTCHAS)
     assert automaton.accepts(accepted, CAPTCHAS)
     assert not automaton.accepts(refused, CAPTCHAS)
 
 
 @pytest.mark.parametrize("pattern", ["Z", "aZ", "(Z|cc)+", "[^ab1]", "a[x-z]"])
-def test_a_pattern_of_foreign_symbols_is_empty(pattern: str) -> None:
-    """A literal that the alphabet lacks is no error; that no text is left can be asked."""
+def test_a_pattern_of_symbols_outside_the_alphabet_is_empty(pattern: str) -> None:
+    """A literal that the alphabet lacks is no error. `is_empty` says that no text is left."""
     automaton = of_pattern(pattern, ALPHABET)
     assert automaton.is_empty
     assert language(automaton) == set()

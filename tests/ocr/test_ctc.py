@@ -10,7 +10,10 @@ CODEC = CtcCodec("abc", blank_index=3)
 
 
 def probabilities(path: str, codec: CtcCodec = CODEC, peak: float = 0.7) -> np.ndarray:
-    """The class of each step of `path` ("_" is the blank) with `peak`, the rest evenly."""
+    """Gives the symbol of each step in `path` the probability `peak`; `_` is the blank.
+
+    The other classes share the rest evenly.
+    """
     symbols = ["_" if symbol == "" else symbol for symbol in codec.symbols]
     rows = np.full((len(path), codec.classes), (1 - peak) / (codec.classes - 1), np.float32)
     rows[np.arange(len(path)), [symbols.index(symbol) for symbol in path]] = peak
@@ -30,13 +33,13 @@ def probabilities(path: str, codec: CtcCodec = CODEC, peak: float = 0.7) -> np.n
         ("_", ""),
     ],
 )
-def test_repeats_collapse_before_blanks_drop(path: str, text: str) -> None:
-    """The best path spells the text by CTC's two rules, in their order."""
+def test_repeats_are_collapsed_before_blanks_are_dropped(path: str, text: str) -> None:
+    """These two rules of CTC give the text of the best path."""
     assert CODEC.decode(probabilities(path)) == text
 
 
 def test_the_blank_may_have_any_index() -> None:
-    """The symbols take the other classes in order."""
+    """The symbols have the other indices, in order."""
     codec = CtcCodec("abc", blank_index=1)
     assert codec.symbols == ("a", "", "b", "c")
     assert codec.encode("abc", time_steps=3) == [0, 2, 3]
@@ -47,8 +50,8 @@ labels = st.text(alphabet="abc", min_size=0, max_size=12)
 
 
 @given(labels, st.lists(st.integers(1, 3), min_size=12, max_size=12))
-def test_what_is_encoded_is_decoded(label: str, lengths: list[int]) -> None:
-    """Any alignment of a label is decoded to that label."""
+def test_decoding_reverses_encoding(label: str, lengths: list[int]) -> None:
+    """Any alignment of a label is decoded to this label."""
     path = ["_"]
     for symbol, length in zip(label, lengths, strict=False):
         path += ["_"] if path[-1] == symbol else []
@@ -58,8 +61,8 @@ def test_what_is_encoded_is_decoded(label: str, lengths: list[int]) -> None:
 
 
 @given(labels)
-def test_shortest_path_is_reached(label: str) -> None:
-    """A label fits in exactly the time steps that it is said to need."""
+def test_a_label_fits_in_exactly_its_shortest_path(label: str) -> None:
+    """One time step fewer is refused."""
     path = "".join(
         symbol if i == 0 or label[i - 1] != symbol else "_" + symbol
         for i, symbol in enumerate(label)
@@ -71,7 +74,7 @@ def test_shortest_path_is_reached(label: str) -> None:
             CODEC.encode(label, time_steps=len(path) - 1)
 
 
-def test_unknown_symbols_are_named() -> None:
-    """A label outside the alphabet is refused with what is wrong in it."""
+def test_a_label_outside_the_alphabet_is_refused() -> None:
+    """The error names its unknown symbols."""
     with pytest.raises(LabelError, match="'XZ'"):
         CODEC.encode("aZXb", time_steps=50)

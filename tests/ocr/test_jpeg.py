@@ -1,4 +1,4 @@
-"""JPEGs that would take a decoder long for few bytes, and real ones that look like them."""
+"""JPEGs of few bytes that would take a decoder long, and real JPEGs that look like them."""
 
 import random
 
@@ -20,13 +20,13 @@ def segment(marker: int, body: bytes = b"") -> bytes:
     return b"\xff" + bytes([marker]) + (len(body) + 2).to_bytes(2) + body
 
 
-def behind_start(more: bytes, jpeg: bytes = PLAIN) -> bytes:
-    """The picture with more behind its SOI."""
+def after_start(more: bytes, jpeg: bytes = PLAIN) -> bytes:
+    """The picture with `more` after its SOI."""
     return jpeg[:SOI] + more + jpeg[SOI:]
 
 
 def before_end(more: bytes, jpeg: bytes) -> bytes:
-    """The picture with more before its EOI."""
+    """The picture with `more` before its EOI."""
     return jpeg[:-2] + more + jpeg[-2:]
 
 
@@ -35,24 +35,23 @@ LAST_SCAN = PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2]
 SCANS = PROGRESSIVE.count(b"\xff\xda")
 
 
-def test_scans() -> None:
-    """A progressive JPEG may repeat its last scan in 14 bytes, each time through all pixels."""
+def test_too_many_scans_are_refused() -> None:
+    """A progressive JPEG may repeat its last scan in 14 bytes. Each goes through all pixels."""
     assert decode_gray(before_end(LAST_SCAN * (64 - SCANS), PROGRESSIVE)).shape == (80, 400)
     with pytest.raises(UndecodableError, match="64 scans"):
         decode_gray(before_end(LAST_SCAN * (65 - SCANS), PROGRESSIVE))
 
 
 @pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC7, 0xC9, 0xCA, 0xCB, 0xCF])
-def test_rare_kinds(marker: int) -> None:
-    """Arithmetic coding costs many times what its bytes suggest; the others nobody writes."""
+def test_rare_kinds_of_jpeg_are_refused(marker: int) -> None:
+    """Arithmetic coding costs many times what its bytes suggest. Nobody writes the other kinds."""
     baseline = PLAIN.index(b"\xff\xc0")
     data = PLAIN[:baseline] + b"\xff" + bytes([marker]) + PLAIN[baseline + 2 :]
     with pytest.raises(UndecodableError, match="arithmetically coded"):
         decode_gray(data)
 
 
-def test_scans_bound_the_pixels() -> None:
-    """The more scans there are, the fewer pixels may be."""
+def test_more_scans_allow_fewer_pixels() -> None:
     few = decode_gray(PROGRESSIVE, max_pixels=400 * 80 * 4)
     assert few.shape == (80, 400)
     many = before_end(LAST_SCAN * (64 - SCANS), PROGRESSIVE)
@@ -61,8 +60,8 @@ def test_scans_bound_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_components_bound_the_pixels(mode: str) -> None:
-    """Colour costs more than gray, and four inks more than colour."""
+def test_more_components_allow_fewer_pixels(mode: str) -> None:
+    """Colour costs more than gray, and four inks cost more than colour."""
     data = encode(draw("abc").convert(mode), "JPEG")
     cost = {"L": 1, "RGB": 1.25, "CMYK": 2.5}[mode]
     most = int(draw("abc").width * draw("abc").height * cost)
@@ -81,76 +80,76 @@ ENDLESS = {
     "lines": segment(0xDC),
     "reserved": segment(0xF0),
     "restarts": b"\xff\xd0",
-    "begins": b"\xff\xd8",
+    "starts": b"\xff\xd8",
 }
-"""Each takes a decoder time, and there may be a quarter of a million in a megabyte."""
+"""Segments that take a decoder time. A megabyte may have a quarter of a million of them."""
 
 
 @pytest.mark.parametrize("repeated", ENDLESS.values(), ids=ENDLESS)
-def test_segments_before_the_scan(repeated: bytes) -> None:
-    """Hundreds are refused, whatever they say."""
+def test_hundreds_of_segments_before_the_scan_are_refused(repeated: bytes) -> None:
+    """Their kind does not matter."""
     with pytest.raises(UndecodableError, match="256 segments"):
-        decode_gray(behind_start(repeated * 300))
+        decode_gray(after_start(repeated * 300))
 
 
 @pytest.mark.parametrize("name", ["comments", "Exif", "lines"])
-def test_a_hundred_segments(name: str) -> None:
-    """More than anybody would send are borne with, if they change nothing."""
-    assert np.array_equal(decode_gray(behind_start(ENDLESS[name] * 100)), decode_gray(PLAIN))
+def test_a_hundred_segments_are_accepted(name: str) -> None:
+    """Nobody would send so many, but they change nothing."""
+    assert np.array_equal(decode_gray(after_start(ENDLESS[name] * 100)), decode_gray(PLAIN))
 
 
 @pytest.mark.parametrize("marker", [0xE1, 0xE2, 0xED, 0xFE])
 def test_metadata_do_not_reach_the_decoder(marker: int) -> None:
-    """Pillow takes a megabyte of Photoshop's, or a few kilobytes of MPF's, apart in Python."""
-    data, _ = check(behind_start(segment(marker, b"8BIM" * 15_000) * 16))
+    """Pillow parses a megabyte of Photoshop's, or a few kilobytes of MPF's, in Python."""
+    data, _ = check(after_start(segment(marker, b"8BIM" * 15_000) * 16))
     assert data == PLAIN
 
 
 @pytest.mark.parametrize(
     "body", [(b"\0" + b"\1" * 64) * 1000, b"\x08\0\x10\0\x10\1" + b"\1\x11\0" * 9999]
 )
-def test_tables(body: bytes) -> None:
-    """Pillow makes Python lists of each; two segments of one kind are more than anybody sends."""
+def test_too_many_bytes_of_tables_are_refused(body: bytes) -> None:
+    """Pillow makes Python lists of each table. Nobody sends even two segments of one kind."""
     marker = 0xDB if body[0] == 0 else 0xC0
     with pytest.raises(UndecodableError, match="bytes of tables"):
-        decode_gray(behind_start(segment(marker, body) * 3))
+        decode_gray(after_start(segment(marker, body) * 3))
 
 
 @pytest.mark.parametrize("name", ["comments", "quantization tables", "lines", "restarts"])
-def test_segments_between_scans(name: str) -> None:
-    """A hundred change nothing, but thousands are refused there as well."""
+def test_hundreds_of_segments_between_scans_are_refused(name: str) -> None:
+    """A hundred change nothing."""
     between = before_end(ENDLESS[name] * 100 + LAST_SCAN, PROGRESSIVE)
     assert decode_gray(between).shape == (80, 400)
-    if name != "restarts":  # which are part of a scan
+    if name != "restarts":  # restarts are part of a scan
         with pytest.raises(UndecodableError, match="256 segments"):
             decode_gray(before_end(ENDLESS[name] * 300 + LAST_SCAN, PROGRESSIVE))
 
 
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\0", b"\0", b"a"], ids=repr)
-def test_filling(filling: bytes) -> None:
-    """A decoder takes it byte by byte: a little is borne with, a lot refused."""
+def test_much_filling_is_refused(filling: bytes) -> None:
+    """A decoder goes through it byte by byte. A little filling is accepted."""
     comment = segment(0xFE)
-    assert np.array_equal(decode_gray(behind_start(comment + filling * 500)), decode_gray(PLAIN))
+    assert np.array_equal(decode_gray(after_start(comment + filling * 500)), decode_gray(PLAIN))
     for endless in (comment + filling * 5000, (comment + filling * 50) * 100):
         with pytest.raises(UndecodableError, match="outside of segments"):
-            decode_gray(behind_start(endless))
+            decode_gray(after_start(endless))
 
 
-def test_what_looks_like_markers_inside_of_segments() -> None:
-    """Profiles and thumbnails hold any bytes; those are of no segment or scan of their own."""
+def test_markers_inside_segments_are_ignored() -> None:
+    """Profiles and thumbnails hold any bytes. These do not begin a segment or a scan."""
     body = b"ICC_PROFILE\0\1\1" + b"\xff\xe1\xff\xda\xff\xd9" * 5000
     noise = random.Random(0).randbytes(65_000)
     profile = segment(0xE2, body) + segment(0xE2, noise) * 9
-    assert np.array_equal(decode_gray(behind_start(profile)), decode_gray(PLAIN))
+    assert np.array_equal(decode_gray(after_start(profile)), decode_gray(PLAIN))
 
 
-def test_what_looks_like_markers_behind_the_end() -> None:
-    """A film, or a second picture, that follows the first is not looked at."""
+def test_data_after_the_end_are_ignored() -> None:
+    """A video or a second picture may follow the first."""
     behind = segment(0xFE) * 300 + LAST_SCAN * 100 + b"\xff" * 5000
     assert np.array_equal(decode_gray(PLAIN + behind), decode_gray(PLAIN))
 
 
-def test_a_profile_in_pieces_and_a_thumbnail() -> None:
+def test_a_profile_in_several_segments_and_a_thumbnail_are_accepted() -> None:
     """A photograph has kilobytes of metadata, and is turned upright."""
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 270 degrees
@@ -162,20 +161,20 @@ def test_a_profile_in_pieces_and_a_thumbnail() -> None:
     assert np.array_equal(decode_gray(photograph), np.rot90(decode_gray(plain), -1))
 
 
-def test_exif_in_pieces() -> None:
-    """A JPEG has it in one segment; Pillow would put all together, and read each of 65535 tags."""
+def test_only_the_first_exif_segment_is_used() -> None:
+    """A JPEG has one. Pillow would join all of them, and read each of 65535 tags."""
     exif = Image.Exif()
     exif[0x0112] = 6
     pieces = segment(0xE1, exif.tobytes()) + segment(0xFE)
     pieces += segment(0xE1, b"Exif\0\0" + bytes(60_000)) * 2
-    data, _ = check(behind_start(pieces))
+    data, _ = check(after_start(pieces))
     assert len(data) < len(PLAIN) + 100
     assert np.array_equal(decode_gray(data), np.rot90(decode_gray(PLAIN), -1))
-    assert np.array_equal(decode_gray(behind_start(pieces)), decode_gray(data))
+    assert np.array_equal(decode_gray(after_start(pieces)), decode_gray(data))
 
 
-def test_entropy_of_a_picture_of_noise() -> None:
-    """Stuffed bytes and restarts of its scan count as nothing."""
+def test_stuffed_bytes_and_restarts_in_a_scan_are_not_counted() -> None:
+    """The scan of a picture of noise has many of them."""
     noise = np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8)
     for options in ({"quality": 100}, {"quality": 100, "restart_marker_blocks": 1}):
         data = encode(Image.fromarray(noise), "JPEG", **options)
@@ -183,8 +182,8 @@ def test_entropy_of_a_picture_of_noise() -> None:
         assert decode_gray(data).shape == (400, 400)
 
 
-def test_no_scan() -> None:
-    """There are no pixels in it, nor a length to go by."""
+def test_a_jpeg_without_a_scan_is_refused() -> None:
+    """It has no pixels, or ends within the header of a segment."""
     for data in (PLAIN[: PLAIN.index(b"\xff\xda")], b"\xff\xd8\xff", b"\xff\xd8\xff\xfe\xff"):
         with pytest.raises(UndecodableError, match="no scan"):
             decode_gray(data)

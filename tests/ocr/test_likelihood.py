@@ -16,7 +16,7 @@ def distribution(steps: int, classes: int, seed: int, sharpness: float = 1.0) ->
 
 
 def by_brute_force(probabilities: np.ndarray, blank: int) -> dict[tuple[int, ...], float]:
-    """The probability of every label: all paths, repeats collapsed, then blanks dropped."""
+    """The probability of every label, from all paths: repeats collapse, then blanks drop."""
     steps, classes = probabilities.shape
     totals: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(classes), repeat=steps):
@@ -28,8 +28,10 @@ def by_brute_force(probabilities: np.ndarray, blank: int) -> dict[tuple[int, ...
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 5), st.integers(2, 4), st.data())
-def test_agrees_with_brute_force(steps: int, classes: int, data: st.DataObject) -> None:
-    """Every label's probability is the sum over all paths that spell it; together they are 1."""
+def test_the_likelihood_agrees_with_brute_force(
+    steps: int, classes: int, data: st.DataObject
+) -> None:
+    """A label's probability is the sum over all paths that spell it. All probabilities sum to 1."""
     blank = data.draw(st.integers(0, classes - 1))
     probabilities = distribution(steps, classes, data.draw(st.integers(0, 1000)), sharpness=3)
     expected = by_brute_force(probabilities, blank)
@@ -38,8 +40,7 @@ def test_agrees_with_brute_force(steps: int, classes: int, data: st.DataObject) 
     assert sum(found.values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_labels_that_do_not_fit() -> None:
-    """A label that needs more time steps than there are is impossible."""
+def test_a_label_that_needs_too_many_time_steps_is_impossible() -> None:
     rows = distribution(3, 3, seed=0)
     assert np.isfinite(log_likelihood(rows, (0, 1, 0), blank_index=2))
     assert log_likelihood(rows, (0, 0, 1), blank_index=2) == -np.inf
@@ -47,15 +48,14 @@ def test_labels_that_do_not_fit() -> None:
     assert log_likelihood(long, (0, 0) * 20, blank_index=2) == -np.inf
 
 
-def test_improbable_texts_keep_their_logarithm() -> None:
-    """A text of which every time step is improbable still has its probability."""
+def test_a_text_improbable_in_every_time_step_has_a_finite_likelihood() -> None:
     rows = np.array([[1e-6, 1e-6, 1 - 2e-6]] * 50)
     found = log_likelihood(rows, (0, 1) * 25, blank_index=2)
     assert found == pytest.approx(50 * np.log(1e-6), rel=1e-6)
 
 
-def test_texts_beside_far_more_probable_ones() -> None:
-    """What would be lost beside the blank path is computed in logarithms."""
+def test_a_text_far_less_probable_than_the_blank_path_has_a_likelihood() -> None:
+    """Its probability would be lost beside that of the blank path, so logarithms are used."""
     rows = np.array([[1e-9, 1e-9, 1 - 2e-9]] * 60)
     found = log_likelihood(rows, (0, 1) * 30, blank_index=2)
     assert found == pytest.approx(60 * np.log(1e-9), rel=1e-6)
@@ -63,8 +63,8 @@ def test_texts_beside_far_more_probable_ones() -> None:
     assert np.isfinite(repeated)
 
 
-def test_more_alignments_than_a_number_can_count() -> None:
-    """Of long texts in flat distributions; the sums of array operations are scaled apart."""
+def test_the_number_of_alignments_may_exceed_the_range_of_a_float() -> None:
+    """Long texts in flat distributions have so many. Sums over arrays are scaled separately."""
     rows, text = np.full((1500, 3), 1 / 3), (0, 1) * 250
     alone, together = log_likelihood(rows, text, 2), log_likelihoods(rows, [text], 2)[0]
     assert alone == pytest.approx(together, rel=1e-9)
@@ -77,8 +77,10 @@ def test_more_alignments_than_a_number_can_count() -> None:
     st.integers(0, 4),
     st.lists(st.lists(st.integers(0, 3), max_size=20), max_size=6),
 )
-def test_several_labels_are_as_each_alone(seed: int, blank: int, labels: list[list[int]]) -> None:
-    """Together or alone, whatever their lengths and wherever the blank is."""
+def test_several_labels_have_the_likelihoods_that_each_has_alone(
+    seed: int, blank: int, labels: list[list[int]]
+) -> None:
+    """This holds for labels of any lengths, and for any index of the blank."""
     symbols = [[c + (c >= blank) for c in label] for label in labels]
     probabilities = distribution(40, 5, seed, sharpness=5).astype(float)
     together = log_likelihoods(probabilities, symbols, blank)

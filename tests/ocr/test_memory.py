@@ -1,4 +1,4 @@
-"""The memory that the largest accepted picture of every kind takes, as the system sees it.
+"""The memory that the largest accepted pictures take, as the operating system measures it.
 
 `tracemalloc` does not see what Pillow's decoders allocate.
 """
@@ -13,7 +13,7 @@ from benchmarks.costly_pictures import costliest, kinds
 from service.ocr.preprocessing import DEFAULT_MAX_PIXELS
 
 MOST = 30_000_000
-"""Bytes beyond what the process has before; docs/operations.md names it."""
+"""Most bytes that one picture adds to the process. docs/operations.md states this limit."""
 
 MEASURE = """
 import sys
@@ -32,7 +32,7 @@ for channels in (1, 3):
     for file in files:
         data = Path(file).read_bytes()
         before = resident("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         preprocess(data, 200, 50, channels)
         print(channels, file, resident("VmHWM") - before, sep="\\t")
 """
@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_one_picture_takes_little_memory(tmp_path: Path) -> None:
-    """However large it may be, in gray and in colour."""
+    """This holds for the largest pictures, in gray and in colour."""
     files = []
     for name, encode in kinds().items():
         for number, picture in enumerate(costliest(encode, DEFAULT_MAX_PIXELS, (0, 255))):
@@ -55,5 +55,5 @@ def test_one_picture_takes_little_memory(tmp_path: Path) -> None:
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert len(rows) == 2 * len(files)
     grown = {f"{Path(file).name}, {channels} channels": int(n) for channels, file, n in rows}
-    assert max(grown.values()) > 1_000_000  # it is measured at all
+    assert max(grown.values()) > 1_000_000  # the measurement works
     assert {name: n for name, n in grown.items() if n > MOST} == {}

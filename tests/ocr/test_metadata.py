@@ -7,8 +7,7 @@ from tests import stripes
 PROPERTIES = stripes.metadata().to_properties()
 
 
-def test_round_trip() -> None:
-    """What is written is what is read."""
+def test_written_properties_are_read_back() -> None:
     assert ModelMetadata.from_properties(PROPERTIES) == stripes.metadata()
 
 
@@ -16,14 +15,14 @@ OPTIONAL = {"channels", "min_confidence"}
 
 
 @pytest.mark.parametrize("key", sorted(PROPERTIES.keys() - OPTIONAL))
-def test_other_properties_are_required(key: str) -> None:
-    """A property that is missing is named."""
+def test_all_other_properties_are_required(key: str) -> None:
+    """The error names the missing property."""
     rest = {name: value for name, value in PROPERTIES.items() if name != key}
     with pytest.raises(ModelMetadataError, match=f"property {key} is missing"):
         ModelMetadata.from_properties(rest)
 
 
-def test_models_of_earlier_exports() -> None:
+def test_models_of_earlier_exports_are_read() -> None:
     """They are gray, and accept every text."""
     rest = {name: value for name, value in PROPERTIES.items() if name not in OPTIONAL}
     found = ModelMetadata.from_properties(rest)
@@ -78,7 +77,9 @@ def test_models_of_earlier_exports() -> None:
         ("golden", "7", "base64"),
     ],
 )
-def test_malformed_or_contradictory(key: str, value: str, sentence: str) -> None:
-    """A property that cannot be is refused with what is wrong with it."""
+def test_malformed_or_contradictory_properties_are_refused(
+    key: str, value: str, sentence: str
+) -> None:
+    """The error says what is wrong."""
     with pytest.raises(ModelMetadataError, match=sentence):
         ModelMetadata.from_properties(PROPERTIES | {key: value})

@@ -16,11 +16,11 @@ from tests.stripes import draw, encode, picture
 
 
 def without_metadata(data: bytes) -> bytes:
-    """The data that are decoded."""
+    """The bytes that are passed to the decoder."""
     return check(data)[0]
 
 
-def kinds(png: bytes) -> Sequence[bytes]:
+def chunk_types(png: bytes) -> Sequence[bytes]:
     found, position = [], len(SIGNATURE)
     while position < len(png):
         length, kind = struct.unpack_from(">I4s", png, position)
@@ -29,39 +29,38 @@ def kinds(png: bytes) -> Sequence[bytes]:
     return found
 
 
-def test_a_plain_picture_is_left_as_it_is() -> None:
-    """Nothing is copied where there is nothing to leave out."""
+def test_a_png_without_metadata_is_not_copied() -> None:
     png = picture("ab")
     assert without_metadata(png) is png
 
 
-def test_metadata_are_left_out() -> None:
-    """Profiles, texts and unknown chunks go; the pixels stay what they were."""
+def test_metadata_are_removed() -> None:
+    """Profiles, texts and unknown chunks are removed. The pixels stay the same."""
     bomb = zlib.compress(bytes(1 << 20))
     png = behind_header(
         chunk(b"iCCP", b"p\0\0" + bomb), chunk(b"zTXt", b"k\0\0" + bomb), chunk(b"vpAg", bytes(9))
     )
     clean = without_metadata(png)
-    assert set(kinds(clean)) == {b"IHDR", b"IDAT", b"IEND"}
+    assert set(chunk_types(clean)) == {b"IHDR", b"IDAT", b"IEND"}
     assert np.array_equal(decode_gray(png), decode_gray(picture("ab")))
 
 
 @pytest.mark.parametrize("mode", ["P", "LA", "RGBA"])
-def test_what_makes_the_pixels_is_kept(mode: str) -> None:
+def test_chunks_that_affect_the_pixels_are_kept(mode: str) -> None:
     """Palettes, transparency and orientation are not metadata."""
     image = Image.open(io.BytesIO(picture("ab"))).convert(mode)
     exif = Image.Exif()
     exif[0x0112] = 6
     file = io.BytesIO()
     image.save(file, "PNG", exif=exif, **({"transparency": 0} if mode == "P" else {}))
-    assert without_metadata(file.getvalue()) is file.getvalue() or b"eXIf" in kinds(
+    assert without_metadata(file.getvalue()) is file.getvalue() or b"eXIf" in chunk_types(
         without_metadata(file.getvalue())
     )
     assert decode_gray(file.getvalue()).shape == (image.width, image.height)
 
 
-def test_what_follows_the_end_is_left_out() -> None:
-    """A file hidden behind the picture reaches no decoder."""
+def test_data_after_the_end_are_removed() -> None:
+    """A file that is hidden after the picture reaches no decoder."""
     png = picture("ab")
     assert without_metadata(png + b"PK\x03\x04 and so on") == png
 
@@ -72,27 +71,27 @@ def test_what_follows_the_end_is_left_out() -> None:
     ids=["tiny", "profiles"],
 )
 def test_too_many_chunks_are_refused(chunks: list[bytes]) -> None:
-    """The error says how many there may be."""
+    """The error says how many are allowed."""
     with pytest.raises(UndecodableError, match="at most 64"):
         without_metadata(behind_header(*chunks))
 
 
 def test_too_many_pixel_chunks_are_refused() -> None:
-    """An IDAT of no bytes costs as much to walk as any other."""
+    """The decoder takes as long for an empty IDAT as for any other chunk."""
     with pytest.raises(UndecodableError, match="too many chunks"):
         without_metadata(behind_header(*[chunk(b"IDAT")] * 1100))
 
 
-def test_cut_at_every_byte() -> None:
-    """A picture that is cut short anywhere behind its signature is refused."""
+def test_a_png_that_is_cut_short_is_refused() -> None:
+    """It may be cut at any byte after its signature."""
     png = behind_header(chunk(b"tEXt", b"a\0b"))
     for length in range(len(SIGNATURE), len(png)):
         with pytest.raises(UndecodableError):
             without_metadata(png[:length])
 
 
-def test_the_header_comes_first() -> None:
-    """Without an IHDR of its own size at the beginning, there is no picture."""
+def test_the_header_must_come_first() -> None:
+    """A PNG begins with an IHDR of the right size."""
     png = picture("ab")
     with pytest.raises(UndecodableError, match="header"):
         without_metadata(SIGNATURE + chunk(b"IDAT") + png[len(SIGNATURE) :])
@@ -100,14 +99,14 @@ def test_the_header_comes_first() -> None:
         without_metadata(SIGNATURE + chunk(b"IHDR", bytes(14)) + chunk(b"IEND"))
 
 
-def test_there_is_one_header() -> None:
-    """A second one could be that of a far larger picture, which decoders would believe."""
+def test_a_second_header_is_refused() -> None:
+    """It could be that of a far larger picture, and decoders would believe it."""
     with pytest.raises(UndecodableError, match="header"):
         without_metadata(behind_header(header(1 << 15, 100)))
 
 
-def test_a_length_beyond_the_file() -> None:
-    """A chunk that claims two gigabytes is not waited for."""
+def test_a_chunk_longer_than_the_file_is_refused() -> None:
+    """It claims two gigabytes."""
     head = SIGNATURE + picture("ab")[8:33]
     with pytest.raises(UndecodableError, match="cut short"):
         without_metadata(head + struct.pack(">I4s", 2**31 - 1, b"IDAT") + bytes(100))
@@ -123,13 +122,13 @@ PASSES = [
     "56565656",
     "77777777",
 ]
-"""In which pass each pixel comes, of eight by eight that repeat (section 8.1)."""
+"""The pass of each pixel, in a square of 8×8 pixels that repeats (section 8.1)."""
 
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def white_rows(width: int, height: int, bits: int, passes: Sequence[str]) -> bytes:
-    """Uncompressed rows of pixels of so many bits, pass by pass."""
+    """Uncompressed rows of white pixels of `bits` bits, pass by pass."""
     rows = []
     for number in sorted(set("".join(passes))):
         for y in range(height):
@@ -146,11 +145,12 @@ def white_rows(width: int, height: int, bits: int, passes: Sequence[str]) -> byt
     ("depth", "colour"),
     [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (1, 3), (8, 3), (8, 4), (16, 6)],
 )
-def test_missing_rows_are_missed(
+def test_a_png_that_lacks_one_byte_of_its_rows_is_refused(
     depth: int, colour: int, width: int, height: int, passes: Sequence[str]
 ) -> None:
-    """Every byte of them, whatever a pixel is; a decoder that leaves them black reads half a
-    picture.
+    """This holds for every kind of pixel.
+
+    A decoder that leaves missing rows black would read half a picture.
     """
     raw = white_rows(width, height, depth * SAMPLES[colour], passes)
     first = SIGNATURE + header(width, height, depth, colour, int(passes is PASSES))
@@ -177,14 +177,14 @@ def test_missing_rows_are_missed(
     ids=["none", "cut short", "a row too few", "unknown filter"],
 )
 def test_broken_pixels_are_refused(stream: bytes) -> None:
-    """A row that is missing or cannot be filtered is an error, not a black row."""
+    """A missing row, or a row with an unknown filter, is an error, not a black row."""
     data = SIGNATURE + header(200, 50) + chunk(b"IDAT", stream) + chunk(b"IEND")
     with pytest.raises(UndecodableError, match="PNG data are broken or cut short"):
         decode_gray(data)
 
 
-def test_no_more_is_inflated_than_the_rows() -> None:
-    """Data behind the last row are not inflated, however much they are."""
+def test_data_after_the_last_row_are_not_inflated() -> None:
+    """Their size does not matter."""
     bomb = zlib.compress(bytes(50 * 201) + bytes(1 << 28))
     data = SIGNATURE + header(200, 50) + chunk(b"IDAT", bomb) + chunk(b"IEND")
     tracemalloc.start()
@@ -195,8 +195,8 @@ def test_no_more_is_inflated_than_the_rows() -> None:
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_bytes_of_a_large_file_bound_the_pixels(interlaced: bool) -> None:
-    """They may be deflate blocks without a pixel, which cost more than pixels do."""
+def test_a_larger_file_allows_fewer_pixels(interlaced: bool) -> None:
+    """Its bytes may be deflate blocks without a pixel, which cost more than pixels do."""
 
     def padded(size: int) -> bytes:
         stream = zlib.compress(bytes(50 * 208))
@@ -221,8 +221,8 @@ def animated(*frames: Image.Image, default: Image.Image | None = None) -> bytes:
     )
 
 
-def test_an_animation_gives_the_frame_that_browsers_show() -> None:
-    """That is the first frame; a default image outside of the animation is never shown."""
+def test_the_first_frame_of_an_animation_is_read() -> None:
+    """Browsers show this frame. They never show a default image outside the animation."""
     one, two, other = (draw(text) for text in ("ab", "cd", "dd"))
     expected = decode_gray(encode(one))
     assert np.array_equal(decode_gray(animated(one, two)), expected)
@@ -230,15 +230,15 @@ def test_an_animation_gives_the_frame_that_browsers_show() -> None:
     assert np.array_equal(decode_gray(animated(*[one, two] * 40, default=other)), expected)
 
 
-def test_an_animation_with_a_palette_and_transparency() -> None:
-    """What the frame's pixels are made from is kept."""
+def test_an_animation_keeps_its_palette_and_transparency() -> None:
+    """The frame's pixels are made from them."""
     frames = [draw(text).convert("P") for text in ("ab", "cd", "dd")]
     expected = decode_gray(encode(frames[0]))
     assert np.array_equal(decode_gray(animated(*frames[:2], default=frames[2])), expected)
 
 
-def test_a_frame_that_is_too_large() -> None:
-    """The pixel limit holds for the frame, whatever the header says."""
+def test_a_frame_that_is_too_large_is_refused() -> None:
+    """The pixel limit applies to the frame, whatever the header says."""
     control = chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 9000, 9000, 0, 0, 1, 1, 0, 0))
     data = behind_header(chunk(b"acTL", struct.pack(">II", 1, 0)))
     end = data.rindex(b"IEND") - 4
@@ -248,8 +248,7 @@ def test_a_frame_that_is_too_large() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", bytes(8)])
-def test_a_broken_frame(body: bytes) -> None:
-    """A frame control chunk of another length is no frame."""
+def test_a_frame_control_chunk_of_another_length_is_refused(body: bytes) -> None:
     data = behind_header(chunk(b"acTL", struct.pack(">II", 1, 0)))
     end = data.rindex(b"IEND") - 4
     with pytest.raises(UndecodableError, match="frame"):

@@ -22,15 +22,15 @@ from tests import stripes
 
 
 @pytest.mark.parametrize("text", ["abcd", "dcba", "a a", "aabb", ""])
-def test_reads_what_the_stripes_spell(text: str, recognizer: Recognizer) -> None:
-    """The whole way from bytes to text, on a model whose answer is known."""
+def test_the_text_of_the_stripes_is_read(text: str, recognizer: Recognizer) -> None:
+    """All steps from bytes to text run, on a model whose answer is known."""
     expected = {"a a": "aa", "aabb": "ab"}.get(text, text)
     reading = recognizer.read(stripes.picture(text))
     assert reading.text == expected
     assert reading.confidence > 0.99
 
 
-def test_batches_equal_single_pictures(recognizer: Recognizer) -> None:
+def test_a_batch_gives_the_texts_of_single_pictures(recognizer: Recognizer) -> None:
     """The batch size changes no answer."""
     pictures = [stripes.picture(text) for text in ("ab", "cd", "dddd", "")]
     size = (stripes.WIDTH, stripes.HEIGHT)
@@ -40,7 +40,7 @@ def test_batches_equal_single_pictures(recognizer: Recognizer) -> None:
 
 
 def test_threads_do_not_mix_answers(recognizer: Recognizer) -> None:
-    """Many threads on one recognizer each get their own answer."""
+    """Many threads share one recognizer, and each gets its own answer."""
     texts = ["abcd", "dcba", "bd", "ac"] * 50
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda text: recognizer.read(stripes.picture(text)).text, texts))
@@ -48,7 +48,7 @@ def test_threads_do_not_mix_answers(recognizer: Recognizer) -> None:
 
 
 def test_another_alphabet_needs_no_code(tmp_path: Path) -> None:
-    """The metadata alone decide which text the classes spell."""
+    """The metadata alone say which text the classes spell."""
     model = stripes.write_model(tmp_path / "m.onnx", alphabet="ABXY79")
     assert Recognizer.load(model).read(stripes.picture("9A7", "ABXY79")).text == "9A7"
 
@@ -66,7 +66,7 @@ def test_another_width_needs_no_code(tmp_path: Path) -> None:
 
 
 def test_a_colour_model_sees_colours(tmp_path: Path) -> None:
-    """Blue has the luma of one symbol, and the mean of its channels is that of another."""
+    """The luma of blue is the level of one symbol, the mean of its channels that of another."""
     blue = Image.new("RGB", (stripes.WIDTH, stripes.HEIGHT), (0, 0, 255))
     texts = []
     for channels in (1, 3):
@@ -78,8 +78,8 @@ def test_a_colour_model_sees_colours(tmp_path: Path) -> None:
     assert texts == ["a", "b"]
 
 
-def test_one_bad_picture_of_several(recognizer: Recognizer) -> None:
-    """It gets the error; the others get their readings. The error does not keep the picture."""
+def test_a_bad_picture_does_not_affect_the_others(recognizer: Recognizer) -> None:
+    """It gets an error, which does not keep the picture. The others get their readings."""
     bad = stripes.picture("ab")[:-20]
     good, error, other = recognizer.read_all([stripes.picture("ab"), bad, stripes.picture("cd")])
     assert isinstance(good, Reading)
@@ -89,21 +89,21 @@ def test_one_bad_picture_of_several(recognizer: Recognizer) -> None:
     assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
 
 
-def test_missing_file(tmp_path: Path) -> None:
-    """A path without a file is named."""
+def test_a_missing_model_file_is_an_error(tmp_path: Path) -> None:
+    """The error names its path."""
     with pytest.raises(ModelFileError, match=r"no model file at .*nothing\.onnx"):
         Recognizer.load(tmp_path / "nothing.onnx")
 
 
-def test_a_file_that_is_too_large(stripe_model: Path) -> None:
-    """It is refused by its size alone: loading it takes more than twice as much memory."""
+def test_a_model_file_that_is_too_large_is_refused(stripe_model: Path) -> None:
+    """It is refused by its size alone, because loading takes more than twice as much memory."""
     with stripe_model.open("rb+") as file:
         file.truncate(600_000_000)
     with pytest.raises(ModelFileError, match=r"stripes\.onnx has 600\.0 MB.* at most 64 MB"):
         Recognizer.load(stripe_model)
 
 
-def cut(path: Path) -> None:
+def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-700])
 
 
@@ -111,13 +111,13 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def scribble(path: Path) -> None:
+def overwrite(path: Path) -> None:
     path.write_bytes(b"this is no model")
 
 
-@pytest.mark.parametrize("damage", [cut, empty, scribble])
-def test_broken_files(damage: Callable[[Path], None], stripe_model: Path) -> None:
-    """A file that is no whole ONNX model is refused with a sentence, not a crash."""
+@pytest.mark.parametrize("damage", [truncate, empty, overwrite])
+def test_a_broken_model_file_is_refused(damage: Callable[[Path], None], stripe_model: Path) -> None:
+    """A file that is no complete ONNX model gives a sentence, not a crash."""
     damage(stripe_model)
     with pytest.raises((ModelFileError, ModelMetadataError), match=r"stripes\.onnx"):
         Recognizer.load(stripe_model)
@@ -133,7 +133,7 @@ def test_broken_files(damage: Callable[[Path], None], stripe_model: Path) -> Non
         ("output_name", "softmax", "the graph's only output must have that name; it has: dense2"),
     ],
 )
-def test_metadata_that_contradict_the_graph(
+def test_metadata_that_contradict_the_graph_are_refused(
     key: str, value: str, sentence: str, tmp_path: Path
 ) -> None:
     """Metadata and graph must agree, or nothing is served."""
@@ -153,8 +153,8 @@ def test_a_fixed_batch_size_is_refused(tmp_path: Path) -> None:
         Recognizer.load(tmp_path / "m.onnx")
 
 
-def test_a_graph_that_asks_for_more_is_refused(tmp_path: Path) -> None:
-    """A second input that nobody would feed makes a model useless."""
+def test_a_graph_with_a_second_input_is_refused(tmp_path: Path) -> None:
+    """Nobody would feed the second input."""
     model = stripes.graph()
     second = onnx.helper.make_tensor_value_info("second", onnx.TensorProto.FLOAT, ["n"])
     model.graph.input.append(second)
@@ -165,8 +165,8 @@ def test_a_graph_that_asks_for_more_is_refused(tmp_path: Path) -> None:
         Recognizer.load(tmp_path / "m.onnx")
 
 
-def test_probabilities_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
-    """They would be the confidence of a text, which JSON cannot have."""
+def test_probabilities_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
+    """They would become the confidence of a text, and JSON cannot represent them."""
     model = stripes.graph()
     model.graph.node[-1].output[0] = "softmax"
     node = onnx.helper.make_node
@@ -182,7 +182,7 @@ def test_probabilities_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
 
 
 def test_verify_reads_the_golden_pictures(tmp_path: Path, recognizer: Recognizer) -> None:
-    """A model that reads its golden picture otherwise than at its export is refused."""
+    """A model that reads its golden picture differently than at its export is refused."""
     recognizer.verify()
     other = (GoldenPicture(stripes.picture("ab"), "ba"),)
     broken = Recognizer.load(stripes.write_model(tmp_path / "m.onnx", golden=other))
@@ -191,14 +191,14 @@ def test_verify_reads_the_golden_pictures(tmp_path: Path, recognizer: Recognizer
 
 
 def test_verify_needs_golden_pictures_that_decode(tmp_path: Path) -> None:
-    """A golden picture that is none is the model's fault, not the user's."""
+    """A golden picture that cannot be decoded is the model's fault, not the user's."""
     golden = (replace(stripes.metadata().golden[0], data=b"nothing"),)
     model = stripes.write_model(tmp_path / "m.onnx", golden=golden)
     with pytest.raises(ModelCheckError, match="cannot be decoded"):
         Recognizer.load(model).verify()
 
 
-def test_spans_are_in_pixels_of_the_picture_that_was_sent(recognizer: Recognizer) -> None:
+def test_spans_are_in_pixels_of_the_original_picture(recognizer: Recognizer) -> None:
     """A picture of five times the width has spans of five times the width."""
     image = stripes.draw("  a  b")
     large = image.resize((5 * image.width, 3 * image.height), Image.Resampling.NEAREST)

@@ -16,8 +16,8 @@ from tests.stripes import draw, encode
 ROOT = Path(__file__).parents[2]
 
 
-def test_run_length_encoded_bmp() -> None:
-    """Pillow decodes it in Python, for a hundred times what its bytes would cost otherwise."""
+def test_a_run_length_encoded_bmp_is_refused() -> None:
+    """Pillow decodes it in Python, which takes a hundred times as long for the same bytes."""
     data = bytearray(encode(draw("abc").convert("L"), "BMP"))
     assert data[30:34] == bytes(4)
     data[30:34] = b"\1\0\0\0"
@@ -25,8 +25,8 @@ def test_run_length_encoded_bmp() -> None:
         decode_gray(bytes(data))
 
 
-def test_bmp_with_a_palette_that_is_too_large() -> None:
-    """Pillow would look at each of its colours, which need not be there."""
+def test_a_bmp_with_a_palette_that_is_too_large_is_refused() -> None:
+    """Pillow would look at each of its colours, even if the file does not contain them."""
     data = bytearray(encode(draw("abc").convert("L"), "BMP"))
     data[46:50] = (65536).to_bytes(4, "little")
     with pytest.raises(UndecodableError, match="65536 colours"):
@@ -35,20 +35,19 @@ def test_bmp_with_a_palette_that_is_too_large() -> None:
 
 @pytest.mark.parametrize("data", [b"hello", b"%PDF-1.7", b"II*\0" + bytes(40), b"<svg/>"])
 def test_other_formats_are_refused(data: bytes) -> None:
-    """What is no picture of a known format is told so."""
+    """The error lists the formats that are read."""
     with pytest.raises(UnsupportedFormatError, match=", ".join(known.name for known in FORMATS)):
         decode_gray(data)
 
 
-def test_empty_file() -> None:
-    """No bytes are no picture."""
+def test_an_empty_file_is_refused() -> None:
     with pytest.raises(UndecodableError, match="empty"):
         decode_gray(b"")
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
 def test_truncated_pictures_are_refused(format: str) -> None:
-    """A picture that was cut short anywhere is an error, not half a picture."""
+    """A picture that is cut short anywhere is an error, not half a picture."""
     noise = np.random.default_rng(0).integers(0, 255, (50, 200), np.uint8)
     data = encode(Image.fromarray(noise), format)
     for size in [*range(1500), *range(1500, int(0.9 * len(data)), 1500)]:
@@ -57,15 +56,15 @@ def test_truncated_pictures_are_refused(format: str) -> None:
 
 
 @pytest.mark.parametrize(("side", "unused"), [(4, 65_000), (700, 0)])
-def test_a_webp_of_prefix_codes(side: int, unused: int) -> None:
-    """Many take long, however few pixels there are, and much memory where pixels use them."""
+def test_a_webp_of_many_prefix_codes_is_refused(side: int, unused: int) -> None:
+    """Many codes take long even for few pixels, and much memory where pixels use them."""
     assert decode_gray(prefix_codes(64, 64)).max() == 0
     with pytest.raises(PictureTooLargeError, match="WEBP"):
         decode_gray(prefix_codes(side, side, unused))
 
 
-def test_a_webp_of_many_parts() -> None:
-    """A megabyte of their names takes as long as ten pictures, and is none."""
+def test_a_webp_of_many_parts_is_refused() -> None:
+    """A megabyte of the names of parts takes as long as ten pictures, and is no picture."""
     data = encode(draw("abc"), "WEBP", lossless=True)
     part = b"VP8L" + bytes(4)
     assert np.array_equal(decode_gray(data + 1000 * part), decode_gray(data))
@@ -74,45 +73,44 @@ def test_a_webp_of_many_parts() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_small_lossless_webp_takes_no_longer_than_others(mode: str) -> None:
-    """Even one of noise."""
+def test_a_small_lossless_webp_does_not_count_as_slow(mode: str) -> None:
+    """This holds even for a picture of noise."""
     samples = np.random.default_rng(0).integers(0, 255, (50, 130, len(mode)), np.uint8)
     data = encode(Image.fromarray(samples, mode), "WEBP", lossless=True)
     assert to_model_input(data, 200, 50, slow=False).width == 130
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 10), (10, 0)])
-def test_sides_of_zero(width: int, height: int) -> None:
-    """A picture without a pixel is refused."""
+def test_a_picture_without_a_pixel_is_refused(width: int, height: int) -> None:
     with pytest.raises(UndecodableError):
         decode_gray(png(width, height, 8, 0, b""))
 
 
 @pytest.mark.parametrize("side", [2001, 20_000, 2**31 - 1])
 def test_too_many_pixels_are_refused_by_the_header(side: int) -> None:
-    """The header decides: the pixels of these pictures do not exist."""
+    """The header decides: these files contain no pixels."""
     with pytest.raises(PictureTooLargeError, match=r"at most [24]000000"):
         decode_gray(png(side, side, 8, 0, b""), max_pixels=4_000_000)
 
 
-def test_the_cap_itself_is_allowed() -> None:
-    """Width × height may equal the cap, divided by what a pixel of the kind costs."""
+def test_a_picture_may_have_exactly_the_most_pixels() -> None:
+    """Width × height may equal the limit, divided by what a pixel of the kind costs."""
     for image, most in ((Image.new("L", (20, 5)), 200), (Image.new("RGBA", (20, 5)), 500)):
         assert decode_gray(encode(image), max_pixels=most).shape == (5, 20)
         with pytest.raises(PictureTooLargeError, match=r"20×5 pixels; at most 99 in all.*Shrink"):
             decode_gray(encode(image), max_pixels=most - 1)
 
 
-def test_a_side_that_is_too_long() -> None:
-    """A line of a few pixels' height may be as long as the cap, and no longer."""
+def test_a_side_that_is_too_long_is_refused() -> None:
+    """A picture of one row may be as long as the limit, and no longer."""
     line = Image.new("L", (MAX_SIDE, 1), 255)
     assert decode_gray(encode(line)).shape == (1, MAX_SIDE)
     with pytest.raises(PictureTooLargeError, match="a side"):
         decode_gray(encode(Image.new("L", (MAX_SIDE + 1, 1), 255)))
 
 
-def test_pillow_warns_of_nothing() -> None:
-    """It warns with figures of the file, in as many texts as there are files; all would be kept."""
+def test_pillow_gives_no_warnings() -> None:
+    """Its warnings contain numbers of the file. Python would keep one text for each file."""
     code = """
 import io, sys
 from PIL import Image, TiffImagePlugin

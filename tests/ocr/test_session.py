@@ -10,7 +10,7 @@ from service.ocr.session import CPU, open_session
 
 
 def test_onnxruntime_writes_no_telemetry(stripe_model: Path, tmp_path: Path) -> None:
-    """Loading and using a model leaves no device id or database in the user's folders."""
+    """Loading and running a model leaves no device id or database in the user's folders."""
     home = tmp_path / "home"
     home.mkdir()
     code = (
@@ -25,16 +25,16 @@ def test_onnxruntime_writes_no_telemetry(stripe_model: Path, tmp_path: Path) -> 
     assert done.stderr == ""
 
 
-def test_a_provider_that_is_not_there_is_named(stripe_model: Path) -> None:
-    """So are those that are; nothing falls back on its own."""
+def test_a_missing_execution_provider_is_an_error(stripe_model: Path) -> None:
+    """The error names it and the available providers. No other provider is used instead."""
     with pytest.raises(ProviderError, match=r"no execution provider TpuExecution.*has .*CPUExec"):
         open_session(stripe_model, providers=["TpuExecutionProvider", *CPU])
 
 
-def test_a_provider_that_cannot_start_is_named(
+def test_an_execution_provider_that_cannot_start_is_an_error(
     stripe_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """onnxruntime itself would go on with the CPU."""
+    """onnxruntime itself would continue with the CPU."""
     build = [*onnxruntime.get_available_providers(), "CUDAExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: build)
     opened = onnxruntime.InferenceSession(str(stripe_model), providers=list(CPU))
