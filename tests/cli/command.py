@@ -1,4 +1,4 @@
-"""Runs the command line as a user does: a process of its own."""
+"""Runs the command line as a user does: in a process of its own."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ COMMAND = [sys.executable, "-m", "service.cli"]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment, without settings of the service, and with these variables."""
+    """The environment of this process, without settings of the service, plus `variables`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OCR_")}
     return kept | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"} | variables
 
@@ -18,7 +18,7 @@ def environment(**variables: str) -> dict[str, str]:
 def run(
     *arguments: object, stdin: bytes = b"", cwd: Path = ROOT, **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """The finished command."""
+    """Runs a command to its end."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd, env=environment(**variables), input=stdin, capture_output=True, check=False,

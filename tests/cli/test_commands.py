@@ -24,8 +24,8 @@ NAMES = [command.callback.__name__ for command in CLI.registered_commands] + [  
 ]
 
 
-def test_help_is_quick() -> None:
-    """What takes long to import is not imported for a help text or a completion."""
+def test_help_imports_no_slow_modules() -> None:
+    """Help texts and completions do not need the modules that take long to import."""
     code = """
 import sys
 from service.cli import main
@@ -44,8 +44,8 @@ finally:
     assert loaded & {"onnxruntime", "fastapi", "numpy", "PIL", "rich.progress"} == set()
 
 
-def test_version_and_short_help() -> None:
-    """As of any command."""
+def test_version_and_short_help_are_printed() -> None:
+    """This is as in other commands."""
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert tools["hatch"]["version"] == {"path": "service/__init__.py"}
     assert run("--version").stdout.decode() == f"captcha-ocr {__version__}\n"
@@ -54,21 +54,20 @@ def test_version_and_short_help() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_texts_are_in_the_documents(name: str) -> None:
-    """Word for word, under a heading of the command's name."""
+def test_the_document_contains_every_help_text(name: str) -> None:
+    """It is there word for word, under a heading with the command's name."""
     section = DOCUMENT.partition(f"## captcha-ocr {name}\n")[2]
     shown = re.match(r"\n```text\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     assert shown is not None
     assert shown[1] == run(*name.split(), "--help").stdout.decode()
 
 
-def test_the_documents_know_every_command() -> None:
-    """And no other."""
+def test_the_document_lists_exactly_the_commands() -> None:
     assert re.findall(r"^## captcha-ocr (\w+(?: \w+)?)$", DOCUMENT, re.MULTILINE) == NAMES
 
 
-def test_the_commands_of_the_document() -> None:
-    """Each runs as it is written, where the command is on the path."""
+def test_the_commands_in_the_document_run() -> None:
+    """They run as they are written, where `captcha-ocr` is on the path."""
     command = " ".join(COMMAND)
     for block in re.findall(r"^```sh\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL):
         script = block.replace("captcha-ocr", command).replace("> texts.csv", "| sed -n 1p")
@@ -94,7 +93,7 @@ def test_the_package_installs_the_command() -> None:
 
 @pytest.mark.parametrize("command", ["predict", "info", "bench"])
 def test_a_missing_model_is_explained(command: str, tmp_path: Path) -> None:
-    """What is missing, and how to name or make one."""
+    """The error says what is missing, and how to name or make a model."""
     arguments = ["x.png"] if command == "predict" else []
     done = run(command, *arguments, cwd=tmp_path)
     assert done.returncode == 1
@@ -104,8 +103,8 @@ def test_a_missing_model_is_explained(command: str, tmp_path: Path) -> None:
     assert "make export-onnx" in advice
 
 
-def test_info_shows_what_a_model_says_of_itself(tmp_path: Path) -> None:
-    """All of its metadata and its size, as a table and as JSON; markup in it stays text."""
+def test_info_shows_the_metadata_and_size_of_a_model(tmp_path: Path) -> None:
+    """It prints a table or JSON. Markup in the metadata stays text."""
     file = stripes.write_model(tmp_path / "m.onnx", name="[red]stripes", figures={"cer": 0.25})
     facts = json.loads(run("info", file, "--json").stdout)
     assert facts["name"] == "[red]stripes"
@@ -119,7 +118,7 @@ def test_info_shows_what_a_model_says_of_itself(tmp_path: Path) -> None:
 
 
 def test_bench_measures_every_stage(stripe_model: Path) -> None:
-    """CPU time of each, its share of the model's, and pictures a second."""
+    """It prints each stage's CPU time and its share of the model's, and pictures a second."""
     arguments = ("bench", "--model", stripe_model, "--pictures", 20)
     figures = json.loads(run(*arguments, "--json").stdout)
     assert set(figures["cpu_ms"]) == {"preprocessing", "session.run", "decoding"}
@@ -132,15 +131,15 @@ def test_bench_measures_every_stage(stripe_model: Path) -> None:
 
 
 def test_bench_measures_models_of_colour_pictures(tmp_path: Path) -> None:
-    """They are measured with the input that they take."""
+    """It measures them with the input that they take."""
     model = stripes.write_model(tmp_path / "colour.onnx", channels=3)
     figures = json.loads(run("bench", "--model", model, "--pictures", 5, "--json").stdout)
     assert figures["cpu_ms"]["preprocessing"] > 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_serve_takes_options_over_variables(workers: int, stripe_model: Path) -> None:
-    """The service answers with the model that the option names, and ends in good order."""
+def test_options_of_serve_override_variables(workers: int, stripe_model: Path) -> None:
+    """The service has the model that the option names, and ends with exit status 0."""
     process = subprocess.Popen(
         [*COMMAND, "serve", "--model", str(stripe_model), "--port", "0", "--workers", str(workers)],
         cwd=ROOT, env=environment(OCR_MODEL_PATH="nowhere.onnx", OCR_PORT="1"),
@@ -160,8 +159,8 @@ def test_serve_takes_options_over_variables(workers: int, stripe_model: Path) ->
         process.wait()
 
 
-def test_serve_fails_as_the_service_does() -> None:
-    """One sentence on the setting that cannot be, and exit status 1."""
+def test_serve_explains_an_invalid_setting() -> None:
+    """As in the service, the error is one sentence on the setting, with exit status 1."""
     done = run("serve", "--port", 99999)
     assert done.returncode == 1
     assert done.stderr.startswith(b"error: OCR_PORT is '99999'")

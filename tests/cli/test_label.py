@@ -26,7 +26,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two pictures, one of them in a folder below."""
+    """Two pictures, one of them in a subfolder."""
     folder = tmp_path / "pictures"
     (folder / "below").mkdir(parents=True)
     (folder / "a.png").write_bytes(stripes.picture("ab"))
@@ -36,13 +36,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(folder: Path) -> TestClient:
-    """A browser on this machine."""
+    """A client on this machine."""
     pictures = [Picture("below/b.png", "cd", 0.4), Picture("a.png", "ab", 0.9)]
     app = create_app(folder, pictures, LabelFile(folder / "labels.csv"))
     return TestClient(app, base_url="http://127.0.0.1:8765")
 
 
-def test_labels_are_appended_and_found_again(tmp_path: Path) -> None:
+def test_labels_are_appended_and_read_again(tmp_path: Path) -> None:
     """Each is in the file as soon as it is set, whatever characters it has."""
     path = tmp_path / "labels.csv"
     given = {"a.png": "ab", "b, c.png": 'x"y', "d.png": "é٣"}
@@ -55,7 +55,7 @@ def test_labels_are_appended_and_found_again(tmp_path: Path) -> None:
 
 
 def test_a_changed_label_replaces_its_row(tmp_path: Path) -> None:
-    """A picture has one row; the order stays."""
+    """A picture has one row. The order of the rows stays."""
     path = tmp_path / "labels.csv"
     labels = LabelFile(path)
     labels.set("a.png", "ab")
@@ -67,7 +67,7 @@ def test_a_changed_label_replaces_its_row(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be a wrong label. With room again, the label is stored."""
+    """Half a row would be a wrong label. When there is room again, the label is stored."""
     path = tmp_path / "labels.csv"
     labels = LabelFile(path)
     labels.set("a.png", "ab")
@@ -81,8 +81,8 @@ def test_a_full_disk_leaves_no_half_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert rows(path)[1:] == [{"path": "b.png", "label": "correct"}]
 
 
-def test_no_link_is_followed_to_another_file(tmp_path: Path) -> None:
-    """A stranger's folder may have one where the file is written anew."""
+def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:
+    """A stranger's folder may have a link where the new file is written."""
     other = tmp_path / "other"
     other.write_text("untouched")
     folder = tmp_path / "pictures"
@@ -93,8 +93,8 @@ def test_no_link_is_followed_to_another_file(tmp_path: Path) -> None:
     assert rows(folder / "labels.csv") == [{"path": "a.png", "label": "ab"}]
 
 
-def test_a_file_of_another_program(tmp_path: Path) -> None:
-    """Its other columns are kept, and a last line that does not end is no trap."""
+def test_the_other_columns_of_a_label_file_are_kept(tmp_path: Path) -> None:
+    """The last line may lack its line break."""
     path = tmp_path / "labels.csv"
     path.write_text("label,source,path\nab,camera,a.png")
     labels = LabelFile(path)
@@ -107,16 +107,16 @@ def test_a_file_of_another_program(tmp_path: Path) -> None:
     assert rows(path)[0] == {"label": "ba", "source": "camera", "path": "a.png"}
 
 
-def test_an_empty_file(tmp_path: Path) -> None:
-    """It gets a header with the first label, or nobody could read it again."""
+def test_an_empty_label_file_gets_a_header(tmp_path: Path) -> None:
+    """Without a header, nobody could read the first label again."""
     path = tmp_path / "labels.csv"
     path.touch()
     LabelFile(path).set("a.png", "ab")
     assert LabelFile(path).labels == {"a.png": "ab"}
 
 
-def test_what_others_write_is_kept(tmp_path: Path) -> None:
-    """A second `captcha-ocr label`, and an editor, between two labels and before a changed one."""
+def test_labels_that_other_programs_write_are_kept(tmp_path: Path) -> None:
+    """A second `captcha-ocr label` and an editor write between two labels, and before a change."""
     path = tmp_path / "labels.csv"
     first, second = LabelFile(path), LabelFile(path)
     first.set("a.png", "ab")
@@ -135,7 +135,7 @@ def test_what_others_write_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_label_that_was_not_shown_is_not_overwritten(client: TestClient, folder: Path) -> None:
-    """It may be of another browser, of a second command, or of an editor."""
+    """Another browser, a second command or an editor may have stored it."""
 
     def store(label: str, shown: str | None) -> tuple[int, object]:
         answer = client.post("/labels", json={"path": "a.png", "label": label, "shown": shown})
@@ -143,8 +143,8 @@ def test_a_label_that_was_not_shown_is_not_overwritten(client: TestClient, folde
 
     assert store("ab", None) == (200, "ab")
     assert store("ba", None) == (409, "ab")
-    assert store("ab", None) == (200, "ab")  # sent again, since the first answer was lost
-    assert store("e\u0301 ", "ab") == (200, "\u00e9")  # as it is stored, to be shown from now on
+    assert store("ab", None) == (200, "ab")  # sent again because the first answer was lost
+    assert store("e\u0301 ", "ab") == (200, "\u00e9")  # as stored, for the page to show from now on
     (folder / "labels.csv").write_text("path,label\na.png,editor\n")
     assert store("ba", "\u00e9") == (409, "editor")
     assert rows(folder / "labels.csv") == [{"path": "a.png", "label": "editor"}]
@@ -152,8 +152,8 @@ def test_a_label_that_was_not_shown_is_not_overwritten(client: TestClient, folde
     assert store("ba", "editor") == (200, "ba")  # nothing is lost
 
 
-def test_empty_labels_are_none(tmp_path: Path) -> None:
-    """A table of pictures that are to be labelled."""
+def test_an_empty_label_counts_as_no_label(tmp_path: Path) -> None:
+    """A table of pictures that are to be labelled has empty labels."""
     path = tmp_path / "labels.csv"
     path.write_text("path,label\na.png,\nb.png\n")
     labels = LabelFile(path)
@@ -171,10 +171,10 @@ def test_empty_labels_are_none(tmp_path: Path) -> None:
         (b"path;label\na.png;ab\n", r"labels\.csv has no columns path and label"),
     ],
 )
-def test_a_damaged_file_is_left_as_it_is(
+def test_a_damaged_label_file_is_not_changed(
     content: bytes, message: str, client: TestClient, folder: Path
 ) -> None:
-    """At the start, and when another program has left it so since: the page says why."""
+    """Another program may damage it before the start or later. The page says what is wrong."""
     client.post("/labels", json={"path": "a.png", "label": "ab"})
     (folder / "labels.csv").write_bytes(content)
     with pytest.raises(LabelFileError, match=message):
@@ -186,8 +186,10 @@ def test_a_damaged_file_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("name", ["a\nb.png", "\udce9.png"])
-def test_names_that_no_table_can_hold(name: str, folder: Path, stripe_model: Path) -> None:
-    """Before anything is labelled that `make data` would not find."""
+def test_file_names_that_a_table_cannot_contain_are_refused(
+    name: str, folder: Path, stripe_model: Path
+) -> None:
+    """They are refused before labelling, because `make data` would not find the pictures."""
     try:
         (folder / name).write_bytes(stripes.picture("ab"))
     except (OSError, UnicodeError):
@@ -197,7 +199,7 @@ def test_names_that_no_table_can_hold(name: str, folder: Path, stripe_model: Pat
     assert b"rename it" in b" ".join(done.stderr.split())
 
 
-def test_a_file_without_labels(tmp_path: Path) -> None:
+def test_a_file_without_columns_for_labels_is_refused(tmp_path: Path) -> None:
     """It is not overwritten."""
     path = tmp_path / "labels.csv"
     path.write_text("name;text\na.png;ab\n")
@@ -205,11 +207,11 @@ def test_a_file_without_labels(tmp_path: Path) -> None:
         LabelFile(path)
 
 
-def test_pictures_and_proposals(client: TestClient, folder: Path) -> None:
-    """They come in the given order, with the labels that there are."""
+def test_pictures_come_in_the_given_order(client: TestClient, folder: Path) -> None:
+    """They have proposals, and the labels that exist."""
     assert client.post("/labels", json={"path": "a.png", "label": " ba "}).json() == {"label": "ba"}
     listed = client.get("/pictures").json()["pictures"]
-    assert [(one["path"], one["proposal"], one["label"]) for one in listed] == [
+    assert [(picture["path"], picture["proposal"], picture["label"]) for picture in listed] == [
         ("below/b.png", "cd", None),
         ("a.png", "ab", "ba"),
     ]
@@ -218,8 +220,8 @@ def test_pictures_and_proposals(client: TestClient, folder: Path) -> None:
     assert shown.headers["content-type"] == "image/png"
 
 
-def test_labels_are_stored_composed(client: TestClient, folder: Path) -> None:
-    """In NFC, however a keyboard makes them."""
+def test_labels_are_stored_in_nfc(client: TestClient, folder: Path) -> None:
+    """The characters of a keyboard may be decomposed."""
     client.post("/labels", json={"path": "a.png", "label": "e\u0301"})
     assert rows(folder / "labels.csv") == [{"path": "a.png", "label": "\u00e9"}]
 
@@ -227,7 +229,7 @@ def test_labels_are_stored_composed(client: TestClient, folder: Path) -> None:
 @pytest.mark.parametrize("host", ["evil.example", "192.168.0.7:8765", "127.0.0.1.evil.example"])
 @pytest.mark.parametrize("path", ["/", "/pictures", "/picture?path=a.png", "/page/label.js"])
 def test_foreign_hosts_are_refused(host: str, path: str, client: TestClient) -> None:
-    """A name of another site that resolves to this machine reaches nothing."""
+    """The name of another site may resolve to this machine."""
     assert client.get(path).status_code == 200
     assert client.get(path, headers={"Host": host}).status_code == 400
 
@@ -249,24 +251,26 @@ def test_foreign_hosts_are_refused(host: str, path: str, client: TestClient) -> 
         (["a.png", "ab"], "application/json", 422),
     ],
 )
-def test_other_answers_are_refused(
+def test_invalid_labels_are_refused(
     body: object, kind: str, status: int, client: TestClient, folder: Path
 ) -> None:
-    """Forms of other sites, empty labels, and pictures that are not in the folder."""
+    """Forms of other sites, empty labels, and pictures outside the folder are refused, too."""
     answer = client.post("/labels", content=json.dumps(body), headers={"Content-Type": kind})
     assert answer.status_code == status
     assert not (folder / "labels.csv").exists()
 
 
 @pytest.mark.parametrize("path", ["", "../secret.png", "/etc/hostname", "labels.csv"])
-def test_only_pictures_of_the_folder_are_given(path: str, client: TestClient, folder: Path) -> None:
-    """Whatever path is asked for."""
+def test_only_pictures_of_the_folder_are_served(
+    path: str, client: TestClient, folder: Path
+) -> None:
+    """No path leads to another file."""
     (folder.parent / "secret.png").write_bytes(stripes.picture("ab"))
     assert client.get("/picture", params={"path": path}).status_code == 404
 
 
-def test_a_picture_that_cannot_be_shown(client: TestClient, folder: Path) -> None:
-    """One of gigabytes is not read into memory; one may be gone since the start."""
+def test_a_picture_that_cannot_be_read_gets_404(client: TestClient, folder: Path) -> None:
+    """A file of gigabytes is not read into memory. A file may be gone since the start."""
     name = client.get("/pictures").json()["pictures"][0]["path"]
     with (folder / name).open("ab") as file:
         file.truncate(65 << 20)
@@ -277,7 +281,7 @@ def test_a_picture_that_cannot_be_shown(client: TestClient, folder: Path) -> Non
 
 
 def test_a_wrong_folder_is_explained(tmp_path: Path, stripe_model: Path) -> None:
-    """One that is not there, a file, and one without pictures."""
+    """It is missing, a file, or without pictures."""
     (tmp_path / "empty").mkdir()
     for name in ("missing", "stripes.onnx", "empty"):
         done = run("label", tmp_path / name, "--model", stripe_model)
@@ -293,12 +297,12 @@ def test_a_wrong_folder_is_explained(tmp_path: Path, stripe_model: Path) -> None
         (["a.png,ab", "below/b.png,cd"], ""),
     ],
 )
-def test_a_stop_says_what_is_next(
+def test_ctrl_c_prints_the_next_command(
     labels: list[str], option: str, folder: Path, stripe_model: Path
 ) -> None:
-    """After Ctrl-C, which is how labelling ends, the command that takes the labels is named.
+    """Labelling ends with Ctrl-C. The next command is the one that takes the labels.
 
-    What is left out though it has the name of a picture is named at the start.
+    At the start, files that have the name of a picture but are left out are listed.
     """
     os.mkfifo(folder / "pipe.png")
     (folder / "labels.csv").write_text("\n".join(["path,label", *labels, ""]))

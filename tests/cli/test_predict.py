@@ -24,7 +24,7 @@ from tests.cli.command import COMMAND, environment, run
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Pictures on two levels, and a file that is none."""
+    """Pictures on two levels, and a file that is no picture."""
     folder = tmp_path / "pictures"
     (folder / "below").mkdir(parents=True)
     for name, text in {"b.png": "abcd", "a.PNG": "bd", "below/c.png": "dcba"}.items():
@@ -38,7 +38,7 @@ def readings(output: bytes) -> list[dict[str, Any]]:
 
 
 def test_a_folder_is_read_in_the_order_of_its_paths(folder: Path, stripe_model: Path) -> None:
-    """Pictures of every level, none of the other files, after what is named before the folder."""
+    """Only pictures are read, of every level, after the arguments before the folder."""
     done = run("predict", folder / "b.png", folder, "--model", stripe_model)
     assert done.returncode == 0
     lines = [line.split("  ") for line in done.stdout.decode().splitlines()]
@@ -46,12 +46,12 @@ def test_a_folder_is_read_in_the_order_of_its_paths(folder: Path, stripe_model: 
         str(folder / name) for name in ("b.png", "a.PNG", "b.png", "below/c.png")
     ]
     assert [line[1] for line in lines] == ["abcd", "bd", "abcd", "dcba"]
-    # No bar where there is no terminal, and what was skipped.
+    # Without a terminal, there is no progress bar, only what was skipped.
     assert done.stderr.decode() == (f"skipped: {folder / 'notes.txt'}: not a picture by its name\n")
 
 
-def test_hidden_files_are_left_out(folder: Path, stripe_model: Path) -> None:
-    """Without a word: file managers and notebooks leave copies there."""
+def test_hidden_files_are_left_out_silently(folder: Path, stripe_model: Path) -> None:
+    """File managers and notebooks leave copies in them."""
     for name in (".hidden.png", "._a.png", ".ipynb_checkpoints/b-checkpoint.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(stripes.picture("ab"))
@@ -61,10 +61,10 @@ def test_hidden_files_are_left_out(folder: Path, stripe_model: Path) -> None:
     assert done.stderr == b""
 
 
-def test_links_are_not_left_out_in_silence(
+def test_links_that_are_not_read_are_reported(
     folder: Path, stripe_model: Path, tmp_path: Path
 ) -> None:
-    """One to a folder is skipped, and one that leads nowhere is a picture that is not there."""
+    """A link to a folder is skipped, and a link to a missing file is an error."""
     (tmp_path / "other").mkdir()
     (folder / "linked").symlink_to(tmp_path / "other")
     (folder / "gone.png").symlink_to("nowhere.png")
@@ -75,8 +75,8 @@ def test_links_are_not_left_out_in_silence(
     assert f"error: {folder / 'gone.png'}: No such file or directory\n" in errors
 
 
-def test_folders_of_any_depth(tmp_path: Path) -> None:
-    """Also deeper than Python's stack."""
+def test_folders_of_any_depth_are_read(tmp_path: Path) -> None:
+    """They may be deeper than Python's stack."""
     top = place = tmp_path / "pictures"
     top.mkdir()
     try:
@@ -89,8 +89,8 @@ def test_folders_of_any_depth(tmp_path: Path) -> None:
         subprocess.run(["rm", "-r", top], check=True)  # shutil.rmtree may not go so deep
 
 
-def test_pipes_of_a_folder_are_left_out(folder: Path, stripe_model: Path) -> None:
-    """By whatever name, and not in silence."""
+def test_pipes_in_a_folder_are_skipped_and_reported(folder: Path, stripe_model: Path) -> None:
+    """They may have any name."""
     os.mkfifo(folder / "pipe.png")
     (folder / "linked.png").symlink_to("pipe.png")
     done = run("predict", folder, "--model", stripe_model)
@@ -99,15 +99,15 @@ def test_pipes_of_a_folder_are_left_out(folder: Path, stripe_model: Path) -> Non
         assert f"skipped: {folder / name}: not a regular file\n" in done.stderr.decode()
 
 
-def test_a_file_that_becomes_a_pipe(folder: Path, recognizer: Recognizer) -> None:
-    """Nobody may ever write to it."""
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(folder: Path, recognizer: Recognizer) -> None:
+    """Nobody may ever write to the pipe."""
     os.mkfifo(folder / "pipe.png")
     (outcome,) = read_pictures(recognizer, [str(folder / "pipe.png")], PLAIN, 1)
     assert str(outcome[1]).startswith("[Errno 22] Not a regular file")
 
 
-def test_a_pipe_that_is_named_is_read(tmp_path: Path, stripe_model: Path) -> None:
-    """It is waited for; a shell's `<(command)` is one."""
+def test_a_pipe_given_as_argument_is_read(tmp_path: Path, stripe_model: Path) -> None:
+    """The command waits for it. A shell's `<(command)` is such a pipe."""
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen(
         [*COMMAND, "predict", str(tmp_path / "pipe"), "--model", str(stripe_model)],
@@ -118,8 +118,7 @@ def test_a_pipe_that_is_named_is_read(tmp_path: Path, stripe_model: Path) -> Non
     assert output.split()[1] == b"ab"
 
 
-def test_many_skipped_files_are_counted(folder: Path, stripe_model: Path) -> None:
-    """Ten of them are named."""
+def test_ten_skipped_files_are_named_and_the_rest_counted(folder: Path, stripe_model: Path) -> None:
     for number in range(30):
         (folder / f"{number}.xml").touch()
     *named, last = run("predict", folder, "--model", stripe_model).stderr.decode().splitlines()
@@ -127,8 +126,8 @@ def test_many_skipped_files_are_counted(folder: Path, stripe_model: Path) -> Non
     assert last == "skipped: 21 more files"
 
 
-def test_the_least_sure_come_first(folder: Path, stripe_model: Path) -> None:
-    """What is worth a label most; gray between two symbols is read with little confidence."""
+def test_the_least_confident_readings_come_first(folder: Path, stripe_model: Path) -> None:
+    """They are most worth a label. Gray between two symbols is read with little confidence."""
     unsure = stripes.draw("abcd").point(lambda level: level + 31)
     (folder / "unsure.png").write_bytes(stripes.encode(unsure))
     arguments = ("predict", folder, "--json", "--model", stripe_model)
@@ -140,8 +139,8 @@ def test_the_least_sure_come_first(folder: Path, stripe_model: Path) -> None:
     assert readings(run(*arguments, "--least-sure", 99).stdout) == expected
 
 
-def test_the_threshold_of_the_model(folder: Path, tmp_path: Path) -> None:
-    """It holds unless an option or a variable says otherwise."""
+def test_the_threshold_of_the_model_is_the_default(folder: Path, tmp_path: Path) -> None:
+    """An option or a variable replaces it."""
     model = stripes.write_model(tmp_path / "strict.onnx", min_confidence=0.9)
     unsure = stripes.draw("abcd").point(lambda level: level + 31)
     (folder / "unsure.png").write_bytes(stripes.encode(unsure))
@@ -155,8 +154,8 @@ def test_the_threshold_of_the_model(folder: Path, tmp_path: Path) -> None:
     assert with_variable["accepted"]
 
 
-def test_json_lines_are_the_answers_of_the_service(folder: Path, stripe_model: Path) -> None:
-    """The same members and values as over HTTP, and the file."""
+def test_json_lines_equal_the_answers_of_the_service(folder: Path, stripe_model: Path) -> None:
+    """They have the same members and values as over HTTP, plus the file."""
     done = run(
         "predict", folder / "b.png", "--json", "--alternatives", 2, "--min-confidence", 0.5,
         OCR_MODEL_PATH=str(stripe_model),
@@ -172,7 +171,7 @@ def test_json_lines_are_the_answers_of_the_service(folder: Path, stripe_model: P
 
 
 def test_csv_has_a_column_for_every_alternative(folder: Path, stripe_model: Path) -> None:
-    """A header, and rows of its length, with what the JSON lines say."""
+    """The rows are as long as the header, and have the values of the JSON lines."""
     arguments = ("predict", folder, "--alternatives", 2, "--model", stripe_model)
     rows = list(csv.DictReader(io.StringIO(run(*arguments, "--csv").stdout.decode())))
     answers = readings(run(*arguments, "--json").stdout)
@@ -189,7 +188,7 @@ def test_csv_has_a_column_for_every_alternative(folder: Path, stripe_model: Path
 
 
 def test_bad_files_are_named_at_the_end(folder: Path, stripe_model: Path) -> None:
-    """The others are read, and the exit status is 1."""
+    """The other files are read. The exit status is 1."""
     broken = folder / "a-broken.png"
     broken.write_bytes(stripes.picture("ab")[:40])
     missing = folder / "missing.png"
@@ -205,7 +204,7 @@ def test_bad_files_are_named_at_the_end(folder: Path, stripe_model: Path) -> Non
 
 
 def test_a_file_of_gigabytes_is_not_read(folder: Path, stripe_model: Path) -> None:
-    """Nor does it keep the others from being read."""
+    """The other files are read."""
     huge = folder / "huge.png"
     with huge.open("wb") as sparse:
         sparse.truncate(1 << 40)
@@ -215,14 +214,13 @@ def test_a_file_of_gigabytes_is_not_read(folder: Path, stripe_model: Path) -> No
     assert f"error: {huge}: File too large" in done.stderr.decode().splitlines()
 
 
-def test_the_standard_input_is_a_picture(stripe_model: Path) -> None:
-    """`-` stands for it."""
+def test_a_dash_stands_for_a_picture_on_the_standard_input(stripe_model: Path) -> None:
     done = run("predict", "-", "--model", stripe_model, stdin=stripes.picture("cab"))
     assert done.stdout.split()[:2] == [b"-", b"cab"]
 
 
-def test_constraints_are_those_of_the_service(folder: Path, stripe_model: Path) -> None:
-    """The text satisfies them, from options and variables; below a confidence it is marked."""
+def test_options_and_variables_constrain_the_text(folder: Path, stripe_model: Path) -> None:
+    """A text below the least confidence is marked."""
     done = run(
         "predict", folder / "b.png", "--pattern", "[a-d]{2}", "--min-confidence", 0.9,
         "--model", stripe_model, OCR_ALPHABET="ab",
@@ -235,7 +233,7 @@ def test_constraints_are_those_of_the_service(folder: Path, stripe_model: Path) 
 
 
 def test_every_parameter_of_the_service_is_an_option(folder: Path, stripe_model: Path) -> None:
-    """With its description; also the one that has no setting."""
+    """Each option has the parameter's description. One parameter has no setting."""
     shown = " ".join(run("predict", "--help").stdout.decode().split())
     for name, field in QueryParams.model_fields.items():
         option = f"--{name.replace('_', '-')} "
@@ -246,8 +244,8 @@ def test_every_parameter_of_the_service_is_an_option(folder: Path, stripe_model:
     assert readings(done.stdout)[0]["matrix"]["symbols"][:2] == ["a", "b"]
 
 
-def test_pictures_are_bounded_as_the_service_bounds_them(folder: Path, stripe_model: Path) -> None:
-    """By the variable, and by an option over it, to the last pixel; in the service's words."""
+def test_the_pixel_limit_is_that_of_the_service(folder: Path, stripe_model: Path) -> None:
+    """A variable sets it, and an option overrides it. The error is that of the service."""
     pixels = 2 * stripes.WIDTH * (stripes.HEIGHT + 1)  # a pixel of a gray PNG counts as two
     file = folder / "b.png"
     file.write_bytes(stripes.encode(stripes.draw("abcd", height=stripes.HEIGHT + 1)))
@@ -275,25 +273,25 @@ def test_pictures_are_bounded_as_the_service_bounds_them(folder: Path, stripe_mo
         (("--json", "--csv"), "--json and --csv exclude each other"),
     ],
 )
-def test_a_wrong_question_is_explained(
+def test_an_invalid_option_is_explained(
     arguments: tuple[str, ...], complaint: str, folder: Path, stripe_model: Path
 ) -> None:
-    """Exit status 2, nothing on the standard output, and what would be right."""
+    """The exit status is 2, the standard output is empty, and the error says what is right."""
     done = run("predict", folder, "--model", stripe_model, *arguments)
     assert (done.returncode, done.stdout) == (2, b"")
     assert complaint in " ".join(done.stderr.decode().split())
     assert b"Traceback" not in done.stderr
 
 
-def test_a_folder_without_pictures_is_a_mistake(tmp_path: Path, stripe_model: Path) -> None:
-    """It is named, and what pictures are called."""
+def test_a_folder_without_pictures_is_an_error(tmp_path: Path, stripe_model: Path) -> None:
+    """The error names the folder and the suffixes of pictures."""
     done = run("predict", tmp_path, "--model", stripe_model)
     assert done.returncode == 2
     assert ".png" in done.stderr.decode()
 
 
-def test_an_end_of_the_reader_ends_the_command(folder: Path, stripe_model: Path) -> None:
-    """As with `| head -1`: no traceback, and nobody waits for thousands of pictures."""
+def test_the_command_ends_when_its_output_is_closed(folder: Path, stripe_model: Path) -> None:
+    """As with `| head -1`, there is no traceback and no wait for thousands of pictures."""
     files = [str(folder / "b.png")] * 5000
     with subprocess.Popen(
         [*COMMAND, "predict", *files, "--json", "--model", str(stripe_model)],
@@ -308,8 +306,8 @@ def test_an_end_of_the_reader_ends_the_command(folder: Path, stripe_model: Path)
     assert complaints == b""
 
 
-def test_a_full_disk_is_told(folder: Path, stripe_model: Path) -> None:
-    """In a sentence, with exit status 1."""
+def test_a_full_disk_is_reported(folder: Path, stripe_model: Path) -> None:
+    """The error is one sentence, with exit status 1."""
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [*COMMAND, "predict", str(folder), "--csv", "--model", str(stripe_model)],
@@ -320,7 +318,7 @@ def test_a_full_disk_is_told(folder: Path, stripe_model: Path) -> None:
 
 
 def test_any_file_name_can_be_printed(stripe_model: Path, tmp_path: Path) -> None:
-    """Also one that is no UTF-8, in every format."""
+    """This includes a name that is no UTF-8, in every format."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     file = os.path.join(os.fsencode(folder), b"\xff\n.png")  # noqa: PTH118
@@ -332,8 +330,8 @@ def test_any_file_name_can_be_printed(stripe_model: Path, tmp_path: Path) -> Non
         assert b"\\udcff" in done.stdout
 
 
-def test_no_file_name_commands_the_terminal(stripe_model: Path, tmp_path: Path) -> None:
-    """What people read has escapes in its place; tables have the name as it is."""
+def test_control_characters_of_file_names_are_escaped(stripe_model: Path, tmp_path: Path) -> None:
+    """Output for people has escapes in their place. Tables have the name unchanged."""
     name = "\x1b]0;title\x07\u202e"
     (tmp_path / f"{name}.png").write_bytes(stripes.picture("ab"))
     (tmp_path / f"{name}bad.png").write_bytes(b"bad")
@@ -347,8 +345,8 @@ def test_no_file_name_commands_the_terminal(stripe_model: Path, tmp_path: Path) 
     assert f"{name}.png" in table.stdout.decode()
 
 
-def test_a_terminal_sees_a_bar(folder: Path, stripe_model: Path) -> None:
-    """On the standard error, and none of it in the results."""
+def test_a_terminal_shows_a_progress_bar(folder: Path, stripe_model: Path) -> None:
+    """The bar is on the standard error, and not in the results."""
     terminal, side = pty.openpty()
     done = subprocess.run(
         [*COMMAND, "predict", str(folder), "--json", "--model", str(stripe_model)],
@@ -361,10 +359,10 @@ def test_a_terminal_sees_a_bar(folder: Path, stripe_model: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--least-sure", "2"]])
-def test_a_terminal_that_results_are_printed_on(
+def test_a_progress_bar_is_not_mixed_with_results(
     options: list[str], folder: Path, stripe_model: Path
 ) -> None:
-    """It sees a bar where the results come at the end, and none among them."""
+    """A terminal with results shows the bar only if the results come at the end."""
     terminal, side = pty.openpty()
     command = [*COMMAND, "predict", str(folder), *options, "--model", str(stripe_model)]
     subprocess.run(command, env=environment(TERM="xterm"), stdout=side, stderr=side, check=True)
@@ -374,10 +372,10 @@ def test_a_terminal_that_results_are_printed_on(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-def test_order_is_kept_and_little_is_taken_ahead(
+def test_results_keep_their_order_and_few_pictures_are_taken_ahead(
     threads: int, folder: Path, recognizer: Recognizer
 ) -> None:
-    """Whatever the threads, results come in order, from a few batches that are in work."""
+    """With any number of threads, only a few batches are in work."""
     texts = ("b.png", "a.PNG", "below/c.png", "missing")
     taken = 0
 

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 
 from tests import stripes
-from tests.client.scripted import Scripted
+from tests.client.scripted import ScriptedServer
 from tests.server.process import serving
 
 
 @pytest.fixture
-def scripted() -> Iterator[Callable[..., tuple[str, Scripted]]]:
-    """Starts servers of scripted answers."""
+def scripted() -> Iterator[Callable[..., tuple[str, ScriptedServer]]]:
+    """Starts servers that give scripted answers."""
     servers = []
 
-    def start(*answers: tuple[int, dict[str, str], Any]) -> tuple[str, Scripted]:
-        server = Scripted(*answers)
+    def start(*answers: tuple[int, dict[str, str], Any]) -> tuple[str, ScriptedServer]:
+        server = ScriptedServer(*answers)
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         return f"http://127.0.0.1:{server.server_port}", server

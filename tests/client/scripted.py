@@ -1,4 +1,4 @@
-"""Both clients, and a server that answers what a test tells it to."""
+"""Both clients, and a server that gives scripted answers."""
 
 import asyncio
 import json
@@ -36,30 +36,30 @@ def with_async_client(address: str, call: Call, **options: Any) -> Any:
     return asyncio.run(run())
 
 
-both = pytest.mark.parametrize("use", [with_client, with_async_client])
+both_clients = pytest.mark.parametrize("use", [with_client, with_async_client])
 
 
-class Scripted(ThreadingHTTPServer):
-    """Answers with the next of its answers, the last one for ever, and keeps what was asked.
+class ScriptedServer(ThreadingHTTPServer):
+    """Gives its answers one after the other, repeats the last one, and records the requests.
 
-    A header `Delay` has the seconds until an answer.
+    The header `Delay` of an answer is the seconds until the answer.
     """
 
     def __init__(self, *answers: tuple[int, dict[str, str], Any]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers = list(answers)
-        self.asked: list[tuple[float, str, dict[str, str], bytes]] = []
+        self.requests: list[tuple[float, str, dict[str, str], bytes]] = []
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Of one request to it."""
+    """Handles one request to a `ScriptedServer`."""
 
-    server: Scripted
+    server: ScriptedServer
 
     def do_POST(self) -> None:
-        """Answers, whatever is asked."""
+        """Records the request, and gives the next answer."""
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.asked.append((time.monotonic(), self.path, dict(self.headers), body))
+        self.server.requests.append((time.monotonic(), self.path, dict(self.headers), body))
         answers = self.server.answers
         status, headers, answer = answers.pop(0) if len(answers) > 1 else answers[0]
         time.sleep(float(headers.get("Delay", 0)))
@@ -71,8 +71,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def do_GET(self) -> None:
-        """Likewise."""
+        """Does the same as `do_POST`."""
         self.do_POST()
 
     def log_message(self, *_: object) -> None:
-        """Nothing: pytest shows what matters."""
+        """Logs nothing: pytest shows what matters."""

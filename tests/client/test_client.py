@@ -19,13 +19,13 @@ from captcha_ocr_client import (
     UnreachableError,
 )
 from tests import stripes
-from tests.client.scripted import OVERLOADED, PREDICTION, Call, both, with_client
+from tests.client.scripted import OVERLOADED, PREDICTION, Call, both_clients, with_client
 from tests.server.process import ROOT
 
 
-@both
-def test_reads_pictures_with_a_real_service(use: Call, address: str, tmp_path: Path) -> None:
-    """Bytes and files, with all that can be asked, as the service answers over HTTP."""
+@both_clients
+def test_predictions_are_those_of_the_service(use: Call, address: str, tmp_path: Path) -> None:
+    """This holds for bytes and files, and with all parameters."""
     file = tmp_path / "picture.png"
     file.write_bytes(stripes.picture("abcd"))
     assert use(address, lambda c: c.predict(file)).text == "abcd"
@@ -47,9 +47,9 @@ def test_reads_pictures_with_a_real_service(use: Call, address: str, tmp_path: P
     assert prediction.model.version == answer["model"]["version"]
 
 
-@both
+@both_clients
 def test_a_batch_has_an_answer_for_every_picture(use: Call, address: str, tmp_path: Path) -> None:
-    """In their order, files and bytes; one that cannot be read has its problem as a value."""
+    """Files and bytes are answered in order. An unreadable picture has its problem as value."""
     file = tmp_path / "picture.png"
     file.write_bytes(stripes.picture("abcd"))
     pictures = [stripes.picture("ab"), b"no picture", file, stripes.picture("c")[:40]]
@@ -62,9 +62,9 @@ def test_a_batch_has_an_answer_for_every_picture(use: Call, address: str, tmp_pa
     assert fourth.type == "/problems/undecodable-picture"
 
 
-@both
-def test_a_batch_may_be_empty_and_not_too_large(use: Call, address: str) -> None:
-    """Nothing is asked about no pictures; what is wrong with the whole request is raised."""
+@both_clients
+def test_a_batch_may_be_empty_but_not_too_large(use: Call, address: str) -> None:
+    """An empty batch sends no request. An error of the whole request is raised."""
     assert use("http://127.0.0.1:1", lambda c: c.predict_batch(iter([]))) == []
     with pytest.raises(ProblemError, match="64"):
         use(address, lambda c: c.predict_batch(stripes.picture("ab") for _ in range(65)))
@@ -72,12 +72,12 @@ def test_a_batch_may_be_empty_and_not_too_large(use: Call, address: str) -> None
         use(address, lambda c: c.predict_batch([stripes.picture("ab")], length="0"))
 
 
-@both
+@both_clients
 @pytest.mark.parametrize("answers", [[], [{"prediction": None}], [{"problem": {}}] * 2])
-def test_a_batch_of_another_shape_is_told_apart(
+def test_a_malformed_answer_to_a_batch_is_an_error(
     use: Call, scripted: Call, answers: list[object]
 ) -> None:
-    """Also one that has fewer answers than there were pictures."""
+    """So is an answer with fewer members than pictures were sent."""
     address, _ = scripted((200, {}, {"answers": answers}))
     with pytest.raises(UnexpectedAnswerError, match="200"):
         use(address, lambda c: c.predict_batch([b"picture"]))
@@ -96,8 +96,8 @@ def test_a_batch_of_another_shape_is_told_apart(
         '"model": {"name": "m", "version": null}',
     ],
 )  # fmt: skip
-def test_what_no_service_answers_is_refused(scripted: Call, wrong: str) -> None:
-    """Whoever compares a confidence is not told that it is no number later."""
+def test_a_prediction_with_an_invalid_member_is_an_error(scripted: Call, wrong: str) -> None:
+    """Otherwise a program would fail later, where it compares the confidence."""
     address, _ = scripted((200, {}, (json.dumps(PREDICTION)[:-1] + f", {wrong}}}").encode()))
     with pytest.raises(UnexpectedAnswerError, match="200"):
         with_client(address, lambda c: c.predict(b"picture"))
@@ -106,16 +106,20 @@ def test_what_no_service_answers_is_refused(scripted: Call, wrong: str) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"detail": []}, {"title": None}, {"type": 5}, {"detail": "\ud800"}]
 )
-def test_what_no_problem_says_is_refused(scripted: Call, wrong: dict[str, object]) -> None:
-    """Those who print it would fail."""
+def test_a_problem_with_an_invalid_member_is_an_error(
+    scripted: Call, wrong: dict[str, object]
+) -> None:
+    """Otherwise a program that prints the problem would fail."""
     address, _ = scripted((415, {}, {**OVERLOADED, **wrong}))
     with pytest.raises(UnexpectedAnswerError, match="415"):
         with_client(address, lambda c: c.predict(b"picture"))
 
 
 @pytest.mark.parametrize("wrong", [{"alphabet": 5}, {"width": "1"}, {"figures": []}])
-def test_what_is_no_model_is_refused(scripted: Call, wrong: dict[str, object]) -> None:
-    """By the types of its members."""
+def test_a_model_with_an_invalid_member_is_an_error(
+    scripted: Call, wrong: dict[str, object]
+) -> None:
+    """The types of its members are checked."""
     model = {
         "name": "m", "version": "1", "alphabet": "ab", "blank_index": 2, "width": 1, "height": 1,
         "training_run": "", "data_digest": "", "figures": {},
@@ -126,9 +130,8 @@ def test_what_is_no_model_is_refused(scripted: Call, wrong: dict[str, object]) -
         with_client(address, lambda c: c.model())
 
 
-@both
-def test_health_and_model_of_a_real_service(use: Call, address: str) -> None:
-    """What is served, and that it is ready."""
+@both_clients
+def test_health_and_model_are_those_of_the_service(use: Call, address: str) -> None:
     model = use(address, lambda c: c.model())
     assert (model.name, model.alphabet) == ("stripes", stripes.ALPHABET)
     assert (model.width, model.height) == (stripes.WIDTH, stripes.HEIGHT)
@@ -137,9 +140,8 @@ def test_health_and_model_of_a_real_service(use: Call, address: str) -> None:
     assert use(address, lambda c: c.ready()) is True
 
 
-@both
-def test_a_refusal_says_why(use: Call, address: str) -> None:
-    """The members of the problem, as the service wrote them."""
+@both_clients
+def test_a_refusal_is_raised_with_the_problem_of_the_service(use: Call, address: str) -> None:
     with pytest.raises(ProblemError) as refused:
         use(address, lambda c: c.predict(b"no picture"))
     assert refused.value.status == 415
@@ -150,78 +152,82 @@ def test_a_refusal_says_why(use: Call, address: str) -> None:
         use(address, lambda c: c.predict(stripes.picture("ab"), length="0"))
 
 
-@both
-def test_sends_the_key_and_no_file_name(use: Call, scripted: Call, tmp_path: Path) -> None:
-    """A key where there is one; what a file is called stays here."""
+@both_clients
+def test_the_key_is_sent_and_the_file_name_is_not(
+    use: Call, scripted: Call, tmp_path: Path
+) -> None:
+    """A key is sent if one is given. The name of a file stays on this machine."""
     address, server = scripted((200, {}, PREDICTION))
     file = tmp_path / "private-name.png"
     file.write_bytes(b"picture")
     use(address, lambda c: c.predict(file, alternatives=None), api_key="secret")
     use(address, lambda c: c.predict(file))
-    (_, path, keyed, body), (*_, keyless, _) = server.asked
+    (_, path, keyed, body), (*_, keyless, _) = server.requests
     assert path == "/predict"
     assert {name.lower(): value for name, value in keyed.items()}["x-api-key"] == "secret"
     assert "x-api-key" not in {name.lower() for name in keyless}
     assert b"private-name" not in body
 
 
-@both
+@both_clients
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b"{}", b'{"text": 1}', b"[" * 200_000])
 @pytest.mark.parametrize("status", [200, 500])
-def test_another_server_is_told_apart(
+def test_the_answer_of_another_server_is_an_error(
     use: Call, scripted: Call, answer: bytes, status: int
 ) -> None:
-    """An answer of another shape is an error of its own, and shows what came."""
+    """The error has a class of its own, and shows the answer."""
     address, _ = scripted((status, {}, answer))
     with pytest.raises(UnexpectedAnswerError, match=str(status)):
         use(address, lambda c: c.predict(b"picture"))
 
 
-@both
+@both_clients
 @pytest.mark.parametrize("charset", ["rot13", "idna", "unknown"])
-def test_no_encoding_of_an_answer_matters(use: Call, scripted: Call, charset: str) -> None:
-    """Whatever another server names."""
+def test_the_charset_of_an_answer_is_ignored(use: Call, scripted: Call, charset: str) -> None:
+    """Another server may name any charset."""
     address, _ = scripted((200, {"Content-Type": f"text/plain; charset={charset}"}, b"\xff\xfe"))
     with pytest.raises(UnexpectedAnswerError, match="200"):
         use(address, lambda c: c.predict(b"picture"))
 
 
-@both
+@both_clients
 def test_a_huge_answer_is_not_read(use: Call, scripted: Call) -> None:
     address, _ = scripted((200, {}, b" " * (40 << 20)))
     with pytest.raises(UnexpectedAnswerError, match="200 and more than 33,554,432 bytes"):
         use(address, lambda c: c.predict(b"picture"))
 
 
-@both
-def test_nothing_is_unpacked(use: Call, scripted: Call) -> None:
-    """It was asked not to be packed, and a megabyte may unpack to a gigabyte."""
+@both_clients
+def test_a_compressed_answer_is_not_decompressed(use: Call, scripted: Call) -> None:
+    """The client asks for no compression. A megabyte may decompress to a gigabyte."""
     packed = gzip.compress(b"{}")
     address, server = scripted((200, {"Content-Encoding": "gzip"}, packed))
     with pytest.raises(UnexpectedAnswerError, match=r"and '\\x1f"):
         use(address, lambda c: c.predict(b"picture"))
-    (_, _, headers, _) = server.asked[0]
+    (_, _, headers, _) = server.requests[0]
     assert headers["Accept-Encoding"] == "identity"
 
 
-@both
-def test_an_unreachable_service_is_named(use: Call) -> None:
-    """With its address, and as an error of this package."""
+@both_clients
+def test_an_unreachable_service_is_an_error(use: Call) -> None:
+    """The error is one of this package, and names the address."""
     with pytest.raises(UnreachableError, match=r"http://127\.0\.0\.1:1: "):
         use("http://127.0.0.1:1", lambda c: c.live())
     assert issubclass(UnreachableError, ClientError)
 
 
-@both
+@both_clients
 def test_a_path_may_be_a_string(use: Call, address: str, tmp_path: Path) -> None:
-    """Its characters are not taken for those of a picture."""
+    """The string is not taken for the bytes of a picture."""
     (tmp_path / "picture.png").write_bytes(stripes.picture("ab"))
     assert use(address, lambda c: c.predict(str(tmp_path / "picture.png"))).text == "ab"
 
 
-@both
-def test_takes_open_files_and_pillow_images(use: Call, address: str, tmp_path: Path) -> None:
-    """Whatever holds a picture is read as its file is, in every mode that Pillow has."""
+@both_clients
+def test_open_files_and_pillow_images_are_read_as_their_files_are(
+    use: Call, address: str, tmp_path: Path
+) -> None:
+    """An image may have any mode of Pillow."""
     file = tmp_path / "picture.png"
     file.write_bytes(stripes.picture("abcd"))
     with file.open("rb") as opened:
@@ -236,9 +242,9 @@ def test_takes_open_files_and_pillow_images(use: Call, address: str, tmp_path: P
     assert [answer.text for answer in answers] == ["abcd"] * 7
 
 
-@both
+@both_clients
 def test_a_pillow_image_is_turned_upright(use: Call, address: str, tmp_path: Path) -> None:
-    """The Exif orientation of the file counts, as it does when the file itself is sent."""
+    """Its Exif orientation counts, as it does when the file itself is sent."""
     file = tmp_path / "turned.png"
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
@@ -248,8 +254,10 @@ def test_a_pillow_image_is_turned_upright(use: Call, address: str, tmp_path: Pat
     assert use(address, lambda c: c.predict(Image.open(file))).text == "abcd"
 
 
-@both
-def test_what_is_no_picture_is_refused_before_it_is_sent(use: Call, tmp_path: Path) -> None:
+@both_clients
+def test_an_argument_that_is_no_picture_is_refused_before_sending(
+    use: Call, tmp_path: Path
+) -> None:
     """Each error says what to pass instead."""
     (tmp_path / "picture.png").write_bytes(b"picture")
     nowhere = "http://127.0.0.1:1"
@@ -264,15 +272,15 @@ def test_what_is_no_picture_is_refused_before_it_is_sent(use: Call, tmp_path: Pa
         use(nowhere, lambda c: c.predict(tmp_path / "absent.png"))
 
 
-@both
+@both_clients
 def test_an_address_needs_a_scheme(use: Call) -> None:
     with pytest.raises(ValueError, match=r"'localhost:8000' does not begin with http://"):
         use("localhost:8000", lambda c: c.live())
 
 
-@both
+@both_clients
 def test_an_unknown_parameter_is_refused_by_the_service(use: Call, address: str) -> None:
-    """Parameters are passed on, so that an old client can use those of a newer service."""
+    """The client passes parameters on, so an old client can use those of a newer service."""
     with pytest.raises(ProblemError, match="colour"):
         use(address, lambda c: c.predict(stripes.picture("ab"), colour="red"))
 

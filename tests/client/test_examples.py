@@ -1,4 +1,4 @@
-"""The examples of docs/clients.md are run, as they are written, against a real service."""
+"""Runs the examples of docs/clients.md as they are written, with a real service."""
 
 import os
 import re
@@ -23,9 +23,9 @@ COMMANDS = {
     "php": ("example.php", "php example.php"),
     "sh": ("example.sh", "bash example.sh"),
 }
-"""For each language the file of an example, and what the shell runs."""
+"""The file of an example and its shell command, by language."""
 IN_A_BROWSER = {"html"}
-"""Run by `tests/browser/test_example.py`."""
+"""Languages whose examples `tests/browser/test_example.py` runs."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def blocks(language: str) -> list[str]:
 
 
 def run(language: str, code: str, address: str, folder: Path) -> list[str]:
-    """The lines that an example prints, run in a folder that has `examples/`."""
+    """Runs an example in a folder that has `examples/`, and returns the lines that it prints."""
     file, command = COMMANDS[language]
     program = command.split()[0]
     if shutil.which(program) is None:
@@ -56,8 +56,8 @@ def run(language: str, code: str, address: str, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_every_example_is_known() -> None:
-    """An example in a further language is run, too."""
+def test_every_language_of_the_document_is_tested() -> None:
+    """An example in a new language must be run, too."""
     languages = set(re.findall(r"^```(\w+)", DOCUMENT, re.MULTILINE))
     assert languages == COMMANDS.keys() | IN_A_BROWSER
 
@@ -73,7 +73,7 @@ def test_the_shell_example_reads_the_picture(bundled: str, tmp_path: Path) -> No
     assert '"text":"bndyp"' in run("sh", code, bundled, tmp_path)[0]
 
 
-def test_the_python_examples_print_what_they_promise(bundled: str, tmp_path: Path) -> None:
+def test_the_python_examples_print_the_expected_lines(bundled: str, tmp_path: Path) -> None:
     lines = run("python", "".join(blocks("python")), bundled, tmp_path)
     assert lines[0].startswith("bndyp 0.99")
     assert lines[6].startswith("415 /problems/unsupported-format")

@@ -45,7 +45,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *command: object) -> str:
-    """The output of a command that must succeed."""
+    """Runs a command that must succeed, and returns its output."""
     done = subprocess.run(
         [str(word) for word in command], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -53,7 +53,7 @@ def run(folder: Path, *command: object) -> str:
     return done.stdout + done.stderr
 
 
-def test_openapi_generator_python(address: str, tmp_path: Path) -> None:
+def test_openapi_generator_makes_a_python_client(address: str, tmp_path: Path) -> None:
     run(tmp_path, *OPENAPI_GENERATOR, "-g", "python", "-i", DOCUMENT, "-o", "client")
     (tmp_path / "use.py").write_text(f"""
 from pathlib import Path
@@ -73,8 +73,8 @@ print(api.metrics().split()[0])
     assert shown.split() == ["bndyp", "bndyp", "415", "#"]
 
 
-def test_openapi_python_client(address: str, tmp_path: Path) -> None:
-    """It generates without a warning."""
+def test_openapi_python_client_makes_a_client(address: str, tmp_path: Path) -> None:
+    """It prints no warning."""
     generate = ("generate", "--path", DOCUMENT, "--meta", "setup", "--output-path", "client")
     shown = run(tmp_path, *OPENAPI_PYTHON_CLIENT, *generate)
     assert "WARNING" not in shown, shown
@@ -101,7 +101,9 @@ for answer in predict_batch.sync(client=client, body=form).answers:
     assert shown.split() == ["bndyp", "bndyp", "415"]
 
 
-def test_openapi_generator_typescript(address: str, tmp_path: Path, node: Path) -> None:
+def test_openapi_generator_makes_a_typescript_client(
+    address: str, tmp_path: Path, node: Path
+) -> None:
     folder = node / "fetch"
     run(node, *OPENAPI_GENERATOR, "-g", "typescript-fetch", "-i", DOCUMENT, "-o", "fetch")
     (folder / "use.ts").write_text(f"""
@@ -121,7 +123,7 @@ main();
     assert run(folder, "node", "out/use.js").split() == ["bndyp", "bndyp"]
 
 
-def test_openapi_typescript(address: str, node: Path) -> None:
+def test_openapi_typescript_makes_types_for_openapi_fetch(address: str, node: Path) -> None:
     run(node, "node_modules/.bin/openapi-typescript", DOCUMENT, "-o", "api.d.ts")
     (node / "use.mts").write_text(f"""
 import {{ readFileSync }} from "node:fs";
