@@ -121,7 +121,7 @@ def test_refusals_come_in_order_and_keep_the_connection_open(stripe_model: Path)
 
 
 def test_slow_pictures_leave_a_thread_for_other_pictures(stripe_model: Path) -> None:
-    """While one is decoded and others wait, alone or in a batch, small pictures are read."""
+    """While a slow picture is decoded and others wait, alone or in a batch, the rest is read."""
     slow_picture = stripes.encode(stripes.draw("ab").resize((1600, 800)))
     begun, release = threading.Event(), threading.Event()
     preprocess = Recognizer.preprocess
@@ -226,7 +226,7 @@ def test_routes_and_keys_are_checked_before_the_load(stripe_model: Path) -> None
 
 
 def test_no_answer_waits_for_stuck_threads(stripe_model: Path) -> None:
-    """While all threads are stuck for 20 s, others are refused within the queue time and 1 s."""
+    """While all threads are stuck for 20 s, requests are refused within the queue time and 1 s."""
     black = stripes.picture("a" * stripes.TIME_STEPS)
     with (
         ThreadPoolExecutor(20) as pool,

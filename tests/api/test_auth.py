@@ -147,7 +147,7 @@ def test_a_batch_without_any_valid_picture_counts_as_one_picture(settings: Setti
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_private_paths_need_a_key(method: str, settings: Settings) -> None:
-    """If all of them are private, so is the API document. All other paths stay open."""
+    """If all these paths are private, so is the API document. All other paths stay open."""
     closed = settings.model_copy(
         update={"api_keys": "a", "private_paths": ", ".join(PRIVATE_PATHS)}
     )

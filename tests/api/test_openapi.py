@@ -142,7 +142,7 @@ def address() -> Iterator[str]:
 
 
 def test_the_service_conforms_to_the_document(address: str, tmp_path: Path) -> None:
-    """It describes the answers to hundreds of valid and invalid requests made from it."""
+    """The document covers all answers to hundreds of valid and invalid requests made from it."""
     assert httpx2.get(f"{address}/openapi.json").json() == json.loads(openapi.text())
     configuration = tmp_path / "schemathesis.toml"
     configuration.write_text(CONFIGURATION)

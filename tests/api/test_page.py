@@ -77,7 +77,7 @@ def test_unchanged_files_are_not_sent_again(client: TestClient) -> None:
 
 
 def test_the_examples_come_from_the_served_model(client: TestClient) -> None:
-    """They are the pictures in the model's file, so they fit every model."""
+    """The examples are the pictures in the model's file, so they fit every model."""
     (address,) = client.get("/examples").json()
     example = client.get(f"/{address}")
     assert example.headers["content-type"] == "image/png"

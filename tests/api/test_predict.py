@@ -128,7 +128,7 @@ def test_an_empty_file_is_refused(client: TestClient) -> None:
 
 
 def test_a_picture_of_too_many_pixels_is_refused(client: TestClient) -> None:
-    """By its header, this picture has over 4 megapixels."""
+    """A picture of over 4 megapixels is refused by its header."""
     large = stripes.encode(Image.new("1", (2001, 2000)))
     assert_problem(post(client, large), 413, "picture-too-large", "2001×2000")
 
@@ -179,7 +179,7 @@ def test_an_invalid_content_length_is_no_internal_error(length: str, client: Tes
 def test_a_content_length_may_have_thousands_of_digits(
     zeros: str, status: int, client: TestClient
 ) -> None:
-    """RFC 9110, 8.6, does not limit them; Python does, to 4300."""
+    """RFC 9110, 8.6, does not limit the digits. Python limits them to 4300."""
     headers = {"content-type": "image/png", "content-length": zeros}
     assert client.post("/predict", content=b"abc", headers=headers).status_code == status
 

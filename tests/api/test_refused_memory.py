@@ -85,7 +85,7 @@ def test_a_refused_request_is_freed_before_the_answer(
 
 @pytest.mark.parametrize("escaped", [False, True])
 def test_a_character_beyond_ascii_takes_no_more_than_its_bytes(escaped: bool) -> None:
-    """Python takes four bytes for each letter of a text with one such character."""
+    """A Python string with one such character takes four bytes for each letter."""
     body = json.dumps({"images": ["😀" + "A" * _BYTES]}, ensure_ascii=escaped).encode()
 
     async def receive() -> Message:

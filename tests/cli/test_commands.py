@@ -45,7 +45,7 @@ finally:
 
 
 def test_version_and_short_help_are_printed() -> None:
-    """This is as in other commands."""
+    """`--version` and `-h` work as in other commands."""
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     assert tools["hatch"]["version"] == {"path": "service/__init__.py"}
     assert run("--version").stdout.decode() == f"captcha-ocr {__version__}\n"
@@ -131,7 +131,7 @@ def test_bench_measures_every_stage(stripe_model: Path) -> None:
 
 
 def test_bench_measures_models_of_colour_pictures(tmp_path: Path) -> None:
-    """It measures them with the input that they take."""
+    """The benchmark gives these models the input that they take."""
     model = stripes.write_model(tmp_path / "colour.onnx", channels=3)
     figures = json.loads(run("bench", "--model", model, "--pictures", 5, "--json").stdout)
     assert figures["cpu_ms"]["preprocessing"] > 0

@@ -281,7 +281,7 @@ def test_a_picture_that_cannot_be_read_gets_404(client: TestClient, folder: Path
 
 
 def test_a_wrong_folder_is_explained(tmp_path: Path, stripe_model: Path) -> None:
-    """It is missing, a file, or without pictures."""
+    """The folder is missing, is a file, or has no pictures."""
     (tmp_path / "empty").mkdir()
     for name in ("missing", "stripes.onnx", "empty"):
         done = run("label", tmp_path / name, "--model", stripe_model)

@@ -51,7 +51,7 @@ def test_a_folder_is_read_in_the_order_of_its_paths(folder: Path, stripe_model: 
 
 
 def test_hidden_files_are_left_out_silently(folder: Path, stripe_model: Path) -> None:
-    """File managers and notebooks leave copies in them."""
+    """File managers and notebooks leave copies in hidden files."""
     for name in (".hidden.png", "._a.png", ".ipynb_checkpoints/b-checkpoint.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(stripes.picture("ab"))
@@ -90,7 +90,7 @@ def test_folders_of_any_depth_are_read(tmp_path: Path) -> None:
 
 
 def test_pipes_in_a_folder_are_skipped_and_reported(folder: Path, stripe_model: Path) -> None:
-    """They may have any name."""
+    """A pipe may have any name."""
     os.mkfifo(folder / "pipe.png")
     (folder / "linked.png").symlink_to("pipe.png")
     done = run("predict", folder, "--model", stripe_model)

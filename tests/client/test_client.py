@@ -77,7 +77,7 @@ def test_a_batch_may_be_empty_but_not_too_large(use: Call, address: str) -> None
 def test_a_malformed_answer_to_a_batch_is_an_error(
     use: Call, scripted: Call, answers: list[object]
 ) -> None:
-    """So is an answer with fewer members than pictures were sent."""
+    """This includes an answer with fewer members than pictures."""
     address, _ = scripted((200, {}, {"answers": answers}))
     with pytest.raises(UnexpectedAnswerError, match="200"):
         use(address, lambda c: c.predict_batch([b"picture"]))

@@ -65,7 +65,7 @@ def test_the_intersection_of_contradictory_constraints_is_empty() -> None:
     assert both.is_empty
 
 
-def test_all_symbols_accept_every_text_over_the_alphabet() -> None:
+def test_a_constraint_to_all_symbols_accepts_every_text() -> None:
     """A text with another symbol is refused."""
     anything = of_symbols(ALPHABET, ALPHABET)
     assert language(anything) == set(TEXTS)

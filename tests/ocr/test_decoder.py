@@ -87,7 +87,7 @@ def test_an_impossible_constraint_gives_no_text() -> None:
 
 
 def test_the_matrix_is_returned_only_on_request() -> None:
-    """It has the tempered probabilities, even if no text satisfies the constraint."""
+    """The matrix has the tempered probabilities, even if no text satisfies the constraint."""
     probabilities = rows({"a": 0.9, "b": 0.1}, {"_": 1.0})
     assert DECODER.decode(probabilities).matrix is None
     flat = Decoder(CODEC, Calibration(temperature=2.0))
@@ -121,7 +121,7 @@ def test_the_default_calibration_changes_nothing() -> None:
 def test_a_sure_text_that_satisfies_the_constraint_needs_no_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is more probable than all others together. A less sure text still needs a search."""
+    """The text is more probable than all others together. A less sure text needs a search."""
     searches = []
 
     def counted(*arguments: object) -> list[tuple[tuple[int, ...], float]]:

@@ -100,7 +100,7 @@ def test_a_hundred_segments_are_accepted(name: str) -> None:
 
 @pytest.mark.parametrize("marker", [0xE1, 0xE2, 0xED, 0xFE])
 def test_metadata_do_not_reach_the_decoder(marker: int) -> None:
-    """Pillow parses a megabyte of Photoshop's, or a few kilobytes of MPF's, in Python."""
+    """Pillow parses a megabyte of Photoshop's metadata, or a few kilobytes of MPF's, in Python."""
     data, _ = check(after_start(segment(marker, b"8BIM" * 15_000) * 16))
     assert data == PLAIN
 
@@ -117,7 +117,7 @@ def test_too_many_bytes_of_tables_are_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["comments", "quantization tables", "lines", "restarts"])
 def test_hundreds_of_segments_between_scans_are_refused(name: str) -> None:
-    """A hundred change nothing."""
+    """A hundred segments change nothing."""
     between = before_end(ENDLESS[name] * 100 + LAST_SCAN, PROGRESSIVE)
     assert decode_gray(between).shape == (80, 400)
     if name != "restarts":  # restarts are part of a scan
@@ -127,7 +127,7 @@ def test_hundreds_of_segments_between_scans_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\0", b"\0", b"a"], ids=repr)
 def test_much_filling_is_refused(filling: bytes) -> None:
-    """A decoder goes through it byte by byte. A little filling is accepted."""
+    """A decoder goes through filling byte by byte. A little filling is accepted."""
     comment = segment(0xFE)
     assert np.array_equal(decode_gray(after_start(comment + filling * 500)), decode_gray(PLAIN))
     for endless in (comment + filling * 5000, (comment + filling * 50) * 100):

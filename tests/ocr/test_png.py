@@ -106,7 +106,7 @@ def test_a_second_header_is_refused() -> None:
 
 
 def test_a_chunk_longer_than_the_file_is_refused() -> None:
-    """It claims two gigabytes."""
+    """This chunk claims two gigabytes."""
     head = SIGNATURE + picture("ab")[8:33]
     with pytest.raises(UndecodableError, match="cut short"):
         without_metadata(head + struct.pack(">I4s", 2**31 - 1, b"IDAT") + bytes(100))

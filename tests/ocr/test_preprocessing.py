@@ -155,7 +155,7 @@ def exif_of(size: int, orientation: int = 6) -> bytes:
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG"])
 def test_as_much_exif_as_a_photograph_has_is_read(format: str) -> None:
-    """With a thumbnail, it fills the segment of a JPEG, and may be copied to other formats."""
+    """With a thumbnail, Exif fills the segment of a JPEG, and may be copied to other formats."""
     stored = draw("abc").convert("RGB")
     turned = np.rot90(gray_of(stored, format), -1)
     assert np.array_equal(gray_of(stored, format, exif=exif_of(65_533)), turned)

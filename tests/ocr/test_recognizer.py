@@ -166,7 +166,7 @@ def test_a_graph_with_a_second_input_is_refused(tmp_path: Path) -> None:
 
 
 def test_probabilities_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
-    """They would become the confidence of a text, and JSON cannot represent them."""
+    """Such a probability would become a text's confidence, and JSON cannot represent it."""
     model = stripes.graph()
     model.graph.node[-1].output[0] = "softmax"
     node = onnx.helper.make_node

@@ -110,7 +110,7 @@ def test_a_side_that_is_too_long_is_refused() -> None:
 
 
 def test_pillow_gives_no_warnings() -> None:
-    """Its warnings contain numbers of the file. Python would keep one text for each file."""
+    """Pillow's warnings contain numbers of the file. Python would keep one for each file."""
     code = """
 import io, sys
 from PIL import Image, TiffImagePlugin

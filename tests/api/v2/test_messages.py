@@ -230,7 +230,7 @@ def test_too_many_numbers_in_json_are_refused() -> None:
 def test_invalid_binary_data_are_refused(
     head: Callable[..., bytes], data: bytes, said: str
 ) -> None:
-    """They must have exactly the bytes of the tensor."""
+    """Binary data must be exactly as long as the tensor."""
     sent = head(data=None, parameters={"binary_data_size": len(data)})
     with pytest.raises(ProblemError) as refused:
         parse(sent + data, str(len(sent)))
@@ -241,6 +241,6 @@ def test_invalid_binary_data_are_refused(
 
 @pytest.mark.parametrize("length", ["", "-1", "1e3", "²", "9" * 5000])
 def test_an_invalid_length_header_is_refused(length: str) -> None:
-    """It must be a number of bytes that the body has."""
+    """The header must be a number of bytes that the body has."""
     with pytest.raises(ProblemError, match="give the bytes of the JSON"):
         parse(body(), length)

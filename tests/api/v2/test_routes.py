@@ -94,7 +94,7 @@ def test_large_tensors_are_encoded_in_a_thread(client: TestClient) -> None:
 
 
 def test_the_query_constrains_the_texts(client: TestClient) -> None:
-    """It has the same parameters as at `/predict`, and no others."""
+    """The query has the same parameters as at `/predict`, and no others."""
     answer = client.post(f"{INFER}?alphabet=cd", json=pictures(PICTURE)).json()
     assert set(answer["outputs"][0]["data"][0]) <= set("cd")
     assert_refused(client.post(f"{INFER}?no=1", json=pictures(PICTURE)), 422, "no such parameter")
@@ -122,7 +122,7 @@ def test_constraints_are_refused_for_image_tensors(client: TestClient, query: st
 
 @pytest.mark.parametrize("nested", [True, False])
 def test_an_image_tensor_in_json_gets_the_probabilities(client: TestClient, nested: bool) -> None:
-    """It may be large."""
+    """The tensor may be large."""
     columns = [[[stripes.level_of("b")]] * stripes.HEIGHT] * stripes.WIDTH
     flat = [value[0] for column in columns for value in column]
     tensor = {
