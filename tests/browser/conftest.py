@@ -1,4 +1,4 @@
-"""The page in a real browser, at the real service with the bundled model."""
+"""Opens the page of a real service, which has the bundled model, in a real browser."""
 
 import os
 import shutil
@@ -20,18 +20,18 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS = 90_000
-COUNT_ADDRESSES = """
-    globalThis.addressesHeld = 0;
+TIMEOUT_MS = 90_000
+COUNT_OBJECT_URLS = """
+    globalThis.objectUrlsHeld = 0;
     const { createObjectURL, revokeObjectURL } = URL;
-    URL.createObjectURL = (file) => (addressesHeld++, createObjectURL.call(URL, file));
-    URL.revokeObjectURL = (address) => (addressesHeld--, revokeObjectURL.call(URL, address));
+    URL.createObjectURL = (file) => (objectUrlsHeld++, createObjectURL.call(URL, file));
+    URL.revokeObjectURL = (address) => (objectUrlsHeld--, revokeObjectURL.call(URL, address));
 """
 
 
 @dataclass
 class Log:
-    """What a page did besides what it showed."""
+    """Records console errors and requests of a page."""
 
     address: str
     errors: list[str] = field(default_factory=list)
@@ -41,12 +41,12 @@ class Log:
     most_at_once: int = 0
 
     def console(self, kind: str, text: str) -> None:
-        """Chromium itself notes every answer of 400 and above: that is not the page's doing."""
+        """Records errors. Chromium logs answers of status 400 and above as failed loads."""
         if kind in ("error", "warning"):
             (self.failed if text.startswith("Failed to load") else self.errors).append(text)
 
     def begun(self, request: Request) -> None:
-        """Notes where a request goes, and how many pictures are under way."""
+        """Records requests to other hosts, and counts the pictures in progress."""
         if not request.url.startswith((self.address, "blob:", "data:")):
             self.outside.append(request.url)
         if "/predict" in request.url:
@@ -54,7 +54,7 @@ class Log:
             self.most_at_once = max(self.most_at_once, self.reading)
 
     def ended(self, request: Request) -> None:
-        """Notes that a picture is through."""
+        """Counts a finished or failed request for a picture."""
         self.reading -= "/predict" in request.url
 
 
@@ -66,7 +66,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI_BROWSER"):
             pytest.fail(reason)
         pytest.skip(reason)
-    expect.set_options(timeout=PATIENCE_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         yield browser
@@ -75,37 +75,37 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def address(browser: Browser) -> Iterator[str]:
-    """Of the service; not started where there is no browser."""
+    """The address of the service, which only starts if there is a browser."""
     with serving() as address:
         yield address
 
 
 @pytest.fixture
-def look() -> dict[str, object]:
-    """How the browser is set up; tests give other values."""
+def context_options() -> dict[str, object]:
+    """The options of the browser context; tests override them."""
     return {"viewport": {"width": 1200, "height": 800}, "color_scheme": "light"}
 
 
 @pytest.fixture
-def context(browser: Browser, look: dict[str, object]) -> Iterator[BrowserContext]:
-    """A fresh profile, in which nothing moves."""
-    context = browser.new_context(reduced_motion="reduce", **look)  # type: ignore[arg-type]
+def context(browser: Browser, context_options: dict[str, object]) -> Iterator[BrowserContext]:
+    """A fresh browser profile without animations."""
+    context = browser.new_context(reduced_motion="reduce", **context_options)  # type: ignore[arg-type]
     yield context
     context.close()
 
 
 @pytest.fixture
 def log(address: str) -> Log:
-    """What the page of this test did."""
+    """The log of this test's page."""
     return Log(address)
 
 
 @pytest.fixture
 def page(context: BrowserContext, address: str, log: Log) -> Iterator[Page]:
-    """The page, opened; at the end it must have raised nothing and asked nobody else."""
+    """The opened page. It must log no error, and send no request to another host."""
     page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    page.add_init_script(COUNT_ADDRESSES)
+    page.set_default_timeout(TIMEOUT_MS)
+    page.add_init_script(COUNT_OBJECT_URLS)
     page.on("console", lambda message: log.console(message.type, message.text))
     page.on("pageerror", lambda error: log.errors.append(str(error)))
     page.on("request", log.begun)
@@ -119,5 +119,5 @@ def page(context: BrowserContext, address: str, log: Log) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def recognizer() -> Recognizer:
-    """The bundled model, asked without the service."""
+    """The bundled model, without the service."""
     return Recognizer.load(ROOT / "models" / "captcha.onnx")

@@ -1,6 +1,7 @@
-"""`python -m tests.browser.screenshots docs`: the page's pictures in the README, in light and dark.
+"""`python -m tests.browser.screenshots docs`: makes the README's light and dark screenshots.
 
-They show pictures of `examples/`, read by the bundled model. It needs chromium on the path.
+The screenshots show the page with a picture of `examples/`, read by the bundled model. The command
+needs chromium on the path.
 """
 
 import argparse
@@ -10,18 +11,18 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from tests.browser.actions import choose, example, expect_results
 from tests.browser.conftest import ARGUMENTS, CHROMIUM
-from tests.browser.hand import choose, example, sees
 from tests.server.process import serving
 
 SHOWN = {"light": "bndyp", "dark": "fnex2"}
 WIDTH = 1080
 COLOURS = 128
-"""Of the palette: the pages have few colours, and so the files stay small."""
+"""In the palette. The page has few colours, so a small palette keeps the files small."""
 
 
 def shoot(browser: Browser, address: str, scheme: str, text: str) -> Image.Image:
-    """The page with one picture read."""
+    """A screenshot of the page with one result."""
     context = browser.new_context(
         viewport={"width": WIDTH, "height": 720},
         color_scheme=scheme,  # type: ignore[arg-type]
@@ -31,11 +32,11 @@ def shoot(browser: Browser, address: str, scheme: str, text: str) -> Image.Image
     page = context.new_page()
     page.goto(f"{address}/")
     page.get_by_role("button", name="Example 1").wait_for()
-    # Twice: what is timed is not the first request.
+    # Twice, so that the time on the page is not that of the first request.
     for _ in range(2):
         page.reload()
         choose(page, example(text))
-        sees(page, text)
+        expect_results(page, text)
     shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     context.close()
     return shot.quantize(COLOURS, dither=Image.Dither.NONE)

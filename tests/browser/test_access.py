@@ -5,10 +5,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from service.ocr.recognizer import Recognizer
-from tests.browser.hand import choose, example, payload, sees
+from tests.browser.actions import choose, example, expect_results, payload
 from tests.browser.test_trouble import PREDICT, problem
 
-LOOKS = [
+CONTEXT_OPTIONS = [
     {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     for width in (1200, 360)
     for scheme in ("light", "dark")
@@ -16,11 +16,14 @@ LOOKS = [
 
 
 @pytest.mark.parametrize(
-    "look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}"
+    "context_options",
+    CONTEXT_OPTIONS,
+    ids=lambda options: f"{options['viewport']['width']}-{options['color_scheme']}",
 )
-def test_axe_finds_nothing(page: Page) -> None:
-    """Empty, with what is asked, with results and a refusal, with dialogs, as a compact list, and
-    with a message; and nothing is wider than a phone.
+def test_the_page_is_accessible(page: Page) -> None:
+    """Axe finds no violation, and nothing is wider than the window. The page is checked when empty,
+    with the options open, with results and a refusal, with dialogs, as a compact list, and with a
+    message.
     """
     page.get_by_role("button", name="Example 1").wait_for()
     assert_accessible(page)
@@ -36,7 +39,7 @@ def test_axe_finds_nothing(page: Page) -> None:
     page.locator("summary").click()
     page.get_by_label("Pattern").fill("")
     choose(page, example("bndyp"), payload("notes.txt", b"no picture"))
-    sees(page, "bndyp", "Not a supported picture")
+    expect_results(page, "bndyp", "Not a supported picture")
     page.get_by_role("button", name="Correct of bndyp.png").click()
     assert_accessible(page)
     page.get_by_role("button", name="Crop of bndyp.png").click()
@@ -44,7 +47,7 @@ def test_axe_finds_nothing(page: Page) -> None:
     assert_accessible(page)
     page.get_by_role("button", name="Cancel").click()
     choose(page, *[example("fnex2")] * 9)
-    sees(page, *["fnex2"] * 9, "bndyp", "Not a supported picture")
+    expect_results(page, *["fnex2"] * 9, "bndyp", "Not a supported picture")
     page.get_by_role("button", name="Details of bndyp.png").click()
     assert_accessible(page)
     page.route(PREDICT, lambda route: problem(route, 401, "No API key was sent."))
@@ -59,12 +62,12 @@ def assert_accessible(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_keyboard_alone(page: Page, recognizer: Recognizer) -> None:
+def test_the_page_can_be_used_by_keyboard_alone(page: Page, recognizer: Recognizer) -> None:
     """Tab, Enter and arrows reach an example, its time steps and its buttons."""
     page.get_by_role("button", name="Example 1").wait_for()
     press_until(page, "Tab", "Example 1")
     page.keyboard.press("Enter")
-    sees(page, recognizer.metadata.golden[0].text)
+    expect_results(page, recognizer.metadata.golden[0].text)
     press_until(page, "Tab", "Time step")
     steps = page.get_by_role("slider", name="Time step")
     page.keyboard.press("Home")
@@ -76,7 +79,7 @@ def test_keyboard_alone(page: Page, recognizer: Recognizer) -> None:
 
 
 def press_until(page: Page, key: str, name: str) -> None:
-    """Presses a key until what has this name is focused."""
+    """Presses a key until the element with this name is focused."""
     for _ in range(30):
         page.keyboard.press(key)
         focused = page.evaluate(

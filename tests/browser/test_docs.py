@@ -1,12 +1,12 @@
-"""The API document in Swagger UI."""
+"""The API documentation in Swagger UI."""
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import PATIENCE_MS, Log
+from tests.browser.conftest import TIMEOUT_MS, Log
 
 
-def stripping(page: Page, address: str, prefix: str) -> list[str]:
-    """Stands for a proxy that serves the service below a prefix. Gives what is asked elsewhere."""
+def serve_below_prefix(page: Page, address: str, prefix: str) -> list[str]:
+    """Acts as a proxy that serves below a prefix. Gives the URLs requested outside the prefix."""
     elsewhere: list[str] = []
 
     def forward(route: Route) -> None:
@@ -19,8 +19,8 @@ def stripping(page: Page, address: str, prefix: str) -> list[str]:
     return elsewhere
 
 
-def test_every_operation_is_shown_and_can_be_tried(page: Page, address: str, log: Log) -> None:
-    """All requests go to the service itself, and the policy of the page stops none of them."""
+def test_operations_are_shown_and_can_be_tried(page: Page, address: str, log: Log) -> None:
+    """All requests go to the service, and the content security policy blocks none of them."""
     page.goto(f"{address}/docs")
     expect(page.locator(".opblock")).not_to_have_count(0)
     expect(page.locator("#operations-default-predict")).to_contain_text("Read the text")
@@ -29,11 +29,11 @@ def test_every_operation_is_shown_and_can_be_tried(page: Page, address: str, log
     assert log.outside == []
 
 
-def test_below_a_prefix(page: Page, address: str) -> None:
-    """Both pages stay below it, without any setting."""
-    below = page.context.new_page()  # the other one is still fetching its icon
-    below.set_default_timeout(PATIENCE_MS)
-    elsewhere = stripping(below, address, "/ocr")
+def test_the_pages_work_below_a_prefix(page: Page, address: str) -> None:
+    """The page and the API documentation request only URLs below it, without any setting."""
+    below = page.context.new_page()  # the page of the fixture is still fetching its icon
+    below.set_default_timeout(TIMEOUT_MS)
+    elsewhere = serve_below_prefix(below, address, "/ocr")
     below.goto(f"{address}/ocr/")
     below.get_by_role("button", name="Example 1").click()
     expect(below.locator("#results h3")).to_have_count(1)

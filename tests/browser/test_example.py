@@ -1,4 +1,4 @@
-"""The page of docs/clients.md, at an origin of its own."""
+"""The example page of docs/clients.md, served from another origin."""
 
 import functools
 import re
@@ -8,15 +8,15 @@ from threading import Thread
 
 from playwright.sync_api import BrowserContext
 
-from tests.browser.conftest import PATIENCE_MS
-from tests.browser.hand import example, payload
+from tests.browser.actions import example, payload
+from tests.browser.conftest import TIMEOUT_MS
 from tests.server.process import ROOT, serving
 
 
 def test_a_page_from_another_origin_reads_a_picture(
     context: BrowserContext, tmp_path: Path
 ) -> None:
-    """It says what was read, or the problem."""
+    """The page shows the text that was read, or the problem."""
     document = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
     (html,) = re.findall(r"^```html\n(.*?)^```", document, re.MULTILINE | re.DOTALL)
     handler = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
@@ -26,7 +26,7 @@ def test_a_page_from_another_origin_reads_a_picture(
         with serving(cors_origins=origin) as address:
             (tmp_path / "index.html").write_text(html.replace("http://127.0.0.1:8000", address))
             page = context.new_page()
-            page.set_default_timeout(PATIENCE_MS)
+            page.set_default_timeout(TIMEOUT_MS)
             page.goto(f"{origin}/")
             for picture, said in (
                 (example("bndyp"), "bndyp 0.99"),

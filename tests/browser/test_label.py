@@ -1,4 +1,4 @@
-"""`captcha-ocr label` as a person uses it: by the keyboard alone."""
+"""`captcha-ocr label`, used by keyboard alone."""
 
 import csv
 import itertools
@@ -21,7 +21,7 @@ TEXTS = [*TEXTS, *(f"{text[:2]} {text[2:]}" for text in TEXTS), "bb", "cc"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Fifty pictures, whose names do not say what they are."""
+    """Fifty pictures whose names do not tell their texts."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number, text in enumerate(TEXTS):
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def labelling(
     folder: Path, model: Path, port: int = 0
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command and the address of its page."""
+    """Runs the command; gives its process and the address of its page."""
     with subprocess.Popen(
         [*COMMAND, "label", str(folder), "--model", str(model), "--port", str(port)],
         env=environment(), stdout=subprocess.PIPE, text=True,
@@ -48,7 +48,7 @@ def labelling(
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page that raises nothing."""
+    """A page that must raise no error."""
     errors: list[str] = []
     page = browser.new_page(viewport={"width": 900, "height": 800})
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -65,10 +65,10 @@ def labels_of(folder: Path) -> dict[str, str]:
 
 
 def answer(page: Page, number: int) -> tuple[str, str]:
-    """Accepts a proposal, or types something else; gives the path and what was answered."""
+    """Accepts the proposed label, or types another one; gives path and label."""
     path = page.locator("#name").inner_text()
     label = page.locator("#label").input_value()
-    if number % 5 == 4:  # corrected
+    if number % 5 == 4:  # corrects the proposal
         label = label[::-1] + "a"
         page.keyboard.type(label)
     page.keyboard.press("Enter")
@@ -76,10 +76,10 @@ def answer(page: Page, number: int) -> tuple[str, str]:
     return path, label
 
 
-def test_fifty_pictures_with_a_kill_in_between(
+def test_no_label_is_lost_when_the_command_is_killed(
     page: Page, folder: Path, stripe_model: Path
 ) -> None:
-    """Every answer is in the file, those included that were given while nothing ran."""
+    """All fifty labels are in the file, also those entered while the command was not running."""
     given: dict[str, str] = {}
     with labelling(folder, stripe_model) as (process, address):
         page.goto(address)
@@ -99,7 +99,7 @@ def test_fifty_pictures_with_a_kill_in_between(
     with labelling(folder, stripe_model, port):
         expect(page.locator("#status")).to_contain_text("23 of 50 labelled")
         assert labels_of(folder) == given
-        page.reload()  # goes on with what is not labelled
+        page.reload()  # continues with the pictures without a label
         expect(page.locator("#status")).to_contain_text("23 of 50 labelled")
         for number in range(23, COUNT - 1):
             path, label = answer(page, number)
@@ -112,8 +112,10 @@ def test_fifty_pictures_with_a_kill_in_between(
     assert len(given) == COUNT
 
 
-def test_keys(page: Page, folder: Path, stripe_model: Path) -> None:
-    """Escape skips, arrows go back and forth, and within a text that is being typed."""
+def test_escape_skips_a_picture_and_arrows_move_between_pictures(
+    page: Page, folder: Path, stripe_model: Path
+) -> None:
+    """Escape skips a picture. Arrows move between pictures, or within a text being typed."""
     name, label = page.locator("#name"), page.locator("#label")
     with labelling(folder, stripe_model) as (_, address):
         page.goto(address)
@@ -135,7 +137,7 @@ def test_keys(page: Page, folder: Path, stripe_model: Path) -> None:
         page.keyboard.press("ArrowUp")
         expect(name).to_have_text(second)
         expect(label).to_have_value("abc")
-        page.keyboard.type("cba")  # what was there is selected
+        page.keyboard.type("cba")  # replaces the old label, which is selected
         page.keyboard.press("Enter")
         expect(page.locator("#status")).to_contain_text("1 of 50 labelled")
         expect(name).not_to_have_text(second)
@@ -145,8 +147,10 @@ def test_keys(page: Page, folder: Path, stripe_model: Path) -> None:
     assert labels_of(folder) == {second: "cba"}
 
 
-def test_order(page: Page, folder: Path, stripe_model: Path) -> None:
-    """The least sure picture comes first, one that repeats another last."""
+def test_the_least_confident_picture_comes_first(
+    page: Page, folder: Path, stripe_model: Path
+) -> None:
+    """Pictures are sorted by confidence, but a copy of another picture comes last."""
     unsure = stripes.draw("abcd").point(lambda level: level + 31)
     (folder / "unsure.png").write_bytes(stripes.encode(unsure.resize((80, 16))))
     (folder / "zz.png").write_bytes(stripes.encode(stripes.draw("abcd").convert("RGB")))
@@ -159,8 +163,10 @@ def test_order(page: Page, folder: Path, stripe_model: Path) -> None:
     assert confidences == sorted(confidences)
 
 
-def test_two_browsers(page: Page, browser: Browser, folder: Path, stripe_model: Path) -> None:
-    """What the other has stored meanwhile is shown, and the person decides."""
+def test_a_label_from_another_browser_is_not_overwritten_silently(
+    page: Page, browser: Browser, folder: Path, stripe_model: Path
+) -> None:
+    """The page shows the label that the other browser has stored, and the person decides."""
     name, label, problem = (page.locator(f"#{part}") for part in ("name", "label", "problem"))
     other = browser.new_page()
     with labelling(folder, stripe_model) as (_, address):
@@ -179,14 +185,14 @@ def test_two_browsers(page: Page, browser: Browser, folder: Path, stripe_model: 
         expect(name).to_have_text(first)
         expect(label).to_have_value("bcd")
         assert labels_of(folder)[first] == "bcd"
-        page.keyboard.type("cab")  # overwrites it knowingly
+        page.keyboard.type("cab")  # replaces the other label
         page.keyboard.press("Enter")
         expect(name).not_to_have_text(first)
         expect(problem).to_be_hidden()
         second = name.inner_text()
         page.keyboard.press("Enter")
         expect(problem).to_contain_text(f"{second} was labelled “cda” meanwhile")
-        page.keyboard.press("Enter")  # keeps it
+        page.keyboard.press("Enter")  # keeps the other label
         expect(name).not_to_have_text(second)
         expect(problem).to_be_hidden()
         expect(page.locator("#status")).to_contain_text("2 of 50 labelled")
@@ -197,7 +203,9 @@ def test_two_browsers(page: Page, browser: Browser, folder: Path, stripe_model: 
 def test_a_label_of_another_browser_does_not_disturb_typing(
     page: Page, folder: Path, stripe_model: Path
 ) -> None:
-    """Its picture comes next. Only once it is decided, the page says that all are done."""
+    """The picture of that label comes next. The page says that all are done only after the person
+    has decided about that picture.
+    """
     name, label, problem = (page.locator(f"#{part}") for part in ("name", "label", "problem"))
     for picture in sorted(folder.iterdir())[2:]:
         picture.unlink()
@@ -222,6 +230,6 @@ def test_a_label_of_another_browser_does_not_disturb_typing(
         expect(name).to_have_text(first)
         expect(page.locator("#status")).to_contain_text("2 of 2 labelled")
         expect(page.locator("#status")).not_to_contain_text("all done")
-        page.keyboard.press("Escape")  # leaves it
+        page.keyboard.press("Escape")  # keeps the other label
         expect(page.locator("#status")).to_contain_text("2 of 2 labelled · all done")
     assert labels_of(folder) == {first: "bcd", second: "cab"}

@@ -1,4 +1,4 @@
-"""Pictures that are large, or show their text in a small part."""
+"""Large pictures, and pictures with the text in a small part."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.browser.hand import EXAMPLES, choose, payload, sees
+from tests.browser.actions import EXAMPLES, choose, expect_results, payload
 from tests.browser.test_question import asked
 
 TEXT = "bndyp"
@@ -20,13 +20,13 @@ def picture() -> Image.Image:
 
 
 def photo(name: str, size: tuple[int, int], grain: float, orientation: int = 1) -> FilePayload:
-    """The example as a camera may give it, with noise, which makes its file large."""
+    """The example as a JPEG from a camera. Noise makes the file large."""
     pixels = np.asarray(picture().resize(size, Image.Resampling.BICUBIC), np.float32)
     pixels += np.random.default_rng(1).normal(0, grain, pixels.shape)
     image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    if orientation == 6:  # to be turned by 90 degrees clockwise
+    if orientation == 6:  # viewers turn the picture by 90 degrees clockwise
         image = image.transpose(Image.Transpose.ROTATE_90)
     data = io.BytesIO()
     image.save(data, "JPEG", quality=95, exif=exif)
@@ -34,7 +34,7 @@ def photo(name: str, size: tuple[int, int], grain: float, orientation: int = 1) 
 
 
 def spans(page: Page) -> list[list[float]]:
-    """The spans in what is downloaded."""
+    """The spans in the downloaded JSON."""
     with page.expect_download() as download:
         page.get_by_role("button", name="Download JSON").click()
     (record,) = json.loads(Path(download.value.path()).read_text())
@@ -42,46 +42,46 @@ def spans(page: Page) -> list[list[float]]:
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_large_photo_is_shrunk(page: Page, orientation: int) -> None:
-    """The service would refuse it; places are in the photo's own pixels, upright."""
+def test_the_page_shrinks_a_large_photo(page: Page, orientation: int) -> None:
+    """The service would refuse the original. Spans are in pixels of the upright original."""
     large = photo("photo.jpg", (4000, 1000), 12, orientation)
     assert len(large["buffer"]) > 1 << 20
     choose(page, large)
-    sees(page, TEXT)
+    expect_results(page, TEXT)
     expect(page.locator(".facts")).to_contain_text("4000 × 1000, sent as 2000 × 500, answered")
     found = spans(page)
     page.get_by_role("button", name="Clear").click()
     choose(page, payload("small.png", (EXAMPLES / f"{TEXT}.png").read_bytes()))
-    sees(page, TEXT)
+    expect_results(page, TEXT)
     for span, own in zip(found, spans(page), strict=True):
         assert span == pytest.approx([20 * end for end in own], abs=100)
 
 
-def test_more_pixels_than_the_service_takes(page: Page) -> None:
-    """Of a small file, too: it is drawn smaller when the service says so."""
+def test_the_page_shrinks_a_picture_with_too_many_pixels(page: Page) -> None:
+    """Also if the file is small: the page shrinks the picture when the service refuses it."""
     data = io.BytesIO()
     picture().resize((4000, 1000), Image.Resampling.NEAREST).convert("P").save(data, "PNG")
     assert len(data.getvalue()) < 1 << 20
     choose(page, payload("wide.png", data.getvalue()))
-    sees(page, TEXT)
+    expect_results(page, TEXT)
     page.get_by_role("button", name="Clear").click()
     image = picture().resize((8000, 2000), Image.Resampling.NEAREST)
     data = io.BytesIO()
     image.save(data, "PNG")
     choose(page, payload("wider.png", data.getvalue()))
-    sees(page, TEXT)
+    expect_results(page, TEXT)
     expect(page.locator(".facts")).to_contain_text("8000 × 2000, sent as 1414 × 354")
 
 
-@pytest.mark.parametrize("look", [{}, {"viewport": {"width": 390, "height": 800}}])
-def test_text_in_a_small_part_of_a_page(page: Page) -> None:
-    """No text is found, cropping is suggested, and the part that is dragged over is read."""
+@pytest.mark.parametrize("context_options", [{}, {"viewport": {"width": 390, "height": 800}}])
+def test_a_small_part_of_a_picture_can_be_cropped_and_read(page: Page) -> None:
+    """The page finds no text and suggests cropping. A drag selects the part that is then read."""
     sheet = Image.new("L", (1600, 1200), 255)
     sheet.paste(picture(), (900, 700))
     data = io.BytesIO()
     sheet.save(data, "PNG")
     choose(page, payload("sheet.png", data.getvalue()))
-    sees(page, "No text")
+    expect_results(page, "No text")
     expect(page.locator(".hint")).to_contain_text("Crop")
     page.get_by_role("button", name="Crop of sheet.png").click()
     picture_to_crop = page.locator("#crop .area img")
@@ -102,21 +102,21 @@ def test_text_in_a_small_part_of_a_page(page: Page) -> None:
     assert [mark["x"] - box["x"], mark["width"]] == pytest.approx([900 * scale, 200 * scale], abs=3)
     field.fill("1500,700,200,50")
     page.get_by_role("button", name="Read this part").click()
-    expect(page.locator("#crop")).to_be_visible()  # there is no such part
+    expect(page.locator("#crop")).to_be_visible()  # the part is outside the picture
     field.fill("900,700,200,50")
     with page.expect_request("**/predict?*") as request:
         page.keyboard.press("Enter")
     assert asked(request.value)["region"] == ["900,700,200,50"]
-    sees(page, TEXT)
+    expect_results(page, TEXT)
     assert all(900 <= left < right <= 1100 for left, right in spans(page))
     expect(page.locator(".facts")).to_contain_text("200 × 50")
     page.get_by_role("button", name="Crop of sheet.png").click()
     page.get_by_role("button", name="Whole picture").click()
-    sees(page, "No text")
+    expect_results(page, "No text")
 
 
-def test_a_part_of_a_large_photo(page: Page) -> None:
-    """It is cut from the photo before that is shrunk."""
+def test_a_large_photo_is_cropped_before_it_is_shrunk(page: Page) -> None:
+    """So the part keeps its resolution."""
     sheet = np.full((3000, 4000), 255, np.float32)
     sheet[2000:2200, 1000:1800] = np.asarray(picture().resize((800, 200)))
     sheet += np.random.default_rng(1).normal(0, 12, sheet.shape)
@@ -129,6 +129,6 @@ def test_a_part_of_a_large_photo(page: Page) -> None:
     with page.expect_request("**/predict?*") as request:
         page.keyboard.press("Enter")
     assert "region" not in asked(request.value)
-    sees(page, TEXT)
+    expect_results(page, TEXT)
     assert all(1000 <= left < right <= 1800 for left, right in spans(page))
     expect(page.locator(".facts")).to_contain_text("800 × 200, sent as 800 × 200")

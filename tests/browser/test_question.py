@@ -1,4 +1,4 @@
-"""What can be asked of the pictures besides their text."""
+"""The form for constraints on the text and for alternatives."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
@@ -6,13 +6,13 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Locator, Page, Request, expect
 
 from service.ocr.formats import MEDIA_TYPES
-from tests.browser.hand import choose, example, sees, texts
+from tests.browser.actions import choose, example, expect_results, texts
 
 SUMMARY = "What do you know about the text?"
 
 
 def asked(request: Request) -> dict[str, list[str]]:
-    """The parameters of a request."""
+    """The query parameters of a request."""
     return parse_qs(urlsplit(request.url).query)
 
 
@@ -20,21 +20,23 @@ def summary(page: Page) -> Locator:
     return page.locator("summary", has_text=SUMMARY)
 
 
-def test_nothing_is_asked_by_default(page: Page) -> None:
-    """The form is folded; only what the page shows is asked for."""
+def test_no_constraints_are_sent_by_default(page: Page) -> None:
+    """The form is folded. The page requests only the alternatives and the matrix that it shows."""
     expect(page.get_by_label("Length")).to_be_hidden()
     with page.expect_request("**/predict?*") as request:
         choose(page, example("bndyp"))
     assert asked(request.value) == {"alternatives": ["3"], "matrix": ["true"]}
 
 
-def test_the_dialog_offers_the_formats_that_are_read(page: Page) -> None:
-    """Each media type, and no other."""
+def test_the_file_dialog_offers_the_supported_formats(page: Page) -> None:
+    """It offers each media type, and no other."""
     expect(page.locator("#files")).to_have_attribute("accept", ",".join(MEDIA_TYPES))
 
 
-def test_what_is_known_holds_for_the_next_pictures(page: Page) -> None:
-    """The text keeps to it, as many others are shown as were asked for; folded, it says so."""
+def test_constraints_apply_to_the_next_pictures(page: Page) -> None:
+    """Texts satisfy the constraints, and the page shows as many alternatives as requested. The
+    folded form lists the constraints.
+    """
     summary(page).click()
     page.get_by_label("Length").fill("2-3")
     page.get_by_label("Only these characters").fill("bdy+")
@@ -46,20 +48,20 @@ def test_what_is_known_holds_for_the_next_pictures(page: Page) -> None:
     assert asked(request.value) == {
         "length": ["2-3"], "alphabet": ["bdy+"], "alternatives": ["5"], "matrix": ["true"],
     }  # fmt: skip
-    sees(page, "Invalid parameter")
+    expect_results(page, "Invalid parameter")
     expect(page.locator(".detail")).to_contain_text("the alphabet")
     summary(page).click()
     page.get_by_label("Only these characters").fill("bdy")
     page.get_by_role("button", name="Read again").click()
-    sees(page, "bdy")
+    expect_results(page, "bdy")
     expect(page.locator(".others li")).to_have_count(5)
 
 
 def test_pictures_are_read_again_by_keyboard(page: Page) -> None:
-    """Enter in a field puts all of them to the service once more, and the focus stays."""
+    """Enter in a field sends all pictures again, and the focus stays in the field."""
     expect(page.get_by_role("button", name="Read again")).to_be_hidden()
     choose(page, example("bndyp"), example("fnex2"))
-    sees(page, "bndyp", "fnex2")
+    expect_results(page, "bndyp", "fnex2")
     summary(page).focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.hand import EXAMPLES, choose, example, payload, sees
+from tests.browser.actions import EXAMPLES, choose, example, expect_results, payload
 
 
 @pytest.fixture
 def filled(page: Page) -> Page:
-    """The page with two readings and a refusal; one name begins as a formula does."""
+    """The page with two readings and a refusal. One file name begins like a formula."""
     formula = payload('=1+1,"x".png', (EXAMPLES / "fnex2.png").read_bytes())
     choose(page, example("bndyp"), formula, payload("notes.txt", b"no picture"))
-    sees(page, "bndyp", "fnex2", "Not a supported picture")
+    expect_results(page, "bndyp", "fnex2", "Not a supported picture")
     return page
 
 
@@ -24,8 +24,8 @@ def saved(page: Page, button: str) -> str:
     return Path(download.value.path()).read_bytes().decode()
 
 
-def test_json(filled: Page) -> None:
-    """Every result with its file, as the service answered; the matrix is left out."""
+def test_json_has_all_answers(filled: Page) -> None:
+    """Each result has its file name and the service's answer without the matrix."""
     answers = json.loads(saved(filled, "Download JSON"))
     results = {answer["file"]: answer for answer in answers}
     assert list(results) == ["bndyp.png", '=1+1,"x".png', "notes.txt"]
@@ -34,8 +34,8 @@ def test_json(filled: Page) -> None:
     assert results["notes.txt"]["problem"]["status"] == 415
 
 
-def test_csv(filled: Page) -> None:
-    """A row for every picture, which no spreadsheet takes for a formula."""
+def test_csv_has_a_row_for_every_picture(filled: Page) -> None:
+    """A file name that begins like a formula is escaped for spreadsheets."""
     text = saved(filled, "Download CSV")
     assert text.endswith("\r\n")
     rows = {row["file"]: row for row in csv.DictReader(io.StringIO(text, newline=""))}
@@ -46,8 +46,8 @@ def test_csv(filled: Page) -> None:
     assert "PNG, JPEG" in rows["notes.txt"]["problem"]
 
 
-def test_copying(context: BrowserContext, filled: Page) -> None:
-    """One text, all texts and JSON come onto the clipboard, and the button says so."""
+def test_texts_and_json_can_be_copied(context: BrowserContext, filled: Page) -> None:
+    """One text, all texts, or JSON is copied to the clipboard, and the page confirms it."""
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     one = filled.get_by_role("button", name="Copy text of bndyp.png")
     one.click()
@@ -61,8 +61,8 @@ def test_copying(context: BrowserContext, filled: Page) -> None:
     assert len(json.loads(filled.evaluate("navigator.clipboard.readText()"))) == 3
 
 
-def test_labels(filled: Page) -> None:
-    """What a person says that a picture shows, also where it confirms the text; and only that."""
+def test_labels_can_be_downloaded(filled: Page) -> None:
+    """The file has the labels that a person has entered or confirmed, and nothing else."""
     expect(filled.get_by_role("button", name="label")).to_have_count(0)
     filled.get_by_role("button", name="Correct of bndyp.png").click()
     field = filled.get_by_label("What it says").and_(filled.locator(":visible"))
@@ -76,9 +76,9 @@ def test_labels(filled: Page) -> None:
     assert rows == [["path", "label"], ["bndyp.png", 'b"d,p']]
     filled.get_by_role("button", name='Correct of =1+1,"x".png').click()
     filled.keyboard.press("Enter")
-    # They outlive another reading.
+    # Labels are kept when pictures are read again.
     filled.locator("summary").click()
     filled.get_by_role("button", name="Read again").click()
-    sees(filled, "bndyp", "fnex2", "Not a supported picture")
+    expect_results(filled, "bndyp", "fnex2", "Not a supported picture")
     rows = list(csv.reader(io.StringIO(saved(filled, "Download 2 labels"), newline="")))
     assert rows[1:] == [["bndyp.png", 'b"d,p'], ['=1+1,"x".png', "fnex2"]]

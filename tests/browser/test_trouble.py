@@ -1,36 +1,36 @@
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.actions import choose, example, expect_results, payload
 from tests.browser.conftest import Log
-from tests.browser.hand import choose, example, payload, sees
 
 PREDICT = "**/predict?*"
 
 
 def problem(route: Route, status: int, detail: str, **headers: str) -> None:
-    """Answers in the service's place."""
+    """Answers with a problem in place of the service."""
     body = {"type": "/problems/x", "title": "Trouble", "status": status, "detail": detail}
     route.fulfill(status=status, json=body, headers=headers)
 
 
-def test_a_refused_picture(page: Page) -> None:
-    """The service's own words say what was wrong; the pictures beside it are read."""
+def test_a_refused_picture_is_explained(page: Page) -> None:
+    """The page shows the service's explanation, and the other pictures are read."""
     choose(page, example("bndyp"), payload("notes.txt", b"no picture"), example("fnex2"))
-    sees(page, "bndyp", "Not a supported picture", "fnex2")
+    expect_results(page, "bndyp", "Not a supported picture", "fnex2")
     refused = page.locator(".refused")
     expect(refused.locator(".file")).to_have_text("notes.txt")
     expect(refused.locator(".detail")).to_contain_text("send one of PNG, JPEG, WEBP, BMP, GIF")
     expect(page.locator("#progress")).to_have_text("3 pictures, 1 not read")
 
 
-def test_a_picture_that_is_too_large(page: Page) -> None:
-    """Is refused in words, although the service ends the connection."""
+def test_a_picture_that_is_too_large_is_explained(page: Page) -> None:
+    """The page explains the refusal, although the service closes the connection."""
     choose(page, payload("large.png", b"\x89PNG" * 500_000))
     expect(page.locator(".refused .detail")).to_contain_text("too large")
 
 
-def test_an_overloaded_service(page: Page) -> None:
-    """The page says so, waits as long as it is told to, and goes on by itself."""
+def test_the_page_waits_for_an_overloaded_service(page: Page) -> None:
+    """The page says that the service is busy, and retries by itself after `Retry-After` seconds."""
     asked = []
 
     def once_busy(route: Route) -> None:
@@ -46,36 +46,36 @@ def test_an_overloaded_service(page: Page) -> None:
     expect(alert).to_have_text("The service is busy. All places are taken.")
     for seconds in (2, 1):
         expect(page.locator("#left")).to_have_text(f"Trying again in {seconds} s.")
-    sees(page, "bndyp")
+    expect_results(page, "bndyp")
     expect(alert).to_be_hidden()
     assert len(asked) == 2
 
 
-def test_a_lost_connection(page: Page) -> None:
-    """No picture is lost with it: they wait, and are read when the service is back."""
+def test_pictures_wait_while_the_connection_is_lost(page: Page) -> None:
+    """They are read when the service is back."""
     page.route("**/*", lambda route: route.abort("connectionrefused"))
     choose(page, example("bndyp"), example("fnex2"))
     expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
     expect(page.locator("#progress")).to_have_text("0 of 2 pictures")
     page.unroute("**/*")
     page.get_by_role("button", name="Try now").click()
-    sees(page, "bndyp", "fnex2")
+    expect_results(page, "bndyp", "fnex2")
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_a_connection_that_breaks_on_one_picture(page: Page) -> None:
-    """Where the service is there all the same, that picture is given up, not tried for ever."""
+def test_a_picture_that_breaks_the_connection_is_given_up(page: Page) -> None:
+    """The page stops retrying that picture if the service is otherwise reachable."""
     page.route(PREDICT, lambda route: route.abort("connectionreset"))
     choose(page, example("bndyp"))
-    sees(page, "Not sent")
+    expect_results(page, "Not sent")
     page.unroute(PREDICT)
     page.get_by_role("button", name="Try bndyp.png again").click()
-    sees(page, "bndyp")
+    expect_results(page, "bndyp")
     expect(page.locator("#progress")).to_have_text("1 picture")
 
 
-def test_a_picture_that_is_never_answered(page: Page) -> None:
-    """It is given up after a time, and can be sent again; the next one goes on."""
+def test_a_picture_that_is_never_answered_is_given_up(page: Page) -> None:
+    """The page gives it up after 30 seconds, and can send it again. The next picture is read."""
     page.clock.install()
     unanswered: list[Route] = []
 
@@ -83,19 +83,19 @@ def test_a_picture_that_is_never_answered(page: Page) -> None:
         unanswered.append(route) if not unanswered else route.continue_()
 
     page.route(PREDICT, hold)
-    with page.expect_request(PREDICT):  # or the other one may be the first
+    with page.expect_request(PREDICT):  # so that this picture is sent first
         choose(page, example("bndyp"))
     choose(page, example("fnex2"))
     expect(page.locator("#results h3")).to_have_text(["fnex2"])
     page.clock.fast_forward("00:31")
-    sees(page, "No answer", "fnex2")
+    expect_results(page, "No answer", "fnex2")
     expect(page.locator(".detail")).to_have_text("Nothing came from the service for 30 seconds.")
     page.get_by_role("button", name="Try bndyp.png again").click()
-    sees(page, "bndyp", "fnex2")
+    expect_results(page, "bndyp", "fnex2")
 
 
-def test_a_slow_link(page: Page) -> None:
-    """What has been sent of a picture is shown."""
+def test_the_upload_progress_is_shown(page: Page) -> None:
+    """A progress bar shows the share of the picture that has been sent over a slow link."""
     network = page.context.new_cdp_session(page)
     slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 100_000}
     network.send("Network.enable")
@@ -111,19 +111,21 @@ def test_a_slow_link(page: Page) -> None:
 @pytest.mark.parametrize(
     ("status", "said"), [(502, "cannot reach it"), (503, "not available"), (504, "in time")]
 )
-def test_a_proxy_that_has_no_service(page: Page, status: int, said: str) -> None:
-    """Its page is put in plain words, and the picture is read when the service is back."""
+def test_an_error_of_a_proxy_without_the_service_is_explained(
+    page: Page, status: int, said: str
+) -> None:
+    """The page explains the error in plain words, and tries the picture again on request."""
     page.route(PREDICT, lambda route: route.fulfill(status=status, body="<h1>nginx</h1>"))
     page.route("**/health/live", lambda route: route.fulfill(status=status))
     choose(page, example("bndyp"))
     expect(page.get_by_role("alert")).to_contain_text(said)
     page.unroute(PREDICT)
     page.get_by_role("button", name="Try now").click()
-    sees(page, "bndyp")
+    expect_results(page, "bndyp")
 
 
-def test_a_proxy_that_takes_only_small_pictures(page: Page) -> None:
-    """A smaller drawing is tried; where that is too large, too, the page says so."""
+def test_a_size_limit_of_a_proxy_is_explained(page: Page) -> None:
+    """The page sends a smaller drawing. If the proxy refuses that drawing too, the page says so."""
     asked: list[str] = []
 
     def limit(route: Route) -> None:
@@ -132,14 +134,14 @@ def test_a_proxy_that_takes_only_small_pictures(page: Page) -> None:
 
     page.route(PREDICT, limit)
     choose(page, example("bndyp"))
-    sees(page, "Not read")
+    expect_results(page, "Not read")
     expect(page.locator(".detail")).to_contain_text("too large for a server in front")
     expect(page.get_by_role("button", name="Try bndyp.png again")).to_be_hidden()
     assert len(asked) == 2
 
 
-def test_a_service_that_wants_a_key(page: Page) -> None:
-    """It is asked for once, and sent with every picture from then on."""
+def test_the_page_asks_for_an_api_key(page: Page) -> None:
+    """The page sends the entered key with every picture, and asks again if the key is wrong."""
 
     def guarded(route: Route) -> None:
         if route.request.headers.get("x-api-key") == "secret":
@@ -156,15 +158,17 @@ def test_a_service_that_wants_a_key(page: Page) -> None:
     expect(alert).to_have_text("The service does not know this API key.")
     page.get_by_label("API key").fill("secret")
     page.keyboard.press("Enter")
-    sees(page, "bndyp", "fnex2")
+    expect_results(page, "bndyp", "fnex2")
 
 
 @pytest.mark.parametrize(
     ("status", "body"), [(500, "<h1>proxy</h1>"), (200, '{"text": "a", "characters": []}')]
 )
-def test_an_answer_that_is_none(page: Page, log: Log, status: int, body: str) -> None:
-    """What something between page and service may say is no more than a refusal."""
+def test_an_invalid_answer_is_shown_as_a_refusal(
+    page: Page, log: Log, status: int, body: str
+) -> None:
+    """A server between page and service may send such an answer; the page shows a refusal."""
     page.route(PREDICT, lambda route: route.fulfill(status=status, body=body))
     choose(page, example("bndyp"))
-    sees(page, "Not read")
+    expect_results(page, "Not read")
     expect(page.locator(".detail")).to_have_text(f"The service answered with the status {status}.")

@@ -1,4 +1,4 @@
-"""What a person does on the page, and what is then seen there."""
+"""Actions of a person on the page, and a check of its results."""
 
 import base64
 from pathlib import Path
@@ -9,12 +9,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def payload(name: str, data: bytes) -> FilePayload:
-    """A file to choose."""
+    """A file for the page."""
     return {"name": name, "mimeType": "image/png", "buffer": data}
 
 
 def example(text: str) -> FilePayload:
-    """The picture of `examples/` that says `text`."""
+    """The picture in `examples/` whose text is `text`."""
     return payload(f"{text}.png", (EXAMPLES / f"{text}.png").read_bytes())
 
 
@@ -22,7 +22,7 @@ def choose(page: Page, *files: FilePayload) -> None:
     page.get_by_label("Choose pictures").set_input_files(list(files))
 
 
-def hand_over(page: Page, event: str, *files: FilePayload) -> None:
+def paste_or_drop(page: Page, event: str, *files: FilePayload) -> None:
     """Fires a `paste` or `drop` event that carries files."""
     carried = [(f["name"], base64.b64encode(f["buffer"]).decode()) for f in files]
     page.evaluate(
@@ -42,10 +42,10 @@ def hand_over(page: Page, event: str, *files: FilePayload) -> None:
 
 
 def texts(page: Page) -> Locator:
-    """What the results say, or why they say nothing."""
+    """The headings of the results: texts or problems."""
     return page.locator("#results h3")
 
 
-def sees(page: Page, *expected: str) -> None:
-    """These are the results, from the top."""
+def expect_results(page: Page, *expected: str) -> None:
+    """Waits until the results, from the top, have these headings."""
     expect(texts(page)).to_have_text(list(expected))
