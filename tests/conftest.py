@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-import training  # noqa: F401  # it sets TensorFlow up, whichever test imports that first
+import training  # noqa: F401  # configures TensorFlow before a test imports it
 from service.api.app import create_app
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
@@ -25,7 +25,7 @@ def recognizer(stripe_model: Path) -> Recognizer:
 
 @pytest.fixture
 def settings(stripe_model: Path) -> Settings:
-    """Settings that serve the stripe model, in two threads wherever the tests run."""
+    """Settings that serve the stripe model with two threads, whatever the number of cores."""
     return Settings(model_path=stripe_model, threads=2)
 
 

@@ -1,4 +1,4 @@
-"""PNGs put together chunk by chunk.
+"""PNGs assembled chunk by chunk.
 
 Names and layout follow the W3C's Portable Network Graphics specification, third edition.
 """
@@ -11,24 +11,24 @@ from tests.stripes import picture
 
 
 def chunk(kind: bytes, body: bytes = b"") -> bytes:
-    """One chunk, with its length and check sum."""
+    """A chunk with its length and checksum."""
     return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def header(width: int, height: int, depth: int = 8, colour: int = 0, interlace: int = 0) -> bytes:
-    """An IHDR."""
+    """An IHDR chunk."""
     body = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
     return chunk(b"IHDR", body)
 
 
 def png(width: int, height: int, depth: int, colour: int, raw: bytes, *extra: bytes) -> bytes:
-    """A PNG of filtered rows, with more chunks before its pixels."""
+    """A PNG with these filtered rows (`raw`), and with extra chunks before the pixels."""
     pixels = chunk(b"IDAT", zlib.compress(raw))
     first = header(width, height, depth, colour)
     return SIGNATURE + first + b"".join(extra) + pixels + chunk(b"IEND")
 
 
 def behind_header(*chunks: bytes, png: bytes = picture("ab")) -> bytes:
-    """The picture with more chunks between its IHDR and its IDAT."""
+    """The picture with extra chunks between IHDR and IDAT."""
     first = len(SIGNATURE) + 25
     return png[:first] + b"".join(chunks) + png[first:]

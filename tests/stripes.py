@@ -1,8 +1,9 @@
-"""A real ONNX model whose answer can be computed by hand, and pictures for it.
+"""A real ONNX model whose output can be computed by hand, and pictures for it.
 
-The model looks at the mean gray level of each block of four columns, which is one time step,
-and gives the class whose level is nearest: black is the first symbol, white is the blank, and
-the other symbols lie evenly in between. A picture of stripes therefore spells a text.
+The model computes the mean gray level of each block of four columns, which is one time step. The
+class with the nearest level gets the highest probability. Black is the first symbol, white is the
+blank, and the levels of the other symbols lie evenly in between. So a picture of stripes spells a
+text.
 """
 
 import io
@@ -26,19 +27,19 @@ WIDTH, HEIGHT, TIME_STEPS = 40, 8, 10
 
 
 def level_of(symbol: str, alphabet: str = ALPHABET) -> float:
-    """The gray level that spells a symbol, 0 to 1; `BLANK` is white."""
+    """The gray level of a symbol, from 0 (black) to 1 (white); `BLANK` is white."""
     return 1.0 if symbol == BLANK else alphabet.index(symbol) / len(alphabet)
 
 
 def draw(text: str, alphabet: str = ALPHABET, height: int = HEIGHT) -> Image.Image:
-    """A picture of one stripe per symbol of `text`, four columns each, white after its end."""
+    """A picture with a stripe of four columns for each symbol of `text`; the rest is white."""
     levels = [level_of(symbol, alphabet) for symbol in text.ljust(TIME_STEPS, BLANK)]
     row = np.repeat(np.array(levels) * 255, 4).round().astype(np.uint8)
     return Image.fromarray(np.tile(row, (height, 1)))
 
 
 def encode(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
-    """The picture as a file."""
+    """The picture, encoded in this format."""
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
@@ -50,7 +51,7 @@ def picture(text: str, alphabet: str = ALPHABET) -> bytes:
 
 
 def metadata(alphabet: str = ALPHABET) -> ModelMetadata:
-    """Of the stripe model."""
+    """The metadata of the stripe model."""
     first, second = alphabet[0], alphabet[1]
     golden = GoldenPicture(picture(f"{first} {second}", alphabet), first + second)
     return ModelMetadata(
@@ -71,7 +72,7 @@ def metadata(alphabet: str = ALPHABET) -> ModelMetadata:
 
 
 def graph(alphabet: str = ALPHABET, width: int = WIDTH, channels: int = 1) -> onnx.ModelProto:
-    """The model without metadata; of several channels it takes the mean."""
+    """The model without metadata. It averages the channels of its input."""
     levels = np.array([[[level_of(s, alphabet) for s in (*alphabet, BLANK)]]], np.float32)
     constants: dict[str, NDArray[Any]] = {
         "blocks": np.array([0, width // 4, 4], np.int64),
@@ -109,11 +110,11 @@ def write_model(
     change: Callable[[dict[str, str]], Mapping[str, str]] = lambda properties: properties,
     **metadata_changes: Any,
 ) -> Path:
-    """Writes the stripe model with its metadata; the graph has their width and channels.
+    """Writes the stripe model with its metadata; the graph has the metadata's width and channels.
 
     Args:
-        change: what to do to the properties before they are written.
-        metadata_changes: fields of the metadata that are to differ.
+        change: changes the metadata properties before they are written.
+        metadata_changes: other values for fields of the metadata.
     """
     facts = replace(metadata(alphabet), **metadata_changes)
     model = graph(alphabet, facts.width, facts.channels)

@@ -1,4 +1,4 @@
-"""The model that the project ships: what it promises, on pictures and on the real data."""
+"""The shipped model does what its metadata and card state, on examples and on the real data."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ PUBLIC_SET = ROOT.parent / "shared" / "data" / "captcha_images_v2.zip"
 
 @pytest.fixture(scope="module")
 def bundled() -> Recognizer:
-    """The shipped model; skipped where it was replaced by one for other pictures."""
+    """The shipped model. Skips the test if a model for other pictures has replaced it."""
     recognizer = Recognizer.load(ROOT / "models" / "captcha.onnx")
     if recognizer.metadata.data_digest != DIGEST:
         pytest.skip("models/captcha.onnx was trained on other pictures than the public set")
@@ -40,12 +40,12 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_are_read(example: Path, bundled: Recognizer) -> None:
-    """Every example is read right; its name is its text."""
+    """Every example is read correctly; the file's name is its text."""
     assert bundled.read(example.read_bytes()).text == example.stem
 
 
-def test_company_changes_no_answer(bundled: Recognizer) -> None:
-    """Read together, pictures give the same texts and, but for rounding, the same confidences."""
+def test_reading_in_a_batch_gives_the_same_answers(bundled: Recognizer) -> None:
+    """Texts are equal to those of single pictures; confidences are equal except for rounding."""
     pictures = [example.read_bytes() for example in EXAMPLES]
     for count in (2, 3, 4):
         together = bundled.read_all(pictures[:count])
@@ -56,21 +56,23 @@ def test_company_changes_no_answer(bundled: Recognizer) -> None:
             assert found.confidence == pytest.approx(alone.confidence, abs=1e-5)
 
 
-def test_it_answers_as_at_its_export(bundled: Recognizer) -> None:
-    """The golden pictures are read as stated."""
+def test_the_model_reads_its_golden_pictures_as_at_its_export(bundled: Recognizer) -> None:
+    """The texts are those that the metadata state."""
     bundled.verify()
 
 
-def test_the_card_speaks_of_this_model(bundled: Recognizer) -> None:
-    """The model card was written for the version that is shipped."""
+def test_the_model_card_describes_this_version(bundled: Recognizer) -> None:
+    """The card was written for the shipped version and its data."""
     card = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
     assert bundled.metadata.version in card
     assert bundled.metadata.data_digest in card
 
 
 @pytest.mark.skipif(not PUBLIC_SET.exists(), reason=f"the public set is not at {PUBLIC_SET}")
-def test_the_real_test_split(bundled: Recognizer, tmp_path: Path) -> None:
-    """The held-out figure in the metadata is what reading the real pictures gives."""
+def test_the_model_is_as_exact_on_the_real_test_split_as_stated(
+    bundled: Recognizer, tmp_path: Path
+) -> None:
+    """Reading the held-out real pictures gives the number of exact matches in the metadata."""
     samples = prepare(PUBLIC_SET, tmp_path / "data")
     assert len(samples) == 1040
     assert digest_of(samples) == DIGEST
@@ -84,7 +86,9 @@ def test_the_real_test_split(bundled: Recognizer, tmp_path: Path) -> None:
 
 
 def test_spans_are_where_the_characters_are(bundled: Recognizer) -> None:
-    """On pictures whose boxes are known: half of each overlaps, and centres are within it."""
+    """On generated pictures, whose character boxes are known, spans and boxes have a mean
+    intersection over union of at least 0.5, and 95 % of the spans have their centre in the box.
+    """
     metadata = bundled.metadata
     overlaps, centred = [], []
     for drawing in generate(200, metadata.alphabet, (5,), metadata.width, metadata.height, seed=77):
@@ -101,8 +105,10 @@ def test_spans_are_where_the_characters_are(bundled: Recognizer) -> None:
     assert np.mean(centred) >= 0.95
 
 
-def test_pictures_without_such_a_text_are_flagged(bundled: Recognizer) -> None:
-    """Of more than 300 pictures of more than 12 kinds, at the threshold of clean examples."""
+def test_pictures_of_other_content_are_flagged(bundled: Recognizer) -> None:
+    """At least 95 % of at least 300 pictures of at least 12 kinds are flagged, at the threshold of
+    clean examples.
+    """
     clean = [bundled.read(example.read_bytes()).confidence for example in EXAMPLES]
     summary = evaluate_rejection(bundled, clean)
     assert len(summary["kinds"]) >= 12
@@ -111,8 +117,8 @@ def test_pictures_without_such_a_text_are_flagged(bundled: Recognizer) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_likelihoods_are_those_of_keras(example: Path, bundled: Recognizer) -> None:
-    """On real outputs, for the text and for another one, Keras's CTC loss says the same."""
+def test_likelihoods_equal_the_ctc_loss_of_keras(example: Path, bundled: Recognizer) -> None:
+    """On real outputs, for the right text and for another text."""
     metadata = bundled.metadata
     tensor = preprocess(example.read_bytes(), metadata.width, metadata.height)
     rows = np.maximum(bundled.infer(tensor[np.newaxis])[0].astype(np.float64), 1e-9)

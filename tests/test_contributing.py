@@ -1,4 +1,4 @@
-"""Workflows run commands that exist, and the same as `.ci/run`."""
+"""Workflows run commands that exist, and every command of `.ci/run`."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def commands(workflow: Path) -> list[str]:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_commands_of_workflows_exist(workflow: Path) -> None:
-    """Make targets and scripts of this repository."""
+    """Checks make targets and scripts of this repository."""
     for command in commands(workflow):
         program, *arguments = command.split()
         if program == "make":
@@ -37,19 +37,19 @@ def test_commands_of_workflows_exist(workflow: Path) -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-def test_jobs_end_by_themselves(workflow: Path) -> None:
+def test_every_job_has_a_timeout(workflow: Path) -> None:
     assert all(job["timeout-minutes"] > 0 for job in jobs(workflow).values())
 
 
-def test_the_workflow_runs_what_a_change_must_pass() -> None:
-    """Every step of `.ci/run`."""
+def test_the_workflow_runs_every_step_of_ci_run() -> None:
+    """Every change must pass `.ci/run`."""
     local = re.findall(r"^(make .*|\.ci/.*)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert local
     assert set(local) <= set(commands(ROOT / ".github" / "workflows" / "ci.yml"))
 
 
-def test_the_tests_run_with_the_oldest_python() -> None:
-    """The one that `pyproject.toml` promises, and a newer one."""
+def test_the_tests_run_with_the_oldest_supported_python() -> None:
+    """`pyproject.toml` states the oldest version. The tests also run with a newer one."""
     versions = jobs(ROOT / ".github/workflows/ci.yml")["tests"]["strategy"]["matrix"]["python"]
     oldest = re.search(r'requires-python = ">=(.*)"', (ROOT / "pyproject.toml").read_text())
     assert oldest is not None

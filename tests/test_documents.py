@@ -1,4 +1,4 @@
-"""What documents point to exists: files, headings, make targets and the options of commands."""
+"""The files, headings, make targets and options that documents name exist."""
 
 import re
 import subprocess
@@ -14,20 +14,20 @@ DOCUMENTS = [
 ]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
-of_every_document = pytest.mark.parametrize(
+for_every_document = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
 )
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that a forge gives to the headings of a document."""
+    """The anchors that GitHub gives to the headings of a document."""
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@of_every_document
-def test_links_lead_somewhere(document: Path) -> None:
-    """To a file of the repository, and to a heading in it."""
+@for_every_document
+def test_links_lead_to_existing_files_and_headings(document: Path) -> None:
+    """Checks links to files of the repository and to headings in them; skips links to the web."""
     text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
     for link in re.findall(r'\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)"', text):
         target, _, anchor = "".join(link).partition("#")
@@ -39,20 +39,20 @@ def test_links_lead_somewhere(document: Path) -> None:
             assert anchor in anchors(file), f"{target}#{anchor}"
 
 
-@of_every_document
-def test_make_targets_exist(document: Path) -> None:
+@for_every_document
+def test_make_targets_in_documents_exist(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     assert set(re.findall(r"(?:^|`|&& )make ([a-z][a-z-]*)", text, re.MULTILINE)) <= TARGETS
 
 
 @pytest.mark.parametrize("target", ["train", "synthetic"])
-def test_options_of_training_exist(target: str) -> None:
-    """Those that documents give in `ARGS`."""
+def test_options_of_training_in_documents_exist(target: str) -> None:
+    """Checks the options that documents pass in `ARGS`."""
     text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
     given = re.findall(rf'make {target}(?: [A-Z]+=\S+)* ARGS="(.*?)"', text)
     options = {option for arguments in given for option in re.findall(r"--[\w.-]+", arguments)}
     listed: set[str] = set()
-    for listing in ("--help", "--settings"):  # `train` may list the rarer ones apart
+    for listing in ("--help", "--settings"):  # `train` may list rare options separately
         done = subprocess.run(
             ["make", target, "OUT=unused", f"ARGS={listing}"],
             cwd=ROOT, capture_output=True, text=True, check=False,
@@ -62,15 +62,15 @@ def test_options_of_training_exist(target: str) -> None:
     assert options <= listed
 
 
-def test_the_paths_in_the_guide_for_contributors_exist() -> None:
+def test_paths_in_the_guide_for_contributors_exist() -> None:
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     paths = set(re.findall(r"`(\.?[\w-]+(?:/[\w.-]*)+|[\w-]+\.(?:cff|md|toml|yml))`", guide))
     assert {"service/settings.py", "tests/stripes.py", ".ci/run", "pyproject.toml"} <= paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_every_version_is_the_same() -> None:
-    """Of the service, the client, the changelog, the citation and the image."""
+def test_all_files_state_the_same_version() -> None:
+    """In service, client, changelog, citation, image and Kubernetes manifest."""
     wanted = {
         "service/__init__.py": r'__version__ = "(.*)"',
         "client/pyproject.toml": r'^version = "(.*)"',
@@ -86,6 +86,6 @@ def test_every_version_is_the_same() -> None:
     assert len(set(found.values())) == 1, found
 
 
-def test_scripts_of_continuous_integration_are_valid() -> None:
+def test_ci_scripts_are_valid_bash() -> None:
     for script in (ROOT / ".ci").iterdir():
         subprocess.run(["bash", "-n", script], check=True)

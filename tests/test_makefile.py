@@ -1,4 +1,4 @@
-"""The Makefile's arguments reach the commands as they were given."""
+"""The Makefile passes its arguments unchanged to the commands."""
 
 import shlex
 import subprocess
@@ -38,12 +38,12 @@ def test_paths_may_have_spaces(target: str, variable: str) -> None:
     assert "my files/a b" in words
 
 
-def test_the_served_model_may_have_spaces() -> None:
+def test_the_path_of_the_served_model_may_have_spaces() -> None:
     words = [word for command in commands("serve", "MODEL=my files/a b") for word in command]
     assert "OCR_MODEL_PATH=my files/a b" in words
 
 
-def test_charts_and_card_go_beside_the_model() -> None:
+def test_charts_and_card_are_written_beside_the_model() -> None:
     for target in ("card", "evaluate-robustness", "label-curve"):
         done = subprocess.run(
             ["make", "--dry-run", target, "MODEL=my files/a.onnx"],

@@ -1,4 +1,4 @@
-"""The README is true: its commands run in a fresh clone, and its tables are complete."""
+"""The commands of the README run in a fresh clone, and its tables are complete."""
 
 import json
 import os
@@ -31,7 +31,7 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone, in a path with a space, that uses the environment of this checkout."""
+    """A fresh clone in a path with a space; uses the virtual environment of this checkout."""
     folder = tmp_path_factory.mktemp("clone") / "captcha ocr"
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -55,7 +55,7 @@ def environment(port: int, arguments: str = "") -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def port(clone: Path) -> Iterator[int]:
-    """The port of `make serve`, run as the README says."""
+    """The port of `make serve`, which runs as the README says."""
     assert any(line == "make serve" for block in BLOCKS for line in block.splitlines())
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -80,8 +80,8 @@ def commands() -> list[str]:
 
 
 def run(command: str, clone: Path, port: int) -> str:
-    """What a command prints, which must succeed."""
-    # Training is cut short: what is tested is that the commands fit together.
+    """Runs a command, which must succeed; returns its output."""
+    # Training is cut short: the test only checks that the commands work together.
     arguments = "--epochs 1" if command.startswith("make train") else ""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
@@ -92,7 +92,7 @@ def run(command: str, clone: Path, port: int) -> str:
 
 
 def rounded(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer without the last digits, which depend on the processor."""
+    """The answer with rounded confidences, because their last digits depend on the processor."""
     characters = [
         character | {"confidence": round(character["confidence"], 2)}
         for character in answer["characters"]
@@ -106,12 +106,12 @@ RUN_ELSEWHERE = {
 }
 
 
-def test_the_commands_that_are_not_run_here_are_in_the_readme() -> None:
+def test_the_readme_has_the_commands_that_are_run_elsewhere() -> None:
     assert RUN_ELSEWHERE.keys() <= set(commands())
 
 
-def test_the_commands_of_the_readme(clone: Path, port: int) -> None:
-    """Every command succeeds, in order; the first answer is the one that the README shows."""
+def test_the_commands_of_the_readme_succeed(clone: Path, port: int) -> None:
+    """Runs every command in order. The first answer is the one that the README shows."""
     served = f"127.0.0.1:{port}"
     ran = []
     for command in commands():
@@ -126,7 +126,7 @@ def test_the_commands_of_the_readme(clone: Path, port: int) -> None:
 
 
 def test_every_setting_is_in_the_table() -> None:
-    """The table has each setting with its default, and no other."""
+    """The table lists each setting with its default and description, and nothing else."""
     rows = re.findall(r"^\| `(OCR_\w+)` \| `(.*?)` \| (.*?) \|$", README, re.MULTILINE)
     expected = [
         (
@@ -140,15 +140,15 @@ def test_every_setting_is_in_the_table() -> None:
 
 
 def test_every_query_parameter_is_in_the_table() -> None:
-    """In its words, and no other."""
+    """The table lists each parameter with its description, and nothing else."""
     section = README.partition("| parameter | meaning |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \|$", section, re.MULTILINE)
     fields = QueryParams.model_fields.items()
     assert rows == [(name, field.description) for name, field in fields]
 
 
-def test_every_format_is_named() -> None:
-    """Wherever the documents say what pictures are read."""
+def test_documents_name_every_picture_format() -> None:
+    """In the README and in the description of `unsupported-format` in docs/api.md."""
     (route,) = re.findall(r"^\| `POST /predict` \|.*$", README, re.MULTILINE)
     (problem,) = re.findall(r"^\| `unsupported-format` \|.*$", API, re.MULTILINE)
     for known in FORMATS:
@@ -156,18 +156,18 @@ def test_every_format_is_named() -> None:
             assert known.name in sentence.upper()
 
 
-def test_the_container_takes_every_setting() -> None:
-    """From whoever starts it, but for what the image itself decides."""
+def test_docker_compose_passes_every_setting() -> None:
+    """From the environment, except the settings that the image fixes."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    of_the_image = {"OCR_HOST", "OCR_PORT", "OCR_MODEL_PATH"}
+    fixed_by_the_image = {"OCR_HOST", "OCR_PORT", "OCR_MODEL_PATH"}
     taken = {f"OCR_{name.upper()}": None for name in Settings.model_fields}
-    expected = {name: taken[name] for name in taken if name not in of_the_image}
+    expected = {name: taken[name] for name in taken if name not in fixed_by_the_image}
     given = compose["services"]["captcha-ocr"]["environment"]
     assert {name: given[name] for name in given if name.startswith("OCR_")} == expected
 
 
 def test_every_route_is_in_the_table() -> None:
-    """The table has each route, and no other."""
+    """The table lists each route, and nothing else."""
     rows = set(re.findall(r"^\| `((?:GET|POST) /\S*)` \|", README, re.MULTILINE))
     document = TestClient(create_app()).get("/openapi.json").json()
     described = {
