@@ -1,4 +1,4 @@
-"""Pictures for bulk reads, the command that reads them, and what it has written."""
+"""Pictures for bulk reads, the command that reads them, and its output."""
 
 import os
 import random
@@ -15,13 +15,13 @@ from tests.cli.command import COMMAND, ROOT, environment
 
 MODEL = ROOT / "models" / "captcha.onnx"
 DEADLINE = 300
-"""Seconds after which something hangs."""
+"""Seconds after which a test fails because something hangs."""
 
 _EXAMPLES = sorted((ROOT / "examples").glob("*.png"))
 
 
 def write_pictures(folder: Path, number: int, broken: Collection[int] = ()) -> dict[str, str]:
-    """Writes pictures; gives the texts of those that are not broken, by their names."""
+    """Writes pictures; gives the texts of the valid ones by file name."""
     folder.mkdir(parents=True)
     texts = {}
     choose = random.Random(number).choice
@@ -35,14 +35,14 @@ def write_pictures(folder: Path, number: int, broken: Collection[int] = ()) -> d
 
 
 def link_examples(folder: Path, number: int) -> None:
-    """Fills a folder with pictures that a real model takes some milliseconds for."""
+    """Fills a folder with pictures that take a real model some milliseconds each."""
     folder.mkdir()
     for index in range(number):
         os.link(_EXAMPLES[index % len(_EXAMPLES)], folder / f"{index:05}.png")
 
 
 def bulk_read(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    """The finished command."""
+    """Runs `bulk read` to its end."""
     return subprocess.run(
         [*COMMAND, "bulk", "read", *map(str, arguments)],
         cwd=ROOT, env=environment(**variables), capture_output=True, timeout=DEADLINE, check=False,
@@ -52,7 +52,7 @@ def bulk_read(*arguments: object, **variables: str) -> subprocess.CompletedProce
 def start_bulk_read(
     *arguments: object, prefix: tuple[str, ...] = (), **variables: str
 ) -> subprocess.Popen[str]:
-    """The running command."""
+    """Starts `bulk read`."""
     return subprocess.Popen(
         [*prefix, *COMMAND, "bulk", "read", *map(str, arguments)],
         cwd=ROOT, env=environment(**variables), text=True,
@@ -61,24 +61,24 @@ def start_bulk_read(
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
-    """The rows, by their paths."""
+    """The rows of a table, sorted by path."""
     rows: list[dict[str, Any]] = parquet.read_table(folder).to_pylist()
     return sorted(rows, key=lambda row: row["path"])
 
 
 def files(folder: Path) -> dict[str, int]:
-    """The files of a table, and when each was written, in nanoseconds."""
+    """The files of a table with their modification times in nanoseconds."""
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
 
 
 def children(process: int) -> list[int]:
-    """The processes that a process has started."""
+    """The process ids of the children of a process."""
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True)
     return [int(pid) for pid in found.stdout.split()]
 
 
 def name_of(process: int) -> str:
-    """How a process calls itself, up to 15 characters; empty if it has ended."""
+    """The name of a process, cut to 15 characters; empty if the process has ended."""
     try:
         return Path("/proc", str(process), "comm").read_text().strip()
     except OSError:
@@ -86,7 +86,7 @@ def name_of(process: int) -> str:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Until something holds that must."""
+    """Waits until a condition holds; fails after `DEADLINE` seconds."""
     deadline = time.monotonic() + DEADLINE
     while not holds():
         assert time.monotonic() < deadline

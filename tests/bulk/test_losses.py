@@ -1,6 +1,6 @@
-"""Drivers, processes and machines that are lost while they read: each row is there, once.
+"""Each row is written once, even if drivers, processes or machines are lost during a bulk read.
 
-Loops wait for what must happen; no test depends on how long that takes.
+The tests wait for conditions; no test depends on how long these take.
 """
 
 import os
@@ -43,15 +43,17 @@ pytestmark = [
 
 
 def twenty_shards(folder: Path) -> tuple[object, ...]:
-    """Pictures that take some seconds; gives the arguments that read them."""
+    """Writes pictures that take seconds to read; gives the arguments of `bulk read`."""
     link_examples(folder / "in", SHARDS * EACH)
     return (
         folder / "in", folder / "out", "--model", MODEL, "--shard-pictures", EACH, "--actors", 2,
     )  # fmt: skip
 
 
-def test_a_killed_driver_loses_little(tmp_path: Path) -> None:
-    """Killed after 8 of 20 shards; of those that were begun, one a process is read again."""
+def test_a_bulk_read_continues_after_its_driver_was_killed(tmp_path: Path) -> None:
+    """The driver is killed after 8 of 20 shards. Finished shards are kept; of the shards in
+    progress, one per process is read again.
+    """
     arguments, out = twenty_shards(tmp_path), tmp_path / "out"
     with start_bulk_read(*arguments) as driver:
         try:
@@ -67,8 +69,8 @@ def test_a_killed_driver_loses_little(tmp_path: Path) -> None:
     assert [row["path"] for row in table(out)] == PATHS
 
 
-def test_a_terminated_driver_says_so(two_cpus: str, tmp_path: Path) -> None:
-    """By SIGTERM, as from Kubernetes; without a stack of Ray's."""
+def test_a_terminated_driver_reports_the_interruption(two_cpus: str, tmp_path: Path) -> None:
+    """It gets SIGTERM, as from Kubernetes. The output has no stack trace of Ray."""
     with start_bulk_read(*twenty_shards(tmp_path), "--address", two_cpus) as driver:
         try:
             wait_until(lambda: bool(files(tmp_path / "out")) or driver.poll() is not None)
@@ -82,13 +84,13 @@ def test_a_terminated_driver_says_so(two_cpus: str, tmp_path: Path) -> None:
 
 
 def readers() -> list[int]:
-    """The processes that can read, of clusters that this one has started."""
+    """The reader processes of the clusters that this process has started."""
     nodes = children(os.getpid())
     return [pid for node in nodes for pid in children(node) if name_of(pid) == "ray::_Reader"]
 
 
 def test_an_actor_that_hangs_is_replaced(two_cpus: str, tmp_path: Path) -> None:
-    """Its process is there and does nothing, as one behind a file system that does not answer."""
+    """Its process exists but does nothing, as if a file system did not respond."""
     link_examples(tmp_path / "in", 10 * 60)
     shards = find_shards(str(tmp_path / "in"), 60)
     asked = Asked("digest", "", 4_000_000)
@@ -101,7 +103,7 @@ def test_an_actor_that_hangs_is_replaced(two_cpus: str, tmp_path: Path) -> None:
             stopped.append(found[0])
             os.kill(found[0], signal.SIGSTOP)
 
-    wait_until(lambda: not readers())  # those of another test
+    wait_until(lambda: not readers())  # the readers of another test
     with cluster(two_cpus, 2) as actors:
         done = Driver(shards, work, MODEL.read_bytes(), actors, DEADLINE, stop_one, 10).run()
         wait_until(lambda: not name_of(stopped[0]))
@@ -110,19 +112,19 @@ def test_an_actor_that_hangs_is_replaced(two_cpus: str, tmp_path: Path) -> None:
 
 
 class Machines:
-    """Machines with a node of Ray each: network namespaces that reach each other and nothing else.
+    """Machines with a Ray node each, simulated by network namespaces that reach only each other.
 
     Args:
-        number: of machines; the switch is in the first one.
-        home: of the user on all of them, with the token of the cluster.
+        number: the number of machines; the network switch is in the first machine.
+        home: the user's home folder on all machines; it has the token of the cluster.
 
     Raises:
-        OSError: there can be no namespaces here.
+        OSError: network namespaces cannot be created here.
     """
 
     def __init__(self, number: int, home: Path, stack: ExitStack) -> None:
         self._names = [f"captcha-ocr-{os.getpid()}-{place}" for place in range(number)]
-        # Sockets are below it, and their paths may have no more than 107 characters.
+        # Sockets are below this folder, and their paths may have at most 107 characters.
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-"))
         self.variables = {
             "HOME": str(home),
@@ -155,7 +157,7 @@ class Machines:
             self._start(place)
 
     def _start(self, place: int) -> None:
-        """Starts a node; again if Ray has given up, as it does on a busy machine after 30 s."""
+        """Starts a node. Tries again if Ray gives up, as it does after 30 s on a busy machine."""
         role = ["--address", self.address] if place else ["--head", "--port", "6379"]
         node = ["--num-cpus", "1", "--object-store-memory", str(80 << 20)]
         for _ in range(5):
@@ -174,17 +176,17 @@ class Machines:
         )  # fmt: skip
 
     def on(self, place: int) -> tuple[str, ...]:
-        """What a command begins with that runs on a machine."""
+        """The first words of a command that runs on a machine."""
         return ("nsenter", f"--net=/run/netns/{self._names[place]}")
 
     def raylet(self, place: int) -> int:
-        """The process of Ray that is a machine's node."""
+        """The process id of a machine's raylet, the process of a Ray node."""
         processes = self._processes(self._names[place])
         (found,) = [pid for pid in processes if name_of(pid) == "raylet"]
         return found
 
     def cut(self, place: int) -> None:
-        """Cuts a machine's link."""
+        """Cuts the network link of a machine."""
         _ip("-n", self._names[0], "link", "set", f"port{place}", "down")
 
     def _processes(self, name: str) -> list[int]:
@@ -212,10 +214,10 @@ def _address(place: int) -> str:
     return f"10.77.0.{place + 1}"
 
 
-def test_lost_machines_lose_nothing(tmp_path: Path) -> None:
-    """Of three, one's raylet is killed, and then another one's link is cut.
+def test_no_row_is_lost_when_machines_are_lost(tmp_path: Path) -> None:
+    """Of three machines, the raylet of one is killed, and then the link of another is cut.
 
-    The test prints the longest time in which no shard was finished; pytest's -rP shows it.
+    The test prints the longest time in which no shard was finished; pytest's -rP shows that time.
     """
     link_examples(tmp_path / "in", SHARDS * EACH)
     out = tmp_path / "out"
@@ -223,7 +225,7 @@ def test_lost_machines_lose_nothing(tmp_path: Path) -> None:
         try:
             machines = Machines(3, tmp_path, stack)
         except OSError as error:
-            pytest.skip(f"no network namespaces can be had; needs root and iproute2: {error}")
+            pytest.skip(f"network namespaces cannot be created; needs root and iproute2: {error}")
         driver = stack.enter_context(
             start_bulk_read(
                 tmp_path / "in", out, "--model", MODEL, "--shard-pictures", EACH, "--actors", 3,

@@ -10,8 +10,8 @@ from service.ocr.recognizer import Recognizer
 from tests import stripes
 
 
-def test_every_picture_is_a_row(recognizer: Recognizer) -> None:
-    """In order, whatever is wrong with it."""
+def test_every_picture_gets_a_row(recognizer: Recognizer) -> None:
+    """The rows are in the order of the pictures, also if pictures are broken or missing."""
     missing = FileNotFoundError(2, "No such file or directory")
     pictures: list[Picture] = [
         ("a.png", stripes.picture("ab")),
@@ -38,20 +38,20 @@ def test_every_picture_is_a_row(recognizer: Recognizer) -> None:
     assert len({tuple(row) for row in rows}) == 1
 
 
-def test_a_region_outside_of_a_picture_is_a_row(recognizer: Recognizer) -> None:
+def test_a_region_outside_a_picture_is_an_error_in_its_row(recognizer: Recognizer) -> None:
     question = Question(region=Region(1000, 0, 5, 5))
     (row,) = read_rows(recognizer, [("a.png", stripes.picture("ab"))], question, 0, 8)
     assert row["error_kind"] == "invalid-parameter"
 
 
-def test_kinds_of_error_are_the_services() -> None:
-    """One vocabulary for answers and tables."""
+def test_error_kinds_are_those_of_the_service() -> None:
+    """Answers and tables use the same names."""
     kinds = {error: kind.name for error, kind in KINDS.items() if issubclass(error, PictureError)}
     assert kinds == ERROR_KINDS
 
 
 def test_counts_add_up(recognizer: Recognizer, tmp_path: Path) -> None:
-    """Over several files, and as JSON."""
+    """Counts can be added for several files, and written as JSON."""
     pictures: list[Picture] = [
         ("a", stripes.picture("ab")),
         ("b", b"broken"),

@@ -1,6 +1,6 @@
-"""Reads with Ray as a user does, on one machine, clusters, and with an object store.
+"""Bulk reads with Ray as a user runs them: on one machine, on clusters, with an object store.
 
-Loops wait for what must happen; no test depends on how long that takes.
+The tests wait for conditions; no test depends on how long these take.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-# Before Ray, which reads its environment while it is imported.
+# Imported before Ray, which reads environment variables during its import.
 pytest.importorskip("service.bulk.run", reason="the extra bulk is not installed; make test-bulk")
 
 import ray
@@ -45,8 +45,8 @@ def model(tmp_path: Path) -> Path:
     return stripes.write_model(tmp_path / "stripes.onnx")
 
 
-def test_texts_are_those_of_predict(model: Path, tmp_path: Path) -> None:
-    """On this machine alone: 5,000 pictures, of which 20 are broken and have rows as well."""
+def test_bulk_read_gives_the_texts_of_predict(model: Path, tmp_path: Path) -> None:
+    """Without a cluster: 5,000 pictures, of which 20 are broken and also get rows."""
     broken = set(random.Random(1).sample(range(5000), 20))
     write_pictures(tmp_path / "in", 5000, broken)
     done = bulk_read(tmp_path / "in", tmp_path / "out", "--model", model, "--alternatives", 1)
@@ -70,10 +70,10 @@ def test_texts_are_those_of_predict(model: Path, tmp_path: Path) -> None:
     assert facts["counts"]["errors"] == {"undecodable-picture": 20}
 
 
-def test_two_cpus_are_enough(two_cpus: str, model: Path, tmp_path: Path) -> None:
-    """A first run and a resume end, with more actors than there are CPUs.
+def test_more_actors_than_cpus_finish(two_cpus: str, model: Path, tmp_path: Path) -> None:
+    """A first run and a resumed run end with more actors than CPUs.
 
-    The next tests do the same with as many as there are by default.
+    The next tests use the default number of actors.
     """
     texts = write_pictures(tmp_path / "in", 300)
     arguments = (
@@ -97,7 +97,7 @@ def test_two_cpus_are_enough(two_cpus: str, model: Path, tmp_path: Path) -> None
 
 
 def test_a_shard_that_fails_is_named(two_cpus: str, model: Path, tmp_path: Path) -> None:
-    """The others are read; once it is repaired, the same command does the rest."""
+    """The other shards are read. Once the shard is repaired, the same command reads it."""
     texts = write_pictures(tmp_path / "in", 30)
     pack(str(tmp_path / "in"), str(tmp_path / "shards"), 10, "tar", lambda _: None)
     last = tmp_path / "shards" / "shard-000002.tar"
@@ -116,8 +116,12 @@ def test_a_shard_that_fails_is_named(two_cpus: str, model: Path, tmp_path: Path)
     assert json.loads((tmp_path / "out" / "_SUCCESS").read_text())["counts"]["rows"] == 30
 
 
-def test_errors_and_other_questions(two_cpus: str, model: Path, tmp_path: Path) -> None:
-    """Shards with errors are read again if asked to; of another question, none is kept."""
+def test_finished_shards_are_read_again_only_on_request(
+    two_cpus: str, model: Path, tmp_path: Path
+) -> None:
+    """`--retry-errors` reads shards with errors again. Another question is refused, unless
+    `--replace` removes the files of the old question.
+    """
     write_pictures(tmp_path / "in", 30, {3})
     arguments = (
         tmp_path / "in", tmp_path / "out", "--model", model, "--address", two_cpus,
@@ -141,8 +145,8 @@ def test_errors_and_other_questions(two_cpus: str, model: Path, tmp_path: Path) 
     assert {len(row["text"]) for row in table(tmp_path / "out") if row["text"]} <= {2}
 
 
-def test_actors_that_cannot_start_are_explained(two_cpus: str, tmp_path: Path) -> None:
-    """As where the program is not installed on the other machines."""
+def test_the_error_says_why_actors_cannot_start(two_cpus: str, tmp_path: Path) -> None:
+    """For example, if the program is not installed on the other machines."""
     link_examples(tmp_path / "in", 3)
     shards = find_shards(str(tmp_path / "in"), 1)
     work = Work(str(tmp_path / "in"), str(tmp_path / "out"), Asked("", "", 4_000_000), 8)
@@ -153,8 +157,8 @@ def test_actors_that_cannot_start_are_explained(two_cpus: str, tmp_path: Path) -
         Driver(shards, work, b"no model", actors, DEADLINE, lambda _: None).run()
 
 
-def test_an_address_where_no_cluster_is_is_explained(model: Path, tmp_path: Path) -> None:
-    """At once; Ray itself would wait for many minutes."""
+def test_an_address_without_a_cluster_is_an_error(model: Path, tmp_path: Path) -> None:
+    """The command fails at once; Ray itself would wait for many minutes."""
     write_pictures(tmp_path / "in", 3)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -166,10 +170,10 @@ def test_an_address_where_no_cluster_is_is_explained(model: Path, tmp_path: Path
     assert f"cannot be started or joined at {address}: ".encode() in done.stderr
 
 
-def test_a_cluster_without_a_free_cpu_is_no_silent_wait(
+def test_the_command_gives_up_if_no_cpu_becomes_free(
     two_cpus: str, model: Path, tmp_path: Path
 ) -> None:
-    """The command says what it waits for, and gives up."""
+    """The command says what it waits for, and gives up after `--patience` seconds."""
     write_pictures(tmp_path / "in", 3)
     ray.init(address=two_cpus, log_to_driver=False)
     try:
@@ -180,7 +184,7 @@ def test_a_cluster_without_a_free_cpu_is_no_silent_wait(
             "--patience", 3,
         )  # fmt: skip
     finally:
-        ray.shutdown()  # and the CPUs are free again
+        ray.shutdown()  # frees the CPUs
     assert done.returncode == 1
     assert b"error: after 3 s no worker has started, 0 of 2 CPUs are free" in done.stderr
 
@@ -189,7 +193,7 @@ def test_a_cluster_without_a_free_cpu_is_no_silent_wait(
 def test_an_object_store_is_read_and_written(
     form: str, two_cpus: str, model: Path, tmp_path: Path
 ) -> None:
-    """Pictures, shards and table are in it; its credentials are written nowhere."""
+    """Pictures, shards and table are in the object store. `_SUCCESS` has no credentials."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
@@ -201,7 +205,7 @@ def test_an_object_store_is_read_and_written(
             access_key="key", secret_key="hidden", scheme="http", region="us-east-1",
             endpoint_override=f"127.0.0.1:{port}", allow_bucket_creation=True,
         )  # fmt: skip
-        store.create_dir(form)  # a bucket; moto keeps those of earlier tests
+        store.create_dir(form)  # a new bucket; moto keeps the buckets of earlier tests
         texts = write_pictures(tmp_path / "in", 60, {7})
         for path in (tmp_path / "in").iterdir():
             with store.open_output_stream(f"{form}/in/{path.name}") as stream:
@@ -231,8 +235,8 @@ def test_an_object_store_is_read_and_written(
         server.stop()
 
 
-def test_nothing_of_ray_is_left(two_cpus: str) -> None:
-    """Its usage report is off; what reads is not nice."""
+def test_ray_reports_no_usage_and_does_not_lower_the_priority_of_workers(two_cpus: str) -> None:
+    """Ray's usage report is off, and workers have the niceness of the driver."""
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     ray.init(address=two_cpus, log_to_driver=False)
     try:

@@ -19,7 +19,7 @@ CONTENTS = {f"{'below/' if n % 2 else ''}{n:02}.png": bytes([n]) * 700 for n in 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten files with the names of pictures on two levels, and others."""
+    """Ten files named like pictures, on two levels of folders, and two other files."""
     folder = tmp_path / "pictures"
     for path, content in CONTENTS.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def contents(address: Path, each: int = 3) -> list[tuple[str, bytes | OSError]]:
     ]
 
 
-def test_a_folder_is_cut_into_shards(folder: Path) -> None:
+def test_a_folder_is_split_into_shards(folder: Path) -> None:
     shards = find_shards(str(folder), 4)
     assert [len(shard.files) for shard in shards] == [4, 4, 2]
     assert sum(shard.size for shard in shards) == 7000
@@ -45,8 +45,8 @@ def test_a_folder_is_cut_into_shards(folder: Path) -> None:
     assert contents(folder) == sorted(CONTENTS.items())
 
 
-def test_what_is_as_large_as_no_picture_is_not_read(tmp_path: Path) -> None:
-    """It would take all memory; a tar of 2 kB can hold a file of gigabytes that are all zero."""
+def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path) -> None:
+    """It would take all memory. A tar of 2 kB can hold a sparse file of many gigabytes."""
     loose, packed = tmp_path / "loose", tmp_path / "packed"
     for folder in (loose, packed):
         folder.mkdir()
@@ -63,20 +63,18 @@ def test_what_is_as_large_as_no_picture_is_not_read(tmp_path: Path) -> None:
         assert error.errno == errno.EFBIG
 
 
-@pytest.mark.parametrize("damage", ["a head", "cut", "a second archive"])
-def test_a_damaged_tar_is_not_taken_for_a_shorter_one(
-    folder: Path, tmp_path: Path, damage: str
-) -> None:
-    """What follows would be missing from the table, which would look complete."""
+@pytest.mark.parametrize("damage", ["a broken header", "cut short", "a second archive"])
+def test_a_damaged_tar_is_an_error(folder: Path, tmp_path: Path, damage: str) -> None:
+    """Otherwise the rest would be missing from a table that looks complete."""
     pack(str(folder), str(tmp_path / "shards"), 10, "tar", lambda _: None)
     (shard,) = (tmp_path / "shards").iterdir()
     assert len(contents(tmp_path / "shards")) == 10
     whole = shard.read_bytes()
-    heads = range(0, 10 * 1536, 1536)  # of 700 bytes in two blocks each
-    if damage == "a head":
-        shard.write_bytes(whole[: heads[5]] + b"?" + whole[heads[5] + 1 :])
-    elif damage == "cut":
-        shard.write_bytes(whole[: heads[5]])
+    headers = range(0, 10 * 1536, 1536)  # each is followed by 700 bytes in two blocks
+    if damage == "a broken header":
+        shard.write_bytes(whole[: headers[5]] + b"?" + whole[headers[5] + 1 :])
+    elif damage == "cut short":
+        shard.write_bytes(whole[: headers[5]])
     else:
         shard.write_bytes(whole + whole)
     with pytest.raises(InputError, match="cut short, or damaged"):
@@ -84,7 +82,7 @@ def test_a_damaged_tar_is_not_taken_for_a_shorter_one(
 
 
 class _Sparse(tarfile.TarInfo):
-    """A member of which nothing is stored but its size."""
+    """A sparse member, of which only the size is stored."""
 
     def tobuf(self, *_: object) -> bytes:
         head = bytearray(super().tobuf(tarfile.GNU_FORMAT))
@@ -97,7 +95,7 @@ class _Sparse(tarfile.TarInfo):
 
 
 @pytest.mark.parametrize("form", ["tar", "parquet"])
-def test_what_is_packed_is_found_again(
+def test_packed_pictures_are_read_back(
     form: Literal["tar", "parquet"], folder: Path, tmp_path: Path
 ) -> None:
     packed: list[int] = []
@@ -115,15 +113,15 @@ def test_what_is_packed_is_found_again(
         pack(str(tmp_path / "shards"), str(tmp_path / "again"), 4, form, packed.append)
 
 
-def test_a_picture_that_cannot_be_packed_ends_it(folder: Path, tmp_path: Path) -> None:
-    """It is never left out without a word."""
+def test_packing_ends_if_a_picture_cannot_be_read(folder: Path, tmp_path: Path) -> None:
+    """A picture is never left out silently."""
     later = folder / "08.png"
     with pytest.raises(FileNotFoundError, match="08"):
         pack(str(folder), str(tmp_path / "shards"), 4, "tar", lambda _: later.unlink(True))
 
 
-def test_only_pictures_of_a_tar_are_read(tmp_path: Path) -> None:
-    """WebDataset puts texts beside them."""
+def test_only_the_pictures_in_a_tar_are_read(tmp_path: Path) -> None:
+    """WebDataset puts other files beside the pictures."""
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name in ("1.png", "1.json", "2.JPG"):
             (tmp_path / "member").write_text(name)
@@ -133,21 +131,21 @@ def test_only_pictures_of_a_tar_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [512, 700, 1024 + 512, 2 * 1024, 3 * 1024 + 100])
 def test_a_tar_that_is_cut_short_is_an_error(kept: int, folder: Path, tmp_path: Path) -> None:
-    """Wherever it was cut: between two members, in a header, or in a picture."""
+    """It may be cut between two members, in a header, or in a picture."""
     pack(str(folder), str(tmp_path / "shards"), 10, "tar", lambda _: None)
     os.truncate(tmp_path / "shards" / "shard-000000.tar", kept)
     with pytest.raises((InputError, tarfile.TarError)):
         contents(tmp_path / "shards")
 
 
-def test_a_table_needs_its_columns(tmp_path: Path) -> None:
+def test_a_table_without_the_needed_columns_is_an_error(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"path": ["a"], "image": [b"x"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="image, path; `path` and `bytes` are needed"):
         contents(tmp_path / "a.parquet")
 
 
-def test_a_value_that_many_rows_share_is_read_for_one_of_them(tmp_path: Path) -> None:
-    """A few kilobytes can be many gigabytes."""
+def test_a_value_shared_by_many_rows_is_decoded_row_by_row(tmp_path: Path) -> None:
+    """A file of a few kilobytes can hold many gigabytes."""
     size = 8 << 20
     rows: dict[str, list[str] | list[bytes]] = {
         "path": [f"{number}.png" for number in range(50)],
@@ -181,7 +179,7 @@ def test_a_row_without_bytes_is_an_error_of_that_picture(tmp_path: Path) -> None
         (lambda folder: folder.write_bytes(b""), "neither a folder nor"),
     ],
 )
-def test_nothing_to_read_is_explained(
+def test_an_input_without_pictures_is_explained(
     make: Callable[[Path], object], message: str, tmp_path: Path
 ) -> None:
     make(tmp_path / "x")
@@ -189,7 +187,7 @@ def test_nothing_to_read_is_explained(
         find_shards(str(tmp_path / "x"), 10)
 
 
-def test_pictures_and_shards_do_not_mix(folder: Path) -> None:
+def test_a_folder_with_pictures_and_shards_is_refused(folder: Path) -> None:
     """A table written into the folder of its pictures would be taken for an input."""
     (folder / "a.tar").touch()
     with pytest.raises(InputError, match=r"00\.png and a\.tar"):
@@ -201,8 +199,7 @@ def test_an_unknown_file_system_is_explained() -> None:
         find_shards("nowhere://x", 10)
 
 
-def test_a_change_changes_the_identity(folder: Path) -> None:
-    """Of that shard alone."""
+def test_a_changed_file_changes_only_the_identity_of_its_shard(folder: Path) -> None:
     before = [shard.identity for shard in find_shards(str(folder), 4)]
     assert [shard.identity for shard in find_shards(str(folder), 4)] == before
     os.utime(folder / "08.png", (1, 1))
@@ -210,7 +207,7 @@ def test_a_change_changes_the_identity(folder: Path) -> None:
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, False, True]
 
 
-def test_one_address_below_another() -> None:
+def test_is_below_compares_whole_names() -> None:
     assert is_below("/a/b", "/a")
     assert is_below("/a", "/a/")
     assert not is_below("/ab", "/a")

@@ -24,8 +24,8 @@ def rows(recognizer: Recognizer) -> list[dict[str, Any]]:
     return list(read_rows(recognizer, pictures, PLAIN, 0, 8))
 
 
-def test_rows_survive_a_file(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    """With their counts, which are found without reading them."""
+def test_rows_are_read_back_from_a_file(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """The counts of a file are found without reading its rows."""
     counts = Table(str(tmp_path)).write("x.parquet", iter(rows))
     assert parquet.read_table(tmp_path / "x.parquet").to_pylist() == rows
     assert SCHEMA.names == list(rows[0])
@@ -33,8 +33,8 @@ def test_rows_survive_a_file(rows: list[dict[str, Any]], tmp_path: Path) -> None
     assert (counts.rows, counts.errors) == (2, {"unsupported-format": 1})
 
 
-def test_a_file_that_is_not_whole_is_not_there(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    """A disk that lost power leaves such files; an exception leaves none."""
+def test_incomplete_files_are_ignored(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """A loss of power leaves incomplete files; an exception leaves none."""
     table = Table(str(tmp_path))
     assert Table(str(tmp_path / "new")).files() == {}
     table.write("x.parquet", rows)
@@ -52,7 +52,7 @@ def test_a_file_that_is_not_whole_is_not_there(rows: list[dict[str, Any]], tmp_p
     assert not (tmp_path / "y.parquet").exists()
 
 
-def test_the_name_tells_whatever_matters() -> None:
+def test_the_file_name_depends_on_the_shard_and_on_what_was_asked() -> None:
     name = ASKED.file_of(SHARD)
     assert name == Asked("model", "length=5", 1000).file_of(Shard("b", "", (), "identity", 2))
     others = {
@@ -64,8 +64,10 @@ def test_the_name_tells_whatever_matters() -> None:
     assert len(others | {name}) == 5
 
 
-def test_the_mark_of_success(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    """It is there between the end of a run and the beginning of another."""
+def test_success_is_marked_until_the_next_run_begins(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """`_SUCCESS` exists from the end of a run to the beginning of the next."""
     table = Table(str(tmp_path / "table"))
     with pytest.raises(InputError, match="not written by"):
         table.run()
