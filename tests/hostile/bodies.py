@@ -1,4 +1,4 @@
-"""Bodies that are too large, or come in very many pieces, and what they are answered with."""
+"""Request bodies that are too large or come in very many chunks, and their answers."""
 
 import select
 import socket
@@ -10,27 +10,27 @@ from tests.hostile.slow import POST
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 
 DECLARED = [POST + b"Content-Length: 5000000\r\n\r\n"]
-"""5 MB, as far as the headers say."""
+"""A body of 5 MB according to the headers."""
 
 IN_CHUNKS = [CHUNKED, *[b"10000\r\n" + bytes(65536) + b"\r\n"] * 77]
-"""5 MB, whose length is not told before."""
+"""A body of 5 MB in chunks, without a declared length."""
 
 
 def in_chunks(picture: bytes, size: int) -> bytes:
-    """A request of a megabyte in chunks of so many bytes each, which begins with a picture."""
+    """A request of 1 MB in chunks of `size` bytes; its body begins with the picture."""
     body = picture.ljust(1_000_000, b"\0")
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     return CHUNKED + b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in pieces) + b"0\r\n\r\n"
 
 
 def until_answered(address: Address, pieces: Iterable[bytes]) -> tuple[bytes, bytes, int]:
-    """Head and body of the answer, and how many bytes were sent before there was one."""
+    """Sends pieces until an answer comes; gives its head, its body, and the bytes sent by then."""
     sent = 0
     with socket.create_connection(address, timeout=120) as connection:
         for piece in pieces:
             connection.sendall(piece)
             sent += len(piece)
-            # Who sends on after the answer may find it lost with the connection (RFC 9112, 9.6).
+            # A client that sends on after the answer may lose the answer (RFC 9112, 9.6).
             if select.select([connection], [], [], 0.05)[0]:
                 break
         received = b""

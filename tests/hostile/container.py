@@ -1,7 +1,7 @@
-"""The service in a container, started as docker-compose.yml does, and the memory it is charged for.
+"""Runs the service in a container, with the options of docker-compose.yml, and reads its memory.
 
-Memory is read from outside, from the container's control group, of version 1 or 2
-(see the Linux kernel's cgroup-v1/memory and cgroup-v2): what is asked inside is charged, too.
+The memory is read outside the container from its control group, of version 1 or 2 (see the Linux
+kernel's cgroup-v1/memory and cgroup-v2). A command inside would itself be charged to the container.
 """
 
 import json
@@ -26,24 +26,24 @@ _READY_SECONDS = 60
 
 
 class EngineError(Exception):
-    """The engine did not do what it was asked; the message has what it wrote."""
+    """A command of the engine failed; the message has its error output."""
 
 
 class Engine:
     """A Docker engine on this machine.
 
     Args:
-        client: its command line.
+        client: the name of its command-line client.
     """
 
     def __init__(self, client: str) -> None:
         self._client = client
 
     def do(self, *arguments: str) -> str:
-        """What a command prints.
+        """Runs a command; returns its output.
 
         Raises:
-            EngineError: it failed.
+            EngineError: the command failed.
         """
         command = [self._client, *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -52,15 +52,15 @@ class Engine:
         return done.stdout.strip()
 
     def inspect(self, container: str) -> dict[str, Any]:
-        """What it knows of a container."""
+        """The description of a container."""
         return json.loads(self.do("inspect", container))[0]
 
 
 class ControlGroup:
-    """The control group that holds a process.
+    """The control group of a process.
 
     Raises:
-        FileNotFoundError: it cannot be seen from here.
+        FileNotFoundError: the control group cannot be read from here.
     """
 
     def __init__(self, pid: int) -> None:
@@ -78,28 +78,28 @@ class ControlGroup:
         return next(int(fields[name]) for name in names if name in fields)
 
     def used(self) -> int:
-        """Bytes it is charged for, less those of files that have been read and not used again.
+        """The charged bytes without the inactive file cache, as `docker stats` counts them.
 
-        So does `docker stats`. The kernel takes those back before it calls memory short.
+        The kernel reclaims the inactive file cache before memory runs out.
         """
         used = int(self._read("memory.usage_in_bytes", "memory.current"))
         stat = self._read("memory.stat", "memory.stat")
         return used - self._field(stat, "total_inactive_file", "inactive_file")
 
     def oom_kills(self) -> int:
-        """Processes that were killed for want of memory, as long as there are others."""
+        """The number of processes killed for lack of memory; -1 if no process is left."""
         with suppress(FileNotFoundError):
             return self._field(self._read("memory.oom_control", "memory.events"), "oom_kill")
         return -1
 
     @contextmanager
     def peak(self, every: float = 0.02) -> Iterator[list[int]]:
-        """The most that is used meanwhile, in a list of one, as far as one sees who looks often."""
+        """Gives a list of one item: the most bytes used so far, read every `every` seconds."""
         most = [self.used()]
         end = Event()
 
         def look() -> None:
-            with suppress(OSError):  # it ends with its last process
+            with suppress(OSError):  # the control group ends with its last process
                 while not end.wait(every):
                     most[0] = max(most[0], self.used())
 
@@ -123,16 +123,16 @@ class Container:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Whatever tells whether it is the process that was started, and why not."""
+        """The fields that change if the first process ends, and tell why."""
         seen = self.engine.inspect(self.name)
         told = {name: seen["State"][name] for name in ("Running", "Pid", "StartedAt", "OOMKilled")}
         return told | {"RestartCount": seen["RestartCount"]}
 
 
-def as_composed() -> list[str]:
-    """The options that docker-compose.yml stands for, but for its memory, port and volume."""
+def compose_options() -> list[str]:
+    """The options of docker-compose.yml for `docker run`, except memory, port and volume."""
     text = (ROOT / "docker-compose.yml").read_text()
-    defaults = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # of the variables in it
+    defaults = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # replaces variables by their defaults
     service = yaml.safe_load(defaults)["services"]["captcha-ocr"]
     options = [f"--restart={service['restart']}", f"--cpus={service['cpus']}"]
     options += [f"--pids-limit={service['pids_limit']}"] + ["--read-only"] * service["read_only"]
@@ -143,7 +143,7 @@ def as_composed() -> list[str]:
 
 @contextmanager
 def image(engine: Engine) -> Iterator[str]:
-    """The image that the Dockerfile makes; it is removed afterwards."""
+    """Builds the image from the Dockerfile; removes the image afterwards."""
     name = f"captcha-ocr-hostile-{uuid.uuid4().hex[:8]}"
     engine.do("build", "--quiet", "--network=host", "--tag", name, ".")
     try:
@@ -154,12 +154,12 @@ def image(engine: Engine) -> Iterator[str]:
 
 @contextmanager
 def started(engine: Engine, image: str, options: Sequence[str] = ()) -> Iterator[Container]:
-    """A container, ready, on a network of its own: no proxy stands between it and its clients."""
+    """A ready container on its own network, so that clients reach it without a proxy."""
     name = f"{image}-{uuid.uuid4().hex[:8]}"
     engine.do("network", "create", name)
     try:
         engine.do("run", "--detach", f"--name={name}", f"--network={name}",
-                  *as_composed(), *options, image)  # fmt: skip
+                  *compose_options(), *options, image)  # fmt: skip
         seen = engine.inspect(name)
         address = Address(seen["NetworkSettings"]["Networks"][name]["IPAddress"], 8000)
         _wait_until_healthy(engine, name)

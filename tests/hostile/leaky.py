@@ -1,4 +1,4 @@
-"""The service with a leak of 1 kB a request, which the soak has to find: `python -m` this."""
+"""The service with a leak of 1 kB per request, which the soak must find."""
 
 import sys
 from typing import Any
@@ -13,14 +13,14 @@ LEAK = 1024
 
 
 class LeakyEngine(Engine):
-    """Forgets to forget."""
+    """Keeps 1 kB of memory for each request."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._kept: list[bytes] = []
 
     def admit(self, request: Request, batch: bool = False) -> None:
-        """As it should be, but for the memory."""
+        """Admits the request as usual, and leaks memory."""
         self._kept.append(b"x" * (LEAK - sys.getsizeof(b"")) + b"")
         super().admit(request, batch)
 

@@ -1,8 +1,8 @@
-"""Mutants of PNGs that know what a PNG is made of, the same for the same seed.
+"""Mutants of PNGs that respect the structure of a PNG. Equal seeds give equal mutants.
 
-A mutant of random bytes alone would seldom come further than the first checksum. These keep most
-of a picture sound, checksums too, and change what a decoder believes: fields of the header, sizes,
-kinds and order of chunks, filters and pixels behind the compression.
+A mutant with random bytes would seldom pass the first checksum. These mutants keep most of a
+picture valid, including checksums. They change what a decoder relies on: fields of the header;
+sizes, kinds and order of chunks; filters and pixels inside the compressed data.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from tests.hostile.pictures import boundaries, valid
 from tests.pngs import chunk
 
 Chunks = list[tuple[bytes, bytes]]
-"""Kinds and bodies."""
+"""The kind and the body of each chunk."""
 
 KINDS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"iCCP", b"zTXt", b"iTXt", b"tEXt",
          b"acTL", b"fcTL", b"fdAT", b"gAMA", b"cHRM", b"sBIT", b"pHYs", b"IDA\xff")  # fmt: skip
@@ -24,7 +24,7 @@ SIDES = (0, 1, 2, 7, 255, 16_384, 16_385, 2**31 - 1, 2**31, 2**32 - 1)
 
 
 def parsed(png: bytes) -> Chunks:
-    """The chunks of a sound PNG."""
+    """The chunks of a valid PNG."""
     limits = boundaries(png)
     return [
         (png[begin + 4 : begin + 8], png[begin + 8 : end - 4])
@@ -53,7 +53,7 @@ def _change_header(random: Random, chunks: Chunks) -> None:
 
 
 def _change_pixels(random: Random, chunks: Chunks) -> None:
-    """Sound compression of other rows: more, fewer, of wrong filters."""
+    """Compresses other rows validly: more rows, fewer rows, or rows with wrong filters."""
     places = [i for i, (kind, _) in enumerate(chunks) if kind == b"IDAT"]
     if not places:
         return
@@ -113,10 +113,10 @@ _MUTATIONS: tuple[Callable[[Random, Chunks], None], ...] = (
 
 
 class Mutator:
-    """Gives mutant after mutant.
+    """Makes mutants.
 
     Args:
-        seed: the same one gives the same mutants.
+        seed: the same seed gives the same mutants.
     """
 
     def __init__(self, seed: int) -> None:
@@ -125,7 +125,7 @@ class Mutator:
                          and png.startswith(SIGNATURE) and "ZIP" not in name]  # fmt: skip
 
     def mutant(self, number: int) -> bytes:
-        """One of them; which one does not depend on what was asked for before."""
+        """The mutant with this number, whichever mutants were made before."""
         random = Random(f"{self._seed}/{number}")
         chunks = list(random.choice(self._parents))
         if random.random() < 0.1:  # a splice of two pictures
@@ -134,7 +134,7 @@ class Mutator:
         for _ in range(random.randint(1, 3)):
             random.choice(_MUTATIONS)(random, chunks)
         data = SIGNATURE + b"".join(chunk(kind, body) for kind, body in chunks)
-        # Now and then one that is damaged without regard to what it is made of.
+        # A few mutants are also cut or changed at random places.
         damage = random.random()
         if damage < 0.03:
             return data[: random.randrange(len(data))]

@@ -1,4 +1,4 @@
-"""PNGs of every kind, made chunk by chunk, and those that attackers make.
+"""PNGs of every kind, assembled chunk by chunk, and pictures as attackers make them.
 
 Names and layout follow the W3C's Portable Network Graphics specification, third edition.
 """
@@ -16,16 +16,16 @@ from tests.pngs import behind_header, chunk, header
 from tests.stripes import draw, encode
 
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-"""The bits of a sample that each colour type may have."""
+"""The bits per sample that each colour type may have."""
 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
           (0, 1, 1, 2))  # fmt: skip
-"""First column and row, and the steps to the next, of each pass."""
+"""The first column, the first row, the column step and the row step of each pass."""
 
 
 def png(width: int, height: int, depth: int, colour: int, interlaced: bool, *more: bytes) -> bytes:
-    """A valid PNG of noise, with more chunks before its pixels."""
+    """A valid PNG of noise, with the chunks `more` before its pixels."""
     noise = random.Random(depth * 10 + colour)
     bits = depth * _SAMPLES[colour]
 
@@ -45,7 +45,7 @@ def png(width: int, height: int, depth: int, colour: int, interlaced: bool, *mor
 
 
 def valid() -> Iterator[tuple[str, bytes]]:
-    """Every colour type and depth, plain and interlaced, transparent, and animated."""
+    """Valid pictures: every colour type and depth, plain, interlaced, transparent and animated."""
     for colour, depths in DEPTHS.items():
         for depth in depths:
             for interlaced in (False, True):
@@ -65,7 +65,7 @@ def valid() -> Iterator[tuple[str, bytes]]:
 
 
 def boundaries(data: bytes) -> list[int]:
-    """Where the chunks of a sound PNG begin, and where it ends."""
+    """The offsets of the chunks of a valid PNG, and the offset of its end."""
     found = [len(SIGNATURE)]
     while found[-1] < len(data):
         found.append(found[-1] + 12 + struct.unpack_from(">I", data, found[-1])[0])
@@ -73,10 +73,10 @@ def boundaries(data: bytes) -> list[int]:
 
 
 def broken() -> Iterator[tuple[str, bytes]]:
-    """Sound PNGs, cut within and between their chunks, and with wrong checksums.
+    """PNGs that are cut within and between chunks, or have a wrong checksum.
 
-    Pillow does not look at the checksum of the pixels, which zlib has another one for, and nobody
-    at that of IEND, which holds nothing.
+    The checksums of IDAT and IEND stay right: Pillow does not check that of IDAT, for whose data
+    zlib has another checksum, and no decoder checks that of IEND, which is empty.
     """
     for colour in DEPTHS:
         whole = png(37, 21, 8, colour, True)
@@ -104,7 +104,7 @@ def foreign() -> Iterator[tuple[str, bytes]]:
 
 
 def corpus() -> Iterator[tuple[str, str, bytes, frozenset[int]]]:
-    """Group, name, file, and the statuses that it may be answered with."""
+    """The group, name, file and allowed statuses of each picture."""
     groups = (
         ("valid", valid(), {200}),
         ("broken", broken(), {415, 422}),
@@ -116,13 +116,13 @@ def corpus() -> Iterator[tuple[str, str, bytes, frozenset[int]]]:
 
 
 def of_sides(width: int, height: int) -> bytes:
-    """A PNG whose header says so, with no more pixels than compress to 48 kB."""
+    """A PNG whose header has these sides, and whose pixels compress to at most 48 kB."""
     rows = zlib.compress(bytes(min((width + 1) * height, 50_000_000)), 9)
     return SIGNATURE + header(width, height) + chunk(b"IDAT", rows) + chunk(b"IEND")
 
 
 def refused(most_pixels: int, most_side: int) -> Iterator[tuple[str, bytes, int]]:
-    """What looks small and would cost much: name, file, and the status that refuses it."""
+    """Small files that would be costly to read: name, file, and the status of the refusal."""
     bomb = zlib.compress(bytes(1 << 20), 9)
     endless = 2**31 - 1
     yield "50 megapixels in 48 kB", of_sides(10_000, 5_000), 413
@@ -140,10 +140,10 @@ def refused(most_pixels: int, most_side: int) -> Iterator[tuple[str, bytes, int]
 
 
 def allowed(most_pixels: int, most_side: int) -> Iterator[tuple[str, bytes]]:
-    """The smallest and the largest that are read, and metadata that are not inflated."""
+    """The smallest and the largest accepted pictures, and one whose metadata are not inflated."""
     bomb = zlib.compress(bytes(1 << 20), 9)
     yield "1 × 1", of_sides(1, 1)
     yield "the widest", of_sides(most_side, 1)
     yield "the highest", of_sides(1, most_side)
-    yield "the most pixels", of_sides(2000, most_pixels // 2 // 2000)  # a pixel of PNG costs 2
+    yield "the most pixels", of_sides(2000, most_pixels // 2 // 2000)  # a PNG's pixel costs 2
     yield "60 iCCP", behind_header(*[chunk(b"iCCP", b"p\0\0" + bomb)] * 60)

@@ -1,4 +1,4 @@
-"""A service in a process of its own, and what it holds: memory, time, descriptors, threads."""
+"""Runs a service in its own process; reads its memory, CPU time, descriptors and threads."""
 
 import http.client
 import sys
@@ -16,7 +16,7 @@ PNG = {"Content-Type": "image/png"}
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the process has at one moment; of memory, what is resident."""
+    """The resources of the process at one moment; `bytes` is its resident memory."""
 
     cpu_seconds: float
     bytes: int
@@ -34,7 +34,7 @@ class Watched:
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """The address of the service."""
         return self.server.address
 
     @property
@@ -43,11 +43,11 @@ class Watched:
 
     @property
     def alive(self) -> bool:
-        """Whether it is still the process that was started, and ready."""
+        """Whether the process that was started still runs, and is ready."""
         return self.server.process.poll() is None and self.server.status_of("/health/ready") == 200
 
     def usage(self) -> Usage:
-        """What it uses now."""
+        """The current usage."""
         stat = parse_stat((self._proc / "stat").read_text())
         return Usage(
             stat.cpu_seconds,
@@ -58,22 +58,22 @@ class Watched:
         )
 
     def forget_peak(self) -> None:
-        """From now on `peak_bytes` counts anew (proc(5), clear_refs)."""
+        """Resets `peak_bytes` (proc(5), clear_refs)."""
         (self._proc / "clear_refs").write_text("5")
 
     def peak_bytes(self) -> int:
-        """The most memory that was resident."""
+        """The largest resident memory since the last reset, in bytes."""
         lines = (self._proc / "status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
     def connected(self) -> AbstractContextManager[http.client.HTTPConnection]:
-        """A connection to it."""
+        """A connection to the service."""
         return connected(self.address)
 
 
 @contextmanager
 def watched(module: str = "service", **settings: object) -> Iterator[Watched]:
-    """A service with the bundled model, ready; it is ended afterwards."""
+    """A ready service with the bundled model; ends the service afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {f"OCR_{name.upper()}": str(value) for name, value in settings.items()}
         environment |= {"OCR_PORT": "{port}", "OCR_LOG_LEVEL": "warning", "TMPDIR": folder}
@@ -84,7 +84,7 @@ def watched(module: str = "service", **settings: object) -> Iterator[Watched]:
 
 @contextmanager
 def connected(address: Address) -> Iterator[http.client.HTTPConnection]:
-    """A connection for requests one after the other; opens itself again where closed."""
+    """A connection for requests one after the other; reconnects if it is closed."""
     connection = http.client.HTTPConnection(*address, timeout=60)
     try:
         yield connection

@@ -1,4 +1,4 @@
-"""Where the proofs leave their figures, for `tests.hostile.report`."""
+"""Stores the figures of the tests (proofs) for `tests.hostile.report`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Makes docs/reliability.md of the figures that the last hostile tests and soak have left."""
+"""Makes docs/reliability.md from the figures of the last hostile tests and the last soak."""
 
 import json
 from pathlib import Path

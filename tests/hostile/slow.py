@@ -33,22 +33,22 @@ async def _trickle_until_closed(connection: socket.socket, begin: bytes) -> None
 
 
 async def silent(connection: socket.socket) -> None:
-    """Says nothing."""
+    """Sends nothing."""
     await _until_closed(connection)
 
 
 async def slow_headers(connection: socket.socket) -> None:
-    """A byte of a header a second."""
+    """Sends one byte of a header per second."""
     await _trickle_until_closed(connection, GET + b"A: ")
 
 
 async def slow_body(connection: socket.socket) -> None:
-    """A byte of a body a second."""
+    """Sends one byte of a body per second."""
     await _trickle_until_closed(connection, POST + b"Content-Length: 1000\r\n\r\n")
 
 
 async def large_headers(connection: socket.socket) -> None:
-    """20 MB of headers."""
+    """Sends 20 MB of headers."""
     send = asyncio.get_running_loop().sock_sendall
     await send(connection, GET)
     for _ in range(320):
@@ -57,13 +57,13 @@ async def large_headers(connection: socket.socket) -> None:
 
 
 async def flood(connection: socket.socket) -> None:
-    """Requests without end, none of which waits for the answer to the one before."""
+    """Sends requests without end, and does not wait for answers."""
     while True:
         await asyncio.get_running_loop().sock_sendall(connection, GET + b"\r\n")
 
 
 async def never_read(connection: socket.socket) -> None:
-    """Requests at a modest pace, whose answers are not taken."""
+    """Sends up to 50 requests per second, and does not read the answers."""
     while True:
         await asyncio.get_running_loop().sock_sendall(connection, GET + b"\r\n")
         await asyncio.sleep(0.02)
@@ -77,11 +77,11 @@ CLIENTS: dict[Way, tuple[int, int]] = {
     flood: (50, 5),
     never_read: (20, 2),
 }
-"""How many of each come at once, and how many at the least where it is a share."""
+"""How many clients of each way connect at once: the full count, and the least count of a share."""
 
 
 async def _held(address: tuple[str, int], way: Way, patience: float) -> float | None:
-    """Seconds until the service closed; None where it did not."""
+    """The seconds until the service closed the connection; None if it did not."""
     begin = time.monotonic()
     with socket.socket() as connection:
         connection.setblocking(False)
@@ -93,17 +93,18 @@ async def _held(address: tuple[str, int], way: Way, patience: float) -> float | 
         except TimeoutError:
             return None
         except OSError:
-            pass  # reset: closed, too
+            pass  # a reset, which closes the connection, too
     return time.monotonic() - begin
 
 
 def hold(
     address: tuple[str, int], counts: Mapping[Way, int], patience: float
 ) -> dict[str, list[float | None]]:
-    """Lets so many clients of each way hold connections, all at the same time.
+    """Lets `counts` clients of each way hold connections, all at the same time.
 
     Returns:
-        For each way, the seconds until the service closed; None where it had not after `patience`.
+        For each way, the seconds until the service closed each connection; None for a connection
+        that was still open after `patience` seconds.
     """
 
     async def everyone() -> list[list[float | None]]:

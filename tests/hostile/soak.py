@@ -1,4 +1,4 @@
-"""Mixed load for a time, at a share of what the service can carry, and what it uses meanwhile."""
+"""Sends mixed load at a share of the service's capacity, and reads its usage meanwhile."""
 
 import http.client
 import itertools
@@ -22,7 +22,7 @@ _CLIENTS = 2
 
 @dataclass
 class Soaked:
-    """What was seen: at each time in seconds, the requests so far and what the service used."""
+    """The measurements: for each time in seconds, the requests so far and the usage."""
 
     seconds: list[float] = field(default_factory=list)
     requests: list[float] = field(default_factory=list)
@@ -30,16 +30,16 @@ class Soaked:
     statuses: Counter[int] = field(default_factory=Counter)
 
     def bytes_per_hour(self) -> Trend:
-        """The trend of the resident memory in time."""
+        """The trend of the resident memory over time."""
         return trend([t / 3600 for t in self.seconds], [usage.bytes for usage in self.usage])
 
     def bytes_per_request(self) -> Trend:
-        """The trend of the resident memory, for each request."""
+        """The trend of the resident memory over requests."""
         return trend(self.requests, [usage.bytes for usage in self.usage])
 
 
 def mixed(normal: bytes, seed: int) -> Iterator[bytes | None]:
-    """Two good ones for each that is not; None: hang up in mid-upload."""
+    """Two good pictures for each bad one; None: hang up during an upload."""
     mutants = Mutator(seed)
     bad = itertools.cycle([b"no picture", of_sides(10_000, 5_000), bytes(1_100_000), None])
     for number in itertools.count():
@@ -47,7 +47,7 @@ def mixed(normal: bytes, seed: int) -> Iterator[bytes | None]:
 
 
 def plain(normal: bytes, _: int) -> Iterator[bytes | None]:
-    """A good one, and one that is none: with them alone memory is level after seconds."""
+    """A good picture and a file that is none. With these alone, memory is level after seconds."""
     return itertools.cycle((normal, b"no picture"))
 
 
@@ -62,7 +62,7 @@ def _status(service: Watched, connection: http.client.HTTPConnection, picture: b
     except ConnectionError:
         if len(picture) < 1 << 20:
             raise
-        connection.close()  # sent on after it had been refused, and the answer was lost
+        connection.close()  # sent on after the refusal, so the answer was lost
         return 413
 
 
@@ -74,11 +74,11 @@ def soak(
     load: float = LOAD,
     pictures: Callable[[bytes, int], Iterator[bytes | None]] = mixed,
 ) -> Soaked:
-    """Sends for so long, and looks every so often.
+    """Sends for `seconds`, and reads the usage every `every` seconds.
 
     Args:
-        load: the share of the time that each client waits for an answer; the rest it rests.
-        pictures: gives what each client sends, from a good picture and a seed.
+        load: the share of the time in which each client waits for answers; otherwise it pauses.
+        pictures: makes what a client sends, from a good picture and the client's seed.
     """
     seen = Soaked()
     end = Event()

@@ -1,4 +1,4 @@
-"""What clients may do to the service with connections instead of pictures."""
+"""Attacks on the service with connections instead of pictures."""
 
 import json
 import multiprocessing
@@ -20,19 +20,19 @@ from tests.hostile.record import record
 pytestmark = [pytest.mark.hostile, pytest.mark.usefixtures("descriptors")]
 
 DEADLINE = 10.0
-"""Seconds; what the service has by default."""
+"""The service's default, in seconds."""
 MEBI = 1 << 20
 
 
 @pytest.fixture
 def service() -> Iterator[Watched]:
-    """One that waits long."""
+    """A service with long deadlines."""
     with watched(queue_ms=60_000, request_seconds=120) as service:
         yield service
 
 
-def test_bodies_of_five_megabytes(service: Watched) -> None:
-    """Declared or in chunks, they get the same answer, which is the last on the connection."""
+def test_bodies_of_five_megabytes_are_refused(service: Watched) -> None:
+    """Declared or in chunks, they get the same answer, and the service closes the connection."""
     first = until_answered(service.address, DECLARED)
     second = until_answered(service.address, IN_CHUNKS)
     for head, body, _ in (first, second):
@@ -44,9 +44,11 @@ def test_bodies_of_five_megabytes(service: Watched) -> None:
     record("bodies", declared_sent=first[2], chunked_sent=second[2])
 
 
-def test_tiny_chunks(service: Watched, normal: bytes, some: Callable[[int, int], int]) -> None:
-    """A megabyte in as many as are allowed is read like any other, in a million it is refused
-    early, and neither leaves memory behind.
+def test_very_many_tiny_chunks_are_refused_early(
+    service: Watched, normal: bytes, scaled: Callable[[int, int], int]
+) -> None:
+    """A megabyte in as many chunks as allowed is read; in a million chunks it is refused early.
+    Neither leaves memory in use.
     """
     kinds = [(in_chunks(normal, MIN_CHUNK_BYTES), b"200"), (in_chunks(normal, 1), b"400")]
 
@@ -55,7 +57,7 @@ def test_tiny_chunks(service: Watched, normal: bytes, some: Callable[[int, int],
             head, _, _ = until_answered(service.address, [request])
             assert head.split()[1] == status
 
-    count = some(100, 3)
+    count = scaled(100, 3)
     for _ in range(max(8, count // 10)):
         send()
     before = service.usage().bytes
@@ -67,7 +69,7 @@ def test_tiny_chunks(service: Watched, normal: bytes, some: Callable[[int, int],
 
 
 def settled(service: Watched, done: Callable[[Usage], bool]) -> Usage:
-    """What the service uses when that is true, or at last."""
+    """The usage as soon as `done` holds, or after 10 seconds."""
     for _ in range(100):
         if done(usage := service.usage()):
             break
@@ -75,15 +77,15 @@ def settled(service: Watched, done: Callable[[Usage], bool]) -> Usage:
     return usage
 
 
-def latencies(
+def measure_latencies(
     address: Address,
     picture: bytes,
     begun: "multiprocessing.synchronize.Event",
     stop: "multiprocessing.synchronize.Event",
     out: object,
 ) -> None:
-    """Asks until told to stop, and puts what each request took, in seconds, and other statuses
-    than 200.
+    """Sends requests until `stop` is set. Puts the seconds that each request took, and statuses
+    other than 200, into `out`.
     """
     seconds, failures = [], []
     with connected(address) as connection:
@@ -97,15 +99,18 @@ def latencies(
     out.put((seconds, failures))  # type: ignore[attr-defined]
 
 
-def meanwhile(service: Watched, picture: bytes, work: Callable[[], None]) -> list[float]:
-    """What a good client's requests take, sorted, while something else is done.
+def latencies_during(service: Watched, picture: bytes, work: Callable[[], None]) -> list[float]:
+    """The sorted seconds that a good client's requests take while `work` runs.
 
-    It has a process of its own, so that it does not wait for this one's clients. It has been
-    answered before: of a thousand connections that come at once, a new one is one too many.
+    The good client has its own process, so that it does not wait for the clients in this process.
+    It connects before `work` begins: when a thousand connections come at once, a new connection
+    would be one too many.
     """
     context = multiprocessing.get_context("spawn")
     begun, stop, out = context.Event(), context.Event(), context.Queue()
-    client = context.Process(target=latencies, args=(service.address, picture, begun, stop, out))
+    client = context.Process(
+        target=measure_latencies, args=(service.address, picture, begun, stop, out)
+    )
     client.start()
     assert begun.wait(60)
     work()
@@ -116,9 +121,9 @@ def meanwhile(service: Watched, picture: bytes, work: Callable[[], None]) -> lis
     return sorted(seconds)
 
 
-def test_slow_clients(normal: bytes, some: Callable[[int, int], int]) -> None:
-    """All who hold connections are cut off, and meanwhile good clients are served as ever."""
-    counts = {way: some(full, least) for way, (full, least) in slow.CLIENTS.items()}
+def test_slow_clients_are_cut_off(normal: bytes, scaled: Callable[[int, int], int]) -> None:
+    """Clients that hold connections are cut off. Meanwhile a good client is served as before."""
+    counts = {way: scaled(full, least) for way, (full, least) in slow.CLIENTS.items()}
     held: dict[str, list[float | None]] = {}
     with watched(queue_ms=60_000, request_seconds=DEADLINE) as service:
         before = service.usage()
@@ -126,8 +131,8 @@ def test_slow_clients(normal: bytes, some: Callable[[int, int], int]) -> None:
         def attack() -> None:
             held.update(slow.hold(service.address, counts, 6 * DEADLINE))
 
-        base = meanwhile(service, normal, lambda: time.sleep(DEADLINE))
-        during = meanwhile(service, normal, attack)
+        base = latencies_during(service, normal, lambda: time.sleep(DEADLINE))
+        during = latencies_during(service, normal, attack)
         after = settled(service, lambda now: now.descriptors <= before.descriptors)
     record(
         "connections",
@@ -143,8 +148,8 @@ def test_slow_clients(normal: bytes, some: Callable[[int, int], int]) -> None:
     assert statistics.median(during) < 5 * statistics.median(base)
 
 
-def test_disconnects_in_mid_upload(
-    service: Watched, normal: bytes, some: Callable[[int, int], int]
+def test_aborted_uploads_leave_nothing_behind(
+    service: Watched, normal: bytes, scaled: Callable[[int, int], int]
 ) -> None:
     """Clients that hang up leave no descriptor, no thread and no file behind."""
     form = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
@@ -159,7 +164,7 @@ def test_disconnects_in_mid_upload(
     def hang_up(number: int) -> None:
         with socket.create_connection(service.address) as connection:
             connection.sendall(begun[number % len(begun)])
-            if number % 2:  # with a reset, not a goodbye
+            if number % 2:  # closes with a reset
                 now = struct.pack("ii", 1, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
 
@@ -169,7 +174,7 @@ def test_disconnects_in_mid_upload(
         assert post(connection, normal)[0] == 200
     time.sleep(1)
     before = service.usage()
-    count = some(1000, 100)
+    count = scaled(1000, 100)
     for number in range(count):
         hang_up(number)
 

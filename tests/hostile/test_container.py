@@ -1,4 +1,4 @@
-"""All attacks together on a container that has little more memory than it needs when idle."""
+"""All attacks together on a container with little more memory than it needs when idle."""
 
 import subprocess
 import time
@@ -20,7 +20,7 @@ TIMES_IDLE = 1.5
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    """The engine that `.ci/container` uses, too."""
+    """The engine that `.ci/container` also uses."""
     command = ROOT / ".ci" / "engine"
     found = subprocess.run([command], capture_output=True, text=True, check=False)
     if found.returncode:
@@ -30,13 +30,13 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def built(engine: Engine) -> Iterator[str]:
-    """The image."""
+    """The name of the built image."""
     with image(engine) as name:
         yield name
 
 
 def assert_reads(container: Container, picture: bytes) -> None:
-    """A good client gets its answer."""
+    """Checks that a good client gets its picture read."""
     seen = together.Seen()
     with connected(container.address) as connection:
         seen.sent("a good picture", lambda: post(connection, picture), (200).__eq__)
@@ -44,7 +44,7 @@ def assert_reads(container: Container, picture: bytes) -> None:
 
 
 def least_used(container: Container, below: float = 0) -> int:
-    """The least memory used within 3 seconds, or in more where it takes long to fall below that."""
+    """The least bytes used within 3 seconds, or within 30 until they are less than `below`."""
     begin = time.monotonic()
     least = container.memory.used()
     while (past := time.monotonic() - begin) < 3 or (least >= below > 0 and past < 30):
@@ -53,24 +53,24 @@ def least_used(container: Container, below: float = 0) -> int:
     return least
 
 
-def test_attacks_together_in_little_memory(
-    engine: Engine, built: str, normal: bytes, some: Callable[[int, int], int]
+def test_the_service_survives_all_attacks_together_in_little_memory(
+    engine: Engine, built: str, normal: bytes, scaled: Callable[[int, int], int]
 ) -> None:
-    """With half as much memory again as when idle, nothing is killed, and good clients are served.
+    """With 1.5 times the idle memory and no swap, nothing is killed, and good clients are served.
 
-    Swap is none. The service is the process that was started, and refuses at most for being busy.
+    The process that was started keeps running, and answers with no status of 500 or more but 503.
     """
     with started(engine, built) as container:
         assert_reads(container, normal)
         idle = least_used(container)
     limit = int(TIMES_IDLE * idle)
-    clients = {way: some(full, least) for way, (full, least) in slow.CLIENTS.items()}
+    clients = {way: scaled(full, least) for way, (full, least) in slow.CLIENTS.items()}
     attacks = {
-        "bodies": partial(together.bodies, rounds=some(6, 1), picture=normal),
-        "pictures": partial(together.pictures, rounds=some(8, 1)),
-        "corpus": partial(together.whole_corpus, rounds=some(20, 1)),
-        "mutants": partial(together.mutants, count=some(20_000, 500)),
-        "connections": partial(together.connections, clients=clients, waves=some(3, 1)),
+        "bodies": partial(together.bodies, rounds=scaled(6, 1), picture=normal),
+        "pictures": partial(together.pictures, rounds=scaled(8, 1)),
+        "corpus": partial(together.whole_corpus, rounds=scaled(20, 1)),
+        "mutants": partial(together.mutants, count=scaled(20_000, 500)),
+        "connections": partial(together.connections, clients=clients, waves=scaled(3, 1)),
     }
     options = [f"--memory={limit}", f"--memory-swap={limit}"]
     with started(engine, built, options) as container:
@@ -90,7 +90,7 @@ def test_attacks_together_in_little_memory(
             peak_bytes=peak[0],
             group_version=container.memory.version,
             killed=after != before or kills != 0,
-            clients=sum(clients.values()) * some(3, 1),
+            clients=sum(clients.values()) * scaled(3, 1),
             answers={name: one.statuses.total() for name, one in seen.items()},
             statuses={str(status): number for status, number in sorted(statuses.items())},
             seconds=seconds,

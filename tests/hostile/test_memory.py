@@ -14,9 +14,9 @@ _BODY_BYTES = 8_000_000
 _GROWTH = 10_000_000
 
 
-def test_refused_items_leave_nothing(some: Callable[[int, int], int]) -> None:
-    """After many large requests of each of ten kinds, the memory is what it was after a few."""
-    each = some(200, 10)
+def test_refused_requests_leave_no_memory_in_use(scaled: Callable[[int, int], int]) -> None:
+    """Many large requests of each of ten kinds use at most 10 MB more memory than a few."""
+    each = scaled(200, 10)
     growths: dict[str, int] = {}
     with watched(request_seconds=60) as service, service.connected() as connection:
 

@@ -1,4 +1,4 @@
-"""Very many PNGs that are nearly right."""
+"""Very many PNGs that are nearly valid."""
 
 import time
 from collections import Counter
@@ -17,10 +17,10 @@ SEED = 5
 CLIENTS = 2
 
 
-def test_mutants(normal: bytes, some: Callable[[int, int], int]) -> None:
-    """Each is read or refused, none fails, and afterwards the service reads as before."""
+def test_no_mutant_makes_the_service_fail(normal: bytes, scaled: Callable[[int, int], int]) -> None:
+    """Each mutant is read or refused. Afterwards the service reads a normal picture."""
     mutants = Mutator(SEED)
-    count = some(100_000, 2000)
+    count = scaled(100_000, 2000)
     statuses: Counter[int] = Counter()
     seconds: list[float] = []
     wrong: list[tuple[int, int, bytes]] = []
@@ -57,7 +57,7 @@ def test_mutants(normal: bytes, some: Callable[[int, int], int]) -> None:
 
 
 def test_mutants_are_the_same_for_a_seed() -> None:
-    """What failed can be made again by its number; another seed gives others."""
+    """A mutant that failed can be made again by its number. Another seed gives other mutants."""
     first, again, other = Mutator(1), Mutator(1), Mutator(2)
     made = [first.mutant(number) for number in range(200)]
     assert [again.mutant(number) for number in reversed(range(200))] == made[::-1]

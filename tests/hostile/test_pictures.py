@@ -1,4 +1,4 @@
-"""Pictures that were made to do harm, and their cost to the service."""
+"""Pictures that are made to harm the service, and what they cost it."""
 
 import json
 from collections import Counter
@@ -14,23 +14,23 @@ from tests.hostile.record import record
 
 pytestmark = pytest.mark.hostile
 
-DEARER = 2.0
-"""Times the CPU time of reading a normal picture that refusing one may cost."""
+MAX_COST = 2.0
+"""The most CPU time that a refusal may take, relative to reading a normal picture."""
 
 GROWTH = 20_000_000
 ROUNDS = 5
-"""In which normal and hostile pictures are sent in turn, so that both see the same machine."""
+"""Normal and hostile pictures are sent in turn, so that both are measured at the same load."""
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[Watched]:
-    """One that refuses nothing for being busy: what is looked at here is the pictures."""
+    """A service that refuses no picture for being busy."""
     with watched(queue_ms=60_000, request_seconds=60) as service:
         yield service
 
 
 def cpu_of(service: Watched, picture: bytes, count: int, status: int) -> float:
-    """CPU seconds of each of so many requests."""
+    """The mean CPU seconds per request, of `count` requests with the picture."""
     before = service.usage().cpu_seconds
     with service.connected() as connection:
         for _ in range(count):
@@ -39,10 +39,10 @@ def cpu_of(service: Watched, picture: bytes, count: int, status: int) -> float:
 
 
 def test_refusing_is_cheap(
-    service: Watched, normal: bytes, some: Callable[[int, int], int]
+    service: Watched, normal: bytes, scaled: Callable[[int, int], int]
 ) -> None:
-    """What looks small and would cost much is refused for little more than a picture costs."""
-    each = some(30, 15)  # of fewer, the clock of CPU time, which ticks every 10 ms, sees too little
+    """Small files that are costly to read are refused at little more than the cost of a picture."""
+    each = scaled(30, 15)  # fewer take too few ticks, of 10 ms, of the CPU clock
     hostile = list(pictures.refused(DEFAULT_MAX_PIXELS, MAX_SIDE))
     cpu_of(service, normal, 5 * each, 200)
     for _, picture, status in hostile:
@@ -63,13 +63,15 @@ def test_refusing_is_cheap(
         refused_each=each * ROUNDS,
         peak_growth_bytes=growth,
     )
-    assert {name: cost / base for name, cost in costs.items() if cost > DEARER * base} == {}
+    assert {name: cost / base for name, cost in costs.items() if cost > MAX_COST * base} == {}
     assert growth < GROWTH
     assert service.alive
 
 
-def test_fifty_megapixels_twenty_times_at_once(service: Watched, normal: bytes) -> None:
-    """Twenty clients who send it together get no more memory out of the service than one."""
+def test_fifty_megapixels_from_twenty_clients_at_once_take_no_more_memory(
+    service: Watched, normal: bytes
+) -> None:
+    """Twenty clients that send them together take no more memory of the service than one."""
     bomb = pictures.of_sides(10_000, 5_000)
     assert len(bomb) < 50_000
     with ThreadPoolExecutor(20) as clients:
@@ -83,16 +85,16 @@ def test_fifty_megapixels_twenty_times_at_once(service: Watched, normal: bytes) 
     assert service.alive
 
 
-def test_the_largest_that_are_allowed(service: Watched) -> None:
-    """Just within the bounds they are read."""
+def test_the_largest_allowed_pictures_are_read(service: Watched) -> None:
+    """These pictures are just within the limits."""
     with service.connected() as connection:
         for name, picture in pictures.allowed(DEFAULT_MAX_PIXELS, MAX_SIDE):
             status, answer = post(connection, picture)
             assert status == 200, (name, answer)
 
 
-def test_a_corpus_of_pictures(service: Watched) -> None:
-    """Every kind of PNG is read; broken ones, and other formats, are refused with a reason."""
+def test_every_picture_of_the_corpus_is_read_or_refused_as_expected(service: Watched) -> None:
+    """Valid pictures are read. Broken PNGs and other formats are refused with a reason."""
     counts: Counter[str] = Counter()
     wrong = []
     with service.connected() as connection:

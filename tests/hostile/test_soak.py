@@ -1,4 +1,4 @@
-"""Whether anything grows while the service is used, and whether that would be seen."""
+"""No resource grows while the service is used, and the soak finds a leak."""
 
 import os
 
@@ -10,27 +10,27 @@ from tests.hostile.record import record
 from tests.hostile.soak import Soaked, plain, soak
 
 LEAST_GROWTH = LEAK / 2
-"""Bytes a request above which a short run, too, calls it a leak."""
+"""Bytes per request above which even a short run reports a leak."""
 
 SHORT_SECONDS = 20
 MOST_PER_HOUR = 1_000_000
 
 
 def assert_flat(seen: Soaked) -> None:
-    """Descriptors and threads at the end are no more than after warm-up."""
+    """Descriptors, threads and temporary files do not grow after warm-up."""
     later = seen.usage[len(seen.usage) // 5 :]
     half = len(later) // 2
     for name in ("descriptors", "threads", "temporary_files"):
         first, last = (
             max(getattr(usage, name) for usage in part) for part in (later[:half], later[half:])
         )
-        assert last <= first + 2, name  # a connection or two may be open when it is looked
+        assert last <= first + 2, name  # one or two connections may be open at that moment
 
 
 @pytest.mark.hostile
 @pytest.mark.parametrize("module", ["service", "tests.hostile.leaky"])
 def test_a_leak_would_be_found(module: str, normal: bytes) -> None:
-    """A service that keeps 1 kB of each request is found out in a short run; this one is not."""
+    """A short run finds the leak of 1 kB per request, and finds none in the real service."""
     with watched(module, queue_ms=60_000) as service:
         soak(service, normal, SHORT_SECONDS / 4, every=1, load=1, pictures=plain)
         seen = soak(service, normal, SHORT_SECONDS, every=0.25, load=1, pictures=plain)

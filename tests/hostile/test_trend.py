@@ -1,4 +1,4 @@
-"""The line that the soak judges by; quick, so that it is run with every other test."""
+"""The trend line that the soak uses. These tests are quick, so they run with all other tests."""
 
 from random import Random
 
@@ -8,7 +8,7 @@ from tests.hostile.trend import trend
 
 
 def test_a_slope_is_found_in_noise() -> None:
-    """What grows by 3 for each step is told from what does not, within a few standard errors."""
+    """A growth of 3 per step is told from no growth, within a few standard errors."""
     noise = Random(0)
     steps = range(1000)
     level = [noise.gauss(0, 50) for _ in steps]
@@ -23,7 +23,7 @@ def test_warm_up_is_left_out() -> None:
     assert trend(range(100), [min(step, 20) for step in range(100)]).slope == 0
 
 
-def test_too_few_measurements() -> None:
-    """Of two points anything could be said."""
+def test_too_few_measurements_are_an_error() -> None:
+    """Two points say nothing about the error."""
     with pytest.raises(ValueError, match="too few"):
         trend([0, 1], [0, 1])

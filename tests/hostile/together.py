@@ -1,7 +1,7 @@
-"""The attacks of the other modules on one service, all at the same time.
+"""Runs the attacks of the other modules on one service, all at the same time.
 
-Each has a process of its own, so that none waits for another one's Python. The service may be too
-busy for a picture, and say so; it is then sent again, so that every picture is looked at.
+Each attack has its own process, so that no attack waits for the GIL of another. A picture that the
+service is too busy for is sent again, so that every picture is checked.
 """
 
 import http.client
@@ -29,14 +29,14 @@ _AGAIN_SECONDS = 0.05
 
 BUSY = 503
 LATE = 408
-"""What does not arrive within the deadline may be answered with: here everything is slow."""
+"""The answer to requests that miss the deadline, as some do here, where everything is slow."""
 
 Expected = Callable[[int], bool]
 
 
 @dataclass
 class Seen:
-    """What an attack was answered with."""
+    """The answers to an attack."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Seen:
         return self
 
     def sent(self, name: str, send: Callable[[], tuple[int, bytes]], expected: Expected) -> None:
-        """Sends until it is not refused for being busy, and looks at the answer."""
+        """Sends again while the service is too busy; checks the last answer."""
         end = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
@@ -66,7 +66,7 @@ class Seen:
 
 
 def _each(address: Address, members: Iterable[tuple[str, bytes, Expected]]) -> Seen:
-    """One picture after the other, on one connection."""
+    """Sends one picture after the other, on one connection."""
     seen = Seen()
     with connected(address) as connection:
         for name, picture, expected in members:
@@ -83,7 +83,7 @@ def _at_once(send: Callable[[int], Seen], clients: int) -> Seen:
 
 
 def bodies(address: Address, picture: bytes, rounds: int) -> Seen:
-    """5 MB, declared and in chunks, and in tiny chunks, from many clients."""
+    """Bodies of 5 MB, declared and in chunks, and bodies in tiny chunks, from many clients."""
     kinds = (
         ("5 MB declared", DECLARED, {413}),
         ("5 MB in chunks", IN_CHUNKS, {413, LATE}),
@@ -107,7 +107,7 @@ def bodies(address: Address, picture: bytes, rounds: int) -> Seen:
 
 
 def pictures(address: Address, rounds: int) -> Seen:
-    """Those that claim much, in turn, and 50 megapixels from many clients at once."""
+    """Costly and allowed pictures in turn, and 50 megapixels from many clients at once."""
     members = [
         (name, picture, status.__eq__)
         for name, picture, status in refused(DEFAULT_MAX_PIXELS, MAX_SIDE)
@@ -126,7 +126,7 @@ def whole_corpus(address: Address, rounds: int) -> Seen:
 
 
 def mutants(address: Address, count: int) -> Seen:
-    """PNGs that are nearly right."""
+    """PNGs that are nearly valid."""
     mutator = Mutator(_SEED)
     return _each(
         address,
@@ -147,7 +147,7 @@ def connections(address: Address, clients: Mapping[slow.Way, int], waves: int) -
 
 
 def together(address: Address, attacks: Mapping[str, Callable[[Address], Seen]]) -> dict[str, Seen]:
-    """What each of them saw."""
+    """Runs the attacks; gives the answers to each."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(attacks), context) as processes:
         running = {name: processes.submit(attack, address) for name, attack in attacks.items()}

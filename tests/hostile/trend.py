@@ -1,4 +1,4 @@
-"""Whether something grows: a straight line through measurements, by least squares."""
+"""Fits a line to measurements by least squares, which tells whether something grows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 WARM_UP = 0.2
-"""The share of the measurements, the first ones, that the line does not go through."""
+"""The share of measurements at the beginning that the line ignores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """A slope and its standard error, which takes the residuals to be independent."""
+    """A slope and its standard error, which assumes independent residuals."""
 
     slope: float
     error: float
