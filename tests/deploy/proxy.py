@@ -1,4 +1,4 @@
-"""Runs a proxy with a configuration of `deploy/`, changed where a test must."""
+"""Runs a proxy with a configuration of `deploy/`, changed as a test needs."""
 
 import socket
 import subprocess
@@ -27,7 +27,7 @@ def running(command: list[str], log: Path) -> Iterator[None]:
 
 
 def change(text: str, *changes: tuple[str, str]) -> str:
-    """The text with changes, each of what is there once."""
+    """Replaces strings in a text; each must occur exactly once."""
     for old, new in changes:
         assert text.count(old) == 1, old
         text = text.replace(old, new)

@@ -18,11 +18,11 @@ from tests.server.process import START_SECONDS, address_of, start, until
 
 HAPROXY = (FOLDER / "haproxy.cfg").read_text(encoding="utf-8")
 REPLICAS = 3
-ASKERS = 8
+CLIENTS = 8
 
 
 class Answer(NamedTuple):
-    """To one request; without a status, what the client saw in its place."""
+    """The answer to one request. Status 0: no answer but an error of the client."""
 
     status: int
     model_version: str = ""
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
 
 class Replicas:
-    """Services, and HAProxy before them.
+    """Three services behind HAProxy.
 
     Args:
         folder: for configurations, logs and the model of each service.
@@ -67,8 +67,8 @@ class Replicas:
         self.restore()
 
     def start(self, number: int, code: str | None = None) -> subprocess.Popen[str]:
-        """Starts a service with the model of this number, which nobody asks yet."""
-        # What a busy machine would refuse for want of time is no loss by the proxy.
+        """Starts a service with the model of this number; HAProxy does not use it yet."""
+        # With a long queue, a busy machine refuses nothing: a refusal would look like a loss.
         service = start(
             code, model_path=self.models[number], port=0, threads=1, drain_seconds=3,
             queue_ms=60_000, trusted_proxies="*",
@@ -78,7 +78,7 @@ class Replicas:
         return service
 
     def put(self, number: int, service: subprocess.Popen[str]) -> None:
-        """Puts a service in the place of another; waits until it is asked."""
+        """Replaces a service by another; waits until HAProxy uses the new one."""
         self.services[number] = service
         self.addresses[number] = address_of(service)
         _, _, port = self.addresses[number].rpartition(":")
@@ -86,7 +86,7 @@ class Replicas:
         self.wait(number, "UP")
 
     def restore(self) -> None:
-        """Waits until all are asked; those that have ended are started."""
+        """Starts services that have ended; waits until HAProxy uses all services."""
         started = {
             number: self.start(number)
             for number, service in enumerate(self.services)
@@ -98,7 +98,7 @@ class Replicas:
             self.wait(number, "UP")
 
     def wait(self, number: int, status: str) -> None:
-        """Until HAProxy says of a service that it is UP, or DOWN."""
+        """Waits until HAProxy reports the status UP or DOWN for a service."""
         until(lambda: self._status(number) == status, f"ocr{number} is {status}", START_SECONDS)
 
     def _status(self, number: int) -> str:
@@ -113,18 +113,18 @@ class Replicas:
             connection.sendall(f"{command}\n".encode())
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
-    def shares(self) -> list[int]:
-        """How many requests each has answered so far, by the log."""
+    def answer_counts(self) -> list[int]:
+        """The number of requests that each service has answered so far, from HAProxy's log."""
         log = self._log.read_text()
         return [log.count(f" captcha-ocr/ocr{number} ") for number in range(REPLICAS)]
 
     @contextmanager
-    def asked(self) -> Iterator["Answers"]:
-        """Asks all the time, with clients that try nothing again."""
+    def under_load(self) -> Iterator["Answers"]:
+        """Sends requests all the time, from clients that do not retry."""
         answers = Answers()
         ended = threading.Event()
 
-        def ask() -> None:
+        def send() -> None:
             picture = stripes.picture("ab")
             with httpx2.Client(base_url=self.url, timeout=60) as client:
                 while not ended.is_set():
@@ -139,36 +139,36 @@ class Replicas:
                         answers.append(Answer(0, error=repr(error)))
                     ended.wait(0.01)
 
-        askers = [threading.Thread(target=ask) for _ in range(ASKERS)]
-        for asker in askers:
-            asker.start()
+        threads = [threading.Thread(target=send) for _ in range(CLIENTS)]
+        for thread in threads:
+            thread.start()
         try:
             answers.wait_for_more(50)
             yield answers
             answers.wait_for_more(50)
         finally:
             ended.set()
-            for asker in askers:
-                asker.join()
+            for thread in threads:
+                thread.join()
 
 
 class Answers(list[Answer]):
-    """Those to all requests."""
+    """The answers to all requests."""
 
     def wait_for_more(self, number: int) -> None:
-        """Until so many more have come."""
+        """Waits until `number` more answers have come."""
         enough = len(self) + number
         until(lambda: len(self) >= enough, f"{number} more requests are answered", START_SECONDS)
 
     @property
     def lost(self) -> list[Answer]:
-        """Those that were not read."""
+        """The answers with another status than 200."""
         return [answer for answer in self if answer.status != 200]
 
 
 @contextmanager
 def link_cut(address: str) -> Iterator[None]:
-    """Drops all that is sent to an address, and from it; raises OSError where that cannot be."""
+    """Drops all packets to and from an address; raises OSError if that is not possible."""
     _, _, port = address.rpartition(":")
     rules = [
         ["INPUT", "--in-interface", "lo", "--protocol", "tcp", end, port, "--jump", "DROP"]

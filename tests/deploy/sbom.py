@@ -1,7 +1,7 @@
-"""Writes what the image installs: `build/sbom.cdx.json` (CycloneDX) and `docs/licences.md`.
+"""Writes the packages of the image to `build/sbom.cdx.json` (CycloneDX) and `docs/licences.md`.
 
-It installs the packages of the service in an environment of their own, as the Dockerfile does, and
-lets cyclonedx-py read what they declare.
+The command installs the packages of the service in a virtual environment, as the Dockerfile does.
+cyclonedx-py reads what the packages declare.
 """
 
 import json
@@ -42,14 +42,14 @@ The base image adds Python (PSF-2.0) and packages of Debian:
 licences.
 """
 
-# What cyclonedx-py does not know for what it is: the classifier of flatbuffers and uvloop, and the
+# Licences that cyclonedx-py does not recognize: the classifier of flatbuffers and uvloop, and the
 # "3-Clause BSD License" of protobuf.
 _IDENTIFIERS = {"License :: OSI Approved :: Apache Software License": "Apache-2.0"}
 _UNDECLARED = {"protobuf": [{"license": {"id": "BSD-3-Clause"}}]}
 
 
 def sbom() -> dict[str, Any]:
-    """The packages of `requirements/service.txt` on this machine, as CycloneDX has them."""
+    """The packages of `requirements/service.txt` on this machine, in the format of CycloneDX."""
     with tempfile.TemporaryDirectory() as folder:
         environment, file = Path(folder, "venv"), Path(folder, "sbom.json")
         python = environment / "bin" / "python"

@@ -1,6 +1,6 @@
-"""The manifests are rendered, match their schemas, and fit each other and the service.
+"""The manifests can be rendered, match their schemas, and agree with each other and the service.
 
-There is no control plane here: that a cluster takes them is not tested.
+There is no control plane here, so the tests do not show that a cluster accepts the manifests.
 """
 
 import re
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def rendered(overlay: str) -> dict[str, dict[str, Any]]:
-    """The objects of an overlay by their kinds."""
+    """The objects of an overlay by kind."""
     done = subprocess.run(
         [str(KUBECTL), "kustomize", str(FOLDER / overlay)],
         capture_output=True, text=True, check=False,
@@ -51,7 +51,7 @@ def pod(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("overlay", ["base", "keda"])
 def test_objects_match_their_schemas(overlay: str, tmp_path: Path) -> None:
-    """No member is unknown; what KEDA defines is beyond the schemas of Kubernetes."""
+    """No field is unknown. The schemas of Kubernetes do not cover the objects of KEDA."""
     objects = [one for kind, one in rendered(overlay).items() if kind != "ScaledObject"]
     file = tmp_path / "objects.yaml"
     file.write_text(yaml.safe_dump_all(objects))
@@ -63,7 +63,7 @@ def test_objects_match_their_schemas(overlay: str, tmp_path: Path) -> None:
     assert output.count(" passed ") == len(objects)
 
 
-def test_everything_selects_the_pods(base: dict[str, dict[str, Any]]) -> None:
+def test_every_selector_matches_the_pods(base: dict[str, dict[str, Any]]) -> None:
     """An empty selector would mean all pods of the namespace, or none."""
     labels = base["Deployment"]["spec"]["template"]["metadata"]["labels"]
     selectors = [
@@ -77,14 +77,14 @@ def test_everything_selects_the_pods(base: dict[str, dict[str, Any]]) -> None:
     assert all(selector and selector.items() <= labels.items() for selector in selectors)
 
 
-def test_the_service_sets_no_setting(base: dict[str, dict[str, Any]]) -> None:
-    """Kubernetes makes variables of its name in other pods."""
+def test_the_service_object_sets_no_setting_by_its_name(base: dict[str, dict[str, Any]]) -> None:
+    """Kubernetes names environment variables in other pods after a Service."""
     name = base["Service"]["metadata"]["name"]
     assert not f"{name.upper().replace('-', '_')}_PORT".startswith("OCR_")
     assert pod(base)["enableServiceLinks"] is False
 
 
-def test_settings_are_the_services(base: dict[str, dict[str, Any]]) -> None:
+def test_the_config_map_has_only_settings_of_the_service(base: dict[str, dict[str, Any]]) -> None:
     names = {f"OCR_{name.upper()}" for name in Settings.model_fields}
     assert base["ConfigMap"]["data"].keys() <= names
     (container,) = pod(base)["containers"]
@@ -92,8 +92,8 @@ def test_settings_are_the_services(base: dict[str, dict[str, Any]]) -> None:
     assert given == base["ConfigMap"]["metadata"]["name"]
 
 
-def test_a_pod_has_the_time_to_end(base: dict[str, dict[str, Any]]) -> None:
-    """Before it is killed: the sleep, the drain and the shutdown, each as set."""
+def test_a_pod_has_enough_time_to_end(base: dict[str, dict[str, Any]]) -> None:
+    """The grace period covers the sleep, the drain and the shutdown, as configured."""
     (container,) = pod(base)["containers"]
     sleep = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
     settings = base["ConfigMap"]["data"]
@@ -101,8 +101,8 @@ def test_a_pod_has_the_time_to_end(base: dict[str, dict[str, Any]]) -> None:
     assert pod(base)["terminationGracePeriodSeconds"] >= sleep + ends
 
 
-def test_a_pod_has_the_time_to_start(base: dict[str, dict[str, Any]]) -> None:
-    """As long as a worker has."""
+def test_a_pod_has_enough_time_to_start(base: dict[str, dict[str, Any]]) -> None:
+    """At least as long as the service gives a worker."""
     (container,) = pod(base)["containers"]
     probe = container["startupProbe"]
     seconds = probe["periodSeconds"] * probe["failureThreshold"]
@@ -111,8 +111,8 @@ def test_a_pod_has_the_time_to_start(base: dict[str, dict[str, Any]]) -> None:
     assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
 
 
-def test_keda_asks_for_a_metric_that_there_is(client: TestClient) -> None:
-    """And is the only one that scales."""
+def test_keda_queries_a_metric_that_exists(client: TestClient) -> None:
+    """KEDA is also the only autoscaler."""
     objects = rendered("keda")
     assert "HorizontalPodAutoscaler" not in objects
     spec = objects["ScaledObject"]["spec"]

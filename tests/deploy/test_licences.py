@@ -8,8 +8,8 @@ from tests.deploy.sbom import DOCUMENT, LOCK
 ROW = re.compile(r"\| ([^|]+) \| ([^|]+) \| ([^|]+) \|")
 
 
-def test_the_table_has_what_is_installed() -> None:
-    """Every package of the lock in its version. Where this fails, `make sbom` writes it anew."""
+def test_the_table_lists_every_installed_package() -> None:
+    """It has the versions of the lock file. If this test fails, `make sbom` rewrites the table."""
     lines = re.findall(r"^\w.*==.*(?= \\$)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     locked = [Requirement(line) for line in lines]
     rows = ROW.findall(DOCUMENT.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""nginx, run with the configuration of `deploy/` before a real service."""
+"""nginx, with the configuration of `deploy/` in front of a real service."""
 
 import shutil
 import subprocess
@@ -21,8 +21,8 @@ needs_nginx = pytest.mark.skipif(
 
 
 @needs_nginx
-def test_nginx(stripe_model: Path, tmp_path: Path) -> None:
-    """TLS, the prefix, large bodies, the client's address, and what is closed."""
+def test_nginx_forwards_requests_to_the_service(stripe_model: Path, tmp_path: Path) -> None:
+    """Checks TLS, the prefix, large bodies, the client's address, and paths that are not public."""
     certificate, key = tmp_path / "ocr.crt", tmp_path / "ocr.key"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
@@ -76,8 +76,8 @@ def test_nginx(stripe_model: Path, tmp_path: Path) -> None:
             files = [("files", ("x", bytes(1 << 20)))] * 7
             assert client.post("/predict/batch", files=files).status_code == 200
             assert client.get("/openapi.json").json()["servers"] == [{"url": "/ocr"}]
-            spoofed = {"X-Forwarded-For": "203.0.113.7"}
-            assert client.get("/model", headers=spoofed).status_code == 200
+            forwarded = {"X-Forwarded-For": "203.0.113.7"}
+            assert client.get("/model", headers=forwarded).status_code == 200
             assert [client.get(path).status_code for path in ("/metrics", "/info")] == [404, 404]
         process.terminate()
         output, _ = process.communicate(timeout=60)

@@ -1,6 +1,7 @@
-"""The RayJob fits the command, the lock file and itself; its pods match the schemas of Kubernetes.
+"""The RayJob agrees with the command and the lock file; its pods match the schemas of Kubernetes.
 
-There is no control plane here, and no schema of KubeRay: that a cluster takes it is not tested.
+There is no control plane here, and no schema of KubeRay, so the tests do not show that a cluster
+accepts the RayJob.
 """
 
 import re
@@ -27,19 +28,19 @@ def spec() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def pods(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """The head's, and the workers'."""
+    """The pod of the head, and the pod of the workers."""
     cluster = spec["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     return [group["template"]["spec"] for group in groups]
 
 
-def test_the_version_is_that_of_the_lock(spec: dict[str, Any]) -> None:
+def test_the_ray_version_is_that_of_the_lock_file(spec: dict[str, Any]) -> None:
     lock = (ROOT / "requirements" / "bulk.txt").read_text()
     assert re.findall(r"^ray==(\S+)", lock, re.MULTILINE) == [spec["rayClusterSpec"]["rayVersion"]]
 
 
-def test_the_command_is_the_one_there_is(spec: dict[str, Any]) -> None:
-    """With its options, and an actor for each core of the workers."""
+def test_the_entrypoint_is_a_command_that_exists(spec: dict[str, Any]) -> None:
+    """Its options exist, and there is an actor for each core of the workers."""
     words = shlex.split(spec["entrypoint"])
     assert words[:5] == ["python3", "-m", "service.cli", "bulk", "read"]
     options = {word for word in words if word.startswith("--")}
@@ -50,8 +51,8 @@ def test_the_command_is_the_one_there_is(spec: dict[str, Any]) -> None:
     assert words[words.index("--actors") + 1] == str(cores)
 
 
-def test_pods_are_alike(pods: list[dict[str, Any]]) -> None:
-    """One image with the code and the model, and what Ray must be told before it starts."""
+def test_head_and_worker_pods_are_alike(pods: list[dict[str, Any]]) -> None:
+    """Both have the image with code and model, and the variables that Ray reads at its start."""
     head, worker = ([dict(one) for one in pod["containers"]] for pod in pods)
     assert head[0]["image"] == worker[0]["image"]
     variables = {one["name"]: one["value"] for one in worker[0]["env"]}

@@ -1,4 +1,4 @@
-"""The unit of systemd is sound, and hardened."""
+"""The systemd unit is valid and hardened."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ from tests.server.process import ROOT
 
 UNIT = ROOT / "deploy" / "captcha-ocr.service"
 MOST_EXPOSURE = 20
-"""Tenths, of 100; systemd calls what is below 20 OK, and an unhardened service 96 UNSAFE."""
+"""In tenths, of 100. systemd rates less than 20 as OK, and an unhardened service, 96, as UNSAFE."""
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("systemd-analyze"),
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def analyze(tmp_path: Path, *arguments: str) -> str:
-    """What systemd says of the unit, with a program that there is."""
+    """The output of systemd-analyze for the unit, with a program that exists."""
     unit = tmp_path / UNIT.name
     text = UNIT.read_text(encoding="utf-8")
     unit.write_text(text.replace("/opt/captcha-ocr/bin/captcha-ocr serve", "/bin/true"))
@@ -32,8 +32,8 @@ def analyze(tmp_path: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_unit_is_sound(tmp_path: Path) -> None:
-    """Not a line is unknown or ignored."""
+def test_the_unit_is_valid(tmp_path: Path) -> None:
+    """No line is unknown or ignored."""
     assert analyze(tmp_path, "verify") == ""
 
 
@@ -41,7 +41,7 @@ def test_the_unit_is_hardened(tmp_path: Path) -> None:
     analyze(tmp_path, "security", "--offline=true", f"--threshold={MOST_EXPOSURE}")
 
 
-def test_the_service_has_the_time_to_end() -> None:
+def test_the_stop_timeout_covers_drain_and_shutdown() -> None:
     seconds = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
     assert seconds
     fields = Settings.model_fields
