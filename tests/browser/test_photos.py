@@ -116,7 +116,7 @@ def test_a_small_part_of_a_picture_can_be_cropped_and_read(page: Page) -> None:
 
 
 def test_a_large_photo_is_cropped_before_it_is_shrunk(page: Page) -> None:
-    """So the part keeps its resolution."""
+    """The cropped part keeps its resolution."""
     sheet = np.full((3000, 4000), 255, np.float32)
     sheet[2000:2200, 1000:1800] = np.asarray(picture().resize((800, 200)))
     sheet += np.random.default_rng(1).normal(0, 12, sheet.shape)

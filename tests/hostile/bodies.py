@@ -24,7 +24,7 @@ def in_chunks(picture: bytes, size: int) -> bytes:
 
 
 def until_answered(address: Address, pieces: Iterable[bytes]) -> tuple[bytes, bytes, int]:
-    """Sends pieces until an answer comes; gives its head, its body, and the bytes sent by then."""
+    """Sends pieces until an answer comes; gives head and body of the answer, and the bytes sent."""
     sent = 0
     with socket.create_connection(address, timeout=120) as connection:
         for piece in pieces:

@@ -47,7 +47,7 @@ def mixed(normal: bytes, seed: int) -> Iterator[bytes | None]:
 
 
 def plain(normal: bytes, _: int) -> Iterator[bytes | None]:
-    """A good picture and a file that is none. With these alone, memory is level after seconds."""
+    """A good picture and a file that is no picture, in turn. Memory is then level after seconds."""
     return itertools.cycle((normal, b"no picture"))
 
 

@@ -29,7 +29,7 @@ _AGAIN_SECONDS = 0.05
 
 BUSY = 503
 LATE = 408
-"""The answer to requests that miss the deadline, as some do here, where everything is slow."""
+"""The status of a request that misses the deadline, as may happen here: everything is slow."""
 
 Expected = Callable[[int], bool]
 
