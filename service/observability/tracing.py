@@ -87,8 +87,7 @@ class Traces:
             resource=Resource.create({k: v for k, v in own.items() if k not in given}),
             shutdown_on_exit=False,
         )
-        self._exporter = OTLPSpanExporter()
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("service", __version__)
 
     def answered(self, scope: Scope, timing: RequestTiming) -> str:
@@ -125,11 +124,14 @@ class Traces:
         return format_trace_id(span.get_span_context().trace_id)
 
     def close(self) -> None:
-        """Exports the remaining spans; gives up after two seconds."""
-        timeout = threading.Timer(_CLOSE_SECONDS, self._exporter.shutdown)
-        timeout.start()
-        self._provider.shutdown()
-        timeout.cancel()
+        """Exports the remaining spans; gives up after two seconds.
+
+        The thread may go on, until the process exits: OpenTelemetry waits longer for a collector
+        that answers slowly.
+        """
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
 
 def _attributes(scope: Scope, timing: RequestTiming, route: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,13 @@ from unittest.mock import patch
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
+from opentelemetry.sdk.trace.export import SpanExportResult
 
 from service.api.app import create_app
-from service.observability.tracing import asked_for
+from service.observability.request_timing import RequestTiming
+from service.observability.tracing import Traces, asked_for
 from service.ocr.recognizer import Recognizer
 from service.settings import Settings
 from tests import stripes
@@ -177,6 +181,25 @@ def test_an_unreachable_collector_delays_nothing(
         process.kill()
     told = [json.loads(line) for line in output.splitlines()]
     assert any(line["logger"].startswith("opentelemetry.exporter") for line in told)
+
+
+def test_the_service_does_not_wait_for_a_collector_that_hangs(collector: Collector) -> None:
+    """Otherwise the shutdown would take as long as the collector likes."""
+    answers, exported = threading.Event(), threading.Event()
+
+    def export(*arguments: object) -> SpanExportResult:
+        answers.wait(20)
+        exported.set()
+        return SpanExportResult.SUCCESS
+
+    with patch.object(OTLPSpanExporter, "export", export):
+        traces = Traces()
+        scope = {"type": "http", "method": "GET", "scheme": "http", "headers": []}
+        traces.answered(scope, RequestTiming())
+        traces.close()
+        assert not exported.is_set()
+        answers.set()
+        assert exported.wait(20)
 
 
 @pytest.mark.parametrize(
