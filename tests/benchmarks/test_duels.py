@@ -30,7 +30,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", {{port}}), Handler).serve_forever(
 
 
 def contender(name: str, status: int = 200) -> Contender:
-    """A server that answers what is asked of it with this status."""
+    """A server that answers `GET /asked` with this status."""
     code = WEB.format(status=status)
     return Contender(Recipe(name, [sys.executable, "-c", code], ready="/"), 1)
 
@@ -41,8 +41,8 @@ ROWS = [
 ]
 
 
-def test_the_best_peer_has_as_many_processes() -> None:
-    """The most pictures beside bare runs, this service aside; none is no error."""
+def test_this_service_is_compared_with_the_best_peer_of_as_many_processes() -> None:
+    """The best peer has the highest pace; without a peer of as many processes, there is no duel."""
     rows = [*ROWS, {"server": "slow", "processes": 2, "pace": 0.7}]
     contenders = [
         Contender(Recipe(name, []), processes)
@@ -53,8 +53,10 @@ def test_the_best_peer_has_as_many_processes() -> None:
     assert found == [(SERVICE, "quick"), (f"{SERVICE}, 2 workers", "slow, 2 workers")]
 
 
-def test_a_duel_that_fails_loses_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was measured before it is told, and why there is no more."""
+def test_a_failed_duel_keeps_the_figures_measured_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The outcome has the earlier figures and the reason of the failure."""
     monkeypatch.setattr(serving, "BareSession", lambda *arguments: None)
     monkeypatch.setattr(
         serving,
@@ -71,18 +73,18 @@ def test_a_duel_that_fails_loses_no_figures(monkeypatch: pytest.MonkeyPatch) -> 
     assert outcome == {"rows": ROWS, "duels": [], "skipped": ["it did not start"]}
 
 
-def test_a_server_that_cannot_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is compared with nothing, and the page says why."""
+def test_a_server_that_misreads_pictures_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a server is compared with no other server, and the page gives the reason."""
     monkeypatch.setattr(serving, "BareSession", lambda *arguments: None)
     outcome = serving.compare([contender("peer")], Path("model"), serving.Effort(2, 1), {0})
     reason = "peer: it misreads pictures sent as multipart"
     assert outcome == {"rows": [], "duels": [], "skipped": [reason]}
 
 
-def test_servers_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ratio is that of rounds next to each other, and each finds the other server at rest."""
+def test_both_servers_are_loaded_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ratio compares adjacent rounds; a round begins when the other server is idle again."""
     turns: list[str] = []
-    # Answers a second: warming up, then in three rounds, as the machine gets slower.
+    # Answers a second in the warm-up and in three rounds, while the machine gets slower.
     rates = {"a": iter([1, 40, 20, 10]), "b": iter([1, 20, 10, 4])}
     names = iter(rates)
 
@@ -109,8 +111,8 @@ def test_servers_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_a_server_that_refuses_everything_is_no_opponent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast it does."""
+def test_a_server_that_refuses_every_request_ends_the_duel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals do not count as requests a second, however fast they are."""
     monkeypatch.setattr(duels, "_ROUND_SECONDS", 0.1)
     monkeypatch.setattr(duels, "_WARM_UP_SECONDS", 0.1)
     with pytest.raises(ServerError, match="b accepted no request"):

@@ -8,28 +8,28 @@ def outcome(scheduled: float, latency_ms: float, status: int = 200, late: float 
     return Outcome(scheduled, scheduled + late, scheduled + latency_ms / 1000, status)
 
 
-def test_percentiles_are_values_that_occurred() -> None:
-    """By nearest rank, whatever the order."""
+def test_a_percentile_is_one_of_the_values() -> None:
+    """Percentiles are found by nearest rank; the order of the values does not matter."""
     values = [float(n) for n in range(100, 0, -1)]
     assert [percentile(values, share) for share in (0.5, 0.9, 0.99)] == [50, 90, 99]
 
 
 @pytest.mark.parametrize(("count", "share"), [(0, 0.5), (1, 0.5), (99, 0.99), (999, 0.999)])
 def test_too_few_values_give_no_percentile(count: int, share: float) -> None:
-    """The maximum is not passed off as p99.9."""
+    """The maximum of a few values is not reported as their p99.9."""
     assert percentile([1.0] * count, share) is None
     assert percentile([1.0] * round(1 / (1 - share)), share) == 1
 
 
 def test_latency_counts_from_the_scheduled_arrival() -> None:
-    """What waited before it was sent has waited."""
+    """The wait before a request is sent is part of its latency."""
     summary = Summary.of([outcome(0, 300, late=0.25), outcome(0.1, 100)])
     assert summary.accepted.worst == pytest.approx(300)
     assert summary.accepted.p50 == pytest.approx(100)
 
 
-def test_answers_are_told_apart() -> None:
-    """Refused requests have latencies of their own; what else there was is counted by status."""
+def test_accepted_refused_and_other_answers_are_summarized_apart() -> None:
+    """Refused requests have their own latencies; other answers are counted by status."""
     summary = Summary.of(
         [
             outcome(0, 10),
@@ -44,16 +44,16 @@ def test_answers_are_told_apart() -> None:
     assert summary.other == {"unanswered": 1, "500": 1}
 
 
-def test_goodput_is_of_accepted_requests_over_the_whole_time() -> None:
-    """Neither refusals nor the end of the schedule make it look better."""
+def test_goodput_counts_accepted_requests_over_the_whole_time() -> None:
+    """Refusals do not count, and the time lasts until the last answer."""
     outcomes = [outcome(second, 1000) for second in range(9)]
     outcomes += [outcome(second, 10, 503) for second in range(9)]
     assert Summary.of(outcomes).goodput == pytest.approx(9 / 9)
     assert Summary.of([*outcomes, outcome(8, 10_000)]).goodput == pytest.approx(10 / 18)
 
 
-def test_one_disturbed_round_does_not_make_the_tail() -> None:
-    """The median over the rounds; one that is too short for a p99 says nothing."""
+def test_one_disturbed_round_does_not_change_the_tail_ratio() -> None:
+    """The ratio is the median over the rounds; rounds too short for a p99 do not count."""
 
     def round_of(worst_ms: float, requests: int = 100) -> list[Outcome]:
         slow = [outcome(0, worst_ms)] * 2
@@ -65,21 +65,21 @@ def test_one_disturbed_round_does_not_make_the_tail() -> None:
     assert tail_ratio([round_of(30, requests=50)]) is None
 
 
-def test_the_generator_owns_up_to_being_late() -> None:
-    """The share that was sent in time; what was never sent was not."""
+def test_the_summary_gives_the_share_of_requests_sent_in_time() -> None:
+    """A request that was never sent counts as late."""
     never = Outcome(0, float("inf"), 1, UNANSWERED)
     on_time = [outcome(0, 5), outcome(0, 5, late=0.009)]
     assert Summary.of([*on_time, outcome(0, 50, late=0.02), never]).in_time == 0.5
 
 
 def test_no_outcomes_are_an_error() -> None:
-    """A load without requests has no latency of 0."""
+    """A load without requests does not give a latency of 0."""
     with pytest.raises(ValueError, match="too short"):
         Summary.of([])
 
 
-def test_recovery_is_when_the_latencies_stay_low() -> None:
-    """Two good windows between bad ones are no recovery; a bad one behind three takes none back."""
+def test_recovery_needs_three_windows_in_a_row_with_low_latency() -> None:
+    """Two good windows do not suffice; a bad window after three good ones is ignored."""
     worst = [900.0, 10.0, 10.0, 300.0, 10.0, 12.0, 10.0, 300.0]
     outcomes = [outcome(100 + s + n / 10, worst[s]) for s in range(8) for n in range(10)]
     assert recovery_seconds(outcomes, origin=98.5, bound_ms=15) == pytest.approx(5.5)
@@ -87,8 +87,8 @@ def test_recovery_is_when_the_latencies_stay_low() -> None:
     assert recovery_seconds(outcomes, origin=98.5, bound_ms=11) is None
 
 
-def test_a_refusal_is_no_recovery() -> None:
-    """However fast it is answered."""
+def test_a_window_with_a_refusal_is_no_recovery() -> None:
+    """Even a fast refusal does not count as low latency."""
     outcomes = [outcome(0, 10), outcome(1.5, 1, 503)]
     outcomes += [outcome(2.5 + second, 10) for second in range(3)]
     assert recovery_seconds(outcomes, origin=0, bound_ms=20) == pytest.approx(2)

@@ -19,7 +19,7 @@ Behave = Callable[[BaseHTTPRequestHandler, int], None]
 
 @contextmanager
 def server(behave: Behave) -> Iterator[Address]:
-    """An HTTP server that does as it is told with the n-th request."""
+    """An HTTP server that calls `behave` with each request and the request's number, from 0."""
     numbers = iter(range(1_000_000))
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,27 +54,27 @@ REQUEST = post("/", "text/plain", b"hello")
 
 
 @pytest.mark.parametrize("cut", [3, 20, 45, -1])
-def test_an_answer_counts_when_it_is_whole(cut: int) -> None:
-    """Not before its last byte."""
+def test_an_answer_counts_when_it_is_complete(cut: int) -> None:
+    """Until its last byte has come, an answer is incomplete."""
     whole = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nhello"
     assert parse_answer(whole[:cut]) is None
     assert parse_answer(whole) == (503, True)
 
 
 def test_an_answer_can_close_the_connection() -> None:
-    """Whatever the case of the header."""
+    """The case of the header's name and value does not matter."""
     head = b"HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 0\r\n\r\n"
     assert parse_answer(head) == (200, False)
 
 
 def test_an_answer_without_a_length_is_refused() -> None:
-    """Its end could not be told."""
+    """Without a length, the end of an answer is unknown."""
     with pytest.raises(ValueError, match="Content-Length"):
         parse_answer(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
 def test_every_scheduled_request_has_one_outcome() -> None:
-    """At equal distances, with the status that it was answered with."""
+    """Requests are scheduled at equal intervals; an outcome has the status of the answer."""
 
     def behave(handler: BaseHTTPRequestHandler, number: int) -> None:
         answer(handler, 503 if number % 2 else 200, close=number % 5 == 0)
@@ -88,8 +88,8 @@ def test_every_scheduled_request_has_one_outcome() -> None:
     assert all(o.scheduled <= o.sent <= o.ended for o in outcomes)
 
 
-def test_waiting_behind_a_stalled_request_is_counted() -> None:
-    """One answer that takes long delays all that were due meanwhile, and shows in all of them."""
+def test_the_wait_behind_a_slow_request_counts_as_latency() -> None:
+    """One slow answer delays all requests due meanwhile, and each latency shows the delay."""
     stall = 0.4
 
     def behave(handler: BaseHTTPRequestHandler, number: int) -> None:
@@ -99,12 +99,12 @@ def test_waiting_behind_a_stalled_request_is_counted() -> None:
     with server(behave) as address, LoadGenerator(address, [REQUEST], 1) as load:
         outcomes = load.open_loop(rate=100, seconds=0.5)
     assert len(outcomes) == 50
-    # Those of the first half of the stall waited at least for its second half.
+    # Requests due in the first half of the stall wait at least for its second half.
     assert sum(o.latency >= stall / 2 for o in outcomes) >= 20
 
 
-def test_a_closed_loop_has_one_request_on_each_connection() -> None:
-    """Never more at a time than there are connections, and nothing after the end."""
+def test_a_closed_loop_has_one_open_request_on_each_connection() -> None:
+    """As many requests are open as there are connections, and every request is answered."""
     lock, now, most = threading.Lock(), [0], [0]
 
     def behave(handler: BaseHTTPRequestHandler, _: int) -> None:
@@ -122,8 +122,8 @@ def test_a_closed_loop_has_one_request_on_each_connection() -> None:
     assert {o.status for o in outcomes} == {200}
 
 
-def test_what_is_not_answered_is_told() -> None:
-    """A reset is an outcome, and the next request takes a new connection."""
+def test_a_request_on_a_reset_connection_counts_as_unanswered() -> None:
+    """The next request takes a new connection."""
 
     def behave(handler: BaseHTTPRequestHandler, number: int) -> None:
         if number == 1:
@@ -137,8 +137,8 @@ def test_what_is_not_answered_is_told() -> None:
     assert [o.status for o in outcomes] == [200, UNANSWERED] + [200] * 8
 
 
-def test_what_is_given_up_is_told() -> None:
-    """Requests that were sent but not answered in time, and those that found no connection."""
+def test_requests_that_are_given_up_count_as_unanswered() -> None:
+    """Requests are given up without an answer in time, or without a free connection."""
     release = threading.Event()
 
     def behave(handler: BaseHTTPRequestHandler, _: int) -> None:
@@ -152,8 +152,8 @@ def test_what_is_given_up_is_told() -> None:
     assert sum(o.sent < float("inf") for o in outcomes) == 2
 
 
-def test_a_server_that_is_not_there_is_told() -> None:
-    """Every request ends, none hangs."""
+def test_requests_to_a_missing_server_count_as_unanswered() -> None:
+    """Every request ends; no request hangs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = Address("127.0.0.1", free.getsockname()[1])
@@ -162,8 +162,8 @@ def test_a_server_that_is_not_there_is_told() -> None:
     assert [o.status for o in outcomes] == [UNANSWERED] * 5
 
 
-def test_large_requests_are_sent_whole() -> None:
-    """Larger than the socket's buffers, to a server that does not read at once."""
+def test_large_requests_are_sent_completely() -> None:
+    """The requests are larger than the socket's buffers, and the server does not read at once."""
     body = bytes(8 << 20)
     lengths = []
 
@@ -179,10 +179,10 @@ def test_large_requests_are_sent_whole() -> None:
 
 
 @pytest.mark.parametrize("spins", [False, True])
-def test_a_load_with_a_processor_to_itself_never_sleeps(
+def test_a_generator_with_a_core_of_its_own_never_sleeps(
     monkeypatch: pytest.MonkeyPatch, spins: bool
 ) -> None:
-    """It need not be woken for answers, at the cost of the server, nor for what is due."""
+    """Waking the generator for every answer would cost the server CPU time."""
     waits: list[float] = []
     unwatched = select.select
 
@@ -203,6 +203,6 @@ def test_a_load_with_a_processor_to_itself_never_sleeps(
 
 
 def test_one_exchange_gives_status_and_body() -> None:
-    """For checking what is answered before it is timed."""
+    """With `exchange`, benchmarks check an answer before they measure."""
     with server(lambda handler, _: answer(handler, 503)) as address:
         assert exchange(address, REQUEST) == (503, b"ok")

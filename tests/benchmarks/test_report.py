@@ -117,8 +117,8 @@ def verdicts(bars: list[Bar]) -> dict[str, tuple[float | None, bool | None]]:
     return {bar.name: (bar.value, bar.met) for bar in bars}
 
 
-def test_bars_of_serving() -> None:
-    """Against the best peer with as many processes; what was not measured is not judged."""
+def test_serving_is_judged_against_the_best_peer_with_as_many_processes() -> None:
+    """A figure that was not measured is not judged."""
     judged = verdicts(serving_bars(serving()))
     assert judged["requests/s ÷ the best peer's, workers each: 1"] == (1.6, True)
     assert judged["requests/s ÷ the best peer's, workers each: 2"] == (None, None)
@@ -128,14 +128,14 @@ def test_bars_of_serving() -> None:
     assert judged["requests/s (as pace), two workers ÷ one"] == (2, True)
 
 
-def test_two_workers_are_judged_where_there_are_cores_for_them() -> None:
-    """On two cores a second worker has nothing to run on."""
+def test_two_workers_are_not_judged_on_two_cores() -> None:
+    """On two cores, the second worker has no core of its own."""
     figures = serving() | {"conditions": CONDITIONS | {"cores": 2}}
     assert "not judged on 2 cores" in bars_table(serving_bars(figures))
 
 
-def test_bars_of_overload() -> None:
-    """Each load beyond the capacity has its own bar of goodput, and that at the capacity none."""
+def test_each_load_above_the_capacity_has_a_bar_of_goodput() -> None:
+    """A load at the capacity has no such bar."""
     judged = verdicts(overload_bars(overload()))
     goodput = {name: verdict for name, verdict in judged.items() if "goodput" in name}
     assert goodput == {
@@ -146,8 +146,8 @@ def test_bars_of_overload() -> None:
     assert judged["worst answer of a health endpoint, ms"] == (9, True)
 
 
-def test_a_health_endpoint_that_refuses_has_failed() -> None:
-    """However fast its other answers were."""
+def test_a_health_endpoint_that_refuses_misses_its_bar() -> None:
+    """The latency of other answers does not matter."""
     figures = overload()
     probe = {"accepted": latency(1, 9), "refused": latency(1, 1, 1), "other": {}}
     figures["loads"][1]["probes"] = dict.fromkeys(PROBED, probe)
@@ -155,15 +155,15 @@ def test_a_health_endpoint_that_refuses_has_failed() -> None:
     assert verdicts(overload_bars(figures))[name] == (float("inf"), False)
 
 
-def test_a_base_that_never_comes_back_is_missed() -> None:
-    """It does not fall out of the maximum."""
+def test_a_load_without_recovery_misses_its_bar() -> None:
+    """The maximum over the loads includes a load without recovery."""
     figures = overload()
     figures["loads"][2]["recovery_seconds"] = None
     assert verdicts(overload_bars(figures))["seconds until the base's p99 is back"][1] is False
 
 
-def test_only_what_was_sent_whole_is_lost() -> None:
-    """And it counts by whether it was sent before the signal."""
+def test_only_requests_that_were_sent_completely_can_be_lost() -> None:
+    """Requests sent before and after the signal are counted apart."""
     never = float("inf")
     outcomes = [
         Outcome(0, sent, 9, status)
@@ -172,8 +172,8 @@ def test_only_what_was_sent_whole_is_lost() -> None:
     assert Lost.of(outcomes, signalled=2) == Lost(before=1, after=1)
 
 
-def test_bars_of_lifecycle() -> None:
-    """A request lost in any run, or a worker that is not replaced, misses them."""
+def test_a_lost_request_or_a_worker_that_is_not_replaced_misses_a_bar() -> None:
+    """One lost request in any of the runs suffices."""
     figures = lifecycle()
     assert all(bar.met for bar in lifecycle_bars(figures))
     figures["terminated"][1] = figures["terminated"][1] | {"lost_before": 1}
@@ -185,14 +185,14 @@ def test_bars_of_lifecycle() -> None:
     }
 
 
-def test_a_busy_machine_is_told() -> None:
-    """Rates and latencies of a machine that did something else are no figures."""
+def test_the_page_warns_of_a_busy_machine() -> None:
+    """Other work on the machine makes rates and latencies wrong."""
     assert "busy" not in measured_under(CONDITIONS)
     assert "busy" in measured_under(CONDITIONS | {"load_average_before": 4.1})
 
 
-def test_the_report_has_every_row_and_the_picture(tmp_path: Path) -> None:
-    """Written from the files alone, with the conditions and what was left out."""
+def test_the_report_has_every_row_and_the_chart(tmp_path: Path) -> None:
+    """The report is written from the result files alone, with conditions and skipped servers."""
     figures = json.loads(json.dumps(serving()))
     sections = [serving_section(figures), overload_section(overload())]
     page = "\n".join(text for section in sections for text in section)

@@ -1,4 +1,4 @@
-"""A cell of the exam runs make in a clean folder, and reads pictures that it never gave away."""
+"""A cell of the exam trains with `make` in a clean folder, and reads unseen pictures."""
 
 import csv
 from pathlib import Path
@@ -25,7 +25,7 @@ evaluate:
 
 @pytest.fixture
 def family(tmp_path: Path) -> Path:
-    """Pictures of stripes; of the unseen ones, every fourth has a label that is wrong."""
+    """A family of stripe pictures; every fourth unseen picture has a wrong label."""
     folder = tmp_path / "stripes"
     folder.mkdir()
     with (folder / "labels.csv").open("w", newline="") as stream:
@@ -51,7 +51,7 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_share_of_unseen_pictures_that_is_read_right_is_counted(
+def test_the_outcome_counts_the_unseen_pictures_that_are_read_right(
     family: Path, repository: Path, tmp_path: Path
 ) -> None:
     outcome = exam.run(family, 50, exam.OURS, tmp_path / "work", repository)
@@ -63,7 +63,7 @@ def test_the_share_of_unseen_pictures_that_is_read_right_is_counted(
     assert outcome.cpu_seconds.keys() == outcome.seconds.keys()
 
 
-def test_training_gets_the_first_pictures_and_none_of_the_unseen(
+def test_training_gets_the_first_pictures_and_no_unseen_picture(
     family: Path, repository: Path, tmp_path: Path
 ) -> None:
     exam.run(family, 50, exam.OURS, tmp_path / "work", repository)
@@ -76,7 +76,7 @@ def test_training_gets_the_first_pictures_and_none_of_the_unseen(
 
 
 @pytest.mark.parametrize(
-    ("labels", "reader", "minutes", "said"),
+    ("labels", "reader", "minutes", "expected"),
     [
         (50, exam.OURS, None, "--minutes 10|"),
         (200, exam.OURS, None, "--minutes 15|"),
@@ -86,7 +86,7 @@ def test_training_gets_the_first_pictures_and_none_of_the_unseen(
         (50, exam.SEED, 2.5, "--minutes 2.5|seed"),
     ],
 )
-def test_training_is_told_its_minutes_and_nothing_that_the_outer_make_was_told(
+def test_training_gets_its_minutes_and_no_variables_of_an_outer_make(
     family: Path,
     repository: Path,
     tmp_path: Path,
@@ -94,7 +94,7 @@ def test_training_is_told_its_minutes_and_nothing_that_the_outer_make_was_told(
     labels: int,
     reader: str,
     minutes: float | None,
-    said: str,
+    expected: str,
 ) -> None:
     for name, value in (("ARGS", "--families x"), ("MAKEFLAGS", " -- ARGS=--families"),
                         ("RECIPE", "robust")):  # fmt: skip
@@ -103,13 +103,13 @@ def test_training_is_told_its_minutes_and_nothing_that_the_outer_make_was_told(
     outcome = exam.run(family, labels, reader, tmp_path / "work", repository, minutes)
 
     assert outcome.failed == ""
-    assert said.startswith(
+    assert expected.startswith(
         f"--minutes {outcome.given_minutes:g}|" if outcome.given_minutes else "|"
     )
-    assert (tmp_path / "work/trained.txt").read_text() == said + "\n"
+    assert (tmp_path / "work/trained.txt").read_text() == expected + "\n"
 
 
-def test_the_bundled_model_stays_and_what_an_earlier_try_left_goes(
+def test_the_bundled_model_is_kept_and_files_of_an_earlier_try_are_deleted(
     family: Path, repository: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "work").mkdir()
@@ -150,7 +150,7 @@ def test_finished_cells_are_not_measured_again_but_failed_ones_are(tmp_path: Pat
     assert list(exam.pending((done, new), measured, again=True)) == [done, new]
 
 
-def test_a_refused_export_is_a_result_and_not_measured_again(tmp_path: Path) -> None:
+def test_a_refused_export_is_a_result_and_is_not_measured_again(tmp_path: Path) -> None:
     refused = exam.Outcome(
         "a", 50, exam.SEED, 0, 200, failed="make export-onnx: exit 2: reads none"
     )

@@ -22,7 +22,7 @@ def verdicts(measured: report.Outcomes) -> dict[str, tuple[Any, int, bool | None
     return {bar.name: (bar.value, families, bar.met) for families, bar in report.bars_of(measured)}
 
 
-def test_bars_judge_mean_and_least_of_the_default_recipe() -> None:
+def test_bars_judge_the_mean_and_the_worst_family_of_the_default_recipe() -> None:
     judged = verdicts(
         outcomes(
             outcome("gvcode", 200, 200, ece=0.01, seconds={"train": 600.0, "data": 60.0}),
@@ -38,7 +38,7 @@ def test_bars_judge_mean_and_least_of_the_default_recipe() -> None:
     assert judged["800 labels: exact match, mean"] == (None, 0, None)
 
 
-def test_what_reaches_the_bound_is_met() -> None:
+def test_a_figure_equal_to_its_bar_meets_the_bar() -> None:
     judged = verdicts(
         outcomes(
             *(
@@ -51,7 +51,7 @@ def test_what_reaches_the_bound_is_met() -> None:
     assert all(met for name, (_, _, met) in judged.items() if name.startswith("800"))
 
 
-def test_a_failed_family_counts_as_read_not_at_all() -> None:
+def test_a_failed_family_counts_as_an_exact_match_of_0() -> None:
     judged = verdicts(
         outcomes(outcome("gvcode", 50, 200), outcome("trdg", 50, 0, failed="make data: exit 1"))
     )
@@ -59,7 +59,7 @@ def test_a_failed_family_counts_as_read_not_at_all() -> None:
     assert judged["50 labels: exact match, least"] == (0, 2, False)
 
 
-def test_the_page_says_which_minutes_the_training_was_given(tmp_path: Path) -> None:
+def test_the_page_shows_the_minutes_that_the_training_was_given(tmp_path: Path) -> None:
     page = tmp_path / "families.md"
     seconds = {"train": 120.0, "evaluate": 60.0}
     measured = outcomes(outcome("gvcode", 50, 171, seconds=seconds, given_minutes=2.5))
@@ -69,7 +69,7 @@ def test_the_page_says_which_minutes_the_training_was_given(tmp_path: Path) -> N
     assert "| gvcode | 50 | – | – | 2.5 | 3.0 |" in page.read_text()
 
 
-def test_the_page_shows_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
+def test_the_page_shows_measured_failed_and_missing_cells(tmp_path: Path) -> None:
     page, chart = tmp_path / "families.md", tmp_path / "families.png"
     measured = outcomes(
         outcome("gvcode", 800, 171, ece=0.031, seconds={"train": 660.0}, commit="abc1234"),
