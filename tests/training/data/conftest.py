@@ -12,14 +12,14 @@ Labels = Mapping[str, str]
 
 
 def texts(count: int) -> list[str]:
-    """Different texts of two to four stripes."""
+    """Different texts of two or three characters."""
     found: list[str] = [a + b for a in "abcd" for b in "abcd"]
     found += [one + last for one in found for last in "abcd"]
     return found[:count]
 
 
 def write_pictures(folder: Path, names: Iterable[str]) -> Path:
-    """A different picture under each name, which may have folders in it."""
+    """Writes a different picture under each name; a name may contain folders."""
     for name, text in zip(names, texts(80), strict=False):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(picture(text))
@@ -28,7 +28,7 @@ def write_pictures(folder: Path, names: Iterable[str]) -> Path:
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., dict[str, str]]:
-    """Prepares a source; gives the label of each picture by its name."""
+    """A function that prepares a source and returns the label of each picture by name."""
 
     def prepared(source: Path, **options: Any) -> dict[str, str]:
         samples: list[Sample] = prepare(source, tmp_path / "data", **options)

@@ -16,7 +16,7 @@ from training.exceptions import DataError
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
-    """The address of a web server over a folder `web`."""
+    """The address of a web server that serves the folder `web`."""
     (tmp_path / "web").mkdir()
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "web")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -27,8 +27,10 @@ def web(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_download(web: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without DATA the public set is downloaded and its content checked."""
+def test_the_public_set_is_downloaded_and_checked(
+    web: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without DATA, the set is downloaded; an unexpected digest is an error."""
     zipped(folder).rename(tmp_path / "web" / "set.zip")
     monkeypatch.chdir(tmp_path)
     command = ["prepare", "--url", f"{web}/set.zip"]
@@ -44,13 +46,13 @@ def test_download(web: str, folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/set.zip", "nonsense"])
-def test_offline(address: str, tmp_path: Path) -> None:
-    """Without a network the way around is said."""
+def test_an_unreachable_server_is_an_error_with_advice(address: str, tmp_path: Path) -> None:
+    """Without a network, `make data` can read a local copy."""
     with pytest.raises(DataError, match=r"make data DATA="):
         download(address, tmp_path / "set.zip")
 
 
-def test_a_missing_download(web: str, tmp_path: Path) -> None:
-    """An address without a file is told as such."""
+def test_a_missing_file_on_the_server_is_an_error(web: str, tmp_path: Path) -> None:
+    """The error has the server's reason."""
     with pytest.raises(DataError, match="File not found"):
         download(f"{web}/none.zip", tmp_path / "set.zip")

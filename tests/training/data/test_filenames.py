@@ -14,11 +14,14 @@ CERTAIN = {
     "labels": (["7bx2", "abcd", "9999", "x_y"], ["7bx2", "abcd", "9999", "x_y"]),
     "prices": (["10.46", "11.34", "87.50"], ["10.46", "11.34", "87.50"]),
     "codes": (["0118", "0187", "4215", "9001"], ["0118", "0187", "4215", "9001"]),
-    "a running number behind": (["AB_0", "CD_1", "EF_2", "AB_3"], ["AB", "CD", "EF", "AB"]),
+    "a running number behind the label": (
+        ["AB_0", "CD_1", "EF_2", "AB_3"],
+        ["AB", "CD", "EF", "AB"],
+    ),
     "with a hyphen": (["AB-7", "CD-8", "EF-9"], ["AB", "CD", "EF"]),
     "a number for each label": (["AB_1", "AB_2", "CD_1", "CD_2"], ["AB", "AB", "CD", "CD"]),
     "numbers from a file manager": (["ab", "ab (1)", "cd", "cd (2)"], ["ab", "ab", "cd", "cd"]),
-    "all with such a number": (["ab (1)", "cd (1)", "ef (2)"], ["ab", "cd", "ef"]),
+    "all with a file manager's number": (["ab (1)", "cd (1)", "ef (2)"], ["ab", "cd", "ef"]),
     "copies": (["ab", "ab - Copy", "ab - Copy (2)", "cd copy 2"], ["ab", "ab", "ab", "cd"]),
     "a copy beside its original": (["ab", "ab_2", "c-d"], ["ab", "ab", "c-d"]),
     "a hash": (["ab_00019c1d", "cd_000a9c1d", "ef_77bc9c1d"], ["ab", "cd", "ef"]),
@@ -28,13 +31,13 @@ CERTAIN = {
         [f"{text}_png.rf.{number:032x}" for number, text in enumerate(("ab", "cd", "ef"), 10**30)],
         ["ab", "cd", "ef"],
     ),
-    "a running number before": (["0001_ab", "0002_cd", "0003_ef"], ["ab", "cd", "ef"]),
+    "a running number before the label": (["0001_ab", "0002_cd", "0003_ef"], ["ab", "cd", "ef"]),
 }
 
 
 @pytest.mark.parametrize("kind", CERTAIN)
-def test_the_label_in_a_name(kind: str) -> None:
-    """What all names have besides the label is left away, and this is said."""
+def test_the_label_is_found_in_the_file_name(kind: str) -> None:
+    """Parts that all names have besides the label are removed, and the note says so."""
     names, labels = CERTAIN[kind]
     found = labels_of([f"some/folder/{name}.png" for name in names])
     assert (found.labels, found.doubt) == (labels, "")
@@ -59,10 +62,10 @@ DOUBTFUL = {
 
 
 @pytest.mark.parametrize("kind", DOUBTFUL)
-def test_names_that_may_be_no_labels(
+def test_file_names_that_may_not_be_labels_are_refused(
     kind: str, read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is stored of them, before the user says how they are read."""
+    """Nothing is stored until the user says how to read the names, or accepts them."""
     names, doubt = DOUBTFUL[kind]
     folder = write_pictures(tmp_path / "pictures", (f"{name}.png" for name in names))
     with pytest.raises(DataError, match=f"nothing was stored(.|\n)*{doubt}"):
@@ -83,8 +86,8 @@ def test_names_that_may_be_no_labels(
         (r"\d+_(\w+)-.*", "AB"),
     ],
 )
-def test_label_from_decides(way: str, label: str) -> None:
-    """The user's word counts, whatever the names look like."""
+def test_label_from_overrides_the_detection(way: str, label: str) -> None:
+    """The option counts, whatever the names look like."""
     assert labels_of(["a/seven/00_AB-1_x.png"], way).labels == [label]
 
 
@@ -96,14 +99,14 @@ def test_label_from_decides(way: str, label: str) -> None:
         (r"(\d+)", "does not match 'ab' of ab.png"),
     ],
 )
-def test_a_wrong_label_from(way: str, message: str) -> None:
-    """What would be right is said."""
+def test_a_wrong_label_from_is_refused(way: str, message: str) -> None:
+    """The error says what would be right."""
     with pytest.raises(DataError, match=message):
         labels_of(["ab.png"], way)
 
 
 def test_folders_as_labels_are_proposed(read: Read, tmp_path: Path) -> None:
-    """Folders that are named by the label, with numbered pictures in them."""
+    """The folders are named by their labels, and the pictures in them are numbered."""
     names = [f"{text}/{number}.png" for text in ("ab", "cd", "ef") for number in (1, 2, 3)]
     folder = write_pictures(tmp_path / "pictures", names)
     with pytest.raises(DataError, match="--label-from folder"):

@@ -23,7 +23,7 @@ TABLES = {
     "decimal comma first": ("x.csv", "label,path\nab,1.png\nba,2.png\n12,5,more/3.png\n"),
     "no header": ("x.csv", "1.png,ab\n2.png,ba\nmore/3.png,12,5\n"),
     "no header, label first": ("x.csv", "ab;1.png\nba;2.png\n12,5;more/3.png\n"),
-    "pandas without names": ("x.csv", "0,1\n1.png,ab\n2.png,ba\nmore/3.png,12,5\n"),
+    "pandas without column names": ("x.csv", "0,1\n1.png,ab\n2.png,ba\nmore/3.png,12,5\n"),
     "one known column": ("x.csv", "n;crop;label\n1;1.png;ab\n2;2.png;ba\n3;more/3.png;12,5\n"),
     "Windows paths": ("x.csv", ".\\1.png,ab\nC:\\my set\\2.png,ba\nC:\\set\\more\\3.png,12,5\n"),
     "paths of another machine": ("x.csv", "path,label\n/home/me/set/1.png,ab\n./2.png,ba\n"
@@ -31,7 +31,7 @@ TABLES = {
     "no suffix": ("x.csv", "filename;label\n1;ab\n2;ba\nmore/3;12,5\n"),
     "PaddleOCR": ("rec_gt_train.txt", "1.png\tab\n2.png\tba\nmore/3.png\t12,5\n"),
     "ICDAR": ("gt.txt", '1.png, "ab"\n2.png, "ba"\nmore/3.png, "12,5"\n'),
-    "a space": ("list.txt", "1.png ab\n2.png ba\nmore/3.png 12,5\n"),
+    "separated by a space": ("list.txt", "1.png ab\n2.png ba\nmore/3.png 12,5\n"),
     "JSON lines": ("metadata.jsonl", "".join(
         json.dumps({"file_name": name, "text": label}) + "\n" for name, label in LABELS.items()
     )),
@@ -41,9 +41,9 @@ TABLES = {
             {"gt_parse": {"text_sequence": label}}
         )}) + "\n" for name, label in LABELS.items()
     )),
-    "an object": ("labels.json", json.dumps(LABELS)),
-    "pairs": ("x.json", json.dumps([[name, label] for name, label in LABELS.items()])),
-    "objects": ("x.json", json.dumps(
+    "a JSON object": ("labels.json", json.dumps(LABELS)),
+    "JSON pairs": ("x.json", json.dumps([[name, label] for name, label in LABELS.items()])),
+    "JSON objects": ("x.json", json.dumps(
         {"data": [{"image": name, "words": [label]} for name, label in LABELS.items()]}
     )),
     "Label Studio": ("project-1.json", json.dumps([
@@ -74,8 +74,10 @@ TABLES = {
 
 
 @pytest.mark.parametrize("form", TABLES)
-def test_a_table_in_the_folder_or_by_itself(form: str, read: Read, tmp_path: Path) -> None:
-    """The table beside the pictures has the labels, never the numbers in their names."""
+def test_labels_are_read_from_a_table_or_from_a_folder_with_a_table(
+    form: str, read: Read, tmp_path: Path
+) -> None:
+    """Labels come from the table, never from the numbers in the file names."""
     name, text = TABLES[form]
     folder = write_pictures(tmp_path / "pictures", NAMES)
     (folder / name).write_text(text, encoding="utf-8")
@@ -84,8 +86,8 @@ def test_a_table_in_the_folder_or_by_itself(form: str, read: Read, tmp_path: Pat
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
-def test_unicode_text_of_windows(encoding: str, read: Read, tmp_path: Path) -> None:
-    """UTF-16 with tabs, as Excel saves `Unicode text`; with and without a mark."""
+def test_tables_in_utf_16_and_utf_32_are_read(encoding: str, read: Read, tmp_path: Path) -> None:
+    """Excel saves `Unicode text` as UTF-16 with tabs; the byte order mark may be missing."""
     folder = write_pictures(tmp_path / "pictures", ["1.png"])
     (folder / "texts.txt").write_text("Path\tLabel\r\n1.png\tü\r\n", encoding=encoding)
     assert read(folder) == {"1.png": "ü"}
@@ -94,8 +96,8 @@ def test_unicode_text_of_windows(encoding: str, read: Read, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "name", ["labels.xlsx", "gt.mat", "data.parquet", "words.xml", "labels.npy"]
 )
-def test_tables_that_are_not_read(name: str, read: Read, tmp_path: Path) -> None:
-    """What looks like one is not left aside for the file names."""
+def test_a_table_in_an_unknown_format_is_refused(name: str, read: Read, tmp_path: Path) -> None:
+    """Labels are not taken from file names while a file of unknown format may have labels."""
     folder = write_pictures(tmp_path / "pictures", ["x7.png", "k1.png", "f3.png"])
     (folder / name).write_bytes(b"PK")
     with pytest.raises(
@@ -105,10 +107,10 @@ def test_tables_that_are_not_read(name: str, read: Read, tmp_path: Path) -> None
     assert len(read(folder, label_from="stem")) == 3
 
 
-def test_what_was_guessed_is_said(
+def test_guesses_about_a_table_are_printed(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A header without known names, decimal commas, and paths that were found by their end."""
+    """Guesses concern a header without known names, decimal commas, and ends of paths."""
     folder = write_pictures(tmp_path / "pictures", NAMES)
     (folder / "x.csv").write_text("0,1\nC:\\a\\1.png,ab\n2.png,1,5\nmore/3.png,b\n")
     read(folder)
@@ -119,10 +121,10 @@ def test_what_was_guessed_is_said(
     assert r"paths that were found by their end: 1, such as C:\a\1.png (x.csv, line 2)" in printed
 
 
-def test_readings_of_a_model_are_told(
+def test_a_table_of_model_readings_is_reported(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As `captcha-ocr predict --csv` writes them."""
+    """`captcha-ocr predict --csv` writes such tables."""
     folder = write_pictures(tmp_path / "pictures", NAMES)
     (folder / "x.csv").write_text(
         "path,label,confidence,accepted,reason,model_version\n"
@@ -139,12 +141,12 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         'path,label\n1.png,"ab\n2.png,ba\nmore/3.png,c"d\n4.png,ab\n',
         "line 2: a quotation mark opens a field that goes on to line 4 and swallows",
     ),
-    "one without an end": (
+    "a quotation mark without an end": (
         "labels.csv",
         'path,label\n1.png,ab\n2.png,"ba\nmore/3.png,cd\n',
         "line 3: a quotation mark opens a field that goes on to line 4",
     ),
-    "one within a field": (
+    "a quotation mark within a field": (
         "labels.csv",
         'path,label\n1.png,"a"b\n',
         "line 2: a quotation mark stands where none can",
@@ -166,27 +168,31 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
         '{"file_name": "1.png", "text": "ab"}\n{"file_name": "2.png", text: 1}\n',
         r"metadata.jsonl, line 2 is not JSON \(.*\): '{\"file_name\": \"2.png\", text: 1}'",
     ),
-    "other keys": (
+    "unknown keys": (
         "metadata.jsonl",
         '{"file_name": "1.png", "meaning": "ab"}\n',
         "line 1 has file_name, meaning; it needs the columns path",
     ),
-    "no object": ("metadata.jsonl", '["1.png"]\n', "line 1: .* is no object"),
-    "a number": (
+    "a line that is no object": ("metadata.jsonl", '["1.png"]\n', "line 1: .* is no object"),
+    "a number as label": (
         "metadata.jsonl",
         '{"file_name": "1.png", "text": 12.50}\n',
         "the label is 12.5, not a text; write it as a text",
     ),
-    "a truth": ("x.json", '{"1.png": "ab", "2.png": true}', "the label is true, not a text"),
-    "two texts": (
+    "a boolean as label": (
+        "x.json",
+        '{"1.png": "ab", "2.png": true}',
+        "the label is true, not a text",
+    ),
+    "two texts for a picture": (
         "x.json",
         '[{"image": "1.png", "text": ["a", "b"]}]',
         "entry 1: .* is not one text",
     ),
     "broken JSON": ("labels.json", '{"1.png": ', "labels.json is not JSON"),
     "a path twice": ("x.json", '{"1.png": "ab", "1.png": "cd"}', "'1.png' stands 2 times"),
-    "deep JSON": ("labels.json", "[" * 100_000, "labels.json is not understood"),
-    "a line without end": ("x.txt", "1.png " * 50_000, "x.txt is not understood"),
+    "deeply nested JSON": ("labels.json", "[" * 100_000, "labels.json is not understood"),
+    "a very long line": ("x.txt", "1.png " * 50_000, "x.txt is not understood"),
     "PaddleOCR's detection": (
         "Label.txt",
         '1.png\t[{"transcription": "ab", "points": [[0, 0]]}]\n',
@@ -197,8 +203,8 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_table_that_is_not_understood(kind: str, read: Read, tmp_path: Path) -> None:
-    """The line is named, with what was found and what would be right; nothing is guessed."""
+def test_a_table_that_is_not_understood_is_refused(kind: str, read: Read, tmp_path: Path) -> None:
+    """The error names the line, what was found and what would be right; nothing is guessed."""
     name, text, message = REFUSED[kind]
     folder = write_pictures(tmp_path / "pictures", NAMES)
     (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -217,23 +223,29 @@ SEPARATED = {
 
 @pytest.mark.parametrize("parts", ["\u2028", "\x85"])
 @pytest.mark.parametrize("name", SEPARATED)
-def test_a_label_with_a_separator(name: str, parts: str, read: Read, tmp_path: Path) -> None:
-    """It is none of lines, although `str.splitlines` takes it for one, and cuts the label."""
+def test_a_label_may_contain_a_unicode_line_separator(
+    name: str, parts: str, read: Read, tmp_path: Path
+) -> None:
+    """A separator does not end a line, although `str.splitlines` would cut the label there."""
     folder = write_pictures(tmp_path / "pictures", NAMES)
     (folder / name).write_text(SEPARATED[name].replace("@", parts), encoding="utf-8")
     assert read(folder)["1.png"] == f"a{parts}b"
 
 
 @pytest.mark.parametrize("path", ["a" * 300, "a" * 3000, "a/" * 50_000 + "b"])
-def test_a_path_that_no_file_can_have_is_missing(path: str, read: Read, tmp_path: Path) -> None:
-    """However long it is."""
+def test_a_path_too_long_for_a_file_counts_as_missing(
+    path: str, read: Read, tmp_path: Path
+) -> None:
+    """The other rows are still read."""
     folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
     (folder / "labels.csv").write_text(f"path,label\n1.png,ab\n{path}.png,cd\n2.png,ba\n")
     assert read(folder) == {"1.png": "ab", "2.png": "ba"}
 
 
-def test_two_columns_that_may_be_the_label(read: Read, tmp_path: Path) -> None:
-    """They are named, unless they say the same."""
+def test_two_different_columns_that_may_be_the_label_are_refused(
+    read: Read, tmp_path: Path
+) -> None:
+    """The error names both columns; equal columns are accepted."""
     folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
     (folder / "x.csv").write_text("file,label,text\n1.png,3,ab\n2.png,4,cd\n")
     with pytest.raises(DataError, match="the columns label and text, which differ"):
@@ -249,7 +261,7 @@ def test_two_columns_that_may_be_the_label(read: Read, tmp_path: Path) -> None:
         (folder / table).unlink()
 
 
-def test_labels_that_number_the_rows(read: Read, tmp_path: Path) -> None:
+def test_labels_that_number_the_rows_are_refused(read: Read, tmp_path: Path) -> None:
     """A column of row numbers is no label."""
     names = [f"{name}.png" for name in "abcdef"]
     folder = write_pictures(tmp_path / "pictures", names)
@@ -258,8 +270,8 @@ def test_labels_that_number_the_rows(read: Read, tmp_path: Path) -> None:
         read(folder)
 
 
-def test_a_data_set_is_read_again(read: Read, tmp_path: Path) -> None:
-    """What `make data` wrote can be its source."""
+def test_a_prepared_data_set_can_be_the_source(read: Read, tmp_path: Path) -> None:
+    """The labels stay the same."""
     folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png"])
     first = read(folder)
     (tmp_path / "data").rename(tmp_path / "old")

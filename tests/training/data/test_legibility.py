@@ -18,7 +18,7 @@ def drawn(
     lines: list[str], paper: Colour = WHITE, inks: Callable[[int], Colour] = lambda _: BLACK,
     noise: float = 0, format: str = "PNG", size: tuple[int, int] = (160, 50),
 ) -> bytes:  # fmt: skip
-    """Lines of text in one ink a character, and some noise of all colours."""
+    """Lines of text, with an ink for each character and coloured noise."""
     image = Image.new("RGB", size, paper)
     pen = ImageDraw.Draw(image)
     high = size[1] / len(lines)
@@ -59,20 +59,19 @@ COLOUR_IS_NEEDED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", [*GRAY_IS_ENOUGH, *COLOUR_IS_NEEDED])
 def test_colour_is_needed_where_gray_loses_the_text(kind: str) -> None:
-    """Contrast in gray is measured against contrast in the best direction of colour."""
+    """Contrast in gray is compared with contrast along the best direction of colour."""
     style = {**GRAY_IS_ENOUGH, **COLOUR_IS_NEEDED}[kind]
     pictures = [drawn([text], **style) for text in TEXTS]
     assert colour_carries_text(pictures) is (kind in COLOUR_IS_NEEDED)
 
 
-def test_colour_of_nothing() -> None:
-    """No pictures, or empty ones, need none."""
+def test_no_pictures_and_empty_pictures_need_no_colour() -> None:
     assert not colour_carries_text([])
     assert not colour_carries_text([drawn([" "], paper=(0, 104, 0))])
 
 
-def test_sixteen_bits_are_scaled() -> None:
-    """Not clipped, so that the sheet of the first pictures shows them."""
+def test_16_bit_gray_is_scaled_to_8_bits() -> None:
+    """Gray is not clipped, so the sheet of the first pictures shows the picture."""
     file = io.BytesIO()
     Image.fromarray(np.array([[0, 0x8000, 0xFFFF]], np.uint16)).save(file, "PNG")
     assert np.asarray(open_rgb(file.getvalue()))[0].tolist() == [[0] * 3, [127] * 3, [255] * 3]
@@ -83,7 +82,9 @@ def test_sixteen_bits_are_scaled() -> None:
     [([" "], 0), (["iÄ8:="], 1), (["K7AD2"], 1), (["K7AD", "9MNP"], 2), (["Ki", "9Ä", ";X"], 3)],
 )
 @pytest.mark.parametrize(("paper", "ink"), [(WHITE, BLACK), (BLACK, WHITE)])
-def test_lines_of_text(lines: list[str], count: int, paper: Colour, ink: Colour) -> None:
-    """Dots and marks are no lines of their own."""
+def test_lines_of_text_are_counted(
+    lines: list[str], count: int, paper: Colour, ink: Colour
+) -> None:
+    """Dots and accents do not count as lines."""
     picture = drawn(lines, paper, lambda _: ink, size=(160, 30 * len(lines)))
     assert lines_of_text(decode_gray(picture)) == count

@@ -26,8 +26,8 @@ Read = Callable[..., dict[str, str]]
 Printed = pytest.CaptureFixture[str]
 
 
-def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
-    """As training and serving read it, of a photo that was stored on its side."""
+def test_the_size_of_a_photo_is_measured_after_its_exif_rotation(tmp_path: Path) -> None:
+    """Training and service also rotate a photo that was stored on its side."""
     folder = tmp_path / "photos"
     folder.mkdir()
     turned = Image.Exif()
@@ -38,8 +38,8 @@ def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
     assert (sample.width, sample.height) == (40, 8)
 
 
-def test_labelled_pictures_are_not_replaced(folder: Path, tmp_path: Path) -> None:
-    """A folder that `captcha-ocr label` has written labels.csv to is no data set to be replaced."""
+def test_a_folder_of_labelled_pictures_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    """A folder with the labels.csv of `captcha-ocr label` is no data set of `make data`."""
     own = tmp_path / "own"
     own.mkdir()
     (own / "p1.png").write_bytes(picture("ab"))
@@ -50,10 +50,10 @@ def test_labelled_pictures_are_not_replaced(folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("free", "fits"), [(8 << 20, True), (6 << 20, False)])
-def test_the_disk_is_not_filled(
+def test_a_source_that_does_not_fit_the_disk_is_refused(
     free: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A small zip can unpack to more than there is room for; a copy of a picture takes none."""
+    """A small zip can unpack to more than the free space; duplicate pictures take no space."""
     source = tmp_path / "pictures.zip"
     with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
         for text in texts(3):
@@ -70,16 +70,15 @@ def test_the_disk_is_not_filled(
     assert [path.name for path in tmp_path.iterdir()] == ["pictures.zip"]
 
 
-def test_what_cannot_be_written_is_told(folder: Path, capsys: Printed) -> None:
-    """In one sentence, whatever the system says."""
+def test_a_failure_to_write_is_reported_in_one_line(folder: Path, capsys: Printed) -> None:
     with pytest.raises(SystemExit, match="1"):
         main([str(folder), "--out", str(folder / "ab.png" / "data")])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: [Errno ")
 
 
-def test_pictures_are_not_held_in_memory(tmp_path: Path) -> None:
-    """All together, those of a small zip can be larger than it."""
+def test_pictures_are_not_all_held_in_memory(tmp_path: Path) -> None:
+    """Together, the pictures of a small zip may be larger than the memory."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     size = 4 << 20
@@ -94,10 +93,10 @@ def test_pictures_are_not_held_in_memory(tmp_path: Path) -> None:
     assert peak < 10 * size
 
 
-def test_what_is_wrong_is_named_and_counted(
+def test_pictures_that_are_left_out_are_named_and_counted(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every picture that is left out is named with its reason, and the reasons are counted."""
+    """Each picture has a line with the reason, and the last lines count the reasons."""
     (folder / "broken.png").write_bytes(picture("ab")[:50])
     (folder / "text.png").write_bytes(b"text")
     (folder / "cd.png").write_bytes(picture("cc"))
@@ -127,7 +126,7 @@ def test_what_is_wrong_is_named_and_counted(
 
 
 def test_a_failure_leaves_the_old_data(folder: Path, tmp_path: Path) -> None:
-    """A data set is only replaced by one that could be made."""
+    """Only a complete data set replaces the old data set."""
     prepare(folder, tmp_path / "data")
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="none holds no pictures"):
@@ -141,7 +140,7 @@ def test_a_failure_leaves_the_old_data(folder: Path, tmp_path: Path) -> None:
 def test_an_interruption_leaves_old_or_new_data(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also while files are deleted."""
+    """An interruption may also come while files are deleted."""
     destination = tmp_path / "data"
     prepare(folder, destination)
     remove = os.rmdir
@@ -157,8 +156,8 @@ def test_an_interruption_leaves_old_or_new_data(
     assert all(dataset.read(sample) for sample in dataset.samples)
 
 
-def test_nothing_of_the_user_is_overwritten(folder: Path, tmp_path: Path) -> None:
-    """A folder that `make data` did not make is not replaced, nor the source itself."""
+def test_folders_of_the_user_are_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    """`make data` replaces neither a folder that it did not make, nor its own source."""
     (tmp_path / "letters").mkdir()
     with pytest.raises(DataError, match="not a data set"):
         prepare(folder, tmp_path / "letters")
@@ -167,8 +166,8 @@ def test_nothing_of_the_user_is_overwritten(folder: Path, tmp_path: Path) -> Non
     assert (folder / "ab.png").exists()
 
 
-def test_a_huge_label_is_not_shown_as_a_whole(read: Read, tmp_path: Path, capsys: Printed) -> None:
-    """A text beside a picture may be a book."""
+def test_a_huge_label_is_shortened_in_messages(read: Read, tmp_path: Path, capsys: Printed) -> None:
+    """The text file beside a picture may be a book."""
     folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
     (folder / "1.txt").write_text("ab")
     (folder / "2.txt").write_text("a" * 1_000_000)
@@ -184,8 +183,8 @@ def test_a_huge_label_is_not_shown_as_a_whole(read: Read, tmp_path: Path, capsys
     assert len(error) < 1100
 
 
-def test_no_name_commands_the_terminal(tmp_path: Path, capsys: Printed) -> None:
-    """What is printed has escapes in its place, and so has an error."""
+def test_control_characters_in_file_names_are_escaped(tmp_path: Path, capsys: Printed) -> None:
+    """Otherwise a name could control the terminal, through the output or through an error."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / "\x1b[31mab.png").write_bytes(picture("ab"))
@@ -202,13 +201,14 @@ def test_no_name_commands_the_terminal(tmp_path: Path, capsys: Printed) -> None:
     assert r"\x1b" in printed.err
 
 
-def test_sound_data_have_no_problems(read: Read, tmp_path: Path, capsys: Printed) -> None:
-    """Only then this is said."""
+def test_data_without_problems_are_reported_as_such(
+    read: Read, tmp_path: Path, capsys: Printed
+) -> None:
     names = [f"{a}{b}{c}{d}.png" for a in "abcd" for b in "abcd" for c in "abcd" for d in "abcd"]
     folder = tmp_path / "pictures"
     folder.mkdir()
     for name in names[:120]:
-        # The two symbols that 120 of these lack would be rare.
+        # With 120 labels, no symbol is rare.
         (folder / name).write_bytes(picture(name[:4].replace("", " ").strip()[:10]))
     read(folder)
     printed = capsys.readouterr().out
@@ -218,7 +218,7 @@ def test_sound_data_have_no_problems(read: Read, tmp_path: Path, capsys: Printed
 def test_the_first_pictures_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
-    """As a sheet and as text, beside alphabet, sizes and time steps, before anything is stored."""
+    """Before anything is stored: as a sheet and as text, with alphabet, sizes and time steps."""
     names = [f"{text.upper()}_{number}.png" for number, text in enumerate(texts(12))]
     write_pictures(tmp_path / "pictures", names)
     monkeypatch.chdir(tmp_path)
@@ -236,15 +236,15 @@ def test_the_first_pictures_are_shown(
     with Image.open("report/data/first.png") as sheet:
         pixels = np.asarray(sheet.convert("L"))
     assert pixels.shape[0] < pixels.shape[1] < 1200
-    # Four stripes of gray, some of which no paper, frame or text has.
+    # Two gray levels of the stripes, which no paper, frame or text has.
     assert {level * 255 // 4 for level in (1, 2)} <= set(np.unique(pixels).tolist())
     assert len(Dataset(tmp_path / "data").samples) == 12
 
 
-def test_the_command_ends_with_1_until_accepted(
+def test_doubtful_labels_give_exit_status_1_until_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
 ) -> None:
-    """The sheet is there to look at all the same."""
+    """The sheet is written in any case."""
     write_pictures(tmp_path / "pictures", [f"{number:04}.png" for number in range(12)])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
@@ -261,7 +261,7 @@ def test_the_command_ends_with_1_until_accepted(
 
 
 def test_labels_are_stored_in_nfc(read: Read, tmp_path: Path, capsys: Printed) -> None:
-    """A letter in two spellings is one symbol."""
+    """A letter in two Unicode forms is one symbol."""
     folder = write_pictures(tmp_path / "pictures", ["\u00e9a.png", "e\u0301b.png", "ce\u0301.png"])
     assert sorted(read(folder).values()) == ["c\u00e9", "\u00e9a", "\u00e9b"]
     assert "2 labels in another form of Unicode: stored in NFC" in capsys.readouterr().out
@@ -271,8 +271,10 @@ def test_labels_are_stored_in_nfc(read: Read, tmp_path: Path, capsys: Printed) -
     )
 
 
-def test_full_width_beside_half_width(read: Read, tmp_path: Path, capsys: Printed) -> None:
-    """Both are named, and NFKC makes them one."""
+def test_full_width_letters_beside_usual_letters_are_reported(
+    read: Read, tmp_path: Path, capsys: Printed
+) -> None:
+    """The warning names both letters; NFKC makes them one symbol."""
     folder = write_pictures(tmp_path / "pictures", ["A1.png", "Ａ2.png", "B3.png"])
     assert "Ａ2" in read(folder).values()
     assert (
@@ -287,7 +289,7 @@ def test_full_width_beside_half_width(read: Read, tmp_path: Path, capsys: Printe
 def test_a_tiff_is_stored_as_a_png(
     mode: str, suffix: str, read: Read, tmp_path: Path, capsys: Printed
 ) -> None:
-    """The service reads it as it would the same picture in another format."""
+    """The service reads the same gray values as from another format."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     gray = draw("a b a").point(lambda level: 0 if level < 128 else 255)
@@ -303,7 +305,7 @@ def test_a_tiff_is_stored_as_a_png(
 
 
 def tiled(side: int) -> bytes:
-    """A TIFF of 40×8 pixels that are the corner of a tile of so many a side."""
+    """A TIFF of 40×8 pixels that are the corner of a tile of `side` × `side` pixels."""
     data = zlib.compress(bytes(side * side))
     tags = {256: 40, 257: 8, 258: 8, 259: 8, 262: 1, 322: side, 323: side, 324: 122, 325: len(data)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
@@ -311,8 +313,10 @@ def tiled(side: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["broken", "floats", "too large", "a large tile"])
-def test_a_tiff_that_cannot_be_read(kind: str, read: Read, tmp_path: Path, capsys: Printed) -> None:
-    """It is named with the reason."""
+def test_a_tiff_that_cannot_be_read_is_named(
+    kind: str, read: Read, tmp_path: Path, capsys: Printed
+) -> None:
+    """The line also has the reason."""
     folder = write_pictures(tmp_path / "pictures", ["cd.png"])
     images = {
         "broken": draw("ab"),

@@ -47,8 +47,8 @@ def encoded(picture: bytes, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def test_another_file_of_the_same_picture_is_found(tmp_path: Path) -> None:
-    """Pixels that are equal or nearly so are found under other bytes; other pictures are not."""
+def test_the_same_picture_in_another_file_is_found(tmp_path: Path) -> None:
+    """Equal and nearly equal pixels are found; other pictures are not."""
     pictures = drawn(30)
     equal = ("AB", encoded(pictures[4][1], format="BMP"))
     nearly = (pictures[7][0], encoded(pictures[7][1], format="JPEG", quality=60))
@@ -61,8 +61,8 @@ def test_another_file_of_the_same_picture_is_found(tmp_path: Path) -> None:
     assert found[1].correlation < found[0].correlation
 
 
-def test_pairs_are_found_wherever_they_stand() -> None:
-    """Every pair comes once, also where pictures are compared block by block."""
+def test_pairs_of_duplicates_are_found_at_any_distance() -> None:
+    """Each pair comes once, although pictures are compared block by block."""
     generator = np.random.default_rng(0)
     grays = [generator.random((20, 50), np.float32) for _ in range(600)]
     grays[599], grays[300] = grays[0], grays[299]
@@ -70,14 +70,14 @@ def test_pairs_are_found_wherever_they_stand() -> None:
     assert {(pair.first, pair.second) for pair in pairs} == {(0, 599), (299, 300)}
 
 
-def test_a_flat_picture_resembles_nothing() -> None:
-    """Two empty pictures are no duplicates of each other: they are reported as flat."""
+def test_flat_pictures_are_no_duplicates() -> None:
+    """Flat pictures are reported as flat instead."""
     flat = fingerprint(np.full((20, 50), 0.5, np.float32))
     assert find_duplicates([flat, flat]) == []
 
 
-def test_a_duplicate_across_splits_is_told(tmp_path: Path) -> None:
-    """A picture that is tested on and was trained on, as another file, stands first and in red."""
+def test_duplicates_across_splits_are_reported(tmp_path: Path) -> None:
+    """A pair of a test picture and a training picture comes first, and in red."""
     pictures = drawn(40)
     copies = [(label, encoded(picture, format="BMP")) for label, picture in pictures]
     dataset = data_set(tmp_path / "pictures", pictures + copies)
@@ -92,10 +92,10 @@ def test_a_duplicate_across_splits_is_told(tmp_path: Path) -> None:
     assert (sheet == (187, 0, 0)).all(axis=2).any()
 
 
-def test_labels_that_a_model_contradicts(
+def test_labels_that_a_model_contradicts_are_found(
     stripe_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong label is found with what the model read, a right one is left in peace."""
+    """A wrong label is reported with the reading of the model; right labels are not reported."""
     from service.ocr.recognizer import Recognizer
 
     pictures = [(text, stripes.picture(text.replace("", " "))) for text in ("ab", "cd", "ba")]
@@ -104,7 +104,7 @@ def test_labels_that_a_model_contradicts(
     dataset = data_set(tmp_path / "pictures", [*pictures, wrong, foreign])
     recognizer = Recognizer.load(stripe_model)
     opinions = opinions_of(recognizer, dataset, dataset.samples)
-    assert len(opinions) == 4, "the model has no opinion of letters that it does not know"
+    assert len(opinions) == 4, "the model has no opinion on letters that it does not know"
     assert "reading 4 pictures with the model" in capsys.readouterr().out
     (found,) = find_suspicious(dataset.samples, opinions)
     assert (found.sample.label, found.opinion.text) == ("dd", "abc")
@@ -112,7 +112,7 @@ def test_labels_that_a_model_contradicts(
 
 
 def test_opinions_can_come_from_a_table(tmp_path: Path) -> None:
-    """What `make evaluate` wrote serves as well; another table is refused with what it lacks."""
+    """`make evaluate` writes such a table; for other tables, the error names missing columns."""
     path = tmp_path / "test.csv"
     path.write_text("sha256,source,label,text,exact,confidence\nff,a.png,ab,ac,0,0.95\n")
     assert read_opinions(path)["ff"].text == "ac"
@@ -140,7 +140,7 @@ ODD = {
         (chr(0x4E00 + 3 * n) + chr(0x4E01 + 3 * n) + "$", picture)
         for n, (_, picture) in enumerate(drawn(1200))
     ],
-    "every size another": [
+    "a different size each": [
         ("a", encoded(picture, format="PNG"))
         for size in range(1, 30)
         for picture in [stripes.encode(Image.new("L", (7 * size, 61 - 2 * size), 8 * size))]
@@ -150,8 +150,10 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_sets(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the set is, the report is written and its pictures can be looked at."""
+def test_the_report_is_written_for_any_data_set(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines and charts of the report keep a readable size."""
     data_set(tmp_path / "pictures", ODD[kind])
     out = tmp_path / "report"
     text = command(tmp_path / "data", out, monkeypatch)
@@ -162,10 +164,10 @@ def test_odd_sets(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert max(image.size) < 5000
 
 
-def test_the_command_says_what_it_did_not_do(
+def test_the_report_says_what_was_not_checked(
     data: Path, stripe_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a model it says how to name one; with too many pictures how many it compared."""
+    """The report says how to name a model, and how many of many pictures were compared."""
     out = tmp_path / "report"
     text = command(data, out, monkeypatch, "--compare", "7")
     assert "name a model" in text
@@ -176,8 +178,8 @@ def test_the_command_says_what_it_did_not_do(
     assert not (out / "suspicious.png").exists(), "an old sheet is left behind"
 
 
-def test_characters_that_training_never_sees(tmp_path: Path) -> None:
-    """A character that only held-out pictures have cannot be learned, which is said."""
+def test_characters_in_no_training_picture_are_reported(tmp_path: Path) -> None:
+    """A model cannot learn a character that only held-out pictures have."""
     pictures = drawn(20)
     probe = inspect(data_set(tmp_path / "probe", pictures))
     held_out = next(s for s in probe.samples if probe.splits[s.sha256] == "test")

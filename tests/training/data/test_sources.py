@@ -35,8 +35,7 @@ def manifest(folder: Path) -> Path:
     return path
 
 
-def test_folder_zip_and_manifest_give_the_same(folder: Path, tmp_path: Path) -> None:
-    """How the pictures come changes nothing about the data set."""
+def test_folder_zip_and_table_give_the_same_data_set(folder: Path, tmp_path: Path) -> None:
     sources = [folder, zipped(folder), manifest(folder), zipped(folder)]
     digests = set()
     for number, source in enumerate(sources):
@@ -52,8 +51,8 @@ def test_folder_zip_and_manifest_give_the_same(folder: Path, tmp_path: Path) -> 
     assert picture_size_of(samples) == (40, 8)
 
 
-def test_the_layout_of_mjsynth(read: Read, tmp_path: Path) -> None:
-    """The label stands between the underscores, and may have some itself; empty lines are none."""
+def test_the_layout_of_mjsynth_is_read(read: Read, tmp_path: Path) -> None:
+    """The label is between the first and the last underscore, and may have more underscores."""
     folder = tmp_path / "90kDICT32px"
     names = {"2425/1/115_ab_45484.jpg": "ab", "2425/1/9_a_b_3.jpg": "a_b", "7/b c/1_c_0.jpg": "c"}
     write_pictures(folder, names)
@@ -67,16 +66,16 @@ def test_the_layout_of_mjsynth(read: Read, tmp_path: Path) -> None:
     "line",
     ["./1/115_Lube_45484.jpg", "./1/Lube_45484.jpg 45484", "./1/Lube.jpg 3", "115_Lube_1.jpg x"],
 )
-def test_a_line_that_is_not_of_mjsynth(line: str, tmp_path: Path) -> None:
-    """The line is named, with what it should look like."""
+def test_a_line_that_does_not_match_mjsynth_is_refused(line: str, tmp_path: Path) -> None:
+    """The error names the line and shows a valid line."""
     path = tmp_path / "annotation_train.txt"
     path.write_text(f"./2425/1/115_Lube_45484.jpg 45484\n{line}\n")
     with pytest.raises(DataError, match=r"line 2: .* is not like '\./2425/1/115_Lube_45484\.jpg"):
         prepare(path, tmp_path / "data")
 
 
-def test_several_tables(read: Read, tmp_path: Path) -> None:
-    """Each folder's own, as data sets of Hugging Face have them for their splits."""
+def test_each_folder_may_have_its_own_table(read: Read, tmp_path: Path) -> None:
+    """Data sets of Hugging Face have a table for each split."""
     names = ["train/0001.png", "train/0002.png", "test/0001.png"]
     folder = write_pictures(tmp_path / "pictures", names)
     for split, labels in (("train", ("ab", "cd")), ("test", ("ef",))):
@@ -88,10 +87,10 @@ def test_several_tables(read: Read, tmp_path: Path) -> None:
     assert read(folder) == dict(zip(names, ("ab", "cd", "ef"), strict=True))
 
 
-def test_one_text_file_a_picture(
+def test_a_text_file_beside_each_picture_has_its_label(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The text has the label; what lacks one, or has more, is named."""
+    """A picture without a text file, and a text of several lines, are named."""
     names = [f"{number:04}.png" for number in range(10)]
     folder = write_pictures(tmp_path / "pictures", names)
     for name, text in zip(names, texts(10), strict=True):
@@ -109,10 +108,10 @@ def test_one_text_file_a_picture(
         read(folder)
 
 
-def test_what_is_left_out_is_named(
+def test_files_that_are_left_out_are_named(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Hidden files, and files that are no pictures, are no loss but are named."""
+    """Hidden files, and files that are no pictures, do not count as lost pictures."""
     folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png", "ef.png"])
     hidden = [
         ".ipynb_checkpoints/ab-checkpoint.png", "__MACOSX/._ab.png", "._cd.png", ".DS_Store",
@@ -128,8 +127,10 @@ def test_what_is_left_out_is_named(
 
 
 @pytest.mark.parametrize("suffix", [".json", ".txt"])
-def test_files_beside_pictures_may_hold_the_labels(suffix: str, read: Read, tmp_path: Path) -> None:
-    """Those of a form that is not read, or texts of less than half the pictures."""
+def test_files_that_may_have_the_labels_are_not_ignored(
+    suffix: str, read: Read, tmp_path: Path
+) -> None:
+    """The format of the files is unknown, or fewer than half of the pictures have a text file."""
     folder = write_pictures(tmp_path / "pictures", ["x7.png", "k1.png", "f3.png"])
     (folder / "k1").with_suffix(suffix).write_text('{"label": "ab"}')
     with pytest.raises(DataError, match=rf"1 of 3 pictures have a file .* as k1\{suffix}, which"):
@@ -137,17 +138,17 @@ def test_files_beside_pictures_may_hold_the_labels(suffix: str, read: Read, tmp_
     assert len(read(folder, label_from="stem")) == 3
 
 
-def test_texts_of_windows(read: Read, tmp_path: Path) -> None:
-    """Its editor calls UTF-16 Unicode."""
+def test_text_files_in_utf_16_are_read(read: Read, tmp_path: Path) -> None:
+    """The editor of Windows calls UTF-16 Unicode."""
     folder = write_pictures(tmp_path / "pictures", ["1.png"])
     (folder / "1.txt").write_text("ü\r\n", encoding="utf-16")
     assert read(folder) == {"1.png": "ü"}
 
 
-def test_links_are_not_left_out_in_silence(
+def test_links_and_pipes_are_reported(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Links to folders are not followed, and some lead nowhere; nobody writes to some pipes."""
+    """Broken links and pipes cannot be read; links to folders are not followed."""
     folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png", "ef.png"])
     (folder / "gone.png").symlink_to("nowhere.png")
     os.mkfifo(folder / "pipe.png")
@@ -160,11 +161,11 @@ def test_links_are_not_left_out_in_silence(
         read(folder)
 
 
-def test_a_folder_that_cannot_be_read(read: Read, tmp_path: Path) -> None:
-    """Nobody is told that there are no problems, while half of the pictures are not looked at."""
+def test_a_folder_that_cannot_be_read_is_an_error(read: Read, tmp_path: Path) -> None:
+    """Otherwise, the report would say `no problems found` while pictures are missing."""
     folder = write_pictures(tmp_path / "pictures", ["ab.png"])
     place = os.open(folder, os.O_RDONLY)
-    for _ in range(20):  # a path that is too long, since an administrator may read every folder
+    for _ in range(20):  # too long a path; missing permissions would not stop an administrator
         os.mkdir("x" * 250, dir_fd=place)
         below = os.open("x" * 250, os.O_RDONLY, dir_fd=place)
         os.close(place)
@@ -174,8 +175,8 @@ def test_a_folder_that_cannot_be_read(read: Read, tmp_path: Path) -> None:
         read(folder)
 
 
-def test_a_zip_with_several_files_of_a_name(read: Read, tmp_path: Path) -> None:
-    """As programs leave it that append to a zip; the same file twice is none."""
+def test_a_zip_with_different_files_of_one_name_is_refused(read: Read, tmp_path: Path) -> None:
+    """Programs that append to a zip leave such files; equal copies are accepted."""
     path = tmp_path / "pictures.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ab.png", picture("ab"))
@@ -191,10 +192,10 @@ def test_a_zip_with_several_files_of_a_name(read: Read, tmp_path: Path) -> None:
         read(path)
 
 
-def test_a_table_beside_a_folder_of_pictures(
+def test_a_table_may_name_pictures_by_the_end_of_their_paths(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With bare names, in whatever case; a name of several pictures is nobody's."""
+    """Case does not matter; an end that fits several pictures counts as missing."""
     names = ["images/One.png", "images/two.PNG", "images/3/x.png", " 5 .png", "images/4/x.png"]
     folder = write_pictures(tmp_path / "pictures", names)
     (folder / "labels.csv").write_text(
@@ -206,10 +207,10 @@ def test_a_table_beside_a_folder_of_pictures(
     assert "missing picture: x.png (labels.csv, line 6)" in printed
 
 
-def test_annotators_who_differ(
+def test_labels_on_which_annotators_differ_are_left_out(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Label Studio exports what each has typed; none of them is believed more than another."""
+    """Label Studio exports the text of each annotator; no annotator is preferred."""
     folder = write_pictures(tmp_path / "pictures", ["1.png", "2.png"])
     typed = {"1.png": ["ab", "ab"], "2.png": ["cd", "ce"]}
     tasks = [
@@ -226,10 +227,10 @@ def test_annotators_who_differ(
     assert "duplicate with different labels: 2.png (cd), 2.png (ce): which is right?" in printed
 
 
-def test_pictures_that_are_not_named_like_one(
+def test_pictures_without_a_known_suffix_count_as_lost(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are told by their content, and are a loss; so archives are named that may hold some."""
+    """Pictures are recognized by content. Archives are named, too: they may contain pictures."""
     (folder / "cd").write_bytes(picture("cd"))
     (folder / "dc.png_").write_bytes(picture("dc"))
     (folder / "more.tar.gz").write_bytes(b"\x1f\x8b")
@@ -246,8 +247,8 @@ def test_pictures_that_are_not_named_like_one(
         prepare(folder / "more.tar.gz", tmp_path / "data")
 
 
-def test_pictures_in_other_formats_are_lost(read: Read, tmp_path: Path) -> None:
-    """A folder of mostly photos of a telephone is not reduced to the few that can be read."""
+def test_pictures_in_other_formats_count_as_lost(read: Read, tmp_path: Path) -> None:
+    """A folder of mostly photos from a phone is not reduced to the few that can be read."""
     folder = write_pictures(tmp_path / "pictures", ["ab.png", "cd.png"])
     for name in "ghijk":
         (folder / f"{name}.HEIC").write_bytes(b"heic")
@@ -256,10 +257,10 @@ def test_pictures_in_other_formats_are_lost(read: Read, tmp_path: Path) -> None:
     assert len(read(folder, accept=True)) == 2
 
 
-def test_a_table_of_some_pictures(
+def test_pictures_that_no_table_names_are_reported(
     read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Those not labelled yet are named; a table of few of them is doubted."""
+    """A table of only a few of the pictures is refused."""
     names = [f"{number:04}.png" for number in range(10)]
     folder = write_pictures(tmp_path / "pictures", names)
     (folder / "labels.csv").write_text(
@@ -273,10 +274,10 @@ def test_a_table_of_some_pictures(
         read(folder)
 
 
-def test_a_table_names_its_missing_pictures(
+def test_missing_pictures_of_a_table_are_named(
     folder: Path, read: Read, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A path that leads nowhere is a loss, and is named with its line."""
+    """Missing pictures are named with their lines, and count as lost."""
     path = manifest(folder)
     path.write_text(path.read_text() + "gone.png,gone\n")
     assert len(read(path)) == 3
@@ -287,10 +288,10 @@ def test_a_table_names_its_missing_pictures(
 
 
 def archive_of(path: Path, names: Mapping[bytes, str]) -> Path:
-    """A zip with these names, a Unicode path beside each of them if it is not empty."""
+    """A zip with these names in bytes, and with the Unicode path of each name unless empty."""
     with zipfile.ZipFile(path, "w") as archive:
         for text, (raw, unicode) in zip(texts(80), names.items(), strict=False):
-            # As many ASCII letters as the name has bytes, to be replaced.
+            # A placeholder with as many ASCII letters as the name has bytes.
             info = zipfile.ZipInfo("x" * len(raw))
             if unicode:
                 field = b"\1" + struct.pack("<L", zlib.crc32(raw)) + unicode.encode()
@@ -299,22 +300,22 @@ def archive_of(path: Path, names: Mapping[bytes, str]) -> Path:
     data = path.read_bytes()
     for raw in names:
         data = data.replace(b"x" * len(raw), raw, 1)
-    # Of each name there is a second copy in the directory at the end.
+    # The directory at the end has a second copy of each name.
     for raw in names:
         data = data.replace(b"x" * len(raw), raw, 1)
     path.write_bytes(data)
     return path
 
 
-def test_a_zip_with_names_in_utf_8_unflagged(read: Read, tmp_path: Path) -> None:
-    """As macOS writes them, letters and their marks apart: no mojibake, and NFC."""
+def test_names_of_a_zip_in_utf_8_without_its_flag_are_read(read: Read, tmp_path: Path) -> None:
+    """macOS writes such names, in NFD; labels are stored in NFC."""
     names = [unicodedata.normalize("NFD", text) for text in ("é", "öb", "äöü")]
     path = archive_of(tmp_path / "a.zip", {f"{name}.png".encode(): "" for name in names})
     assert sorted(read(path).values()) == ["äöü", "é", "öb"]
 
 
-def test_a_zip_with_names_in_an_unknown_encoding(read: Read, tmp_path: Path) -> None:
-    """It is refused with what the names may read; the user says which is right."""
+def test_a_zip_with_names_in_an_unknown_encoding_is_refused(read: Read, tmp_path: Path) -> None:
+    """The error shows the names in likely encodings, and the user chooses an encoding."""
     path = archive_of(
         tmp_path / "a.zip", {"验证.png".encode("gbk"): "", "码.png".encode("gbk"): ""}
     )
@@ -325,14 +326,14 @@ def test_a_zip_with_names_in_an_unknown_encoding(read: Read, tmp_path: Path) -> 
         read(path, zip_encoding="utf-8")
 
 
-def test_a_zip_with_names_in_the_extra_field(read: Read, tmp_path: Path) -> None:
-    """As Info-ZIP writes them."""
+def test_names_in_the_extra_field_of_a_zip_are_read(read: Read, tmp_path: Path) -> None:
+    """Info-ZIP writes Unicode names there."""
     names = {"码a.png".encode("gbk"): "码a.png", "证证.png".encode("gbk"): "证证.png"}
     assert sorted(read(archive_of(tmp_path / "a.zip", names)).values()) == ["码a", "证证"]
 
 
-def test_file_names_that_are_not_in_utf_8(read: Read, tmp_path: Path) -> None:
-    """A folder that was unpacked in another encoding."""
+def test_file_names_that_are_not_in_utf_8_are_refused(read: Read, tmp_path: Path) -> None:
+    """Unpacking an archive in another encoding leaves such names."""
     folder = write_pictures(tmp_path / "pictures", ["ab.png"])
     try:
         (folder / "\udcd1\udce9.png").write_bytes(picture("ab"))
@@ -342,17 +343,17 @@ def test_file_names_that_are_not_in_utf_8(read: Read, tmp_path: Path) -> None:
         read(folder)
 
 
-def test_what_cannot_be_unzipped_is_named(
+def test_pictures_that_cannot_be_unzipped_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An encrypted or damaged picture is left out like any that cannot be read."""
+    """Encrypted and damaged pictures are left out like any unreadable picture."""
     path = tmp_path / "pictures.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for text in ("ab", "ba", "cd"):
             archive.writestr(f"{text}.png", picture(text))
     data = bytearray(path.read_bytes())
     first, second = (data.index(name) for name in (b"ab.png", b"ba.png"))
-    data[data.index(b"ab.png", first + 1) - 38] |= 1  # the flag of encryption, in the directory
+    data[data.index(b"ab.png", first + 1) - 38] |= 1  # the encryption flag in the directory
     data[first - 24] |= 1
     data[second + 6 : second + 12] = b"\xff" * 6
     path.write_bytes(data)
@@ -365,7 +366,7 @@ def test_what_cannot_be_unzipped_is_named(
 def test_a_file_of_gigabytes_is_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whether a zip says that it holds one, or a folder has it; it is not read."""
+    """Such a file is not read, neither from a folder nor from a zip that declares its size."""
     folder = write_pictures(tmp_path / "pictures", ["ab.png", "ba.png"])
     path = tmp_path / "pictures.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -373,7 +374,7 @@ def test_a_file_of_gigabytes_is_left_out(
             archive.writestr(file.name, file.read_bytes())
     data = bytearray(path.read_bytes())
     directory = data.index(b"ab.png", data.index(b"ab.png") + 1) - 46
-    struct.pack_into("<I", data, directory + 24, 0xF0000000)  # the size that it unpacks to
+    struct.pack_into("<I", data, directory + 24, 0xF0000000)  # the uncompressed size
     path.write_bytes(data)
     with (folder / "ab.png").open("r+b") as sparse:
         sparse.truncate(1 << 32)
@@ -384,10 +385,10 @@ def test_a_file_of_gigabytes_is_left_out(
         assert "unreadable picture: ab.png: it has 4," in printed
 
 
-def test_a_name_that_no_file_system_has_is_left_out(
+def test_a_name_too_long_for_a_file_system_is_left_out(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A zip may have it; to look for a label in it would take very long."""
+    """A zip may have such a name. To look for a label in the name would take very long."""
     archive = zipped(folder)
     with zipfile.ZipFile(archive, "a") as file:
         file.writestr(f"top/a{'_a' * 1000}_1.png", picture("cc"))
@@ -397,8 +398,8 @@ def test_a_name_that_no_file_system_has_is_left_out(
 
 
 @pytest.mark.parametrize("damage", ["directory", "table"])
-def test_a_damaged_zip_is_told(damage: str, tmp_path: Path) -> None:
-    """Its directory, or a table of labels in it."""
+def test_a_damaged_zip_is_refused(damage: str, tmp_path: Path) -> None:
+    """The damage is in the directory of the zip, or in a table of labels."""
     path = tmp_path / "pictures.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ab.png", picture("ab"))
@@ -415,8 +416,8 @@ def test_a_damaged_zip_is_told(damage: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing", "picture.png"])
-def test_sources_of_no_known_kind(name: str, tmp_path: Path) -> None:
-    """What can be given is said."""
+def test_a_source_of_unknown_kind_is_refused(name: str, tmp_path: Path) -> None:
+    """The error says which kinds are possible."""
     (tmp_path / "picture.png").write_bytes(picture("ab"))
     with pytest.raises(DataError, match=r"takes a folder of pictures, a zip of one, or a table"):
         prepare(tmp_path / name, tmp_path / "data")

@@ -11,8 +11,8 @@ def samples(count: int) -> list[Sample]:
 
 
 @pytest.mark.parametrize("count", [10, 11, 15, 16, 25, 104, 1040, 1047])
-def test_folds_hold_every_picture_out_once(count: int) -> None:
-    """Each fold parts the pictures anew, and every one is in just one fold's test split."""
+def test_every_picture_is_in_the_test_split_of_exactly_one_fold(count: int) -> None:
+    """Each fold splits the pictures in another way."""
     held_out = []
     for fold in range(1, FOLDS + 1):
         splits = split_by_content(samples(count), fold)
@@ -23,7 +23,7 @@ def test_folds_hold_every_picture_out_once(count: int) -> None:
 
 
 def test_the_last_fold_is_the_usual_split() -> None:
-    """Eight, one and one tenth, in the order of the pictures' digests."""
+    """Training, validation and test get 8, 1 and 1 tenths, in the order of the digests."""
     splits = split_by_content(samples(1040))
     assert splits == split_by_content(samples(1040)[::-1], FOLDS)
     assert splits["test"] == samples(1040)[-104:]
