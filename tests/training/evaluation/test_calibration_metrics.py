@@ -30,14 +30,14 @@ def reading(text: str, confidence: float, *characters: float) -> Reading:
     )
 
 
-def test_calibration_error() -> None:
-    """By hand: two bins, one off by 0.4 with a quarter of the weight, one right on average."""
+def test_the_calibration_error_is_weighted_over_the_bins() -> None:
+    """By hand: a bin off by 0.05 with a weight of 0.75, and a bin off by 0.4 with 0.25."""
     values = judged((0.95, True), (0.95, True), (0.95, True), (0.4, False))
     assert expected_calibration_error(values, bins=10) == pytest.approx(0.75 * 0.05 + 0.25 * 0.4)
 
 
 def test_calibrated_confidences_have_a_small_error() -> None:
-    """Where each is right as often as it says, the error vanishes as their number grows."""
+    """The error of perfectly calibrated confidences vanishes as their number grows."""
     generator = np.random.default_rng(0)
     confidences = generator.random(200_000)
     right = generator.random(200_000) < confidences
@@ -45,20 +45,20 @@ def test_calibrated_confidences_have_a_small_error() -> None:
     assert expected_calibration_error(Judged(confidences**2, right)) > 0.1
 
 
-def test_certain_ones_are_counted() -> None:
-    """A confidence of exactly 1 is in the last bin."""
+def test_a_confidence_of_1_is_counted() -> None:
+    """A confidence of 1 is in the last bin."""
     assert expected_calibration_error(judged((1.0, True), (1.0, False))) == pytest.approx(0.5)
 
 
-def test_area_under_roc() -> None:
-    """The share of pairs in which the right one is surer; a tie is half a pair."""
+def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
+    """In the right order, the right text has the higher confidence; a tie counts as half a pair."""
     assert area_under_roc(judged((0.9, True), (0.8, True), (0.1, False))) == 1
     assert area_under_roc(judged((0.9, True), (0.5, False), (0.5, True), (0.1, False))) == 0.875
     assert np.isnan(area_under_roc(judged((0.9, True), (0.8, True))))
 
 
-def test_the_error_of_true_confidences() -> None:
-    """Even they have one, which falls with the root of their number."""
+def test_the_error_by_chance_falls_with_the_root_of_the_number() -> None:
+    """Even perfectly calibrated confidences have this error."""
     generator = np.random.default_rng(0)
 
     def by_chance(count: int) -> float:
@@ -70,8 +70,8 @@ def test_the_error_of_true_confidences() -> None:
     assert many == pytest.approx(few / 10, rel=0.25)
 
 
-def test_the_report_says_why_there_is_no_ranking() -> None:
-    """Never that a figure is not a number."""
+def test_the_report_says_why_there_is_no_auroc() -> None:
+    """The report never prints `nan`."""
     nothing = Judged(np.array([]), np.array([], bool))
     report = report_of(
         {
@@ -89,8 +89,8 @@ def test_the_report_says_why_there_is_no_ranking() -> None:
     assert "nan" not in "".join(report)
 
 
-def test_judging() -> None:
-    """A text is right as a whole; a character where the label has it too, in its place."""
+def test_texts_are_judged_as_a_whole_and_characters_by_their_place() -> None:
+    """A character is right if the label has the same character in its place."""
     labels = ["abc", "abc", "abc"]
     readings = [
         reading("abc", 0.9, 0.9, 0.8, 0.7),
@@ -103,14 +103,14 @@ def test_judging() -> None:
     assert characters.right.sum() == 3 + 2 + 3
 
 
-def test_nothing_to_judge() -> None:
-    """No characters at all have no figures, rather than an error."""
+def test_without_characters_the_figures_are_undefined() -> None:
+    """The figures are NaN; there is no error."""
     nothing = Judged(np.array([]), np.array([], bool))
     assert np.isnan([expected_calibration_error(nothing), area_under_roc(nothing)]).all()
 
 
-def test_diagram(tmp_path: Path) -> None:
-    """It is drawn, also where some bins are empty, or all of them."""
+def test_the_diagram_may_have_empty_bins(tmp_path: Path) -> None:
+    """Even all bins may be empty."""
     nothing = Judged(np.array([]), np.array([], bool))
     values = {"texts": judged((0.95, True), (0.2, False)), "characters": nothing}
     draw_diagram(values, tmp_path / "diagram.png")

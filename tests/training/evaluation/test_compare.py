@@ -26,11 +26,11 @@ def striped(tmp_path: Path) -> Dataset:
     return Dataset(tmp_path / "data")
 
 
-def test_models_stand_side_by_side(
+def test_models_are_compared_on_the_same_pictures(
     striped: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """A row for each, with what was read of the same pictures; the first is the measure of time."""
+    """The table has a row for each model; times are relative to the first model."""
     first = stripes.write_model(tmp_path / "first.onnx")
     second = stripes.write_model(tmp_path / "second.onnx", version="2")
     monkeypatch.setattr(compare, "CONDITIONS", CONDITIONS[:3])
@@ -48,27 +48,26 @@ def test_models_stand_side_by_side(
 
 
 def test_pictures_that_a_model_may_have_seen_are_refused(striped: Dataset, tmp_path: Path) -> None:
-    """A model whose run is gone is only compared on its own data or, if asked for, on all."""
+    """A model without its run is compared only on its own data or, on request, on all pictures."""
     path = stripes.write_model(tmp_path / "model.onnx")
     with pytest.raises(DataError, match="it is unknown which"):
         contestant_of(path, striped, tmp_path, "test")
     assert contestant_of(path, striped, tmp_path, "all").architecture == "–"
 
 
-def test_a_row(recognizer: Recognizer) -> None:
-    """Figures are written with the precision that they have."""
+def test_figures_are_rounded_in_the_table(recognizer: Recognizer) -> None:
     one = compare.Contestant(Path("a"), "crnn", 432_596, recognizer, [])
     row = compare.Row(one, 2.0, {"exact": 103, "pictures": 104}, {"mean": 0.98, "minimum": 0.85})
     line = table([row, compare.Row(one, 3.0, row.clean, row.robust)]).splitlines()[-1]
     assert line == "| 1 | crnn | 432,596 | 3.00 | 1.50 | 103/104 | 0.9800 | 0.8500 |"
 
 
-def test_parameters_are_those_of_keras() -> None:
-    """Of the tutorial's model they are counted as Keras counts them."""
+def test_parameters_are_counted_as_keras_counts_them() -> None:
+    """The model is that of the tutorial."""
     from training.export.onnx_export import convert
 
     model = build_model("crnn", 48, 16, 4)
-    # Biases that are still zero would not be written, nor equal ones twice.
+    # The file would leave out biases of zero, and store equal weights once.
     generator = np.random.default_rng(0)
     model.set_weights([generator.normal(size=w.shape) for w in model.get_weights()])
     assert compare.parameters_of(convert(model).graph) == model.count_params()

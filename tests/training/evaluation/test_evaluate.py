@@ -28,8 +28,8 @@ def striped(tmp_path: Path) -> Dataset:
     return Dataset(tmp_path / "data")
 
 
-def test_summary(striped: Dataset, recognizer: Recognizer) -> None:
-    """Exact match, CER and the slice with adjacent repeats, counted by hand."""
+def test_the_summary_agrees_with_a_count_by_hand(striped: Dataset, recognizer: Recognizer) -> None:
+    """The summary has exact match, CER and the figures of labels with adjacent repeats."""
     summary = summarize(read_samples_with(recognizer, striped, striped.samples))
     assert (summary["pictures"], summary["exact"]) == (12, 10)
     assert summary["exact_match"] == pytest.approx(10 / 12, abs=1e-6)
@@ -39,8 +39,8 @@ def test_summary(striped: Dataset, recognizer: Recognizer) -> None:
     assert (summary["adjacent_repeats"]["pictures"], summary["adjacent_repeats"]["exact"]) == (3, 2)
 
 
-def test_report_names_every_misread_picture(striped: Dataset, recognizer: Recognizer) -> None:
-    """The confusions and the pictures that were misread."""
+def test_the_report_names_every_misread_picture(striped: Dataset, recognizer: Recognizer) -> None:
+    """The report also lists the confusions."""
     lines = report(read_samples_with(recognizer, striped, striped.samples), "title").splitlines()
     assert lines[0] == "title"
     assert "1 × x read as d" in lines
@@ -48,8 +48,10 @@ def test_report_names_every_misread_picture(striped: Dataset, recognizer: Recogn
     assert any(line.startswith("misread: ax.png is 'ax', read as 'ad'") for line in lines)
 
 
-def test_results_are_written(striped: Dataset, recognizer: Recognizer, tmp_path: Path) -> None:
-    """A summary as JSON, and a row for every picture."""
+def test_results_are_written_as_json_and_csv(
+    striped: Dataset, recognizer: Recognizer, tmp_path: Path
+) -> None:
+    """JSON has the summary, CSV a row for every picture."""
     results = read_samples_with(recognizer, striped, striped.samples)
     write_results(tmp_path / "out", "test", results)
     summary = json.loads((tmp_path / "out" / "test.json").read_text())
@@ -60,10 +62,10 @@ def test_results_are_written(striped: Dataset, recognizer: Recognizer, tmp_path:
     assert {row["label"] for row in rows if row["exact"] == "0"} == {"ax", "bbbd"}
 
 
-def test_which_pictures_were_held_out(
+def test_the_test_split_comes_from_the_run_or_from_the_same_data(
     striped: Dataset, tmp_path: Path, run: Run, recognizer: Recognizer
 ) -> None:
-    """The run's own split; without the run, the same split of the same data; else an error."""
+    """Without the run and with other data, the test split is unknown."""
     assert samples_of("test", striped, recognizer, run) == run.split("test")
     absent = Run(tmp_path / "runs" / "gone")
     with pytest.raises(DataError, match="SPLIT=all"):

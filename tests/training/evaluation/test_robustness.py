@@ -22,15 +22,15 @@ from training.synthetic.generate import generate
 
 
 def test_there_are_enough_conditions() -> None:
-    """At least 25 conditions of 12 families, none twice, the clean one first."""
+    """At least 25 different conditions of 12 families; the clean condition comes first."""
     assert len({(c.family, c.name) for c in CONDITIONS}) == len(CONDITIONS) >= 25
     assert len({c.family for c in CONDITIONS}) >= 12
     assert CONDITIONS[0].family == "clean"
 
 
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: f"{c.family}, {c.name}")
-def test_conditions_are_fixed(condition: object) -> None:
-    """The same picture is distorted the same way every time; only the clean one stays."""
+def test_a_condition_always_distorts_a_picture_the_same_way(condition: object) -> None:
+    """Only the clean condition leaves the picture unchanged."""
     (drawing,) = generate(1, "abc", (5,), 200, 50, seed=0)
     picture = drawing.png()
     first, again = (distorted(picture, condition) for _ in range(2))  # type: ignore[arg-type]
@@ -39,8 +39,10 @@ def test_conditions_are_fixed(condition: object) -> None:
     assert same is (condition is CONDITIONS[0])
 
 
-def test_figures_and_chart(tmp_path: Path, recognizer: Recognizer) -> None:
-    """Counted per condition, with mean and minimum over them, as a table and as a picture."""
+def test_robustness_figures_are_counted_per_condition(
+    tmp_path: Path, recognizer: Recognizer
+) -> None:
+    """Mean and minimum over the conditions are shown in a table and a chart."""
     (tmp_path / "pictures").mkdir()
     for text in ("abcd", "dcba", "ab", "cd"):
         (tmp_path / "pictures" / f"{text}.png").write_bytes(stripes.picture(text))

@@ -21,8 +21,8 @@ from training.fit.config import TrainConfig
 from training.fit.runs import Run
 
 
-def test_a_finished_run_of_the_series_is_found_again(run: Run, config: TrainConfig) -> None:
-    """The same settings give the run that is there; it reads its own test split."""
+def test_a_finished_run_of_the_series_is_not_trained_again(run: Run, config: TrainConfig) -> None:
+    """The same settings give the existing run, which reads its own test split."""
     dataset = Dataset(Path(config.data))
     again = trained(config, run.folder.parent)
     assert again.folder == run.folder
@@ -32,7 +32,7 @@ def test_a_finished_run_of_the_series_is_found_again(run: Run, config: TrainConf
 def test_folds_are_read_by_models_that_have_not_seen_them(
     config: TrainConfig, tmp_path: Path
 ) -> None:
-    """What a fold reads is in no training split of its run; a second call trains nothing."""
+    """No picture that a fold reads is in its run's other splits. A second call trains nothing."""
     quick = replace(config, epochs=1, generated=0, backgrounds=0, strength=0.0)
     (results,) = folds = list(cross_validate.read_folds(quick, tmp_path, folds=(3,)))
     dataset = Dataset(Path(config.data))
@@ -63,17 +63,19 @@ def settings_of(config: TrainConfig) -> label_curve.Settings:
     return lambda labels, seed: replace(config, labels=labels, seed=seed)
 
 
-def test_a_curve_of_too_many_labels_trains_nothing(config: TrainConfig, tmp_path: Path) -> None:
-    """What would fail after hours fails at once."""
+def test_a_label_curve_with_too_many_labels_trains_nothing(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    """Without this check, the command would fail only after hours."""
     with pytest.raises(ConfigError, match="labels is 999; the training split has"):
         label_curve.measure(settings_of(config), [4, 999], 1, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_curve_has_a_row_for_each_number(
+def test_the_label_curve_has_a_row_for_each_number_of_labels(
     run: Run, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each seed draws other labels; the row has their exact matches and an interval."""
+    """Each seed draws other labels; the row has every exact match and an interval."""
     asked = []
 
     def trained(settings: TrainConfig, runs: Path) -> Run:
@@ -90,13 +92,13 @@ def test_the_curve_has_a_row_for_each_number(
 
 
 def test_the_base_is_named_without_its_folder() -> None:
-    """A run or model that a series starts from is named as it was asked for."""
+    """Another start of a series, a run or a model, is named as in the settings."""
     assert name_of_start(TrainConfig(init_from=str(BASE))) == "base.npz"
     assert name_of_start(TrainConfig(init_from="runs/first")) == "runs/first"
 
 
-def test_tables_and_the_section_of_the_card(tmp_path: Path) -> None:
-    """What was measured stands in the card with its command, its digest and its interval."""
+def test_the_card_shows_each_series_with_its_command_and_digest(tmp_path: Path) -> None:
+    """The card also shows intervals, and only series of the same data."""
     assert series_section(tmp_path, ("abc", "def")) == ""
     row = {
         "labels": 50, "pictures": 104, "exact": [99, 103], "exact_match": 0.97115,

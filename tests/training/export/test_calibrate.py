@@ -19,8 +19,8 @@ from training.export.held_out import HeldOut
 from training.export.onnx_file import write_metadata
 
 
-def test_a_known_function_is_found() -> None:
-    """From enough observations the scale and offset that made them come back."""
+def test_the_fit_recovers_a_known_function() -> None:
+    """With enough observations, the fit finds the scale and offset that made the observations."""
     generator = np.random.default_rng(0)
     raw = generator.uniform(0.01, 0.99, 50_000)
     right = generator.random(len(raw)) < np.array([Logistic(0.5, -0.7)(p) for p in raw])
@@ -30,8 +30,8 @@ def test_a_known_function_is_found() -> None:
     assert expected_calibration_error(fitted) < 0.01
 
 
-def test_what_few_show_changes_little() -> None:
-    """Five of which none was right weigh less than what is expected; five hundred do not."""
+def test_few_observations_change_a_confidence_little() -> None:
+    """Five observations, all wrong, weigh less than the expectation; five hundred weigh more."""
     few, many = (
         fit_logistic(Judged(np.full(count, 0.5), np.zeros(count, bool))) for count in (5, 500)
     )
@@ -39,22 +39,22 @@ def test_what_few_show_changes_little() -> None:
     assert many(0.5) < 0.1
 
 
-def test_copies_count_as_fewer() -> None:
-    """Ten of a tenth of an observation each are as good as one."""
+def test_weighted_copies_count_as_fewer_observations() -> None:
+    """Ten copies with a weight of 0.1 each count as one observation."""
     one = fit_logistic(Judged(np.array([0.9]), np.array([False])))
     ten = fit_logistic(Judged(np.full(10, 0.9), np.zeros(10, bool)), weight=0.1)
     assert (ten.scale, ten.offset) == pytest.approx((one.scale, one.offset))
 
 
-def test_nothing_wrong_changes_little() -> None:
-    """Where all were right there is nothing to learn from, and no infinity comes of it."""
+def test_observations_without_an_error_change_a_confidence_little() -> None:
+    """Such observations teach nothing; scale and offset stay finite."""
     found = fit_logistic(Judged(np.full(20, 0.99), np.ones(20, bool)))
     assert 0.9 < found(0.99) < 1
     assert np.isfinite([found.scale, found.offset]).all()
 
 
-def test_a_model_that_reads_nothing(recognizer: Recognizer) -> None:
-    """Without a single character there is still a calibration, of the empty text alone."""
+def test_a_model_that_reads_nothing_is_calibrated(recognizer: Recognizer) -> None:
+    """Without characters, only the confidence of the empty text is calibrated."""
     rows = np.zeros((60, 2, 5), np.float32)
     rows[:, :, 4] = 1
     calibration = fit_calibration(recognizer, ["a"] * 60, rows, weight=1.0)
@@ -62,8 +62,8 @@ def test_a_model_that_reads_nothing(recognizer: Recognizer) -> None:
     assert calibration.character == Logistic()
 
 
-def test_a_model_that_is_too_sure_is_cooled(recognizer: Recognizer) -> None:
-    """Nine tenths sure and half of the time right: the calibrated text says about a half."""
+def test_the_confidence_of_an_overconfident_model_is_lowered(recognizer: Recognizer) -> None:
+    """A confidence of 0.9 that is right half of the time becomes about 0.5."""
     rows = np.full((2000, 1, 5), 0.025, np.float32)
     rows[:, :, 0] = 0.9
     labels = ["a", "b"] * 1000
@@ -73,15 +73,19 @@ def test_a_model_that_is_too_sure_is_cooled(recognizer: Recognizer) -> None:
     assert calibration.character(raw) == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_few_held_out_pictures_fit_nothing(recognizer: Recognizer, dataset: Dataset) -> None:
-    """Whether the model reads them is luck; so it is calibrated as any model is expected to be."""
+def test_few_held_out_pictures_give_the_expected_calibration(
+    recognizer: Recognizer, dataset: Dataset
+) -> None:
+    """Whether the model reads a few pictures is luck, so nothing is fitted to them."""
     rows = np.zeros((5, 12, 5), np.float32)
     held_out = HeldOut(dataset.samples[:5], rows, rows[np.newaxis])
     assert calibration_of(recognizer, held_out) == Calibration(EXPECTED_TEMPERATURE)
 
 
-def test_the_service_applies_what_is_written(stripe_model: Path, recognizer: Recognizer) -> None:
-    """A calibration travels in the model's file and changes confidences, never texts."""
+def test_the_service_applies_the_calibration_in_the_model_file(
+    stripe_model: Path, recognizer: Recognizer
+) -> None:
+    """A calibration changes confidences, never texts."""
     doubtful = Calibration(text=Logistic(1.0, -3.0), character=Logistic(1.0, -1.0))
     before = recognizer.read(stripes.picture("abcd"))
     write_metadata(stripe_model, replace(recognizer.metadata, calibration=doubtful))

@@ -20,21 +20,21 @@ from training.models.registry import build_model
 
 @pytest.fixture
 def own_run(run: Run, tmp_path: Path) -> Run:
-    """A copy of the small run, to store something in."""
+    """A copy of the small run, which a test may change."""
     return Run(Path(shutil.copytree(run.folder, tmp_path / "runs" / run.name)))
 
 
 def test_every_labelled_picture_is_read_by_a_model_that_has_not_seen_it(
     own_run: Run, dataset: Dataset, exported: Path
 ) -> None:
-    """Once, in the order of the halves; the export takes it instead of the validation split."""
+    """Once, in the order of the halves; the export prefers the halves to the validation split."""
     found = cross_fit(own_run, dataset)
 
     assert sorted(found.labels) == sorted(sample.label for sample in own_run.split("train"))
     assert len({sample.sha256 for sample in found.samples}) == 32
     assert found.clean.shape == (32, 12, 4)
     assert found.distorted.shape == (COPIES, 32, 12, 4)
-    # Each is read by one of two models.
+    # Each picture is read by one of two models, which are not the exported one.
     tensors = dataset.tensors(found.samples, 48, 16)
     seen_all = Recognizer.load(exported).infer(tensors)
     assert not np.allclose(found.clean, seen_all, atol=1e-3)
@@ -46,10 +46,10 @@ def test_every_labelled_picture_is_read_by_a_model_that_has_not_seen_it(
     assert np.allclose(stored.distorted, found.distorted, atol=1e-3)
 
 
-def test_the_halves_tell_how_much_of_the_training_is_kept(
+def test_the_halves_choose_how_much_of_the_training_is_kept(
     own_run: Run, run: Run, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The share at which the loss of both together is lowest."""
+    """The share with the lowest summed loss of both halves is kept."""
     losses = iter([{1.0: 5.0, 0.9: 1.0, 0.5: 2.0}, {1.0: 1.0, 0.9: 5.0, 0.5: 2.0}])
     monkeypatch.setattr("training.export.cross_fit.losses_between", lambda *_: next(losses))
     own = replace(
@@ -75,7 +75,7 @@ def test_the_halves_tell_how_much_of_the_training_is_kept(
 def test_without_halves_the_validation_split_is_read(
     run: Run, dataset: Dataset, exported: Path
 ) -> None:
-    """It calibrates by its distorted copies, unless it has too few pictures."""
+    """Distorted copies of the split calibrate the model, unless the split has too few pictures."""
     recognizer = Recognizer.load(exported)
     found = held_out_of(run, recognizer, dataset)
     assert found.samples == run.split("validation")
@@ -86,7 +86,7 @@ def test_without_halves_the_validation_split_is_read(
 
 
 def test_halves_are_complements(dataset: Dataset) -> None:
-    """Together they are all labelled pictures, and they share none."""
+    """Together, both halves are all labelled pictures; no picture is in both."""
     from training.data.split import split_by_content
     from training.fit.datamodule import labelled_samples
 
@@ -98,8 +98,8 @@ def test_halves_are_complements(dataset: Dataset) -> None:
         assert abs(len(first) - len(second)) <= 1
 
 
-def test_the_report_names_labels_in_doubt(own_run: Run) -> None:
-    """A sure reading that differs is named, with the command that shows its picture."""
+def test_the_report_names_doubtful_labels(own_run: Run) -> None:
+    """A confident reading may differ from the label; a command to show the picture is given."""
     samples = own_run.split("validation")[:4]
     texts = [sample.label for sample in samples[:3]] + ["BBBB"]
     results = [
@@ -115,8 +115,8 @@ def test_the_report_names_labels_in_doubt(own_run: Run) -> None:
     assert report_held_out(own_run, results[:3]) == ""
 
 
-def test_the_report_says_what_half_of_the_labels_are_worth(own_run: Run) -> None:
-    """Of a run that was cross-fitted."""
+def test_the_report_gives_the_exact_match_of_models_with_half_of_the_labels(own_run: Run) -> None:
+    """The run was cross-fitted."""
     samples = own_run.split("train")[:4]
     texts = [sample.label for sample in samples[:3]] + ["BBBB"]
     results = [

@@ -19,8 +19,8 @@ from training.export.onnx_export import export
 from training.fit.runs import Run
 
 
-def test_the_service_can_use_it(exported: Path, run: Run) -> None:
-    """The exported file configures the recognizer and passes its check."""
+def test_the_service_can_use_the_exported_model(exported: Path, run: Run) -> None:
+    """The exported file configures the recognizer and passes the service's check."""
     recognizer = Recognizer.load(exported)
     recognizer.verify()
     metadata = recognizer.metadata
@@ -44,19 +44,19 @@ def test_the_lstms_are_fused(exported: Path) -> None:
 def test_exporting_twice_gives_the_same_version(
     exported: Path, run: Run, dataset: Dataset, tmp_path: Path, converted: None
 ) -> None:
-    """The version names the weights, so the same weights have the same version."""
+    """The version identifies the weights, so equal weights have the same version."""
     again = export(run, dataset, tmp_path / "again.onnx")
     assert again.version == Recognizer.load(exported).metadata.version
 
 
 @pytest.fixture
 def converted(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The conversion of the small run, which takes seconds, is not repeated."""
+    """Replaces the conversion, which takes seconds, by that of the small run."""
     monkeypatch.setattr(onnx_export, "convert", lambda model: onnx.load(exported))
 
 
-def refuses(run: Run, dataset: Dataset, path: Path, sentence: str) -> None:
-    """The export fails with the sentence and leaves the old model as it was, and nothing else."""
+def assert_refused(run: Run, dataset: Dataset, path: Path, sentence: str) -> None:
+    """Checks that the export fails with this sentence, and leaves only the old model, unchanged."""
     before = path.read_bytes()
     with pytest.raises(ExportError, match=sentence):
         export(run, dataset, path)
@@ -70,10 +70,10 @@ def test_a_graph_with_loops_is_refused(
     """A converter that no longer fuses the LSTMs does not replace the model."""
     old = stripes.write_model(tmp_path / "captcha.onnx")
     monkeypatch.setattr(onnx_export, "convert", lambda model: stripes.graph())
-    refuses(run, dataset, old, "0 LSTM nodes")
+    assert_refused(run, dataset, old, "0 LSTM nodes")
 
 
-def test_a_different_answer_is_refused(
+def test_an_output_that_differs_from_that_of_keras_is_refused(
     run: Run, dataset: Dataset, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A converter that changes a weight does not replace the model."""
@@ -84,11 +84,11 @@ def test_a_different_answer_is_refused(
             weights.CopyFrom(onnx.numpy_helper.from_array(array * np.float32(1.05), weights.name))
     old = stripes.write_model(tmp_path / "captcha.onnx")
     monkeypatch.setattr(onnx_export, "convert", lambda model: graph)
-    refuses(run, dataset, old, "at batch size 1, Keras and ONNX differ by up to")
+    assert_refused(run, dataset, old, "at batch size 1, Keras and ONNX differ by up to")
 
 
 def test_parity_compares_texts_too(recognizer: Recognizer) -> None:
-    """Where a tie is read otherwise, the difference may be tiny and still matters."""
+    """In a tie, even a tiny difference can change the text."""
     tensors = preprocess(stripes.picture("ab"), stripes.WIDTH, stripes.HEIGHT)[np.newaxis]
     probabilities = recognizer.infer(tensors)
     check_parity(recognizer, tensors, probabilities, batch_size=1)
@@ -102,7 +102,7 @@ def test_parity_compares_texts_too(recognizer: Recognizer) -> None:
 def test_a_model_that_misreads_its_golden_picture_is_refused(
     run: Run, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, converted: None
 ) -> None:
-    """The last check is the service's own."""
+    """The service's own check comes last."""
 
     def choose_wrongly(*arguments: Any) -> tuple[GoldenPicture, ...]:
         return tuple(replace(picture, text="77A") for picture in choose(*arguments))
@@ -110,13 +110,13 @@ def test_a_model_that_misreads_its_golden_picture_is_refused(
     choose = onnx_export.choose_golden
     old = stripes.write_model(tmp_path / "captcha.onnx")
     monkeypatch.setattr(onnx_export, "choose_golden", choose_wrongly)
-    refuses(run, dataset, old, "could not use the exported model")
+    assert_refused(run, dataset, old, "could not use the exported model")
 
 
-def test_a_test_picture_that_is_gone_stops_the_export(
+def test_a_missing_test_picture_stops_the_export(
     run: Run, dataset: Dataset, tmp_path: Path, converted: None
 ) -> None:
-    """Without its test split a model cannot be checked, and is not exported."""
+    """A model that cannot be checked on its test split is not exported."""
     (tmp_path / "data").mkdir()
     shutil.copy(dataset.folder / "labels.csv", tmp_path / "data")
     with pytest.raises(Exception, match="no longer holds the picture"):

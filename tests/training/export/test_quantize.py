@@ -22,7 +22,7 @@ def quantized(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_convolutions_are_quantized(quantized: Path) -> None:
-    """Every convolution takes weights that were 8-bit integers in the file."""
+    """The weights of every convolution are 8-bit integers in the file."""
     nodes = onnx.load(quantized).graph.node
     made_by = {output: node.op_type for node in nodes for output in node.output}
     weights = [made_by.get(node.input[1]) for node in nodes if node.op_type == "Conv"]
@@ -30,23 +30,23 @@ def test_convolutions_are_quantized(quantized: Path) -> None:
     assert set(weights) == {"DequantizeLinear"}
 
 
-def test_it_has_as_many_parameters(quantized: Path, exported: Path) -> None:
-    """What scales integers was not trained, and is not counted."""
+def test_quantization_keeps_the_number_of_parameters(quantized: Path, exported: Path) -> None:
+    """The scales of the integers are not trained, so the scales do not count."""
     counts = [parameters_of(onnx.load(path).graph) for path in (quantized, exported)]
     assert counts[0] == counts[1]
 
 
-def test_the_service_can_use_it(quantized: Path, exported: Path) -> None:
-    """It passes the service's check, and its version tells it from the model in floats."""
+def test_the_service_can_use_the_quantized_model(quantized: Path, exported: Path) -> None:
+    """The model passes the service's check, and its version ends in `-int8`."""
     recognizer = Recognizer.load(quantized)
     recognizer.verify(largest_batch=4)
     assert recognizer.metadata.version == f"{Recognizer.load(exported).metadata.version}-int8"
 
 
-def test_it_reads_what_the_model_in_floats_reads(
+def test_quantization_changes_probabilities_only_a_little(
     quantized: Path, exported: Path, run: Run, dataset: Dataset
 ) -> None:
-    """Its probabilities differ a little, and not with the pictures beside one."""
+    """The probabilities do not depend on the other pictures of a batch."""
     tensors = dataset.tensors(run.split("test"), *run.facts.size)
     exact = Recognizer.load(exported).infer(tensors)
     rounded = Recognizer.load(quantized)
@@ -56,8 +56,8 @@ def test_it_reads_what_the_model_in_floats_reads(
     np.testing.assert_allclose(alone, found, atol=1e-6)
 
 
-def test_more_than_half_a_percent_may_not_be_lost() -> None:
-    """What is lost is said, and what to do instead."""
+def test_a_loss_of_more_than_half_a_percent_is_refused() -> None:
+    """The error says what is lost, and what to do instead."""
     check_exact_match(0.99, 0.986)
     check_exact_match(0.9, 1.0)
     with pytest.raises(ExportError, match=r"98.0% .* instead of 99.0%; at most 0.5%"):

@@ -29,13 +29,13 @@ def striped(tmp_path: Path) -> Dataset:
 
 
 def blind_model(path: Path) -> Path:
-    """A stripe model whose alphabet is in another order, so that it reads nothing right."""
+    """Writes a stripe model with its alphabet in another order, so that it reads no text right."""
     stripes.write_model(path, alphabet="badc")
     return path
 
 
 def test_the_old_model_is_kept_beside_the_new_one(striped: Dataset, tmp_path: Path) -> None:
-    """An equally good model replaces it, and the old file can be copied back."""
+    """A new model that is equally good replaces the old one, which can be copied back."""
     new = stripes.write_model(tmp_path / "new.onnx", version="2")
     served = stripes.write_model(tmp_path / "served.onnx", version="1")
     kept = replace_model(new, served, striped, striped.samples)
@@ -46,7 +46,7 @@ def test_the_old_model_is_kept_beside_the_new_one(striped: Dataset, tmp_path: Pa
 
 
 def test_without_an_old_model_nothing_is_kept(striped: Dataset, tmp_path: Path) -> None:
-    """The folder is made."""
+    """The folder of the model is created."""
     new = stripes.write_model(tmp_path / "new.onnx")
     assert replace_model(new, tmp_path / "models" / "m.onnx", striped, striped.samples) is None
     assert (tmp_path / "models" / "m.onnx").exists()
@@ -54,7 +54,7 @@ def test_without_an_old_model_nothing_is_kept(striped: Dataset, tmp_path: Path) 
 
 @pytest.mark.parametrize("old", [True, False])
 def test_a_model_that_reads_nothing_is_refused(old: bool, striped: Dataset, tmp_path: Path) -> None:
-    """Whether there is an old model or not; what was served stays, unless it is forced."""
+    """With or without an old model: the served model stays, unless the export is forced."""
     served = tmp_path / "served.onnx"
     if old:
         stripes.write_model(served, version="1")
@@ -67,10 +67,10 @@ def test_a_model_that_reads_nothing_is_refused(old: bool, striped: Dataset, tmp_
     assert served.read_bytes() == blind.read_bytes()
 
 
-def test_that_a_model_reads_none_of_few_pictures_is_no_reason(
+def test_a_model_that_reads_none_of_a_few_pictures_is_accepted(
     striped: Dataset, tmp_path: Path
 ) -> None:
-    """Nearly all characters are right, and five pictures may all be hard ones; 20 are not."""
+    """Nearly all characters are right. Five pictures may all be hard, but 20 may not."""
     new = stripes.write_model(tmp_path / "new.onnx")
     served = tmp_path / "served.onnx"
     hard = [replace(sample, label=sample.label + "x") for sample in striped.samples]
@@ -83,29 +83,29 @@ def test_that_a_model_reads_none_of_few_pictures_is_no_reason(
 def test_a_model_that_reads_significantly_worse_is_refused(
     striped: Dataset, tmp_path: Path
 ) -> None:
-    """Half of the pictures against all of them is no luck; both figures are said."""
+    """2 pictures of 12 instead of 12 are no bad luck; the error gives both figures."""
     half = [
         replace(sample, label=sample.label if number % 2 else "x")
         for number, sample in enumerate(striped.samples)
     ]
     served = stripes.write_model(tmp_path / "served.onnx", version="1")
-    # Read by the same rule, the old model has every label and the new one half of them.
+    # The new model confuses c and d, so it reads only `ab` and `ba`.
     worse = stripes.write_model(tmp_path / "worse.onnx", version="2", alphabet="abdc")
     with pytest.raises(ExportError, match=r"reads 2 of 12 test pictures, the old one 12"):
         replace_model(worse, served, striped, striped.samples)
     assert replace_model(worse, served, striped, half[:1] + striped.samples[:2]) is not None
 
 
-def test_luck() -> None:
-    """By hand: five pictures lost and none gained have a chance of 1 in 32."""
+def test_the_chance_of_luck_agrees_with_a_count_by_hand() -> None:
+    """Five pictures lost and none gained have a chance of 1 in 32."""
     old, new = [True] * 5 + [False] * 5, [False] * 10
     assert chance_of_luck(old, new) == 1 / 32
     assert chance_of_luck(old, old) == 1
     assert chance_of_luck([True, False], [False, True]) == 0.75
 
 
-def test_figures_side_by_side() -> None:
-    """The old and the new model stand beside each other; without an old one, the new alone."""
+def test_the_figures_of_old_and_new_model_are_shown_side_by_side() -> None:
+    """Without an old model, the new model is shown alone."""
     new = replace(stripes.metadata(), version="1.0")
     old = replace(stripes.metadata(), version="0.9")
     lines = compare(old, new).splitlines()
@@ -118,10 +118,10 @@ def test_figures_side_by_side() -> None:
     assert compare(None, new).splitlines()[0].split() == ["new"]
 
 
-def test_from_the_command_line_to_the_served_model(
+def test_train_and_export_replace_the_served_model(
     config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`train` exports the run that it trained, and `export` puts that file into its place."""
+    """`train` exports its run, and `export` copies the exported file to the served path."""
     one_epoch = replace(config, epochs=1, architecture="residual-crnn", channels=3)
     one_epoch.save(tmp_path / "one.toml")
     runs, served = tmp_path / "runs", tmp_path / "models" / "captcha.onnx"

@@ -17,7 +17,7 @@ def figures(val_loss: float, val_cer: float = 0.1, exact: float = 0.0) -> dict[s
 
 
 def test_patience_counts_epochs_without_a_lower_loss() -> None:
-    """A lower validation loss starts the count anew; the best epoch is kept."""
+    """A lower validation loss restarts the count; the best epoch is kept."""
     config = TrainConfig(patience=3)
     progress = Progress()
     planned = []
@@ -27,12 +27,12 @@ def test_patience_counts_epochs_without_a_lower_loss() -> None:
     assert (progress.epoch, progress.best_epoch) == (8, 5)
     assert planned == [100] * 7 + [8]
     cosine = replace(config, schedule="cosine")
-    assert planned_epochs(cosine, progress, 0) == 12, "the rate comes down first"
+    assert planned_epochs(cosine, progress, 0) == 12, "the learning rate falls first"
 
 
 @pytest.mark.parametrize("setting", ["keep_last", "train_on_validation"])
-def test_the_last_epoch_is_kept_where_no_loss_may_choose(setting: str) -> None:
-    """On request, or where validation pictures are trained on, the last epoch is the best."""
+def test_the_last_epoch_is_kept_if_validation_may_not_choose(setting: str) -> None:
+    """The last epoch is kept on request, or if validation pictures are trained on."""
     chosen: dict[str, Any] = {setting: True}
     config = TrainConfig(**chosen)
     progress = Progress()
@@ -40,11 +40,13 @@ def test_the_last_epoch_is_kept_where_no_loss_may_choose(setting: str) -> None:
         progress.record(figures(loss), config)
     assert progress.best_epoch == 3
     planned = planned_epochs(replace(config, patience=1), progress, 0)
-    assert planned == (100 if config.train_on_validation else 3), "validation may say when to stop"
+    assert planned == (100 if config.train_on_validation else 3), (
+        "validation may decide when to stop"
+    )
 
 
-def test_the_plateau_of_blanks_costs_no_patience() -> None:
-    """As long as nothing at all is read, training has not begun to fail."""
+def test_epochs_before_anything_is_read_cost_no_patience() -> None:
+    """A model that gives only blanks has not begun to overfit."""
     progress = Progress()
     for loss in (16.3, 16.4, 16.5, 16.4):
         progress.record(figures(loss, val_cer=1.0), TrainConfig())
@@ -52,7 +54,7 @@ def test_the_plateau_of_blanks_costs_no_patience() -> None:
 
 
 def test_distortions_begin_when_clean_pictures_are_read() -> None:
-    """Clean pictures alone until enough of them are read; then the strength rises to its end."""
+    """Epochs are clean until enough pictures are read; then the strength rises to its maximum."""
     config = TrainConfig(strength=0.8, clean_until=0.5, ramp_epochs=4)
     progress = Progress()
     strengths = []
@@ -64,7 +66,7 @@ def test_distortions_begin_when_clean_pictures_are_read() -> None:
 
 
 def test_distortions_are_gentle_until_most_clean_pictures_are_read() -> None:
-    """Their strength follows what was read in the last epoch, down as well as up."""
+    """The strength depends on the last epoch, so the strength can also fall."""
     config = TrainConfig(strength=0.8, gentle=0.25, clean_until=0.0, ramp_epochs=1)
     progress = Progress(clean_epochs=0)
     strengths = []
@@ -75,8 +77,8 @@ def test_distortions_are_gentle_until_most_clean_pictures_are_read() -> None:
     assert progress.strength(config) == pytest.approx(0.2)
 
 
-def test_epochs_that_are_taught_places_are_not_distorted() -> None:
-    """A distortion would move the characters away from where they are said to be."""
+def test_epochs_with_places_of_characters_are_not_distorted() -> None:
+    """A distortion would move the characters away from their places."""
     config = TrainConfig(strength=0.8, clean_until=0.5, ramp_epochs=2, aligned_epochs=2)
     progress = Progress()
     strengths = []
@@ -87,14 +89,14 @@ def test_epochs_that_are_taught_places_are_not_distorted() -> None:
 
 
 def test_the_seed_recipe_never_distorts() -> None:
-    """Without a strength, pictures stay clean however well they are read."""
+    """Without a strength, pictures stay clean, however many are read."""
     progress = Progress()
     progress.record(figures(1.0, exact=1.0), TrainConfig())
     assert progress.strength(TrainConfig()) is None
 
 
-def test_a_run_of_an_older_version_goes_on(run: Run, config: TrainConfig, tmp_path: Path) -> None:
-    """Figures that its first epochs lack stay empty in the table."""
+def test_a_run_of_an_older_version_can_go_on(run: Run, config: TrainConfig, tmp_path: Path) -> None:
+    """Figures that the first epochs lack stay empty in the table."""
     splits = {split: run.split(split) for split in ("train", "validation", "test")}
     resumed = Run.create(tmp_path, config, run.facts, splits)
     progress = Progress(epoch=1, history=[{"epoch": 1, **figures(2.0)}])

@@ -15,7 +15,7 @@ def parse(*arguments: str) -> TrainConfig:
 
 
 def test_the_seed_recipe_is_the_default() -> None:
-    """The recipe says what the tutorial does, and so do the defaults."""
+    """The recipe and the defaults have the settings of the tutorial."""
     config = load_config(RECIPES / "seed.toml", {})
     assert config == TrainConfig()
     assert (config.epochs, config.batch_size, config.patience) == (100, 16, 10)
@@ -24,13 +24,13 @@ def test_the_seed_recipe_is_the_default() -> None:
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_recipe_can_be_used(recipe: Path) -> None:
+def test_every_recipe_can_be_loaded(recipe: Path) -> None:
     """A recipe has only settings that exist."""
     load_config(recipe, {})
 
 
-def test_the_command_line_wins_over_the_file() -> None:
-    """Every setting is an option; what is not passed stays as the file says."""
+def test_the_command_line_overrides_the_file() -> None:
+    """Every setting is an option; settings that are not passed keep the value in the file."""
     options = ("--epochs", "3", "--schedule", "plateau", "--augmentation.blur", "1.5")
     config = parse("--recipe", "robust", *options)
     assert config == parse("--config", str(RECIPES / "robust.toml"), *options)
@@ -38,8 +38,8 @@ def test_the_command_line_wins_over_the_file() -> None:
     assert (config.strength, config.generated) == (1.0, 4000)
 
 
-def test_settings_survive_saving(tmp_path: Path) -> None:
-    """What a run saved is what it was started with."""
+def test_saved_settings_are_read_back_unchanged(tmp_path: Path) -> None:
+    """A finished run has the settings that its training was started with."""
     rough = Augmentation(rotation=3.5, jpeg=0.0)
     config = TrainConfig(name='q"uote', learning_rate=1e-5, schedule="cosine", augmentation=rough)
     config.save(tmp_path / "config.toml")
@@ -75,8 +75,8 @@ def test_settings_survive_saving(tmp_path: Path) -> None:
         ("epochs 3", "cannot be read as TOML"),
     ],
 )
-def test_bad_settings(line: str, sentence: str, tmp_path: Path) -> None:
-    """A setting that cannot be is refused with what would be right."""
+def test_bad_settings_are_refused(line: str, sentence: str, tmp_path: Path) -> None:
+    """The error says what would be right."""
     (tmp_path / "bad.toml").write_text(line)
     with pytest.raises(ConfigError) as refused:
         load_config(tmp_path / "bad.toml", {})
@@ -84,13 +84,15 @@ def test_bad_settings(line: str, sentence: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("cosine", "schedule"), [("true", "cosine"), ("false", "constant")])
-def test_runs_of_before_there_were_schedules(cosine: str, schedule: str, tmp_path: Path) -> None:
-    """The settings of an old run, which had a truth value instead, are still understood."""
+def test_the_settings_of_runs_without_schedules_are_understood(
+    cosine: str, schedule: str, tmp_path: Path
+) -> None:
+    """Old runs have a boolean `cosine` instead."""
     (tmp_path / "config.toml").write_text(f"cosine = {cosine}\n")
     assert load_config(tmp_path / "config.toml", {}).schedule == schedule
 
 
-def test_runs_that_have_settings_which_are_gone(tmp_path: Path) -> None:
-    """They can still be exported and started from."""
+def test_removed_settings_of_old_runs_are_ignored(tmp_path: Path) -> None:
+    """Such runs can still be exported and started from."""
     (tmp_path / "config.toml").write_text('pretrain = false\nxla = "auto"\nepochs = 3\n')
     assert load_config(tmp_path / "config.toml", {}) == TrainConfig(epochs=3)

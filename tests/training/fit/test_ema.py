@@ -16,7 +16,7 @@ def trained(momentum: float, steps: int) -> tuple[keras.Model, list[float]]:
 
 
 def test_the_average_is_exponential() -> None:
-    """Every step keeps the momentum's share of the average; it starts at the first weights."""
+    """Every step keeps the momentum's share of the average, which starts at the first weights."""
     model, weights = trained(0.75, steps=4)
     expected = weights[0]
     for weight in weights[1:]:
@@ -41,7 +41,7 @@ def test_without_momentum_nothing_is_averaged() -> None:
 
 
 def test_before_the_first_step_there_is_no_average() -> None:
-    """A model that starts from a run is what it is before it is trained."""
+    """A model that starts from a run keeps its weights until it is trained."""
     model, _ = trained(0.5, steps=0)
     model.optimizer.build(model.trainable_variables)
     first = model.get_weights()[0].item()

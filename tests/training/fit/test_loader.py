@@ -24,26 +24,28 @@ def held(dataset: Dataset) -> Examples:
 
 @pytest.fixture
 def stored(dataset: Dataset) -> Examples:
-    """The small data set, read when it is needed."""
+    """The small data set, read from disk picture by picture."""
     codec = CtcCodec("7AB", 3)
     return labelled_examples(dataset, dataset.samples, *SIZE, codec, memory=0)
 
 
 def test_a_set_that_does_not_fit_is_left_on_disk(held: Examples, stored: Examples) -> None:
-    """The limit counts what the decoded pictures would take; what is stored takes nothing."""
+    """The limit counts the size of decoded pictures; pictures on disk take no memory."""
     assert isinstance(held.pictures, np.ndarray)
     assert isinstance(stored.pictures, LazyPictures)
     assert stored.pictures.shape == held.pictures.shape == (40, *SIZE, 1)
 
 
 def test_stored_pictures_are_indexed_like_an_array(held: Examples, stored: Examples) -> None:
-    """One place, a slice, and places in any order give what the array gives."""
+    """An index, a slice, and indices in any order give the same pictures as the array."""
     for places in (3, np.int64(39), slice(4, 9), slice(30, 99), np.array([7, 7, 0, 39])):
         assert np.array_equal(held.pictures[places], stored.pictures[places])
 
 
-def test_joined_and_distorted_pictures_too(held: Examples, stored: Examples) -> None:
-    """What is made of stored pictures is what is made of pictures in memory."""
+def test_concatenated_and_distorted_pictures_are_the_same_from_disk(
+    held: Examples, stored: Examples
+) -> None:
+    """Two distorted copies of a picture differ."""
     augmentation = Augmentation(clean=0.0)
     ours = held + held.distorted(augmentation, copies=2, seed=5)
     theirs = stored + stored.distorted(augmentation, copies=2, seed=5)
@@ -58,10 +60,10 @@ def test_joined_and_distorted_pictures_too(held: Examples, stored: Examples) -> 
 
 
 @pytest.mark.parametrize("strength", [None, 0.7])
-def test_an_epoch_is_the_same_either_way(
+def test_an_epoch_is_the_same_from_memory_and_from_disk(
     held: Examples, stored: Examples, strength: float | None
 ) -> None:
-    """Batches come in the same order with the same pictures, however they are kept."""
+    """The batches have the same pictures in the same order."""
     feeds = [
         Feed(examples, examples, 4, Augmentation(), batch_size=7, seed=1)
         for examples in (held, stored)
@@ -71,18 +73,18 @@ def test_an_epoch_is_the_same_either_way(
 
 
 def test_an_epoch_can_be_shortened(held: Examples) -> None:
-    """So many steps and no more, with other pictures in every epoch."""
+    """A shortened epoch has the given number of steps; the next epoch has other pictures."""
     feed = Feed(held, held, 0, Augmentation(), batch_size=8, seed=1, steps=2)
     epochs = [[pictures for pictures, _ in feed.batches(epoch, None)] for epoch in (1, 2)]
     assert [len(batches) for batches in epochs] == [2, 2]
     assert not np.array_equal(epochs[0][0], epochs[1][0])
 
 
-def test_labelled_pictures_of_a_rough_epoch_may_be_joined(held: Examples) -> None:
-    """Not those that are generated, and none of a clean epoch; the same in the same epoch."""
+def test_labelled_pictures_of_a_distorted_epoch_may_be_joined(held: Examples) -> None:
+    """Generated pictures and clean epochs stay unchanged; the same epoch has the same joints."""
     middles = [np.array([WIDTH // 2]) for _ in held.texts]
     splicing = Splicing(held.pictures, held.labels, middles, chance=1.0)
-    generated = [2] + [PADDING] * (held.labels.shape[1] - 1)  # no labelled one is as short
+    generated = [2] + [PADDING] * (held.labels.shape[1] - 1)  # no labelled text is as short
     other = Examples(held.pictures, np.array([generated] * 40, np.int32), held.texts)
     feed = Feed(held, held + other, 0, Augmentation(clean=1.0), batch_size=8, seed=1)
 
@@ -98,8 +100,8 @@ def test_labelled_pictures_of_a_rough_epoch_may_be_joined(held: Examples) -> Non
     ]
 
 
-def test_a_stored_picture_that_is_gone_is_named(dataset: Dataset) -> None:
-    """A picture that vanishes during a training is named, not passed over."""
+def test_a_picture_that_vanishes_from_disk_is_named(dataset: Dataset) -> None:
+    """A training does not skip the picture."""
     gone = replace(dataset.samples[0], sha256="0" * 64)
     pictures = StoredPictures(dataset, [gone], *SIZE)
     with pytest.raises(DataError, match=r"no longer holds the picture"):
@@ -107,7 +109,7 @@ def test_a_stored_picture_that_is_gone_is_named(dataset: Dataset) -> None:
 
 
 def test_generated_texts_fit_their_time_steps() -> None:
-    """Of narrow pictures, texts with too many equal neighbours are not drawn."""
+    """For narrow pictures, texts with too many equal neighbours are not drawn."""
     codec = CtcCodec("07", 2)
     labels = np.array([codec.encode("070707", 6)] * 4, np.int32)
     narrow = Examples(np.random.default_rng(0).random((4, 24, 40, 1), np.float32), labels,

@@ -14,8 +14,10 @@ from training.fit.runs import Run
 from training.models.crnn import build_crnn
 
 
-def test_a_run_holds_what_it_promises(run: Run, data: Path, config: TrainConfig) -> None:
-    """Settings, splits, history, weights and the log for TensorBoard."""
+def test_a_run_stores_settings_splits_history_and_weights(
+    run: Run, data: Path, config: TrainConfig
+) -> None:
+    """A run also stores the log for TensorBoard."""
     assert run.finished
     assert run.config == config
     assert (run.facts.alphabet, run.facts.width, run.facts.height) == ("7AB", 48, 16)
@@ -25,7 +27,7 @@ def test_a_run_holds_what_it_promises(run: Run, data: Path, config: TrainConfig)
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
     assert {"epoch", "loss", "val_loss", "val_cer", "val_exact_match", "seconds"} <= set(history[0])
-    # No clean epoch comes first where `clean_until` is 0, as in runs that go on from another one.
+    # With a `clean_until` of 0, as in runs that start from another one, no epoch is clean.
     assert [float(row["strength"]) for row in history] == [0.5, 1.0, 1.0]
     assert list((run.folder / "tensorboard").iterdir())
 
@@ -37,13 +39,13 @@ def weights_of(run: Run) -> list[np.ndarray]:
 
 
 class StoppedError(Exception):
-    """Ends a training where a kill would."""
+    """Ends a training as a kill would."""
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(
     run: Run, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Resumed, with pictures read from disk, it ends weight for weight as the one that was not."""
+    """The resumed run reads pictures from disk; the other run is never interrupted."""
 
     def stop_after_the_first(*arguments: object) -> None:
         raise StoppedError
@@ -57,20 +59,20 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     stopped = Run(folder)
     assert not stopped.finished
     assert "not finished: 1 of 3 epochs" in stopped.state
-    # The process that was stopped would hold no lock any more.
+    # A killed process would not hold the lock any more.
     monkeypatch.setattr(Run, "lock", lambda self: True)
     resumed = train(streamed, tmp_path)
     assert resumed.folder == folder
     with (folder / "history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
-    assert not list(folder.glob("epoch-*")), "what only resuming needs is left behind"
+    assert not list(folder.glob("epoch-*")), "files that only resuming needs are left behind"
     assert all(map(np.array_equal, weights_of(resumed), weights_of(run)))
 
 
-def test_what_a_training_spoils_is_taken_back(
+def test_a_training_that_makes_the_model_worse_is_partly_taken_back(
     run: Run, config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After steps that are much too large, as much as may be is taken back."""
+    """After much too large steps, as much as possible is taken back."""
     spoilt = replace(
         config, init_from=str(run.folder), interpolated=True, epochs=1, learning_rate=0.03
     )
@@ -82,7 +84,7 @@ def test_what_a_training_spoils_is_taken_back(
 def test_a_run_that_reads_nothing_says_so(
     config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With likely causes; and time that is up ends the training after the first epoch."""
+    """Likely causes are named. Since the time is up, the training ends after the first epoch."""
     hopeless = replace(config, minutes=0.001, learning_rate=1e-9, average=0.0)
     run = train(hopeless, tmp_path)
     assert run.finished

@@ -35,24 +35,23 @@ def many(dataset: Dataset, count: int) -> Dataset:
 
 
 def test_a_base_is_read(base: Path) -> None:
-    """Arrays in the order of Keras, as float32."""
+    """The arrays are in the order of Keras, and are converted to float32."""
     found = read_base(base)
     assert (found.architecture, found.alphabet, found.channels) == ("residual-crnn-wide", "AB7", 3)
     assert [array.shape for array in found.layers["dense2"]] == [(2, 4), (4,)]
     assert found.layers["dense2"][0].dtype == np.float32
 
 
-def test_a_base_that_cannot_be_read(tmp_path: Path) -> None:
-    """It is named."""
+def test_a_base_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "base.npz").write_bytes(b"nothing")
     with pytest.raises(RunError, match=r"base\.npz cannot be read as a base"):
         read_base(tmp_path / "base.npz")
 
 
 def test_few_labels_are_all_trained_on(dataset: Dataset, base: Path) -> None:
-    """No picture is spent on validation, and the last weights are kept; ten minutes are enough.
+    """No picture is used for validation, and the last weights are kept; ten minutes are enough.
 
-    How sure to be of others is seen on halves. All distortions are strong from the start.
+    The halves calibrate the confidences. All distortions are strong from the start.
     """
     plan = choose(dataset, {}, base)
     config = plan.config
@@ -68,12 +67,12 @@ def test_few_labels_are_all_trained_on(dataset: Dataset, base: Path) -> None:
     )
 
 
-def test_many_labels_are_validated(
+def test_with_many_labels_a_tenth_is_used_for_validation(
     dataset: Dataset, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a hundred and more, a tenth decides when to stop; more labels have more time.
+    """From a hundred labels on, validation decides when to stop; more labels get more time.
 
-    Which epoch is kept it decides where it is not small itself.
+    A large validation split also decides which epoch is kept.
     """
     picture = dataset.read(dataset.samples[0])
     monkeypatch.setattr(Dataset, "read", lambda self, sample: picture)
@@ -85,8 +84,8 @@ def test_many_labels_are_validated(
     assert [config.keep_last for config in configs] == [True, True, False]
 
 
-def test_what_is_asked_for_is_not_chosen(dataset: Dataset, base: Path) -> None:
-    """Options win, also the one that says how many labels are used."""
+def test_options_override_the_plan(dataset: Dataset, base: Path) -> None:
+    """The number of labels to use is such an option."""
     asked = {"epochs": 3, "channels": 3, "minutes": 5.0, "labels": 8}
     plan = choose(dataset, asked, base)
     assert {key: getattr(plan.config, key) for key in asked} == asked
@@ -94,7 +93,7 @@ def test_what_is_asked_for_is_not_chosen(dataset: Dataset, base: Path) -> None:
 
 
 def test_without_a_base_training_is_from_scratch(dataset: Dataset, tmp_path: Path) -> None:
-    """As the recipe `robust` does it, within the time."""
+    """The plan has the settings of the recipe `robust`, and a time limit."""
     plan = choose(dataset, {}, tmp_path / "none.npz")
     robust = load_config(recipe_path("robust"), {})
     assert plan.config == replace(robust, minutes=10.0)
@@ -102,7 +101,7 @@ def test_without_a_base_training_is_from_scratch(dataset: Dataset, tmp_path: Pat
 
 
 def test_colour_is_used_where_gray_loses_the_text(tmp_path: Path, base: Path) -> None:
-    """Red on green of the same luma, against black on white."""
+    """Red on green of the same luma needs colour; black on white does not."""
     for name, ink, paper in (("gray", (0, 0, 0), (255, 255, 255)), ("c", (250, 0, 0), (0, 127, 0))):
         folder = tmp_path / name
         folder.mkdir()
@@ -119,14 +118,14 @@ def test_colour_is_used_where_gray_loses_the_text(tmp_path: Path, base: Path) ->
 
 
 def test_another_architecture_is_trained_from_scratch(dataset: Dataset, base: Path) -> None:
-    """The base's weights fit its own architecture alone."""
+    """The weights of the base fit only the architecture of the base."""
     plan = choose(dataset, {"architecture": "crnn"}, base)
     assert (plan.config.architecture, plan.config.init_from) == ("crnn", "")
     assert "trains from scratch, since the base is a residual-crnn-wide" in plan.explanation
 
 
-def test_a_model_of_ones_own_can_be_started_from(dataset: Dataset, base: Path) -> None:
-    """It is fine-tuned as the base would be."""
+def test_a_training_can_start_from_another_model(dataset: Dataset, base: Path) -> None:
+    """That model is fine-tuned as the base would be."""
     config = choose(dataset, {"init_from": "models/captcha.onnx"}, base).config
     assert (config.architecture, config.init_from) == ("residual-crnn", "models/captcha.onnx")
     assert config.aligned_epochs == 0

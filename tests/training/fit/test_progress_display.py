@@ -3,15 +3,14 @@ import pytest
 from training.fit.progress_display import duration, epoch_display
 
 
-def test_durations() -> None:
-    """In the unit that a person would use."""
+def test_a_duration_has_a_readable_unit() -> None:
     assert [duration(seconds) for seconds in (40.4, 720, 3900)] == ["40 s", "12 min", "1 h 05 min"]
 
 
-def test_a_line_a_minute_elsewhere_than_on_a_terminal(
+def test_without_a_terminal_progress_is_a_line_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says how far the epoch is, and the time left: what may be spent, or this epoch's."""
+    """The time left is limited by `most_seconds`, but is at least the rest of the epoch."""
     now = [0.0]
     monkeypatch.setattr("training.fit.progress_display.time.monotonic", lambda: now[0])
     for most, left in ((1e9, "8 min"), (400.0, "6 min"), (-5.0, "4 min")):

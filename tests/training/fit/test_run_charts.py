@@ -9,21 +9,21 @@ from training.fit.runs import Run
 
 
 @pytest.mark.parametrize("name", ["curves", "validation", "confusions", "worst"])
-def test_a_run_ends_with_pictures(run: Run, name: str) -> None:
-    """Each of them is there and shows something."""
+def test_a_finished_run_has_its_charts(run: Run, name: str) -> None:
+    """No chart is blank."""
     with Image.open(run.folder / f"{name}.png") as image:
         assert min(image.size) > 100
         assert len(image.convert("RGB").getcolors(1 << 24) or []) > 5
 
 
-def test_what_was_misread_is_red(run: Run) -> None:
-    """A model that has learned next to nothing has red captions among its worst pictures."""
+def test_misread_pictures_have_red_captions(run: Run) -> None:
+    """The small run has learned next to nothing, so its worst pictures have red captions."""
     with Image.open(run.folder / "worst.png") as image:
         assert (np.asarray(image.convert("RGB")) == (187, 0, 0)).all(axis=2).any()
 
 
-def test_curves_of_a_single_epoch(tmp_path: Path) -> None:
-    """A run of one epoch has curves, too, and one that an older version began."""
+def test_curves_are_drawn_for_a_single_epoch(tmp_path: Path) -> None:
+    """A run that an older version began lacks some figures."""
     columns = "epoch,strength,learning_rate,loss,val_loss,val_cer,val_exact_match"
     values = "1,0,,16.3,16.4,1.0,0.0,0.0,5.2"
     path = tmp_path / "history.csv"
@@ -41,8 +41,10 @@ def test_curves_of_a_single_epoch(tmp_path: Path) -> None:
     ],
     ids=["no error", "nothing and signs", "thousands of symbols"],
 )
-def test_confusions_of_any_alphabet(pairs: list[tuple[str, str]], tmp_path: Path) -> None:
-    """The matrix stays small enough to be looked at."""
+def test_confusions_are_drawn_for_any_alphabet(
+    pairs: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    """The matrix keeps a readable size."""
     draw_confusions(pairs, tmp_path / "confusions.png")
     with Image.open(tmp_path / "confusions.png") as image:
         assert max(image.size) < 2000

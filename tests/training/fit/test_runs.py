@@ -9,15 +9,15 @@ from training.fit.config import TrainConfig
 from training.fit.runs import Run, with_start_found
 
 
-def test_a_run_is_finished_by_its_end_alone(
+def test_a_run_counts_as_finished_only_at_its_end(
     run: Run, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wherever it is killed, there is no run to export by half, and none that cannot go on."""
+    """A killed run is not exported half done, and can always be resumed or begin anew."""
     splits = {split: run.split(split) for split in ("train", "validation", "test")}
     killed = Run.create(tmp_path, config, run.facts, splits)
     killed.best_weights.write_bytes(b"half of the weights")
     assert not killed.finished
-    assert killed.load_progress() is None, "it begins anew"
+    assert killed.load_progress() is None, "the run begins anew"
     killed.save_progress({"epoch": 1})
     killed.epoch_weights(1).write_bytes(b"weights")
 
@@ -33,8 +33,10 @@ def test_a_run_is_finished_by_its_end_alone(
     assert Run.find_interrupted(tmp_path, config, run.facts) is None
 
 
-def test_only_the_same_run_is_resumed(run: Run, config: TrainConfig, tmp_path: Path) -> None:
-    """Another setting, other data, or a run that is being trained: none is resumed."""
+def test_only_an_unlocked_run_of_the_same_settings_and_data_is_resumed(
+    run: Run, config: TrainConfig, tmp_path: Path
+) -> None:
+    """A run that is being trained is locked."""
     splits = {split: run.split(split) for split in ("train", "validation", "test")}
     waiting = Run.create(tmp_path, config, run.facts, splits)
     assert Run.find_interrupted(tmp_path, config, run.facts) is None, "it is locked by this process"
@@ -46,8 +48,8 @@ def test_only_the_same_run_is_resumed(run: Run, config: TrainConfig, tmp_path: P
     assert found.folder == waiting.folder
 
 
-def test_runs_are_found(run: Run, tmp_path: Path) -> None:
-    """By default the newest finished run, else by name or folder; otherwise an error says so."""
+def test_a_run_is_found_by_default_by_name_or_by_folder(run: Run, tmp_path: Path) -> None:
+    """The default is the newest finished run; an unfinished or a missing run is an error."""
     with pytest.raises(RunError, match="make train"):
         Run.find(tmp_path, None)
     for name in ("20200101-000000-old", "20300101-000000-new", "20310101-000000-unfinished"):
@@ -62,8 +64,8 @@ def test_runs_are_found(run: Run, tmp_path: Path) -> None:
         Run.find(tmp_path, "nothing")
 
 
-def test_a_start_is_found_by_the_name_in_its_settings(run: Run) -> None:
-    """The newest finished run of a name is meant, and its folder is what the settings keep."""
+def test_a_starting_run_is_found_by_the_name_in_the_settings(run: Run) -> None:
+    """The newest finished run of that name is used; the settings keep the folder of the run."""
     found = with_start_found(TrainConfig(init_from="small"), run.folder.parent)
     assert Path(found.init_from) == run.folder
     assert with_start_found(found, Path("elsewhere")) == found

@@ -21,13 +21,13 @@ BUNDLED = ROOT / "models" / "captcha.onnx"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_weights_come_back_out_of_an_exported_model(architecture: str, tmp_path: Path) -> None:
-    """Put into a Keras model, they give what the exported one does, whatever was folded."""
+def test_the_weights_of_an_exported_model_are_restored(architecture: str, tmp_path: Path) -> None:
+    """A Keras model with these weights gives the same output, whatever the export folded."""
     metadata = Recognizer.load(BUNDLED).metadata
     shape = (metadata.width, metadata.height, len(metadata.alphabet) + 1)
     exported, model = (build_model(architecture, *shape) for _ in range(2))
     generator = np.random.default_rng(3)
-    for layer in exported.layers:  # of which none has biases of zero any more, once trained
+    for layer in exported.layers:  # a trained model has no biases of zero
         noise = [generator.uniform(0.01, 0.1, w.shape) for w in layer.get_weights()]
         layer.set_weights([w + n for w, n in zip(layer.get_weights(), noise, strict=True)])
     write_model(convert(exported), metadata, tmp_path / "model.onnx")
@@ -38,8 +38,8 @@ def test_weights_come_back_out_of_an_exported_model(architecture: str, tmp_path:
     assert np.allclose(model.predict(pictures, verbose=0), expected, atol=1e-5)
 
 
-def test_the_bundled_model_can_be_trained_on() -> None:
-    """It reads as it did, and in training, where normalisations take each batch, almost so."""
+def test_a_training_can_start_from_the_bundled_model() -> None:
+    """The output is the same, and nearly the same in training, which normalizes by batch."""
     recognizer = Recognizer.load(BUNDLED)
     metadata = recognizer.metadata
     shape = (metadata.width, metadata.height, len(metadata.alphabet) + 1)
@@ -56,8 +56,8 @@ def test_the_bundled_model_can_be_trained_on() -> None:
     assert np.mean(trained.argmax(axis=2) == expected.argmax(axis=2)) > 0.98
 
 
-def test_common_symbols_keep_their_classes(run: Run) -> None:
-    """With another alphabet, symbols of both and the blank keep their weights, others do not."""
+def test_common_symbols_keep_their_weights(run: Run) -> None:
+    """With another alphabet, only common symbols and the blank keep their weights."""
     model = build_crnn(run.facts.width, run.facts.height, 5)
     before = [weights.copy() for weights in model.get_layer(OUTPUT_LAYER).get_weights()]
     start = StartingWeights.find(str(run.folder), run.folder.parent)
@@ -74,22 +74,22 @@ def test_common_symbols_keep_their_classes(run: Run) -> None:
 
 
 def test_layers_of_another_shape_start_anew(run: Run) -> None:
-    """A taller picture changes what the first dense layer sees; it is named, the rest kept."""
+    """A taller picture changes the input of the first dense layer. Only this layer is named."""
     model = build_crnn(run.facts.width, 2 * run.facts.height, 4)
     start = StartingWeights.find(str(run.folder), run.folder.parent)
     assert start.put_into(model, run.facts.alphabet) == ["dense1"]
 
 
-def test_weights_of_another_architecture(run: Run) -> None:
-    """Where nothing fits, nothing is trained in vain; the other architecture is named."""
+def test_weights_of_another_architecture_are_refused(run: Run) -> None:
+    """No layer fits, so training would be in vain; the error names the other architecture."""
     start = StartingWeights.find(str(run.folder), run.folder.parent)
     model = build_model("residual-crnn", run.facts.width, run.facts.height, 4)
     with pytest.raises(RunError, match='try ARGS="--architecture crnn or'):
         start.put_into(model, run.facts.alphabet)
 
 
-def test_what_cannot_be_started_from(tmp_path: Path) -> None:
-    """A file that is no model, and a run that is not there, are named in the error."""
+def test_a_broken_model_or_a_missing_run_is_no_start(tmp_path: Path) -> None:
+    """The error names the file, or says that there is no run."""
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(RunError, match=r"cannot start from .*broken\.onnx"):
         StartingWeights.find(str(tmp_path / "broken.onnx"), tmp_path)
@@ -98,7 +98,7 @@ def test_what_cannot_be_started_from(tmp_path: Path) -> None:
 
 
 def write_base(path: Path, model: keras.Model, alphabet: str) -> Path:
-    """The weights of a model as `make base` writes them."""
+    """Writes the weights of a model as `make base` does."""
     facts = {"architecture": model.name, "alphabet": alphabet, "channels": 3}
     arrays = {
         f"{layer.name}/{number}": array.astype(np.float16)
@@ -111,7 +111,7 @@ def write_base(path: Path, model: keras.Model, alphabet: str) -> Path:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_model_starts_from_the_base(channels: int, tmp_path: Path) -> None:
-    """It reads what both know as the base does, gray pictures also with one channel."""
+    """The model reads common symbols as the base does; with one channel, it takes gray pictures."""
     base = build_model("residual-crnn-wide", 48, 48, 4, channels=3)
     path = write_base(tmp_path / "base.npz", base, "xyz")
     model = build_model("residual-crnn-wide", 96, 48, 4, channels=channels)
@@ -124,8 +124,8 @@ def test_a_model_starts_from_the_base(channels: int, tmp_path: Path) -> None:
     assert np.allclose(found[..., [2, 1, 0, 3]], expected, atol=5e-3)
 
 
-def test_a_gray_model_can_become_one_of_colour() -> None:
-    """It then reads the luma."""
+def test_a_kernel_for_gray_is_converted_to_one_for_colour() -> None:
+    """The new kernel reads the luma."""
     kernel = np.random.default_rng(0).random((3, 3, 1, 2), np.float32)
     colour = of_channels(kernel, (3, 3, 3, 2))
     assert colour is not None
