@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 48, 16
 
 
 def write_labelled(folder: Path, count: int, seed: int = 0) -> Path:
-    """A folder of generated pictures called <label>.png, sorted into subfolders by number."""
+    """Writes generated pictures as `<number>/<label>.png`."""
     for number, drawing in enumerate(generate(count, ALPHABET, (2, 3), WIDTH, HEIGHT, seed)):
         (folder / str(number)).mkdir(parents=True)
         (folder / str(number) / f"{drawing.text}.png").write_bytes(drawing.png())
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def config(data: Path) -> TrainConfig:
-    """A short training on the small data set: one clean epoch, then two of rising strength."""
+    """A short training on the small data set, with distortions from the first epoch on."""
     return TrainConfig(
         name="small", data=str(data), width=WIDTH, height=HEIGHT, epochs=3, schedule="cosine",
         strength=1.0, clean_until=0.0, ramp_epochs=2, generated=8, backgrounds=4, spliced=0.5,
@@ -42,7 +42,7 @@ def config(data: Path) -> TrainConfig:
 
 @pytest.fixture(scope="session")
 def run(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of the real training. Tests share it: each further one costs CPU seconds."""
+    """A finished run of the real training. Tests share the run: a further run costs CPU seconds."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     from training.fit.loop import train
 
@@ -67,7 +67,7 @@ def dataset(data: Path) -> Dataset:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three labelled pictures, one of them in a subfolder, and a file that is none."""
+    """Three labelled pictures, one of them in a subfolder, and a file that is no picture."""
     folder = tmp_path / "pictures"
     (folder / "more").mkdir(parents=True)
     (folder / "ab.png").write_bytes(picture("ab"))

@@ -8,7 +8,7 @@ from training.__main__ import VERBS, main
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says what the verb does and fits two screens."""
+    """The help says what the verb does, and fits on two screens."""
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])
     assert ended.value.code == 0
@@ -17,8 +17,8 @@ def test_every_verb_has_a_help(verb: str, capsys: pytest.CaptureFixture[str]) ->
     assert len(text.splitlines()) < 60
 
 
-def test_the_list_of_verbs(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a verb, and on request, all of them are listed."""
+def test_all_verbs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list comes without a verb, and on request."""
     assert main([]) == main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"\n  {verb} " in text for verb in VERBS)
@@ -35,10 +35,10 @@ def test_the_list_of_verbs(capsys: pytest.CaptureFixture[str]) -> None:
         (["export", "--runs", "nowhere"], 1, "nowhere holds no run; `make train` makes one."),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(
+def test_a_mistake_gives_one_clear_sentence(
     arguments: list[str], status: int, sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the nearest names, and exit status 2 where the command line is wrong."""
+    """The sentence proposes similar names; exit status 2 means that the command line is wrong."""
     try:
         found = main(arguments)
     except SystemExit as ended:
@@ -47,8 +47,8 @@ def test_what_cannot_be_is_said_in_a_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_errors_come_before_tensorflow() -> None:
-    """Help texts and errors import neither TensorFlow nor Keras."""
+def test_help_and_errors_do_not_import_tensorflow() -> None:
+    """Keras and tf2onnx are not imported either."""
     script = (
         "import sys\n"
         "from training.__main__ import VERBS, main\n"

@@ -22,7 +22,7 @@ def drawn(manner: Manner, count: int = 30) -> tuple[FloatArray, list[str]]:
 
 
 def test_paper_ink_and_place_are_measured() -> None:
-    """What pictures were drawn with is found in them again."""
+    """The measured figures are those that the pictures were drawn with."""
     found = manner_of(*drawn(replace(PLAIN, curves=())))
     assert np.allclose(found.paper_left, 0.6, atol=0.02)
     assert np.allclose(found.paper_right, 0.9, atol=0.02)
@@ -32,22 +32,22 @@ def test_paper_ink_and_place_are_measured() -> None:
 
 @pytest.mark.parametrize("size", [0.5, 0.65])
 def test_the_size_of_the_text_is_measured(size: float) -> None:
-    """Small characters are found small, and narrow ones narrow."""
+    """Small characters are measured as small, and wide characters as wide."""
     found = manner_of(*drawn(replace(PLAIN, size=(size, size))))
     assert np.mean(found.size) == pytest.approx(size, rel=0.15)
     wide = manner_of(*drawn(replace(PLAIN, size=(size, size), stretch=(1.2, 1.2))))
     assert np.mean(wide.stretch) > np.mean(found.stretch) * 1.1
 
 
-def test_light_ink_on_dark_paper() -> None:
-    """Which is the ink follows from the pictures."""
+def test_light_ink_on_dark_paper_is_measured() -> None:
+    """The pictures tell which gray is the ink."""
     dark = replace(PLAIN, paper_left=(0.2, 0.2), paper_right=(0.1, 0.1), ink=(0.9, 0.9))
     found = manner_of(*drawn(dark))
     assert np.allclose(found.ink, 0.9, atol=0.03)
     assert np.allclose(found.paper_left, 0.2, atol=0.02)
 
 
-def test_an_empty_picture_can_be_measured() -> None:
-    """Flat pictures say little, and break nothing."""
+def test_pictures_without_contrast_can_be_measured() -> None:
+    """The gray of the paper is measured, without an error."""
     flat = np.full((2, 50, 200), 0.5, np.float32)
     assert np.allclose(manner_of(flat, ["ab", "cd"]).paper_left, 0.5)

@@ -4,8 +4,8 @@ import pytest
 from training.synthetic.generate import generate, generated_tensors
 
 
-def test_the_same_seed_draws_the_same() -> None:
-    """Generated pictures are reproducible, and differ by seed."""
+def test_the_same_seed_draws_the_same_pictures() -> None:
+    """Another seed draws other pictures."""
     first, again, other = (
         [d.png() for d in generate(5, "abc", (4,), 200, 50, seed)] for seed in (1, 1, 2)
     )
@@ -17,10 +17,10 @@ def test_the_same_seed_draws_the_same() -> None:
     ("alphabet", "lengths", "size"),
     [("2345678", (5,), (200, 50)), ("ABC0", (4, 5, 6, 7), (160, 60)), ("gjpqy", (12,), (90, 24))],
 )
-def test_alphabet_length_and_size(
+def test_pictures_have_the_given_alphabet_lengths_and_size(
     alphabet: str, lengths: tuple[int, ...], size: tuple[int, int]
 ) -> None:
-    """Texts have the symbols and lengths asked for, pictures the size, boxes the characters."""
+    """Each character has a box; the boxes go from left to right."""
     for drawing in generate(20, alphabet, lengths, *size, seed=0):
         assert drawing.image.size == size
         assert set(drawing.text) <= set(alphabet)
@@ -31,16 +31,15 @@ def test_alphabet_length_and_size(
         assert list(drawing.boxes) == sorted(drawing.boxes)
 
 
-def test_boxes_hold_the_ink() -> None:
-    """Within a character's box it is darker than the picture is on the whole."""
+def test_boxes_are_darker_than_the_whole_picture() -> None:
     for drawing in generate(20, "ABCDEFGH", (5,), 200, 50, seed=3):
         pixels = np.asarray(drawing.image)
         for x0, y0, x1, y1 in drawing.boxes:
             assert pixels[y0:y1, x0:x1].mean() < pixels.mean()
 
 
-def test_one_font() -> None:
-    """A set may be drawn in one font, as a family of labels is; another font looks otherwise."""
+def test_all_pictures_may_have_one_font() -> None:
+    """Another font gives other pictures."""
     bold, serif = (
         [d.png() for d in generate(3, "ab", (4,), 100, 30, 0, font)]
         for font in ("DejaVuSans-Bold", "DejaVuSerif-Bold")
@@ -48,14 +47,14 @@ def test_one_font() -> None:
     assert all(one != other for one, other in zip(bold, serif, strict=True))
 
 
-def test_a_space_takes_room() -> None:
-    """A symbol without ink is drawn too."""
+def test_a_space_has_a_box() -> None:
+    """Symbols without ink have a place, too."""
     (drawing,) = generate(1, " ", (3,), 60, 20, seed=0)
     assert len(drawing.boxes) == 3
 
 
-def test_tensors() -> None:
-    """Tensors come through the service's preprocessing, with the texts beside them."""
+def test_tensors_have_the_shape_and_range_of_the_preprocessing() -> None:
+    """The drawings, with their texts, are also given."""
     tensors, drawings = generated_tensors(3, "ab", (2,), 60, 20, seed=0)
     assert tensors.shape == (3, 60, 20, 1)
     assert [len(drawing.text) for drawing in drawings] == [2, 2, 2]

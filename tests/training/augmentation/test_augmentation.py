@@ -17,7 +17,7 @@ NOTHING = Augmentation(**dict.fromkeys(OPERATIONS, 0.0), clean=0.0)
 
 @pytest.fixture(scope="module", params=["gray", "colour"])
 def picture(request: pytest.FixtureRequest) -> FloatArray:
-    """A generated picture of 200×50 pixels, black on white or red on green of about that luma."""
+    """A generated picture of 200×50 pixels: black on white, or red on green of about equal luma."""
     (drawing,) = generate(1, "abc", (5,), 200, 50, seed=0)
     gray = (np.asarray(drawing.image) / 255).astype(np.float32)
     if request.param == "gray":
@@ -27,7 +27,7 @@ def picture(request: pytest.FixtureRequest) -> FloatArray:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_distorts_more_with_its_amount(name: str, picture: FloatArray) -> None:
-    """Size and range stay, something changes, and an amount of next to nothing changes less."""
+    """Shape and range stay; the largest amount changes a picture more than a tiny amount."""
     largest = getattr(Augmentation(), name)
     strong, weak = (
         OPERATIONS[name](picture, amount, np.random.default_rng(5)) for amount in (largest, 1e-9)
@@ -37,12 +37,12 @@ def test_every_operation_distorts_more_with_its_amount(name: str, picture: Float
         assert -1e-6 <= distorted.min() <= distorted.max() <= 1 + 1e-6
     change = np.abs(strong - picture).mean()
     assert change > 0.002
-    if name != "inversion":  # which has no half
+    if name != "inversion":  # an inversion is never partial
         assert np.abs(weak - picture).mean() < change
 
 
-def test_the_same_seed_distorts_the_same(picture: FloatArray) -> None:
-    """Augmentation is reproducible."""
+def test_the_same_seed_gives_the_same_distortion(picture: FloatArray) -> None:
+    """Another seed gives another distortion."""
     first, again, other = (
         Augmentation(clean=0.0).apply(picture, 1.0, np.random.default_rng(seed))
         for seed in (1, 1, 2)
@@ -51,15 +51,15 @@ def test_the_same_seed_distorts_the_same(picture: FloatArray) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_no_strength_no_distortion(picture: FloatArray) -> None:
-    """At strength 0, and in the share that stays clean, the picture is the same."""
+def test_strength_0_and_the_clean_share_leave_a_picture_unchanged(picture: FloatArray) -> None:
+    """`apply` returns the same array."""
     generator = np.random.default_rng(0)
     assert Augmentation().apply(picture, 0.0, generator) is picture
     assert Augmentation(clean=1.0).apply(picture, 1.0, generator) is picture
 
 
 def test_an_operation_of_amount_0_is_left_out(picture: FloatArray) -> None:
-    """Only what the settings allow happens, and as often as its chance says."""
+    """Other operations happen as often as their chance says."""
     only_inversion = replace(NOTHING, inversion=1.0)
     inverted = 0
     for seed in range(200):
@@ -70,8 +70,8 @@ def test_an_operation_of_amount_0_is_left_out(picture: FloatArray) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_backgrounds(kind: str) -> None:
-    """Every kind gives pictures of the size, within the range of gray."""
+def test_every_kind_of_background_has_the_requested_size(kind: str) -> None:
+    """All values are finite."""
     for seed in range(5):
         drawn = KINDS[kind](120, 40, np.random.default_rng(seed))
         assert drawn.shape == (40, 120)
@@ -81,7 +81,7 @@ def test_backgrounds(kind: str) -> None:
 
 @pytest.fixture(scope="module")
 def clean() -> Examples:
-    """Ten black pictures, labelled."""
+    """Ten labelled black pictures."""
     codec = CtcCodec("ab", 2)
     labels = np.array([codec.encode("ab", 12)] * 10, np.int32)
     return Examples(np.zeros((10, 48, 16, 1), np.float32), labels, ["ab"] * 10)
@@ -89,30 +89,30 @@ def clean() -> Examples:
 
 @pytest.fixture(scope="module")
 def feed(clean: Examples) -> Feed:
-    """Ten labelled, five generated and three background pictures, inverted when rough."""
+    """Ten labelled, five generated and three textless pictures; distorted epochs invert some."""
     rough = clean + generated_examples(clean, 5, CtcCodec("ab", 2), seed=1)
     return Feed(clean, rough, 3, replace(NOTHING, inversion=1.0), batch_size=4, seed=7)
 
 
-def test_a_clean_epoch(feed: Feed) -> None:
-    """Without a strength the labelled pictures alone, each once, as they are."""
+def test_a_clean_epoch_has_the_labelled_pictures_unchanged(feed: Feed) -> None:
+    """Each labelled picture comes once, and no other picture comes."""
     batches = list(feed.batches(1, None))
     assert [len(labels) for _, labels in batches] == [4, 4, 2]
     assert all((pictures == 0).all() for pictures, _ in batches)
 
 
-def test_a_rough_epoch(feed: Feed) -> None:
-    """Every picture once, some of them distorted; those without text have an empty label."""
+def test_a_distorted_epoch_has_every_picture_once(feed: Feed) -> None:
+    """Some pictures are distorted; pictures without text have an empty label."""
     pictures, labels = map(np.concatenate, zip(*feed.batches(1, 1.0), strict=True))
     assert len(pictures) == 18
     assert (labels == PADDING).all(axis=1).sum() == 3
     black, white = (sum((p == level).all() for p in pictures) for level in (0, 1))
-    assert black + white == 15, "the generated ones are in the manner of the labelled ones"
+    assert black + white == 15, "generated pictures have the style of the labelled ones"
     assert white > 0
 
 
 def test_epochs_are_reproducible_and_differ(feed: Feed) -> None:
-    """An epoch is the same whenever it is asked for; the next one has another order."""
+    """An epoch has the same batches every time; the next epoch has another order."""
     first, again, other = (
         np.concatenate([pictures for pictures, _ in feed.batches(epoch, 1.0)])
         for epoch in (1, 1, 2)
@@ -121,8 +121,8 @@ def test_epochs_are_reproducible_and_differ(feed: Feed) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_distorted_copies(clean: Examples) -> None:
-    """Validation has the same distorted copies every time, with their labels."""
+def test_distorted_copies_keep_their_labels(clean: Examples) -> None:
+    """Validation uses distorted copies; some copies stay unchanged."""
     copies = clean.distorted(replace(NOTHING, inversion=1.0), copies=3, seed=0)
     assert copies.pictures.shape == (30, 48, 16, 1)
     assert 0 < np.mean(copies.pictures == 1) < 1

@@ -13,7 +13,7 @@ STEPS = WIDTH // 4
 
 
 def probabilities(label: list[int], steps: list[int], sure: float = 0.9) -> NDArray[np.float32]:
-    """Those of a model that sees each character at one time step."""
+    """Probabilities of a model that sees each character at one time step."""
     matrix = np.full((STEPS, BLANK + 1), 0.01, np.float32)
     matrix[:, BLANK] = 0.9
     for step, one in zip(steps, label, strict=True):
@@ -23,13 +23,13 @@ def probabilities(label: list[int], steps: list[int], sure: float = 0.9) -> NDAr
 
 
 def test_a_picture_is_cut_midway_between_its_characters() -> None:
-    """Where it may be cut, in columns."""
+    """Cuts are given in columns."""
     cuts = cuts_of(probabilities([1, 2, 2], [2, 8, 16]), [1, 2, 2], BLANK, WIDTH)
     assert cuts.tolist() == [22, 50]  # the middle of a time step is two columns behind its start
 
 
-def test_a_picture_with_a_character_that_is_not_seen_is_not_cut() -> None:
-    """Its places are guessed."""
+def test_a_picture_is_not_cut_if_the_model_misses_a_character() -> None:
+    """The places of the characters would be guesses."""
     seen = probabilities([1, 2, 2], [2, 8, 16], sure=0.4)
     assert cuts_of(seen, [1, 2, 2], BLANK, WIDTH).tolist() == []
 
@@ -39,7 +39,7 @@ def test_a_single_character_is_not_cut() -> None:
 
 
 def striped(labels: list[list[int]], longest: int, chance: float = 1.0) -> Splicing:
-    """Pictures with a stripe for each character, all as wide, whose gray tells the class."""
+    """Pictures with one stripe for each character; the gray of a stripe encodes the class."""
     pictures = np.zeros((len(labels), WIDTH, HEIGHT, 1), np.float32)
     rows = np.full((len(labels), longest), PADDING, np.int32)
     cuts = []
@@ -57,12 +57,12 @@ def label_of(row: NDArray[np.int32]) -> list[int]:
 
 
 def shown(picture: NDArray[np.float32]) -> list[int]:
-    """The classes of the stripes, equal ones next to each other once."""
+    """The classes of the stripes; equal neighbours count once."""
     return [round(10 * gray) for gray, _ in groupby(picture[:, 0, 0].tolist())]
 
 
-def test_joined_pictures_show_what_their_labels_say() -> None:
-    """In its order, with texts that no picture had."""
+def test_joined_pictures_show_their_labels() -> None:
+    """The stripes have the order of the label; many texts are new."""
     labels = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 1, 4], [2, 7, 0, 5, 8]]
     splicing = striped(labels, longest=5)
     texts = set()
@@ -76,8 +76,8 @@ def test_joined_pictures_show_what_their_labels_say() -> None:
     assert {len(text) for text in texts} >= {3, 4, 5}
 
 
-def test_no_label_is_longer_than_the_longest() -> None:
-    """Nor than the time steps: of 20, 11 equal characters need 21."""
+def test_no_joined_label_needs_more_time_steps_than_there_are() -> None:
+    """With 20 time steps, 11 equal characters do not fit: 11 equal characters need 21."""
     labels = [[1] * 10 + [2], [1] * 10 + [3], [1] * 10]
     splicing = striped(labels, longest=12)
     for seed in range(200):
@@ -86,8 +86,8 @@ def test_no_label_is_longer_than_the_longest() -> None:
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.5])
-def test_other_pictures_stay_as_they_are(chance: float) -> None:
-    """So many, and all without a cut."""
+def test_pictures_are_joined_with_the_given_chance(chance: float) -> None:
+    """Pictures without cuts are never joined."""
     labels = [[0, 1, 2, 3], [4, 5, 6, 7]]
     splicing = striped(labels, 4, chance)
     kept = sum(
@@ -100,8 +100,8 @@ def test_other_pictures_stay_as_they_are(chance: float) -> None:
         assert label_of(alone.splice(0, np.random.default_rng(seed))[1]) == [7]
 
 
-def test_characters_are_turned_each_by_itself() -> None:
-    """Within its place, on its own ground; some pictures stay as they are."""
+def test_each_character_is_turned_by_itself() -> None:
+    """A turned character keeps its columns and its background; some pictures stay unchanged."""
     picture = np.full((60, 30, 3), 0.2, np.float32)
     picture[:20] = picture[40:] = (0.8, 0.4, 0.0)
     picture[8:12, 5:25] = picture[48:52, 5:25] = 1.0

@@ -22,7 +22,7 @@ PERMISSIVE = {"OFL-1.1", "Apache-2.0", "MIT", "CC0-1.0", "Unlicense"}
 
 @pytest.fixture
 def fonts(tmp_path: Path) -> Path:
-    """A folder of two families, the first of which is held out."""
+    """A folder of two font families; the first family is held out."""
     folder = tmp_path / "fonts"
     folder.mkdir()
     for name, font in zip("ab", shipped_fonts(), strict=False):
@@ -30,7 +30,7 @@ def fonts(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_files_are_small_and_agree() -> None:
+def test_the_files_of_the_base_are_small_and_agree() -> None:
     base, metadata = read_base(BASE), Recognizer.load(ONNX).metadata
     assert BASE.stat().st_size + ONNX.stat().st_size < 10_000_000
     assert base.alphabet == metadata.alphabet == ALPHABET
@@ -39,8 +39,8 @@ def test_the_files_are_small_and_agree() -> None:
 
 
 @pytest.mark.parametrize("symbols", [string.digits, string.ascii_uppercase + string.digits])
-def test_it_reads_pictures_in_fonts_that_it_was_not_trained_on(symbols: str) -> None:
-    """Told the symbols, as a training on a family tells it; DejaVu is none of its fonts."""
+def test_the_base_reads_fonts_that_it_was_not_trained_on(symbols: str) -> None:
+    """The base is told the symbols, as in training on a family; DejaVu is none of its fonts."""
     recognizer = Recognizer.load(ONNX)
     rng = np.random.default_rng(0)
     light = Style(shipped_fonts())
@@ -56,7 +56,7 @@ def test_it_reads_pictures_in_fonts_that_it_was_not_trained_on(symbols: str) -> 
     assert sum(a == b for a, b in zip(read, texts, strict=True)) >= 36
 
 
-def test_it_builds_for_any_width_and_gives_what_onnx_gives() -> None:
+def test_the_base_builds_for_any_width_and_agrees_with_its_onnx_file() -> None:
     from training.base.export import build
 
     base = read_base(BASE)
@@ -66,7 +66,7 @@ def test_it_builds_for_any_width_and_gives_what_onnx_gives() -> None:
     assert build(base, 320, 50).output_shape == (None, 80, len(ALPHABET) + 1)
 
 
-def test_the_fonts_are_under_permissive_licences() -> None:
+def test_the_fonts_have_permissive_licences() -> None:
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     assert len({entry["package"] for entry in table}) == len(table) > 400
     assert {entry["licence"] for entry in table} <= PERMISSIVE
@@ -86,7 +86,7 @@ def test_some_pictures_have_no_text() -> None:
     assert 0 < texts.count("") < 20
 
 
-def test_the_pool_gives_what_was_drawn(fonts: Path, tmp_path: Path) -> None:
+def test_the_pool_gives_pictures_with_labels_and_frames(fonts: Path, tmp_path: Path) -> None:
     pool = Pool(tmp_path, 20, 1, load_fonts(fonts), seed=1)
     try:
         pool.wait_for(5)
@@ -99,7 +99,7 @@ def test_the_pool_gives_what_was_drawn(fonts: Path, tmp_path: Path) -> None:
         assert set(frames.tolist()) <= {*labels.tolist(), len(ALPHABET)}
 
 
-def test_the_loss_is_ctc_or_of_every_time_step() -> None:
+def test_the_loss_of_a_picture_is_ctc_or_frame_cross_entropy() -> None:
     from training.base.loss import aligned_or_ctc
     from training.models.loss import ctc_loss, frame_loss
 
@@ -116,7 +116,7 @@ def test_the_loss_is_ctc_or_of_every_time_step() -> None:
     assert np.allclose(found, [ctc[0], aligned[1], ctc[2]], rtol=1e-4)
 
 
-def test_pictures_are_changed_in_training_alone() -> None:
+def test_pictures_are_distorted_only_in_training() -> None:
     from training.base.augment import Augment
 
     augment = Augment(seed=1)
@@ -131,7 +131,7 @@ def test_pictures_are_changed_in_training_alone() -> None:
     assert not np.allclose(changed, pictures / 255, atol=0.05)
 
 
-def test_a_training_is_resumed(fonts: Path, tmp_path: Path) -> None:
+def test_a_training_is_resumed_where_it_stopped(fonts: Path, tmp_path: Path) -> None:
     from training.base.train import train
 
     arguments = argparse.Namespace(

@@ -12,7 +12,7 @@ from training.models.registry import ARCHITECTURES, build_model
 
 
 def test_the_settings_know_every_architecture() -> None:
-    """What a recipe may ask for is what can be built."""
+    """A recipe may ask for exactly the architectures that can be built."""
     (setting,) = (field for field in fields(TrainConfig) if field.name == "architecture")
     assert set(setting.metadata["choices"]) == set(ARCHITECTURES)
 
@@ -20,10 +20,10 @@ def test_the_settings_know_every_architecture() -> None:
 @pytest.mark.parametrize("size", [(200, 50), (201, 53), (48, 16), (7, 4)])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_time_step_for_every_four_columns(
+def test_every_architecture_has_a_time_step_for_every_four_columns(
     architecture: str, size: tuple[int, int], channels: int
 ) -> None:
-    """Whatever the picture size, each architecture keeps the contract of the labels."""
+    """The encoding of labels relies on these time steps, for any picture size."""
     model = build_model(architecture, *size, 5, channels=channels)
     assert model.input_shape == (None, *size, channels)
     assert model.output_shape == (None, size[0] // 4, 5)
@@ -47,8 +47,8 @@ for architecture in ARCHITECTURES:
 """
 
 
-def test_steps_write_to_their_own_memory() -> None:
-    """With oneDNN, TensorFlow did not where a strided 1×1 convolution has one channel."""
+def test_training_steps_write_only_to_their_own_memory() -> None:
+    """With oneDNN, a strided 1×1 convolution with one channel wrote to other memory."""
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}
     command = [sys.executable, "-c", _STEPS]
     steps = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -56,8 +56,8 @@ def test_steps_write_to_their_own_memory() -> None:
     assert (steps.returncode, steps.stdout) == (0, expected), steps.stderr
 
 
-def test_the_seed_model_has_its_parameters() -> None:
-    """The tutorial's layers and 432,596 parameters for 19 symbols and the blank."""
+def test_the_seed_model_has_the_layers_and_parameters_of_the_tutorial() -> None:
+    """The model has 432,596 parameters for 19 symbols and the blank."""
     model = build_crnn(200, 50, 20)
     names = [layer.name for layer in model.layers]
     assert {"Conv1", "Conv2", "dense1", "dense2"} <= set(names)
@@ -65,8 +65,8 @@ def test_the_seed_model_has_its_parameters() -> None:
     assert model.output_shape == (None, 50, 20)
 
 
-def test_the_residual_crnn_is_what_its_name_says() -> None:
-    """Three sizes of filters, a sum in every block, and one bidirectional LSTM of 128 units."""
+def test_the_residual_crnn_has_residual_blocks_and_one_lstm() -> None:
+    """Blocks have three numbers of filters; the bidirectional LSTM has 128 units."""
     model = build_model("residual-crnn", 200, 50, 20, dropout=0.2)
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds.count("Add") == 6

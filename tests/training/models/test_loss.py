@@ -20,8 +20,8 @@ def by_brute_force(probabilities: np.ndarray, text: str, codec: CtcCodec) -> flo
 
 
 @pytest.mark.parametrize("blank_index", [0, 2])
-def test_loss_is_the_sum_over_all_alignments(blank_index: int) -> None:
-    """Labels of different lengths, with and without repeats, whatever class is the blank."""
+def test_the_ctc_loss_sums_over_all_alignments(blank_index: int) -> None:
+    """Labels have different lengths, with and without repeats; any class may be the blank."""
     codec = CtcCodec("ab", blank_index)
     texts = ["ab", "aa", "b", "bab"]
     random = np.random.default_rng(0).random((len(texts), 5, 3)).astype(np.float32) + 0.1
@@ -34,8 +34,8 @@ def test_loss_is_the_sum_over_all_alignments(blank_index: int) -> None:
     assert np.asarray(found) == pytest.approx(expected, abs=1e-4)
 
 
-def test_frame_loss_is_the_cross_entropy_of_every_time_step() -> None:
-    """Summed over the time steps of each picture, and near 0 for what is certain."""
+def test_the_frame_loss_is_the_cross_entropy_of_every_time_step() -> None:
+    """The loss sums over the time steps of a picture, and is near 0 for certain time steps."""
     probabilities = np.array([[[0.5, 0.5], [0.25, 0.75]], [[1, 0], [0, 1]]], np.float32)
     found = frame_loss(np.array([[0, 0], [0, 1]], np.int32), probabilities)
     assert np.asarray(found) == pytest.approx([np.log(2) + np.log(4), 0], abs=1e-5)

@@ -23,8 +23,8 @@ ROW = {
 }
 
 
-def test_no_row_of_no_pictures() -> None:
-    """Small sets have no label with adjacent repeats in their test split, and still a card."""
+def test_the_card_has_no_row_without_pictures() -> None:
+    """The test split of a small set may have no label with adjacent repeats."""
     none = summarize([])["adjacent_repeats"]
     text = _clean({**ROW, "adjacent_repeats": none})
     assert "| all | 1/2 | 0.5000 | 0.1000–0.9000 | 0.2000 |" in text
@@ -32,8 +32,10 @@ def test_no_row_of_no_pictures() -> None:
     assert "| with adjacent repeats | 1/2 |" in _clean({**ROW, "adjacent_repeats": ROW})
 
 
-def test_the_card_of_a_model_of_ones_own(exported: Path, run: Run, tmp_path: Path) -> None:
-    """It has what was measured, the commands for the rest, and nothing of the public set."""
+def test_the_card_of_a_users_model_has_its_own_figures(
+    exported: Path, run: Run, tmp_path: Path
+) -> None:
+    """The card has commands for the missing figures, and nothing about the public set."""
     copy = tmp_path / "runs" / run.folder.name
     shutil.copytree(run.folder, copy)
     shutil.rmtree(copy / "evaluation", ignore_errors=True)
@@ -61,8 +63,8 @@ def test_the_card_of_a_model_of_ones_own(exported: Path, run: Run, tmp_path: Pat
     assert "`make export-onnx QUANTIZE=int8` from" in write_card(model, copy.parent)
 
 
-def test_the_bundled_card_has_the_series() -> None:
-    """As they lie beside it, and the wrong label of the public set."""
+def test_the_bundled_card_agrees_with_the_files_beside_it() -> None:
+    """The card also names the wrong label of the public set."""
     models = ROOT / "models"
     if Recognizer.load(models / "captcha.onnx").metadata.data_digest != DIGEST:
         pytest.skip("models/captcha.onnx was trained on other pictures than the public set")

@@ -26,7 +26,7 @@ def centres(sheet: np.ndarray, rows: int, columns: int) -> list[tuple[int, ...]]
 
 
 def test_a_sheet_shows_its_pictures_row_by_row() -> None:
-    """Pictures stand in their order, so many in a row, and nothing stands where none is left."""
+    """Pictures keep their order; places after the last picture stay white."""
     sheet = sheet_of(["red", "lime", "blue"], columns=2, width=10, height=5)
     red, lime, blue, nothing = centres(sheet, 2, 2)
     assert (red, lime, blue) == ((255, 0, 0), (0, 255, 0), (0, 0, 255))
@@ -34,22 +34,22 @@ def test_a_sheet_shows_its_pictures_row_by_row() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4000, 3), (3, 4000), (200, 50)])
-def test_a_picture_of_any_shape_stays_in_its_place(size: tuple[int, int]) -> None:
-    """A sheet is as large as its cells, whatever the pictures are."""
+def test_a_picture_of_any_shape_stays_in_its_cell(size: tuple[int, int]) -> None:
+    """The size of a sheet depends only on the cells."""
     sheet = draw_sheet([Cell(Image.new("L", size), "x" * 10_000)], 5, 100, 40)
     assert sheet.size == (8 + 108, 8 + 64)
     assert np.asarray(sheet)[8:48, 8:108].min() == 0, "the picture cannot be seen"
 
 
-def test_captions_are_cut() -> None:
-    """What does not fit ends in an ellipsis; what fits stays."""
+def test_long_captions_are_shortened() -> None:
+    """A shortened caption ends in an ellipsis."""
     assert shortened("abc", 100) == "abc"
     assert shortened("a" * 100, 50).endswith("a…")
     assert shortened("abc", 1) == "…"
 
 
 def test_a_preview_has_every_operation_at_three_strengths() -> None:
-    """Each changes the picture at full strength; one that is left out changes nothing."""
+    """At full strength, an operation changes the picture unless the amount is 0."""
     ink = np.ones((20, 60), np.float32)
     ink[5:15, 10:50:4] = 0.2
     sheet = draw_preview([ink], Augmentation(inversion=0.0), seed=0)
@@ -65,8 +65,8 @@ def test_a_preview_has_every_operation_at_three_strengths() -> None:
         assert np.array_equal(first, last) == (name == "inversion"), name
 
 
-def test_the_command(data: Path, tmp_path: Path) -> None:
-    """It draws what a recipe and options ask for, on a prepared data set as on a folder."""
+def test_the_preview_command_takes_a_data_set_or_a_folder(data: Path, tmp_path: Path) -> None:
+    """The command also takes settings of the augmentation, and writes PNG without a suffix."""
     out = tmp_path / "new" / "preview.png"
     arguments = ["--pictures", str(data), "--out", str(out), "--augmentation.blur", "9"]
     preview.main(arguments)

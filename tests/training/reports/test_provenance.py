@@ -9,8 +9,8 @@ from training.reports.provenance import commands_of, fitted_to, settings_of
 from training.settings import Parser
 
 
-def test_what_a_model_saw() -> None:
-    """The sentence names the splits, the generated pictures and who chose the epoch."""
+def test_the_sentence_names_the_pictures_that_a_model_was_fitted_to() -> None:
+    """The sentence also says how the epoch was chosen and the confidences were calibrated."""
     plain = fitted_to(TrainConfig())
     assert plain == (
         "the training split; the validation split chose the epoch, and confidences were calibrated "
@@ -23,15 +23,15 @@ def test_what_a_model_saw() -> None:
     assert "the last epoch was kept" in fitted_to(TrainConfig(keep_last=True))
 
 
-def test_the_settings_of_a_model() -> None:
-    """Each is told with its value, paths as they are in the project; of the augmentation none."""
+def test_the_settings_are_valid_toml_without_the_augmentation() -> None:
+    """Paths are relative to the project."""
     told = tomllib.loads(settings_of(TrainConfig(seed=7, init_from=str(BASE))))
     assert (told["seed"], told["init_from"]) == (7, "models/base.npz")
     assert set(told) == {item.name for item in fields(TrainConfig)} - {"augmentation"}
 
 
-def test_the_commands_go_back_to_the_beginning(run: Run, tmp_path: Path) -> None:
-    """Of a run that started from another, the other's command comes first."""
+def test_the_commands_include_those_of_the_starting_run(run: Run, tmp_path: Path) -> None:
+    """The command of the starting run comes first."""
     splits = {split: run.split(split) for split in ("train", "validation", "test")}
 
     def trained(recipe: str, **others: object) -> Run:
@@ -52,8 +52,10 @@ def test_the_commands_go_back_to_the_beginning(run: Run, tmp_path: Path) -> None
     assert commands_of(second, run.folder) == f"`make train FINETUNE={first.name}`"
 
 
-def test_the_commands_name_what_the_recipe_does_not(run: Run, tmp_path: Path) -> None:
-    """So that they train the same again, as options that `make train` takes."""
+def test_the_commands_have_the_settings_that_differ_from_the_recipe(
+    run: Run, tmp_path: Path
+) -> None:
+    """As options of `make train`, these settings give the same training again."""
     splits = {split: run.split(split) for split in ("train", "validation", "test")}
     others = {"train_on_validation": True, "epochs": 3, "augmentation.blur": 0.5}
     config = load_config(RECIPES / "robust.toml", others)

@@ -30,7 +30,7 @@ def pixels(
     return np.asarray(drawing.image).astype(int), drawing.boxes
 
 
-def test_the_same_seed_draws_the_same() -> None:
+def test_the_same_seed_draws_the_same_pictures() -> None:
     def drawn(seed: int) -> list[bytes]:
         rng = np.random.default_rng(seed)
         styles = [random_style(shipped_fonts(), rng) for _ in range(10)]
@@ -44,7 +44,7 @@ def test_the_same_seed_draws_the_same() -> None:
     assert drawn(1) != drawn(2)
 
 
-def test_boxes_are_within_the_picture_whatever_the_style() -> None:
+def test_boxes_are_within_the_picture_in_any_style() -> None:
     rng = np.random.default_rng(5)
     for _ in range(60):
         style = random_style(shipped_fonts(), rng)
@@ -59,8 +59,8 @@ def test_boxes_are_within_the_picture_whatever_the_style() -> None:
 
 
 @pytest.mark.parametrize("warp", ["", *WARPS])
-def test_boxes_hold_the_ink(warp: str) -> None:
-    """All of it, and none is empty, also where a warp has moved it."""
+def test_boxes_contain_the_ink(warp: str) -> None:
+    """No box is empty, also after a warp."""
     style = replace(BLACK_ON_WHITE, warp=warp, warp_strength=(0.6, 0.6), turn=(-20, 20))
     image, boxes = pixels("A7KE2", style)
     ink = 255 - image[:, :, 0]
@@ -73,7 +73,7 @@ def test_boxes_hold_the_ink(warp: str) -> None:
 
 @pytest.mark.parametrize("lettering", LETTERINGS)
 @pytest.mark.parametrize("pitch", PITCHES)
-def test_every_lettering_writes_each_character(lettering: str, pitch: str) -> None:
+def test_every_lettering_draws_each_character(lettering: str, pitch: str) -> None:
     style = replace(BLACK_ON_WHITE, lettering=lettering, pitch=pitch, ghost=20)
     image, boxes = pixels("8-0.5", style)
     for x0, y0, x1, y1 in boxes:
@@ -89,7 +89,7 @@ def test_a_long_text_of_wide_characters_fits(size: tuple[int, int]) -> None:
     assert min(b - a for a, b in itertools.pairwise(middles)) > size[0] / 40
 
 
-def test_papers_and_clutter_are_seen() -> None:
+def test_papers_and_clutter_are_visible() -> None:
     bare, _ = pixels("", BLACK_ON_WHITE)
     assert bare.min() == 255
     for paper in set(PAPERS) - {"plain"}:
@@ -105,7 +105,7 @@ def test_papers_and_clutter_are_seen() -> None:
         pixels("", replace(BLACK_ON_WHITE, clutter=(Clutter("lines", colour=colour),)))
 
 
-def test_white_on_black_and_inks_of_their_own() -> None:
+def test_text_may_be_white_on_black_or_have_an_ink_for_each_character() -> None:
     image, boxes = pixels("HHH", replace(BLACK_ON_WHITE, papers=((0,) * 3,), inks=((255,) * 3,)))
     assert image.max() == 255
     assert np.median(image) == 0
@@ -117,14 +117,14 @@ def test_white_on_black_and_inks_of_their_own() -> None:
     assert len(darkest) == 3
 
 
-def test_a_symbol_that_the_fonts_lack_is_never_drawn() -> None:
+def test_a_symbol_that_the_fonts_lack_is_refused() -> None:
     assert "字" not in BLACK_ON_WHITE.symbols
     assert " " not in BLACK_ON_WHITE.symbols
     with pytest.raises(ValueError, match="字"):
         draw("A字", BLACK_ON_WHITE, 200, 50, np.random.default_rng(0))
 
 
-def test_styles_can_be_asked_for_symbols() -> None:
+def test_a_random_style_has_the_required_symbols() -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
         assert frozenset("ä7") <= random_style(shipped_fonts(), rng, frozenset("ä7")).symbols
@@ -146,7 +146,7 @@ def test_fonts_are_read_from_folders_and_files(tmp_path: Path) -> None:
         read_fonts([])
 
 
-def test_texts_have_the_symbols_that_they_may() -> None:
+def test_random_texts_have_all_allowed_symbols_and_lengths() -> None:
     rng = np.random.default_rng(0)
     texts = [random_text(frozenset("0123456789ab"), ALPHABET, rng) for _ in range(300)]
     assert {len(text) for text in texts} == set(range(1, 13))
