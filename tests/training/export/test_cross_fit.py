@@ -1,7 +1,8 @@
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -24,16 +25,49 @@ def own_run(run: Run, tmp_path: Path) -> Run:
     return Run(Path(shutil.copytree(run.folder, tmp_path / "runs" / run.name)))
 
 
+@dataclass(frozen=True)
+class CrossFitted:
+    """A run whose weights are those of the small run plus 1, and what its halves have read."""
+
+    run: Run
+    found: HeldOut
+
+
+@pytest.fixture(scope="module")
+def cross_fitted(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory) -> CrossFitted:
+    """Half of the training is kept: both halves together have their lowest loss there."""
+    folder = tmp_path_factory.mktemp("runs") / run.name
+    own_run = Run(Path(shutil.copytree(run.folder, folder)))
+    config = replace(
+        run.config, init_from=str(run.folder), interpolated=True, train_on_validation=True
+    )
+    config.save(folder / "config.toml")
+    model, weights = best_model(run)
+    model.set_weights([weight + 1 for weight in weights])
+    own_run.save_best(model)
+    losses = iter([{1.0: 5.0, 0.9: 1.0, 0.5: 2.0}, {1.0: 1.0, 0.9: 5.0, 0.5: 2.0}])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.export.cross_fit.losses_between", lambda *_: next(losses))
+        return CrossFitted(own_run, cross_fit(own_run, Dataset(data)))
+
+
+def best_model(run: Run) -> tuple[keras.Model, list[np.ndarray]]:
+    """The model of a run, and its weights."""
+    model = build_model("crnn", *run.facts.size, run.facts.classes)
+    model.load_weights(run.best_weights)
+    return model, model.get_weights()
+
+
 def test_every_labelled_picture_is_read_by_a_model_that_has_not_seen_it(
-    own_run: Run, dataset: Dataset, exported: Path
+    cross_fitted: CrossFitted, dataset: Dataset, exported: Path
 ) -> None:
     """Once, in the order of the halves; the export prefers the halves to the validation split."""
-    found = cross_fit(own_run, dataset)
-
-    assert sorted(found.labels) == sorted(sample.label for sample in own_run.split("train"))
-    assert len({sample.sha256 for sample in found.samples}) == 32
-    assert found.clean.shape == (32, 12, 4)
-    assert found.distorted.shape == (COPIES, 32, 12, 4)
+    own_run, found = cross_fitted.run, cross_fitted.found
+    labelled = own_run.split("train") + own_run.split("validation")
+    assert sorted(found.labels) == sorted(sample.label for sample in labelled)
+    assert len({sample.sha256 for sample in found.samples}) == len(labelled) == 36
+    assert found.clean.shape == (36, 12, 4)
+    assert found.distorted.shape == (COPIES, 36, 12, 4)
     # Each picture is read by one of two models, which are not the exported one.
     tensors = dataset.tensors(found.samples, 48, 16)
     seen_all = Recognizer.load(exported).infer(tensors)
@@ -47,28 +81,12 @@ def test_every_labelled_picture_is_read_by_a_model_that_has_not_seen_it(
 
 
 def test_the_halves_choose_how_much_of_the_training_is_kept(
-    own_run: Run, run: Run, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    cross_fitted: CrossFitted, run: Run
 ) -> None:
     """The share with the lowest summed loss of both halves is kept."""
-    losses = iter([{1.0: 5.0, 0.9: 1.0, 0.5: 2.0}, {1.0: 1.0, 0.9: 5.0, 0.5: 2.0}])
-    monkeypatch.setattr("training.export.cross_fit.losses_between", lambda *_: next(losses))
-    own = replace(
-        own_run.config,
-        epochs=1,
-        init_from=str(run.folder),
-        interpolated=True,
-        train_on_validation=True,
-    )
-    own.save(own_run.folder / "config.toml")
-    model = build_model("crnn", *run.facts.size, run.facts.classes)
-    model.load_weights(run.best_weights)
-    before = model.get_weights()
-    model.set_weights([weight + 1 for weight in before])
-    own_run.save_best(model)
-
-    cross_fit(own_run, dataset)
-    model.load_weights(own_run.best_weights)
-    for now, then in zip(model.get_weights(), before, strict=True):
+    _, before = best_model(run)
+    _, after = best_model(cross_fitted.run)
+    for now, then in zip(after, before, strict=True):
         assert np.allclose(now, then + 0.5, atol=1e-5)
 
 
