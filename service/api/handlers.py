@@ -54,6 +54,7 @@ class Engine:
             settings.queue_requests,
             settings.queue_ms / 1000,
             metrics.worked,
+            lambda outcome: outcome.seconds if isinstance(outcome, Outcome) else 0.0,
         )
         self._keys = keys
         self._limit = RateLimit(settings.key_pictures_per_second / settings.workers)

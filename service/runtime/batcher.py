@@ -150,6 +150,8 @@ class Batcher:
         queue_seconds: longest estimated wait of a request that is admitted.
         observe: called after each batch with the seconds that each of its items had waited, the
             seconds that the batch took, and its number of pictures.
+        weigh: the part of a batch's time that an outcome took, in any unit. Clients that share a
+            batch are charged by it; if it is 0 for all outcomes, by their numbers of pictures.
 
     Raises:
         RuntimeError: the system allows no more threads.
@@ -161,6 +163,7 @@ class Batcher:
         queue_requests: int,
         queue_seconds: float,
         observe: Callable[[Sequence[float], float, int], None] = lambda waits, seconds, n: None,
+        weigh: Callable[[Any], float] = lambda outcome: 0.0,
     ) -> None:
         self.threads = threads
         self._queue_seconds = queue_seconds
@@ -173,6 +176,7 @@ class Batcher:
         self._ordinary_is_next = False
         self._queue_requests = queue_requests
         self._observe = observe
+        self._weigh = weigh
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="batcher")
         self._start_threads()
@@ -513,12 +517,18 @@ class Batcher:
             for item in group:
                 self._start([item])
             return
-        outcomes = iter(job.result() if error is None else [])
+        outcomes = job.result() if error is None else []
+        weights = [self._weigh(outcome) for outcome in outcomes]
         size = sum(len(item.values) for item in group)
+        if not any(weights):
+            weights = [1.0] * size
+        begin = 0
         for item in group:
+            end = begin + len(item.values)
+            own, weight = list(outcomes[begin:end]), sum(weights[begin:end])
+            begin = end
             self._ended(item)
-            self._charge(lane, item.caller.client, seconds * len(item.values) / size)
-            own = list(itertools.islice(outcomes, len(item.values)))
+            self._charge(lane, item.caller.client, seconds * weight / sum(weights))
             if item.future.done():
                 continue
             if error is None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,10 +38,17 @@ class Times(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The reading of a picture or its error, and the times of its batch."""
+    """What became of a picture.
+
+    Args:
+        reading: its reading, or its error.
+        times: the times of its batch.
+        seconds: how long it took itself: its decoding, and its share of the model's time.
+    """
 
     reading: Reading | PictureError
     times: Times
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +78,19 @@ class Predictor:
             slow: whether to read pictures that take long to decode or whose text needs a search. If
                 false, their outcome is a SlowPictureError.
         """
-        began = time.perf_counter()
-        inputs = [
-            self.recognizer.try_preprocess(picture, question.region, slow=slow)
-            for picture, question in items
-        ]
+        inputs = []
+        moments = [time.perf_counter()]
+        for picture, question in items:
+            inputs.append(self.recognizer.try_preprocess(picture, question.region, slow=slow))
+            moments.append(time.perf_counter())
         tensors = [one.tensor for one in inputs if isinstance(one, ModelInput)]
-        decoded = time.perf_counter()
         probabilities = iter(self.recognizer.infer(np.stack(tensors)) if tensors else ())
-        times = Times(began, decoded, time.perf_counter())
+        times = Times(moments[0], moments[-1], time.perf_counter())
+        share = (times.inferred - times.decoded) / len(items)
         outcomes = []
-        for one, (_, question) in zip(inputs, items, strict=True):
+        for one, (_, question), (began, ended) in zip(
+            inputs, items, pairwise(moments), strict=True
+        ):
             reading: Reading | PictureError
             if isinstance(one, PictureError):
                 reading = one
@@ -89,7 +99,7 @@ class Predictor:
                     reading = self.recognizer.decode(one, next(probabilities), question, slow=slow)
                 except SlowPictureError as error:
                     reading = SlowPictureError(str(error))  # without a traceback, to free memory
-            outcomes.append(Outcome(reading, times))
+            outcomes.append(Outcome(reading, times, ended - began + share))
         return outcomes
 
     def infer(self, tensors: Sequence[FloatArray]) -> list[tuple[FloatArray, Times]]:

@@ -361,6 +361,32 @@ def test_used_thread_time_is_forgotten(clock: Clock) -> None:
     run(test)
 
 
+def test_clients_that_share_a_batch_are_charged_for_their_own_pictures(clock: Clock) -> None:
+    """Otherwise a client of cheap pictures would pay for the expensive pictures of others."""
+
+    async def test() -> None:
+        batcher = Batcher(1, 64, LONG, weigh=lambda seconds: seconds)
+        given: list[float] = []
+
+        def work(items: Sequence[float]) -> Sequence[float]:
+            given.extend(items)
+            clock.seconds += sum(items)
+            return items
+
+        async def send(client: str, seconds: float) -> None:
+            await submit(batcher, work, seconds, caller=Caller(client))
+
+        for pause in (0.0, 0.1):
+            async with busy_threads(batcher):
+                expensive = await begin(send("expensive", 0.4))
+                clock.seconds += pause
+                cheap = await begin(send("cheap", 0.01))
+            await asyncio.gather(expensive, cheap)
+        assert given == [0.4, 0.01, 0.01, 0.4]
+
+    run(test)
+
+
 def test_running_work_counts_for_a_client() -> None:
     """A client that keeps the threads busy loses its place in a full queue to another client."""
 

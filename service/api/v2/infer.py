@@ -167,7 +167,8 @@ async def _read(
     pictures = inference.tensor.values
     outcomes = await engine.read(request, predictor, pictures, question)
     texts, confidences = [], []
-    for index, (reading, _) in enumerate(outcomes):
+    for index, outcome in enumerate(outcomes):
+        reading = outcome.reading
         if isinstance(reading, PictureError):
             raise malformed(f"{PICTURE}: element {index}: {reading}")
         texts.append(reading.text.encode())
