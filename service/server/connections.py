@@ -24,9 +24,9 @@ _WAITING_SHARE = 1 / 8
 until its client has taken the answers before it, and cannot be refused meanwhile."""
 
 _BARRED_SECONDS = 2.0
-"""How long a client that holds more than half of the memory gets no more of it, once another client
-was refused. The refused client is told to come again after a second, and memory of pictures that
-are being read cannot be taken back in that time."""
+"""How long a client that holds more than its share of the memory gets no more of it, once another
+client was refused. The refused client is told to come again after a second, and memory of pictures
+that are being read cannot be taken back in that time."""
 
 _CHECKED_SHARE = 1 / 8
 """Share of the memory for answers. The limit is checked at once whenever answers of this size have
@@ -57,7 +57,7 @@ class Connections:
         self.request_bytes = 0
         self._waiting_bytes = 0
         self._requests: set[Request] = set()  # requests that hold a part of `request_bytes`
-        self._barred = "", 0.0  # a network, and the time until which it is barred
+        self._barred: dict[str, float] = {}  # by network, the time until which it is barred
         self._max_connections = max_connections
         self._open: set[Protocol] = set()
         self._new: dict[Protocol, None] = {}  # without a complete request, the oldest first
@@ -94,9 +94,9 @@ class Connections:
         sends less than half as much.
 
         Batches take seconds to be read, and cannot be refused meanwhile. So a part of the memory is
-        reserved for small bodies and single pictures, unless a body is the only one. And a client
-        that holds more than half of the memory gets no more for large bodies, for a while, once
-        another client was refused.
+        reserved for small bodies and single pictures, unless a body is the only one. And clients
+        that hold more than an equal share of the memory get no more for large bodies, for a while,
+        once another client was refused.
 
         Raises:
             ProblemError: there is no room.
@@ -174,19 +174,18 @@ class Connections:
         return free
 
     def _is_barred(self, connection: "Protocol") -> bool:
-        network, until = self._barred
-        return connection.loop.time() < until and connection.network == network
+        return connection.loop.time() < self._barred.get(connection.network, 0.0)
 
-    def _bar(self, connection: "Protocol") -> None:
-        """Bars the client that holds more than half of the memory for requests, unless it is this
-        connection's client.
-        """
-        held = Counter[str]()
+    def _bar_others(self, connection: "Protocol") -> None:
+        """Bars the other clients that hold more than an equal share of the memory for requests."""
+        held = Counter({connection.network: 0})
         for request in self._requests:
             held[network_of(request.cycle.scope["client"])] += request.bytes
-        for network, size in held.most_common(1):
-            if 2 * size > self.request_bytes and network != connection.network:
-                self._barred = network, connection.loop.time() + _BARRED_SECONDS
+        now = connection.loop.time()
+        self._barred = {network: until for network, until in self._barred.items() if now < until}
+        for network, size in held.items():
+            if len(held) * size > self.request_bytes and network != connection.network:
+                self._barred[network] = now + _BARRED_SECONDS
 
     def _connection_to_refuse(self, connection: "Protocol", size: int) -> "Protocol":
         """The connection whose body is refused to make room for `size` bytes of this one.
@@ -204,7 +203,7 @@ class Connections:
         is_larger = largest.arriving_bytes > connection.arriving_bytes + size
         if not is_larger and by_network[heaviest] <= 2 * by_network[connection.network]:
             if not connection.pipeline:
-                self._bar(connection)
+                self._bar_others(connection)
             raise ProblemError(*_NO_ROOM)
         return largest
 

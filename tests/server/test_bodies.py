@@ -261,6 +261,26 @@ async def test_bodies_that_are_being_read_do_not_keep_out_another_client_for_lon
 
 
 @on_event_loop
+async def test_several_clients_that_hold_the_memory_make_room_for_another_client() -> None:
+    """Each of the three holds a third of the memory, and sends again as soon as it is answered."""
+    connections = limited()
+    apps = {address: App() for address in (ONE, LIGHT, "10.0.0.5")}
+    for address, app in apps.items():
+        await Client(app, connections, address).post(1600)
+    refused = Client(App(), connections, OTHER)
+    await refused.post(1200)
+    for app in apps.values():
+        app.may_answer.set()
+    await settle()
+    again = [Client(App(), connections, address) for address in apps]
+    for client in again:
+        await client.post(1600)
+    back = Client(App(), connections, OTHER)
+    await back.post(1200)
+    assert [client.statuses for client in (refused, *again, back)] == [*[[503]] * 4, []]
+
+
+@on_event_loop
 async def test_earlier_requests_are_answered_before_a_pipelined_body_is_refused() -> None:
     """The application gives the refusal, and so logs it."""
     app, connections = App(), limited(10 * ROOM)
