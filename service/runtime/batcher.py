@@ -19,13 +19,13 @@ import itertools
 import math
 import threading
 import time
-from bisect import insort
-from collections import Counter, deque
+from bisect import bisect_right, insort
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, TypeVar
 
 I = TypeVar("I")  # noqa: E741
@@ -105,7 +105,6 @@ class Lane:
         running: pictures that are being read.
         threads: threads that work for this lane.
         mean_seconds: moving average of a picture's time in its thread.
-        clients: by client, the number of items that wait or are being processed.
     """
 
     queue: "list[_Item]" = field(default_factory=list)
@@ -115,7 +114,6 @@ class Lane:
     running: int = 0
     threads: int = 0
     mean_seconds: float = 0.0
-    clients: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True, eq=False)
@@ -211,8 +209,8 @@ class Batcher:
 
         A request is always admitted if nothing waits. Otherwise its wait is estimated from the
         pictures that come before its turn, so that clients that send again as soon as they are
-        answered do not keep out clients that send seldom. If another client has much more work
-        waiting, that client's newest work is refused instead.
+        answered do not keep out clients that send seldom. If the queue is full, the work whose turn
+        is last is refused: the new request, or work that waits.
 
         Args:
             batch: whether the request has several pictures. Only such a request may be refused
@@ -228,20 +226,17 @@ class Batcher:
     def _check(self, lane: Lane, client: str, threads: int) -> None:
         if not lane.waiting:
             return
-        before = self._waiting_before(lane, client)
+        turn = self._next_turn(lane, client)
+        earlier = bisect_right(lane.queue, turn, key=attrgetter("turn"))
+        before = sum(len(item.values) for item in lane.queue[:earlier] if item.reads)
         # Half of the pictures that are being read are still to be read, on average.
         expected = (before + lane.running / 2) * lane.mean_seconds / threads
-        full = lane.waiting >= self._queue_requests
-        waits_long = before and expected > self._queue_seconds
-        if (full or waits_long) and not self._displace(lane, client):
+        if before and expected > self._queue_seconds:
             raise OverloadedError(max(1, math.ceil(expected)))
-
-    def _waiting_before(self, lane: Lane, client: str) -> int:
-        """The number of pictures that would be read before a new one of this client."""
-        if lane.clients.keys() <= {client}:
-            return lane.waiting
-        turn = self._next_turn(lane, client)
-        return sum(len(item.values) for item in lane.queue if item.reads and item.turn <= turn)
+        if lane.waiting >= self._queue_requests:
+            if earlier == len(lane.queue):
+                raise OverloadedError(max(1, math.ceil(expected)))
+            self._expire(lane.queue[-1])
 
     def _next_turn(self, lane: Lane, client: str) -> float:
         """The turn of a client's new work: later than now by the time that the client has used
@@ -267,17 +262,6 @@ class Batcher:
             halved = {one: used * 0.5**halvings for one, used in lane.used.items()}
             lane.used = {one: used for one, used in halved.items() if used > _LEAST_SECONDS}
         lane.used[client] = lane.used.get(client, 0.0) + seconds
-
-    def _displace(self, lane: Lane, client: str) -> bool:
-        """Refuses the newest item of the client with most items in this lane, if that client has
-        more than twice as many as this client; false if it refuses none.
-        """
-        most, count = max(lane.clients.items(), key=itemgetter(1), default=("", 0))
-        newest = next((item for item in reversed(lane.queue) if item.caller.client == most), None)
-        if newest is None or count <= 2 * lane.clients[client] + 1:
-            return False
-        self._expire(newest)
-        return True
 
     def pause(self) -> None:
         """Blocks the event loop until a thread is free, after the callbacks that are ready now.
@@ -410,7 +394,6 @@ class Batcher:
         item = _Item(lane, work, values, reads, caller, future, time.perf_counter(), turn)
         insort(lane.queue, item, key=attrgetter("turn"))
         lane.waiting += len(values) if reads else 0
-        lane.clients[caller.client] += 1
         return future
 
     def _dispatch(self) -> None:
@@ -451,18 +434,9 @@ class Batcher:
                 group.append(item)
                 size += len(item.values)
                 continue
-            self._ended(item)
             if not item.future.done():
                 _fail(item, ClientGoneError())
         return group
-
-    def _ended(self, item: _Item) -> None:
-        """Records that an item neither waits nor is being processed."""
-        clients = item.lane.clients
-        client = item.caller.client
-        clients[client] -= 1
-        if not clients[client]:
-            del clients[client]
 
     def _left(self, item: _Item) -> None:
         """Records that an item has left the queue."""
@@ -527,7 +501,6 @@ class Batcher:
             end = begin + len(item.values)
             own, weight = list(outcomes[begin:end]), sum(weights[begin:end])
             begin = end
-            self._ended(item)
             self._charge(lane, item.caller.client, seconds * weight / sum(weights))
             if item.future.done():
                 continue
@@ -543,7 +516,6 @@ class Batcher:
     def _expire(self, item: _Item) -> None:
         item.lane.queue.remove(item)
         self._left(item)
-        self._ended(item)
         if not item.future.done():
             _fail(item, OverloadedError(1))
 
