@@ -1,9 +1,8 @@
 """Limits the connections of a process: their number, their time and their memory."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import chain
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from service.api.errors import OVERLOADED, ProblemError
@@ -91,7 +90,8 @@ class Connections:
         If there is no room, the largest body that is still arriving is refused, of the client that
         sends most. It makes room for a smaller body: otherwise two clients that never finish their
         requests would keep out all others. It also makes room for a larger body, of a client that
-        sends less than half as much.
+        sends less than half as much. A body counts more the longer it takes to arrive, so that a
+        few clients that send slowly do not keep out a large body that arrives at once.
 
         Batches take seconds to be read, and cannot be refused meanwhile. So a part of the memory is
         reserved for small bodies and single pictures, unless a body is the only one. And clients
@@ -193,13 +193,16 @@ class Connections:
         Raises:
             ProblemError: no connection may be refused for it.
         """
+        now = connection.loop.time()
         arriving = [] if connection.pipeline else [one for one in self._open if one.arriving_bytes]
-        by_network = Counter({connection.network: size})
-        for one in arriving:
-            by_network[one.network] += one.arriving_bytes
+        weights = {one: _weight(one, now) for one in arriving}
+        weights[connection] = _weight(connection, now, size)
+        by_network: dict[str, float] = defaultdict(float)
+        for one, weight in weights.items():
+            by_network[one.network] += weight
         heaviest = max(by_network, key=by_network.__getitem__)
         theirs = (one for one in arriving if one.network == heaviest)
-        largest = max(theirs, key=attrgetter("arriving_bytes"), default=connection)
+        largest = max(theirs, key=weights.__getitem__, default=connection)
         is_larger = largest.arriving_bytes > connection.arriving_bytes + size
         if not is_larger and by_network[heaviest] <= 2 * by_network[connection.network]:
             if not connection.pipeline:
@@ -237,3 +240,10 @@ class Connections:
             largest = max(theirs, key=untaken.__getitem__)
             largest.abort()
             by_network[heaviest] -= untaken.pop(largest)
+
+
+def _weight(connection: "Protocol", now: float, size: int = 0) -> float:
+    """How much the arriving body of a connection counts, with `size` more bytes: its bytes times
+    the seconds since its head arrived, and one second.
+    """
+    return (connection.arriving_bytes + size) * (1 + now - connection.arriving_since)

@@ -199,6 +199,7 @@ class Protocol(HttpToolsProtocol):
         self._requests = 0  # requests begun so far
         self._arriving = False  # whether a request has begun and is not complete
         self._request: Request | None = None  # the arriving request, once its head is complete
+        self.arriving_since = 0.0  # when its head was complete, in seconds of the event loop
         self._field_bytes = self._fields = 0  # size and number of header and trailer fields
         self._line_bytes = 0  # size of the last line, which the parser has not reported yet
         self._in_data = False  # whether the last bytes received belong to a body, not to a line
@@ -317,7 +318,7 @@ class Protocol(HttpToolsProtocol):
                 self.pipeline.popleft()
                 raise
             request.head_bytes = head
-        self._request = request
+        self._request, self.arriving_since = request, self.loop.time()
 
     def on_chunk_header(self) -> None:
         """Called when a chunk of the body, or the trailer, begins."""

@@ -225,6 +225,22 @@ async def test_a_client_that_sends_less_in_total_keeps_its_larger_body() -> None
 
 
 @on_event_loop
+async def test_bodies_that_arrive_slowly_make_room_for_a_large_body_that_arrives_at_once() -> None:
+    """Even if each of their clients sends less in total than the client of the large body."""
+    app, connections = App(), limited()
+    now, loop = 100.0, asyncio.get_running_loop()
+    loop.time = lambda: now  # type: ignore[method-assign]
+    slow = [Client(app, connections, address) for address in (ONE, LIGHT, PROXY)]
+    for client in slow:
+        await client.post(1500, more=1)
+    now += 3.0
+    at_once = Client(app, connections, OTHER)
+    await at_once.post(2000, more=1)
+    assert at_once.statuses == []
+    assert [client.statuses for client in slow].count([503]) == 1
+
+
+@on_event_loop
 async def test_bodies_that_are_being_read_do_not_keep_out_another_client_for_long() -> None:
     """Once another client is refused, the client that holds most memory gets no more of it for
     large bodies, for a while. So there is room when the other client comes again.
