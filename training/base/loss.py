@@ -11,16 +11,11 @@ EPSILON = 1e-7
 """The same value as in `training.models.loss`, which needs TensorFlow."""
 
 
-def packed(labels: Tensor, frames: Tensor, aligned: Tensor) -> Tensor:
-    """Labels, frames and flags as one matrix, int32 `(n, LONGEST + time steps + 1)`."""
-    return ops.concatenate((labels, frames, aligned), axis=1)
-
-
 def aligned_or_ctc(truth: Tensor, probabilities: Tensor) -> Tensor:
     """The loss of each picture, `(n,)`, in nats: frame cross-entropy if it is flagged, else CTC.
 
     Args:
-        truth: result of `packed`.
+        truth: labels, frames and flags side by side, int32 `(n, LONGEST + time steps + 1)`.
         probabilities: float32 `(n, time steps, classes)`, the blank last.
     """
     truth = ops.cast(truth, "int32")

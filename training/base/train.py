@@ -123,12 +123,10 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
         validation: Validation,
         folder: Path,
         every: float,
-        batch_size: int,
     ) -> None:
         super().__init__()
         self._base, self._clock, self._pool = base, clock, pool
         self._validation, self._folder, self._every = validation, folder, every
-        self._batch_size = batch_size
         self._measured = 0.0
         self._averaged = build_model(ARCHITECTURE, WIDTH, HEIGHT, CODEC.classes, channels=CHANNELS)
         _without_cudnn(self._averaged)
@@ -232,9 +230,7 @@ def train(arguments: argparse.Namespace) -> None:
         pool.wait_for(min(arguments.first, arguments.capacity))
         say(f"{pool.drawn} pictures drawn")
         clock.restart()
-        progress = Progress(
-            base, clock, pool, validation, folder, arguments.every, arguments.batch_size
-        )
+        progress = Progress(base, clock, pool, validation, folder, arguments.every)
         trainer.fit(
             batches(pool, arguments.batch_size, clock, arguments.seed + int(time.time())),
             steps_per_epoch=arguments.steps,

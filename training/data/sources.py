@@ -200,12 +200,12 @@ def _take_tables(
     source: Source,
     files: Files,
     tables: Sequence[tuple[str, Table]],
-    pictures: Sequence[str] | None,
+    pictures: Sequence[str],
 ) -> None:
-    """Takes the rows of tables; reports the `pictures` that no table names, if they are known."""
+    """Takes the rows of tables; reports the `pictures` that no table names."""
     found: dict[tuple[str, str], Entry] = {}
     shortened = []
-    find_below = _found_below(pictures or ())
+    find_below = _found_below(pictures)
     for folder, table in tables:
         source.notes += [f"labels from {table.form}", *table.notes]
         source.doubts += table.doubts
@@ -231,7 +231,7 @@ def _take_tables(
         )
     source.entries += found.values()
     named = {name for name, _ in found}
-    without = [name for name in pictures or () if name not in named]
+    without = [name for name in pictures if name not in named]
     empty = {left.name.partition(" (")[0] for left in source.left_out if left.kind == "empty label"}
     source.left_out += [
         LeftOut("picture that no table names", name, lost=int(len(without) > len(named)))

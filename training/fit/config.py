@@ -192,13 +192,13 @@ def _settings() -> Iterator[tuple[str, "Field[Any]"]]:
         yield f"augmentation.{item.name}", item
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
-    """The settings of a TOML file, if one is given, with `overrides` by dotted name on top.
+def load_config(path: Path, overrides: Mapping[str, Any]) -> TrainConfig:
+    """The settings of a TOML file, with `overrides` by dotted name on top.
 
     Raises:
         ConfigError: the file cannot be read, or a key is unknown or of another type.
     """
-    return config_from((read_settings(path) if path else {}) | dict(overrides))
+    return config_from(read_settings(path) | dict(overrides))
 
 
 def config_from(values: Mapping[str, Any]) -> TrainConfig:

@@ -29,15 +29,16 @@ SEVEN_SEGMENT_SYMBOLS = frozenset(_SEVEN) | {".", ":"}
 FOURTEEN_SEGMENT_SYMBOLS = frozenset(_FOURTEEN) | {".", ":"}
 
 
+_GAP = 0.3
+"""Gap between two segments, as a share of their thickness."""
+
+
 @functools.lru_cache(maxsize=4096)
-def segments(
-    symbol: str, height: int, width: int, thickness: float, gap: float, fourteen: bool
-) -> Image.Image:
+def segments(symbol: str, height: int, width: int, thickness: float, fourteen: bool) -> Image.Image:
     """A character of lit segments, mode L, `width`×`height` pixels; `.` and `:` are narrower.
 
     Args:
         thickness: thickness of a segment, as a share of the height.
-        gap: gap between two segments, as a share of their thickness.
         fourteen: whether there are fourteen segments instead of seven.
     """
     scale = 4
@@ -52,7 +53,7 @@ def segments(
         return image.resize((max(2, round(size / scale)), height), Image.Resampling.BOX)
     image = Image.new("L", (wide, tall))
     pen = ImageDraw.Draw(image)
-    half, space = thick / 2, gap * thick / 2
+    half, space = thick / 2, _GAP * thick / 2
     left, right, top, bottom = half, wide - half, half, tall - half
     middle, centre = tall / 2, wide / 2
     ends = {

@@ -141,7 +141,6 @@ class _Mark:
     left: float
     top: float
     advance: float
-    bearing: float = 0.0
     x: float = 0.0
     y: float = 0.0
     colour: Colour = (0, 0, 0)
@@ -337,7 +336,6 @@ def _mark(
     whole = fill if ring is None else ImageChops.lighter(fill, ring)
     box = whole.point(_SEEN).getbbox()
     mark.box = box or (0, 0, fill.width, fill.height)
-    mark.bearing = mark.left
     return mark
 
 
@@ -352,13 +350,13 @@ def _plain_mark(
     if kind in ("seven segments", "fourteen segments"):
         tall = max(6, round(capital))
         image = displays.segments(
-            symbol, tall, max(4, round(0.55 * tall)), style.thickness, 0.3,
+            symbol, tall, max(4, round(0.55 * tall)), style.thickness,
             kind == "fourteen segments",
         )  # fmt: skip
         if style.ghost and symbol not in ".:":
             unlit = displays.segments(
                 "8" if kind == "seven segments" else "*", tall, max(4, round(0.55 * tall)),
-                style.thickness, 0.3, kind == "fourteen segments",
+                style.thickness, kind == "fourteen segments",
             )  # fmt: skip
             image = ImageChops.lighter(image, unlit.point([v * style.ghost // 255 for v in _ALL]))
         return image, None, 0.0, -float(tall), image.width + 0.15 * tall, float(tall)
