@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.synthetic.manner import Range
-from training.synthetic.papers import Colour, Random
+from training.synthetic.papers import Colour
+from training.synthetic.sampling import Random, one_of
 
 CLUTTERS = (
     "lines", "curves", "arcs", "waves", "dots", "circles", "grid", "strike", "dashes", "triangles",
@@ -42,8 +43,7 @@ def add_clutter(
     picture: Image.Image, clutter: Clutter, inks: Sequence[Colour], paper: Colour, rng: Random
 ) -> None:
     """Draws clutter on an RGB picture."""
-    low, high = clutter.count
-    count = round(low + (high - low) * rng.random())
+    count = round(rng.uniform(*clutter.count))
     width, height = picture.size
     if clutter.smooth:
         mask = Image.new("L", (2 * width, 2 * height))
@@ -59,7 +59,7 @@ def add_clutter(
 
 
 def _colour(kind: str, inks: Sequence[Colour], paper: Colour, rng: Random) -> Colour:
-    ink = inks[int(rng.random() * len(inks))]
+    ink = one_of(inks, rng)
     match kind:
         case "ink":
             return ink
@@ -82,8 +82,7 @@ def _shape(
     fill: Colour | int,
     rng: Random,
 ) -> None:
-    low, high = clutter.thickness
-    thick = max(1, round((low + (high - low) * rng.random()) * height))
+    thick = max(1, round(rng.uniform(*clutter.thickness) * height))
     a, b, c, d, e, f = rng.random(6).tolist()
     match clutter.kind:
         case "lines":

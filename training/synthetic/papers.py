@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from training.synthetic.sampling import Random
+
 Colour = tuple[int, int, int]
-Random = np.random.Generator
 Paper = Callable[[int, int, Colour, float, Random], Image.Image]
 """Takes width, height, colour, contrast and generator, and returns an RGB picture. The contrast is
 the greatest distance of the paper from its colour; 1 is the distance from black to white."""

@@ -9,7 +9,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,9 @@ from training.synthetic.clutter import Clutter, add_clutter
 from training.synthetic.fonts import Font
 from training.synthetic.generate import Drawing
 from training.synthetic.manner import Range
-from training.synthetic.papers import PAPERS, Colour, Random, grain, shifted
+from training.synthetic.papers import PAPERS, Colour, grain, shifted
+from training.synthetic.sampling import Random, one_of
 from training.synthetic.warps import WARPS, Field, Points, mesh_of, warped
-
-T = TypeVar("T")
 
 LETTERINGS = (
     "solid", "thick", "thin", "outlined", "hollow", "doubled", "shadowed", "dotted", "striped",
@@ -159,7 +157,7 @@ def draw(text: str, style: Style, width: int, height: int, rng: Random) -> Drawi
     if missing := set(text) - style.symbols:
         raise ValueError(f"the fonts of this style lack {''.join(sorted(missing))!r}")
     across, down = style.canvas
-    paper = shifted(_one(style.papers, rng), style.vary, rng)
+    paper = shifted(one_of(style.papers, rng), style.vary, rng)
     inks = tuple(shifted(ink, style.vary, rng) for ink in style.inks)
     picture = PAPERS[style.paper](across, down, paper, style.contrast, rng)
     for clutter in style.clutter:
@@ -187,14 +185,6 @@ def draw(text: str, style: Style, width: int, height: int, rng: Random) -> Drawi
     )  # fmt: skip
 
 
-def _one(choices: Sequence[T], rng: Random) -> T:
-    return choices[int(rng.random() * len(choices))]
-
-
-def _in(limits: Range, rng: Random) -> float:
-    return limits[0] + (limits[1] - limits[0]) * float(rng.random())
-
-
 def _write(
     picture: Image.Image, text: str, style: Style, inks: Sequence[Colour], rng: Random
 ) -> list[tuple[float, float, float, float]]:
@@ -202,7 +192,7 @@ def _write(
     across, down = picture.size
     marks = _marks(text, style, across, down, rng)
     _place(marks, style, across, down, rng)
-    ink = _one(inks, rng)
+    ink = one_of(inks, rng)
     if style.ink_each:
         order = rng.permutation(len(inks)).tolist()
         for number, mark in enumerate(marks):
@@ -230,12 +220,12 @@ def _write(
                     place[0] + ink_box[2], place[1] + ink_box[3])  # fmt: skip
     boxes: list[tuple[float, float, float, float]] = [mark.box for mark in marks]
     if style.warp:
-        field_ = WARPS[style.warp](across, down, _in(style.warp_strength, rng), rng)
+        field_ = WARPS[style.warp](across, down, rng.uniform(*style.warp_strength), rng)
         mesh = mesh_of(across, down, field_)
         cover = warped(cover, mesh)
         colours = colours and warped(colours, mesh)
         boxes = _moved(boxes, field_)
-    opacity = _in(style.opacity, rng)
+    opacity = rng.uniform(*style.opacity)
     if opacity < 1:
         cover = cover.point([round(level * opacity) for level in range(256)])
     if colours is not None:
@@ -277,10 +267,10 @@ def _moved(
 
 def _marks(text: str, style: Style, across: int, down: int, rng: Random) -> list[_Mark]:
     """The ink of each character, in a random size, narrowed and reduced to fit the width."""
-    capital = max(_SMALLEST, _in(style.size, rng) * down)
-    stretch = _in(style.stretch, rng)
-    font = _one(style.fonts, rng)
-    fonts = [_one(style.fonts, rng) if style.font_each else font for _ in text]
+    capital = max(_SMALLEST, rng.uniform(*style.size) * down)
+    stretch = rng.uniform(*style.stretch)
+    font = one_of(style.fonts, rng)
+    fonts = [one_of(style.fonts, rng) if style.font_each else font for _ in text]
     widths = [_width(symbol, f, style) for symbol, f in zip(text, fonts, strict=True)]
     spacing = max(0.0, sum(style.spacing) / 2) * (len(text) - 1)
     room = across * (1 - 2 * _MARGIN)
@@ -289,7 +279,7 @@ def _marks(text: str, style: Style, across: int, down: int, rng: Random) -> list
         narrower = max(_NARROWEST, room / wide)
         stretch *= narrower
         capital = max(0.75 * _SMALLEST, capital * min(1.0, room / (wide * narrower)))
-    slope = _in(style.slope, rng)
+    slope = rng.uniform(*style.slope)
     return [
         _mark(symbol, f, style, capital, stretch, slope, rng)
         for symbol, f in zip(text, fonts, strict=True)
@@ -307,11 +297,11 @@ def _mark(
     symbol: str, font: Font, style: Style, capital: float, stretch: float, slope: float, rng: Random
 ) -> _Mark:
     """One character, turned, sheared and scaled."""
-    scale = _in(style.scale, rng)
+    scale = rng.uniform(*style.scale)
     fill, ring, left, top, advance, drawn = _plain_mark(symbol, font, style, capital * scale, rng)
     ratio = capital * scale / drawn
     a, b, c, d = ratio * stretch, 0.0, 0.0, ratio
-    turn, shear = math.radians(_in(style.turn, rng) + slope), _in(style.shear, rng)
+    turn, shear = math.radians(rng.uniform(*style.turn) + slope), rng.uniform(*style.shear)
     if turn or shear or abs(ratio - 1) > 0.03 or abs(ratio * stretch - 1) > 0.03:
         sine, cosine = math.sin(turn), math.cos(turn)
         b = -shear * d
@@ -433,7 +423,7 @@ def _lattice(width: int, height: int, kind: str, step: int, rng: Random) -> Imag
 def _place(marks: list[_Mark], style: Style, across: int, down: int, rng: Random) -> None:
     """Sets the places of the characters, so that the whole text is on the canvas."""
     capital = _height(marks)
-    spacing = _in(style.spacing, rng) * capital
+    spacing = rng.uniform(*style.spacing) * capital
     steps: list[float] = []
     for mark in marks:
         inked = mark.box[2] - mark.box[0]
@@ -444,7 +434,7 @@ def _place(marks: list[_Mark], style: Style, across: int, down: int, rng: Random
         cell = max(min(room / len(marks), widest * (1 + style.cell)), widest * 0.85)
         total = cell * len(marks)
         squeeze = min(1.0, room / total)
-        x = across * _MARGIN + max(0.0, room - total * squeeze) * _in(style.left, rng)
+        x = across * _MARGIN + max(0.0, room - total * squeeze) * rng.uniform(*style.left)
         for mark in marks:
             inked = mark.box[2] - mark.box[0]
             jitter = max(0.0, cell - inked) * (rng.random() - 0.5) * 0.3
@@ -459,13 +449,13 @@ def _place(marks: list[_Mark], style: Style, across: int, down: int, rng: Random
             last = steps[-1]
             squeeze = max(0.3, (room - last) / max(1.0, total - last))
         wide = (total - steps[-1]) * squeeze + steps[-1]
-        x = across * _MARGIN + max(0.0, room - wide) * _in(style.left, rng)
+        x = across * _MARGIN + max(0.0, room - wide) * rng.uniform(*style.left)
         for mark, step in zip(marks, steps, strict=True):
             jitter = 0.0 if advancing else spacing * 0.3 * (rng.random() - 0.5)
             mark.x = x + (0.0 if advancing else -mark.box[0] - mark.left) + jitter
             x += (step + spacing) * squeeze
     for mark in marks:
-        mark.y = _in(style.shift, rng) * capital
+        mark.y = rng.uniform(*style.shift) * capital
     slope = math.tan(math.radians(sum(style.slope) / 2))
     if slope:
         for mark in marks:
@@ -474,7 +464,7 @@ def _place(marks: list[_Mark], style: Style, across: int, down: int, rng: Random
     bottoms = [mark.y + mark.top + mark.box[3] for mark in marks]
     high, low = min(tops), max(bottoms)
     free = down * (1 - 2 * _MARGIN) - (low - high)
-    move = down * _MARGIN - high + free * (_in(style.middle, rng) if free > 0 else 0.5)
+    move = down * _MARGIN - high + free * (rng.uniform(*style.middle) if free > 0 else 0.5)
     lefts = min(mark.x + mark.left + mark.box[0] for mark in marks)
     rights = max(mark.x + mark.left + mark.box[2] for mark in marks)
     aside = max(0.0, across * _MARGIN / 2 - lefts) - max(0.0, rights - across * (1 - _MARGIN / 2))
@@ -489,8 +479,8 @@ def _height(marks: list[_Mark]) -> float:
 
 def _degrade(picture: Image.Image, style: Style, rng: Random) -> Image.Image:
     """Adds the blur, glare, faded contrast, noise, speckles and JPEG of the style."""
-    blur, noise = _in(style.blur, rng), _in(style.noise, rng)
-    speckles, levels = _in(style.speckles, rng), _in(style.levels, rng)
+    blur, noise = rng.uniform(*style.blur), rng.uniform(*style.noise)
+    speckles, levels = rng.uniform(*style.speckles), rng.uniform(*style.levels)
     if blur > 0.2:
         picture = picture.filter(ImageFilter.GaussianBlur(blur))
     if style.glare and rng.random() < style.glare:

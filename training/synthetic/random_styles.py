@@ -1,17 +1,15 @@
 """Makes up styles of pictures that differ as families of captchas, plates and displays do."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 from training.synthetic.clutter import Clutter
 from training.synthetic.displays import FOURTEEN_SEGMENT_SYMBOLS, SEVEN_SEGMENT_SYMBOLS
 from training.synthetic.fonts import Font
 from training.synthetic.manner import Range
-from training.synthetic.papers import PAPERS, Colour, Random, shifted
+from training.synthetic.papers import PAPERS, Colour, shifted
 from training.synthetic.pictures import Style
+from training.synthetic.sampling import Random, one_of, weighted
 from training.synthetic.warps import WARPS
-
-T = TypeVar("T")
 
 _LETTERINGS = {
     "solid": 100, "thick": 14, "thin": 5, "outlined": 9, "hollow": 9, "doubled": 5, "shadowed": 8,
@@ -59,9 +57,9 @@ def random_style(
             raise ValueError("no font has all the symbols")
     hard = hardest * float(rng.random()) ** 1.3
     lettering = _lettering(symbols, rng)
-    chosen = tuple(_one(fonts, rng) for _ in range(_one((1, 1, 1, 2, 4, 8), rng)))
+    chosen = tuple(one_of(fonts, rng) for _ in range(one_of((1, 1, 1, 2, 4, 8), rng)))
     papers, inks, edge = _colours(rng)
-    turn = _one(_TURNED, rng) * (0.5 + hard) * 0.9
+    turn = one_of(_TURNED, rng) * (0.5 + hard) * 0.9
     display = lettering in ("seven segments", "fourteen segments", "dot matrix")
     if display:
         turn *= 0.15
@@ -74,42 +72,42 @@ def random_style(
         canvas=_canvas(rng),
         font_each=len(chosen) > 1 and rng.random() < 0.6,
         lettering=lettering,
-        pitch=_one(("ink", "ink", "advance", "cells"), rng),
+        pitch=one_of(("ink", "ink", "advance", "cells"), rng),
         papers=papers,
         inks=inks,
         ink_each=len(inks) > 1 and rng.random() < 0.7,
         edge=edge,
-        paper=_weighted(_PAPERS, rng),
-        contrast=_in((0.03, 0.1 + 0.25 * hard), rng),
-        vary=_one((0.0, 4.0, 10.0, 25.0), rng),
+        paper=weighted(_PAPERS, rng),
+        contrast=rng.uniform(0.03, 0.1 + 0.25 * hard),
+        vary=one_of((0.0, 4.0, 10.0, 25.0), rng),
         size=_around(size, 0.06 * hard),
         stretch=_around(0.75 + 0.55 * rng.random(), 0.08 * rng.random()),
         spacing=_around(_spacing(hard, rng), 0.03),
-        left=_one(((0.4, 0.6), (0.0, 1.0), (0.0, 0.15), (0.5, 0.5)), rng),
-        middle=_one(((0.4, 0.6), (0.1, 0.9), (0.5, 0.5)), rng),
-        turn=(-turn, turn),
+        left=one_of(((0.4, 0.6), (0.0, 1.0), (0.0, 0.15), (0.5, 0.5)), rng),
+        middle=one_of(((0.4, 0.6), (0.1, 0.9), (0.5, 0.5)), rng),
+        turn=_around(0.0, turn),
         shear=_around((rng.random() - 0.5) * 0.5, 0.1 * hard)
         if rng.random() < 0.35
         else (0.0, 0.0),
-        shift=_even(_one((0.02, 0.02, 0.22 * hard, 0.22 * hard, 0.5 * hard), rng)),
+        shift=_around(0.0, one_of((0.02, 0.02, 0.22 * hard, 0.22 * hard, 0.5 * hard), rng)),
         scale=_around(1.0, 0.0 if rng.random() < 0.5 else 0.14 * hard),
         slope=_around((rng.random() - 0.5) * 8, 2.0) if rng.random() < 0.2 else (0.0, 0.0),
         opacity=(level, min(1.0, level + 0.1)),
         warp=_warp(hard, photographed, rng),
         warp_strength=(0.1, 0.2 + 0.7 * hard),
         clutter=_clutter(hard, strongly, rng),
-        noise=_around(_in((0.0, 26.0), rng) * strongly, 3.0) if rng.random() < 0.4 else (0.0, 0.0),
+        noise=_around(rng.uniform(0.0, 26.0) * strongly, 3.0) if rng.random() < 0.4 else (0.0, 0.0),
         speckles=(0.0, 0.05 * hard) if rng.random() < 0.25 * hard else (0.0, 0.0),
         blur=_around(0.1 + 0.9 * rng.random() * strongly, 0.15)
         if photographed or rng.random() < 0.3
         else (0.0, 0.3),
-        jpeg=int(_in((25, 92), rng)) if photographed or rng.random() < 0.3 else 0,
+        jpeg=int(rng.uniform(25, 92)) if photographed or rng.random() < 0.3 else 0,
         levels=_around(0.45 + 0.4 * rng.random(), 0.1) if rng.random() < 0.12 else (1.0, 1.0),
         glare=0.8 if rng.random() < (0.4 if photographed else 0.05) else 0.0,
         thickness=0.09 + 0.09 * rng.random(),
-        ghost=int(_in((8, 38), rng)) if rng.random() < 0.35 else 0,
-        cell=_one((0.2, 0.6, 1.2, 8.0), rng),
-        dot_rows=_one((7, 7, 8, 9, 11), rng),
+        ghost=int(rng.uniform(8, 38)) if rng.random() < 0.35 else 0,
+        cell=one_of((0.2, 0.6, 1.2, 8.0), rng),
+        dot_rows=one_of((7, 7, 8, 9, 11), rng),
         dot_size=0.65 + 0.35 * rng.random(),
         round_dots=bool(rng.random() < 0.6),
     )
@@ -118,12 +116,12 @@ def random_style(
 def _warp(hard: float, photographed: bool, rng: Random) -> str:
     if photographed:
         return "perspective"
-    return str(_one(tuple(WARPS), rng)) if rng.random() < 0.15 + 0.3 * hard else ""
+    return str(one_of(tuple(WARPS), rng)) if rng.random() < 0.15 + 0.3 * hard else ""
 
 
 def _lettering(symbols: frozenset[str] | None, rng: Random) -> str:
     while True:
-        kind = _weighted(_LETTERINGS, rng)
+        kind = weighted(_LETTERINGS, rng)
         able = {
             "seven segments": SEVEN_SEGMENT_SYMBOLS, "fourteen segments": FOURTEEN_SEGMENT_SYMBOLS,
         }.get(kind)  # fmt: skip
@@ -131,29 +129,8 @@ def _lettering(symbols: frozenset[str] | None, rng: Random) -> str:
             return kind
 
 
-def _weighted(weights: dict[str, int], rng: Random) -> str:
-    place = rng.random() * sum(weights.values())
-    for name, weight in weights.items():
-        place -= weight
-        if place < 0:
-            return name
-    return name
-
-
-def _one(choices: Sequence[T], rng: Random) -> T:
-    return choices[int(rng.random() * len(choices))]
-
-
-def _in(limits: Range, rng: Random) -> float:
-    return limits[0] + (limits[1] - limits[0]) * float(rng.random())
-
-
 def _around(value: float, by: float) -> Range:
     return float(value - by), float(value + by)
-
-
-def _even(by: float) -> Range:
-    return -by, by
 
 
 def _canvas(rng: Random) -> tuple[int, int]:
@@ -243,11 +220,11 @@ def _clutter(hard: float, strongly: float, rng: Random) -> tuple[Clutter, ...]:
         return ()
     found = []
     for _ in range(1 + int(rng.random() * (1 + 2 * hard))):
-        kind = _weighted(_CLUTTERS, rng)
+        kind = weighted(_CLUTTERS, rng)
         over = bool(rng.random() < 0.6)
         most = _SMALL.get(kind, 3.0 if over else 7.0) * (0.4 + 0.6 * hard)
         most = 1.0 if kind in ("grid", "strike") else max(1.0, most)
-        colour = _weighted({"ink": 40, "any": 25, "paper": 8 if over else 0, "faint": 27}, rng)
+        colour = weighted({"ink": 40, "any": 25, "paper": 8 if over else 0, "faint": 27}, rng)
         thick = 0.015 + 0.05 * hard * rng.random() * strongly
         if kind == "grid" and over:
             colour, thick = ("faint" if colour == "any" else colour), 0.01

@@ -2,7 +2,7 @@
 
 import string
 
-from training.synthetic.papers import Random
+from training.synthetic.sampling import Random, one_of, weighted
 
 _KINDS = {
     "digits": 24, "upper": 9, "lower": 9, "upper and digits": 16, "lower and digits": 10,
@@ -30,14 +30,14 @@ def random_text(symbols: frozenset[str], alphabet: str, rng: Random) -> str:
         symbols: symbols that the text may have.
         alphabet: all symbols in a fixed order, so that the text depends only on the generator.
     """
-    kind = _kind(rng)
-    length = _LENGTHS[int(rng.random() * len(_LENGTHS))]
+    kind = weighted(_KINDS, rng)
+    length = one_of(_LENGTHS, rng)
     pool = [symbol for symbol in _SETS.get(kind, alphabet) if symbol in symbols]
     if kind in ("number", "sum") and set("0123456789.-+=") <= symbols:
         return _number(rng) if kind == "number" else _sum(symbols, rng)
     if kind == "few" and pool:
         few = 2 + int(rng.random() * 12)
-        pool = [pool[int(rng.random() * len(pool))] for _ in range(few)]
+        pool = [one_of(pool, rng) for _ in range(few)]
     if kind == "marks":
         marks = [symbol for symbol in pool if not symbol.isalnum()]
         base = [symbol for symbol in string.ascii_uppercase + string.digits if symbol in symbols]
@@ -49,15 +49,6 @@ def random_text(symbols: frozenset[str], alphabet: str, rng: Random) -> str:
         if rng.random() < 0.06:
             text[i] = text[i - 1]
     return "".join(text)
-
-
-def _kind(rng: Random) -> str:
-    place = rng.random() * sum(_KINDS.values())
-    for kind, weight in _KINDS.items():
-        place -= weight
-        if place < 0:
-            return kind
-    return kind
 
 
 def _digits(count: int, rng: Random) -> str:
@@ -82,10 +73,9 @@ def _number(rng: Random) -> str:
 
 def _sum(symbols: frozenset[str], rng: Random) -> str:
     signs = [sign for sign in "+-*/" if sign in symbols]
-    sign = signs[int(rng.random() * len(signs))]
-    text = (
-        f"{_digits(1 + int(2 * rng.random()), rng)}{sign}{_digits(1 + int(2 * rng.random()), rng)}"
-    )
+    sign = one_of(signs, rng)
+    left, right = (_digits(1 + int(2 * rng.random()), rng) for _ in range(2))
+    text = f"{left}{sign}{right}"
     if rng.random() < 0.7:
         text += "="
         if "?" in symbols and rng.random() < 0.5:
