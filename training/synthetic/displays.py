@@ -25,9 +25,11 @@ _FOURTEEN = {
     "+": "ghkm", "*": "ghjklmno", "/": "ln",
 }  # fmt: skip
 
-SEVEN_SEGMENT_SYMBOLS = frozenset(_SEVEN) | {".", ":"}
-FOURTEEN_SEGMENT_SYMBOLS = frozenset(_FOURTEEN) | {".", ":"}
-
+SEGMENT_SYMBOLS = {
+    "seven segments": frozenset(_SEVEN) | {".", ":"},
+    "fourteen segments": frozenset(_FOURTEEN) | {".", ":"},
+}
+"""The symbols of each lettering of segments."""
 
 _GAP = 0.3
 """Gap between two segments, as a share of their thickness."""

@@ -8,7 +8,7 @@ and the canvas is then scaled to the requested size, as the service scales pictu
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from training.synthetic import displays
 from training.synthetic.clutter import Clutter, add_clutter
 from training.synthetic.fonts import Font
 from training.synthetic.generate import Drawing
+from training.synthetic.glyphs import Box
 from training.synthetic.manner import Range
 from training.synthetic.papers import PAPERS, Colour, grain, shifted
 from training.synthetic.sampling import Random, one_of
@@ -32,6 +33,7 @@ _INKED = 40
 """Least level, 0 to 255, of a pixel that counts as ink."""
 _MARGIN = 0.02
 """Margin around the text, as a share of the canvas."""
+_ROOM = 1 - 2 * _MARGIN
 _NARROWEST = 0.6
 """Least factor by which a text is narrowed to fit; after that, its size is reduced."""
 _SMALLEST = 7.5
@@ -123,26 +125,44 @@ class Style:
     @property
     def symbols(self) -> frozenset[str]:
         """The symbols that the style can draw: all its fonts, or its segments, have them."""
-        if self.lettering == "seven segments":
-            return displays.SEVEN_SEGMENT_SYMBOLS
-        if self.lettering == "fourteen segments":
-            return displays.FOURTEEN_SEGMENT_SYMBOLS
+        if self.lettering in displays.SEGMENT_SYMBOLS:
+            return displays.SEGMENT_SYMBOLS[self.lettering]
         return frozenset.intersection(*(font.symbols for font in self.fonts))
 
 
 @dataclass(slots=True)
 class _Mark:
-    """A character's ink; `left` and `top` are relative to its place on the baseline."""
+    """A character's ink, and its place.
+
+    Args:
+        fill: the ink.
+        ring: an outline or shadow, as large as the ink.
+        left, top: the corner of both, relative to the character's place on the baseline.
+        advance: distance to the place of the next character.
+        capital: height of a capital of this size.
+        box: the box of the visible ink within `fill` and `ring`.
+        x, y: the place on the baseline.
+    """
 
     fill: Image.Image
     ring: Image.Image | None
     left: float
     top: float
     advance: float
+    capital: float
+    box: Box = (0, 0, 0, 0)
     x: float = 0.0
     y: float = 0.0
-    colour: Colour = (0, 0, 0)
-    box: tuple[int, int, int, int] = field(default=(0, 0, 0, 0))
+
+    @property
+    def inked(self) -> int:
+        """Width of the visible ink."""
+        return self.box[2] - self.box[0]
+
+    def box_at(self, left: float, top: float) -> tuple[float, float, float, float]:
+        """The box of the visible ink, if the corner is at this place."""
+        x0, y0, x1, y1 = self.box
+        return left + x0, top + y0, left + x1, top + y1
 
 
 def draw(text: str, style: Style, width: int, height: int, rng: Random) -> Drawing:
@@ -193,49 +213,39 @@ def _write(
     marks = _marks(text, style, across, down, rng)
     _place(marks, style, across, down, rng)
     ink = one_of(inks, rng)
+    own = [ink] * len(marks)
     if style.ink_each:
         order = rng.permutation(len(inks)).tolist()
-        for number, mark in enumerate(marks):
-            mark.colour = inks[order[number % len(inks)]]
+        own = [inks[order[number % len(inks)]] for number in range(len(marks))]
+    shaded = style.lettering == "shaded"
     cover = Image.new("L", picture.size)
-    colours = None
-    if style.ink_each or any(mark.ring is not None for mark in marks):
-        colours = Image.new("RGB", picture.size, ink)
-    elif style.lettering == "shaded":
+    colours = Image.new("RGB", picture.size, ink)
+    if shaded and not style.ink_each:
         colours = PAPERS["gradient"](across, down, ink, 0.4, rng)
-    for mark in marks:
+    boxes = []
+    for mark, colour in zip(marks, own, strict=True):
         place = (round(mark.x + mark.left), round(mark.y + mark.top))
+        boxes.append(mark.box_at(*place))
         _stamp(cover, mark.fill, place)
         if mark.ring is not None:
             _stamp(cover, mark.ring, place)
-        if colours is not None and style.lettering != "shaded":
-            colour = mark.colour if style.ink_each else ink
-            if mark.ring is not None:
-                colours.paste(style.edge, place, mark.ring.point(_HARD))
-                colours.paste(colour, place, mark.fill)
-            else:
-                colours.paste(colour, place, mark.fill.point(_HARD))
-        ink_box = mark.box
-        mark.box = (place[0] + ink_box[0], place[1] + ink_box[1],
-                    place[0] + ink_box[2], place[1] + ink_box[3])  # fmt: skip
-    boxes: list[tuple[float, float, float, float]] = [mark.box for mark in marks]
+            colours.paste(style.edge, place, mark.ring.point(_HARD))
+            colours.paste(colour, place, mark.fill)
+        elif style.ink_each and not shaded:
+            colours.paste(colour, place, mark.fill.point(_HARD))
     if style.warp:
         field_ = WARPS[style.warp](across, down, rng.uniform(*style.warp_strength), rng)
         mesh = mesh_of(across, down, field_)
         cover = warped(cover, mesh)
-        colours = colours and warped(colours, mesh)
+        colours = warped(colours, mesh)
         boxes = _moved(boxes, field_)
     opacity = rng.uniform(*style.opacity)
     if opacity < 1:
         cover = cover.point([round(level * opacity) for level in range(256)])
-    if colours is not None:
-        picture.paste(colours, (0, 0), cover)
-    else:
-        picture.paste(ink, (0, 0, across, down), cover)
+    picture.paste(colours, (0, 0), cover)
     return boxes
 
 
-_ALL = range(256)
 _HARD = [255 if level > 8 else 0 for level in range(256)]
 
 
@@ -273,7 +283,7 @@ def _marks(text: str, style: Style, across: int, down: int, rng: Random) -> list
     fonts = [one_of(style.fonts, rng) if style.font_each else font for _ in text]
     widths = [_width(symbol, f, style) for symbol, f in zip(text, fonts, strict=True)]
     spacing = max(0.0, sum(style.spacing) / 2) * (len(text) - 1)
-    room = across * (1 - 2 * _MARGIN)
+    room = across * _ROOM
     wide = (sum(widths) * stretch + spacing) * capital
     if wide > room:
         narrower = max(_NARROWEST, room / wide)
@@ -288,7 +298,7 @@ def _marks(text: str, style: Style, across: int, down: int, rng: Random) -> list
 
 def _width(symbol: str, font: Font, style: Style) -> float:
     """Width of a character, as a share of a capital's height."""
-    if style.lettering == "seven segments" or style.lettering == "fourteen segments":
+    if style.lettering in displays.SEGMENT_SYMBOLS:
         return 0.2 if symbol in ".:" else 0.55
     return font.width(symbol) / font.capital
 
@@ -297,71 +307,78 @@ def _mark(
     symbol: str, font: Font, style: Style, capital: float, stretch: float, slope: float, rng: Random
 ) -> _Mark:
     """One character, turned, sheared and scaled."""
-    scale = rng.uniform(*style.scale)
-    fill, ring, left, top, advance, drawn = _plain_mark(symbol, font, style, capital * scale, rng)
-    ratio = capital * scale / drawn
-    a, b, c, d = ratio * stretch, 0.0, 0.0, ratio
+    capital *= rng.uniform(*style.scale)
+    if style.lettering in displays.SEGMENT_SYMBOLS:
+        mark = _segment_mark(symbol, style, capital)
+    elif style.lettering == "dot matrix":
+        mark = _dot_mark(symbol, font, style, capital)
+    else:
+        mark = _printed_mark(symbol, font, style, capital, rng)
+    ratio = capital / mark.capital
     turn, shear = math.radians(rng.uniform(*style.turn) + slope), rng.uniform(*style.shear)
     if turn or shear or abs(ratio - 1) > 0.03 or abs(ratio * stretch - 1) > 0.03:
-        sine, cosine = math.sin(turn), math.cos(turn)
-        b = -shear * d
-        a, b, c, d = a * cosine, b * cosine - d * sine, a * sine, b * sine + d * cosine
-        centre = (left + fill.width / 2) * ratio * stretch, (top + fill.height / 2) * ratio
-        wide = math.ceil(abs(a) * fill.width + abs(b) * fill.height) + 2
-        tall = math.ceil(abs(c) * fill.width + abs(d) * fill.height) + 2
-        area = a * d - b * c
-        ia, ib, ic, id_ = d / area, -b / area, -c / area, a / area
-        x, y = (fill.width - ia * wide - ib * tall) / 2, (fill.height - ic * wide - id_ * tall) / 2
-        back = (ia, ib, x, ic, id_, y)
-
-        def transformed(image: Image.Image) -> Image.Image:
-            return image.transform(
-                (wide, tall), Image.Transform.AFFINE, back, Image.Resampling.BILINEAR
-            )
-
-        fill = transformed(fill)
-        ring = ring and transformed(ring)
-        left, top = centre[0] - wide / 2, centre[1] - tall / 2
-    mark = _Mark(fill, ring, left, top, advance * ratio * stretch)
-    whole = fill if ring is None else ImageChops.lighter(fill, ring)
-    box = whole.point(_SEEN).getbbox()
-    mark.box = box or (0, 0, fill.width, fill.height)
+        _transform(mark, ratio, stretch, turn, shear)
+    mark.advance = mark.advance * ratio * stretch
+    whole = mark.fill if mark.ring is None else ImageChops.lighter(mark.fill, mark.ring)
+    mark.box = whole.point(_SEEN).getbbox() or (0, 0, *whole.size)
     return mark
 
 
 _SEEN = [255 if level >= _INKED else 0 for level in range(256)]
 
 
-def _plain_mark(
-    symbol: str, font: Font, style: Style, capital: float, rng: Random
-) -> tuple[Image.Image, Image.Image | None, float, float, float, float]:
-    """An upright character: ink, edge, left, top, advance, and its height of a capital."""
-    kind = style.lettering
-    if kind in ("seven segments", "fourteen segments"):
-        tall = max(6, round(capital))
-        image = displays.segments(
-            symbol, tall, max(4, round(0.55 * tall)), style.thickness,
-            kind == "fourteen segments",
+def _transform(mark: _Mark, ratio: float, stretch: float, turn: float, shear: float) -> None:
+    """Scales, stretches, shears and turns (in radians) a character about its middle."""
+    width, height = mark.fill.size
+    sine, cosine = math.sin(turn), math.cos(turn)
+    lean = -shear * ratio
+    # The matrix ((a, b), (c, d)) takes the old ink to the new ink, both from their middles.
+    a, b = ratio * stretch * cosine, lean * cosine - ratio * sine
+    c, d = ratio * stretch * sine, lean * sine + ratio * cosine
+    wide = math.ceil(abs(a) * width + abs(b) * height) + 2
+    tall = math.ceil(abs(c) * width + abs(d) * height) + 2
+    # Pillow needs the inverse, from the corners.
+    area = a * d - b * c
+    ia, ib, ic, id_ = d / area, -b / area, -c / area, a / area
+    x, y = (width - ia * wide - ib * tall) / 2, (height - ic * wide - id_ * tall) / 2
+
+    def transformed(image: Image.Image) -> Image.Image:
+        return image.transform(
+            (wide, tall), Image.Transform.AFFINE, (ia, ib, x, ic, id_, y),
+            Image.Resampling.BILINEAR,
         )  # fmt: skip
-        if style.ghost and symbol not in ".:":
-            unlit = displays.segments(
-                "8" if kind == "seven segments" else "*", tall, max(4, round(0.55 * tall)),
-                style.thickness, kind == "fourteen segments",
-            )  # fmt: skip
-            image = ImageChops.lighter(image, unlit.point([v * style.ghost // 255 for v in _ALL]))
-        return image, None, 0.0, -float(tall), image.width + 0.15 * tall, float(tall)
-    if kind == "dot matrix":
-        rows = style.dot_rows
-        pitch = max(2, round(capital / rows))
-        image = displays.dots(symbol, font, rows, pitch, style.dot_size, style.round_dots)
-        return (
-            image,
-            None,
-            0.0,
-            -float((rows + 2) * pitch),
-            float(image.width + pitch),
-            float(rows * pitch),
-        )
+
+    mark.fill = transformed(mark.fill)
+    mark.ring = mark.ring and transformed(mark.ring)
+    mark.left = (mark.left + width / 2) * ratio * stretch - wide / 2
+    mark.top = (mark.top + height / 2) * ratio - tall / 2
+
+
+def _segment_mark(symbol: str, style: Style, capital: float) -> _Mark:
+    """An upright character of segments."""
+    tall = max(6, round(capital))
+    wide = max(4, round(0.55 * tall))
+    fourteen = style.lettering == "fourteen segments"
+    image = displays.segments(symbol, tall, wide, style.thickness, fourteen)
+    if style.ghost and symbol not in ".:":
+        unlit = displays.segments("*" if fourteen else "8", tall, wide, style.thickness, fourteen)
+        faint = unlit.point([level * style.ghost // 255 for level in range(256)])
+        image = ImageChops.lighter(image, faint)
+    return _Mark(image, None, 0.0, -float(tall), image.width + 0.15 * tall, float(tall))
+
+
+def _dot_mark(symbol: str, font: Font, style: Style, capital: float) -> _Mark:
+    """An upright character of dots."""
+    rows = style.dot_rows
+    pitch = max(2, round(capital / rows))
+    image = displays.dots(symbol, font, rows, pitch, style.dot_size, style.round_dots)
+    top = -float((rows + 2) * pitch)
+    return _Mark(image, None, 0.0, top, float(image.width + pitch), float(rows * pitch))
+
+
+def _printed_mark(symbol: str, font: Font, style: Style, capital: float, rng: Random) -> _Mark:
+    """An upright character of a font."""
+    kind = style.lettering
     em = max(6, round(capital / font.capital))
     # Drawn at the final size, so that characters are scaled as little as possible.
     drawn = font.sized(em)
@@ -405,10 +422,8 @@ def _plain_mark(
         case "eroded":
             holes = grain(size[0], size[1], True, rng)[:, :, 0] < 50
             fill = ImageChops.multiply(fill, Image.fromarray(holes.astype(np.uint8) * 255))
-        case _:
-            pass
-    advance = drawn.getlength(symbol)
-    return fill, ring, float(x0 - _EDGE), float(y0 - _EDGE), advance, em * font.capital
+    left, top, advance = float(x0 - _EDGE), float(y0 - _EDGE), drawn.getlength(symbol)
+    return _Mark(fill, ring, left, top, advance, em * font.capital)
 
 
 def _lattice(width: int, height: int, kind: str, step: int, rng: Random) -> Image.Image:
@@ -420,61 +435,61 @@ def _lattice(width: int, height: int, kind: str, step: int, rng: Random) -> Imag
     return Image.fromarray(on.astype(np.uint8) * 255)
 
 
-def _place(marks: list[_Mark], style: Style, across: int, down: int, rng: Random) -> None:
+def _place(marks: Sequence[_Mark], style: Style, across: int, down: int, rng: Random) -> None:
     """Sets the places of the characters, so that the whole text is on the canvas."""
-    capital = _height(marks)
+    capital = max(mark.box[3] - mark.box[1] for mark in marks)
     spacing = rng.uniform(*style.spacing) * capital
-    steps: list[float] = []
-    for mark in marks:
-        inked = mark.box[2] - mark.box[0]
-        steps.append(mark.advance if style.pitch == "advance" else inked)
-    room = across * (1 - 2 * _MARGIN)
     if style.pitch == "cells" and len(marks) > 1:
-        widest = max(steps)
-        cell = max(min(room / len(marks), widest * (1 + style.cell)), widest * 0.85)
-        total = cell * len(marks)
-        squeeze = min(1.0, room / total)
-        x = across * _MARGIN + max(0.0, room - total * squeeze) * rng.uniform(*style.left)
-        for mark in marks:
-            inked = mark.box[2] - mark.box[0]
-            jitter = max(0.0, cell - inked) * (rng.random() - 0.5) * 0.3
-            mark.x = x + (cell * squeeze - inked) / 2 - mark.box[0] - mark.left + jitter
-            x += cell * squeeze
+        _place_in_cells(marks, style, across, rng)
     else:
-        advancing = style.pitch == "advance"
-        total = sum(steps) + spacing * (len(marks) - 1)
-        squeeze = 1.0
-        if total > room and len(marks) > 1:
-            # Turned characters may still be too wide; then they overlap.
-            last = steps[-1]
-            squeeze = max(0.3, (room - last) / max(1.0, total - last))
-        wide = (total - steps[-1]) * squeeze + steps[-1]
-        x = across * _MARGIN + max(0.0, room - wide) * rng.uniform(*style.left)
-        for mark, step in zip(marks, steps, strict=True):
-            jitter = 0.0 if advancing else spacing * 0.3 * (rng.random() - 0.5)
-            mark.x = x + (0.0 if advancing else -mark.box[0] - mark.left) + jitter
-            x += (step + spacing) * squeeze
-    for mark in marks:
-        mark.y = rng.uniform(*style.shift) * capital
+        _place_in_line(marks, style, spacing, across, rng)
     slope = math.tan(math.radians(sum(style.slope) / 2))
-    if slope:
-        for mark in marks:
-            mark.y += (mark.x - across / 2) * slope
-    tops = [mark.y + mark.top + mark.box[1] for mark in marks]
-    bottoms = [mark.y + mark.top + mark.box[3] for mark in marks]
-    high, low = min(tops), max(bottoms)
-    free = down * (1 - 2 * _MARGIN) - (low - high)
-    move = down * _MARGIN - high + free * (rng.uniform(*style.middle) if free > 0 else 0.5)
-    lefts = min(mark.x + mark.left + mark.box[0] for mark in marks)
-    rights = max(mark.x + mark.left + mark.box[2] for mark in marks)
-    aside = max(0.0, across * _MARGIN / 2 - lefts) - max(0.0, rights - across * (1 - _MARGIN / 2))
     for mark in marks:
-        mark.y += move
+        mark.y = rng.uniform(*style.shift) * capital + (mark.x - across / 2) * slope
+    boxes = [mark.box_at(mark.x + mark.left, mark.y + mark.top) for mark in marks]
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    free = down * _ROOM - (max(bottoms) - min(tops))
+    down_by = down * _MARGIN - min(tops) + free * (rng.uniform(*style.middle) if free > 0 else 0.5)
+    aside = max(0.0, across * _MARGIN / 2 - min(lefts))
+    aside -= max(0.0, max(rights) - across * (1 - _MARGIN / 2))
+    for mark in marks:
         mark.x += aside
+        mark.y += down_by
 
 
-def _height(marks: list[_Mark]) -> float:
-    return float(max(mark.box[3] - mark.box[1] for mark in marks))
+def _place_in_cells(marks: Sequence[_Mark], style: Style, across: int, rng: Random) -> None:
+    """Puts each character near the middle of a cell; all cells are equally wide."""
+    room = across * _ROOM
+    widest = max(mark.inked for mark in marks)
+    cell = max(min(room / len(marks), widest * (1 + style.cell)), widest * 0.85)
+    total = cell * len(marks)
+    squeeze = min(1.0, room / total)
+    x = across * _MARGIN + max(0.0, room - total * squeeze) * rng.uniform(*style.left)
+    for mark in marks:
+        jitter = max(0.0, cell - mark.inked) * (rng.random() - 0.5) * 0.3
+        mark.x = x + (cell * squeeze - mark.inked) / 2 - mark.box[0] - mark.left + jitter
+        x += cell * squeeze
+
+
+def _place_in_line(
+    marks: Sequence[_Mark], style: Style, spacing: float, across: int, rng: Random
+) -> None:
+    """Puts the characters one after the other, by their ink or by their advance."""
+    advancing = style.pitch == "advance"
+    steps = [mark.advance if advancing else mark.inked for mark in marks]
+    room, last = across * _ROOM, steps[-1]
+    total = sum(steps) + spacing * (len(marks) - 1)
+    squeeze = 1.0
+    if total > room and len(marks) > 1:
+        # Turned characters may still be too wide; then they overlap.
+        squeeze = max(0.3, (room - last) / max(1.0, total - last))
+    wide = (total - last) * squeeze + last
+    x = across * _MARGIN + max(0.0, room - wide) * rng.uniform(*style.left)
+    for mark, step in zip(marks, steps, strict=True):
+        mark.x = x
+        if not advancing:
+            mark.x = x - (mark.left + mark.box[0]) + spacing * 0.3 * (rng.random() - 0.5)
+        x += (step + spacing) * squeeze
 
 
 def _degrade(picture: Image.Image, style: Style, rng: Random) -> Image.Image:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from training.synthetic.clutter import Clutter
-from training.synthetic.displays import FOURTEEN_SEGMENT_SYMBOLS, SEVEN_SEGMENT_SYMBOLS
+from training.synthetic.displays import SEGMENT_SYMBOLS
 from training.synthetic.fonts import Font
 from training.synthetic.manner import Range
 from training.synthetic.papers import PAPERS, Colour, shifted
@@ -60,7 +60,7 @@ def random_style(
     chosen = tuple(one_of(fonts, rng) for _ in range(one_of((1, 1, 1, 2, 4, 8), rng)))
     papers, inks, edge = _colours(rng)
     turn = one_of(_TURNED, rng) * (0.5 + hard) * 0.9
-    display = lettering in ("seven segments", "fourteen segments", "dot matrix")
+    display = lettering in SEGMENT_SYMBOLS or lettering == "dot matrix"
     if display:
         turn *= 0.15
     photographed = display and rng.random() < 0.5
@@ -122,10 +122,7 @@ def _warp(hard: float, photographed: bool, rng: Random) -> str:
 def _lettering(symbols: frozenset[str] | None, rng: Random) -> str:
     while True:
         kind = weighted(_LETTERINGS, rng)
-        able = {
-            "seven segments": SEVEN_SEGMENT_SYMBOLS, "fourteen segments": FOURTEEN_SEGMENT_SYMBOLS,
-        }.get(kind)  # fmt: skip
-        if able is None or not symbols or symbols <= able:
+        if not symbols or kind not in SEGMENT_SYMBOLS or symbols <= SEGMENT_SYMBOLS[kind]:
             return kind
 
 
