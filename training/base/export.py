@@ -3,34 +3,31 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from service.ocr.decoding.calibration import Calibration
 from service.ocr.decoding.ctc import CtcCodec
-from service.ocr.metadata import GoldenPicture, ModelMetadata
-from service.ocr.preprocessing import preprocess
+from service.ocr.metadata import ModelMetadata
 from service.ocr.recognizer import Recognizer
 from training.base.fonts import TABLE
 from training.base.pool import load_fonts, split_fonts
 from training.base.validation import Validation
 from training.export.calibrate import fit_calibration
 from training.export.checks import BATCH_SIZES, check_graph, check_parity, count_bidirectional
-from training.export.onnx_export import convert
+from training.export.onnx_export import GOLDEN_CANDIDATES, choose_golden, convert
 from training.export.onnx_file import write_model
 from training.fit.base_file import Base, read_base
 from training.models.registry import build_model
 from training.synthetic.fonts import shipped_fonts
+from training.synthetic.generate import Drawing
 from training.synthetic.pictures import Style, draw
 
 _CALIBRATING = 400
-_CANDIDATES, _GOLDEN = 32, 3
 
 
 def build(base: Base, width: int, height: int) -> keras.Model:
@@ -76,7 +73,7 @@ def export(weights: Path, fonts: Path, folder: Path) -> ModelMetadata:
         data_digest=hashlib.sha256(TABLE.read_bytes()).hexdigest(),
         calibration=Calibration(),
         figures={"split": "fonts held out", "exact": facts["figures"]},
-        golden=_golden(model, codec, width, height),
+        golden=choose_golden(model, codec, _golden_candidates(base.alphabet, width, height)),
         channels=base.channels,
     )
     path = folder / "base.onnx"
@@ -98,25 +95,9 @@ def export(weights: Path, fonts: Path, folder: Path) -> ModelMetadata:
     return metadata
 
 
-def _golden(
-    model: keras.Model, codec: CtcCodec, width: int, height: int
-) -> tuple[GoldenPicture, ...]:
-    """The pictures that the model reads with most certainty, of a few drawn in shipped fonts."""
+def _golden_candidates(alphabet: str, width: int, height: int) -> list[Drawing]:
+    """Pictures in the fonts that everybody has."""
     rng = np.random.default_rng(0)
     style = Style(shipped_fonts())
-    texts = ["".join(rng.choice(list(codec.alphabet[:62]), 5)) for _ in range(_CANDIDATES)]
-    pictures = [draw(text, style, width, height, rng).png() for text in texts]
-    tensors = np.stack([preprocess(picture, width, height, 3) for picture in pictures])
-    probabilities = model.predict(tensors, verbose=0)
-    read = [codec.decode(steps) for steps in probabilities]
-    best = _surest(texts, read, probabilities)
-    return tuple(GoldenPicture(pictures[i], read[i]) for i in best[:_GOLDEN])
-
-
-def _surest(
-    texts: Sequence[str], read: Sequence[str], probabilities: NDArray[np.float32]
-) -> list[int]:
-    def key(i: int) -> tuple[bool, float]:
-        return texts[i] == read[i], float(probabilities[i].max(axis=1).min())
-
-    return sorted(range(len(texts)), key=key, reverse=True)
+    texts = ["".join(rng.choice(list(alphabet[:62]), 5)) for _ in range(GOLDEN_CANDIDATES)]
+    return [draw(text, style, width, height, rng) for text in texts]

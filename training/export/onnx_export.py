@@ -40,12 +40,13 @@ from training.export.quantize import quantize
 from training.fit.runs import INT8, Run
 from training.models.crnn import OUTPUT_LAYER
 from training.models.registry import build_model
-from training.synthetic.generate import generate
+from training.synthetic.generate import Drawing, generate
 
 OPSET = 18
 _MOST_COMPARED = 2000
 _GOLDEN_PICTURES = 3
-_GOLDEN_CANDIDATES = 32
+GOLDEN_CANDIDATES = 32
+"""Number of generated pictures from which the golden pictures are chosen."""
 
 
 def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = False) -> ModelMetadata:
@@ -75,6 +76,8 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
     graph = convert(model)
     check_graph(graph, bidirectional_layers=count_bidirectional(model))
     digest = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
+    lengths = [len(sample.label) for sample in run.split("train")]
+    candidates = generate(GOLDEN_CANDIDATES, facts.alphabet, lengths, *facts.size, seed=0)
     metadata = ModelMetadata(
         name=config.name,
         version=f"{run.name[:15]}-{digest[:8]}",
@@ -88,7 +91,7 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
         data_digest=facts.data_digest,
         calibration=Calibration(),
         figures={},
-        golden=choose_golden(model, codec, _label_lengths(run)),
+        golden=choose_golden(model, codec, list(candidates)),
         channels=config.channels,
     )
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -138,15 +141,14 @@ def convert(model: keras.Model) -> onnx.ModelProto:
 
 
 def choose_golden(
-    model: keras.Model, codec: CtcCodec, lengths: Sequence[int]
+    model: keras.Model, codec: CtcCodec, drawings: Sequence[Drawing]
 ) -> tuple[GoldenPicture, ...]:
-    """Generated pictures of the model's own alphabet and size, and the Keras model's readings.
+    """Some of these generated pictures, and the Keras model's readings.
 
     Pictures that it reads right and with high confidence are preferred: the rounding of another
     processor does not change them, so another text means that the model or its runtime is broken.
     """
     _, width, height, channels = model.input_shape
-    drawings = list(generate(_GOLDEN_CANDIDATES, codec.alphabet, lengths, width, height, seed=0))
     pictures = [drawing.png() for drawing in drawings]
     tensors = np.stack([preprocess(picture, width, height, channels) for picture in pictures])
     probabilities = model.predict(tensors, verbose=0)
@@ -157,10 +159,6 @@ def choose_golden(
         reverse=True,
     )
     return tuple(GoldenPicture(pictures[i], texts[i]) for i in ranked[:_GOLDEN_PICTURES])
-
-
-def _label_lengths(run: Run) -> list[int]:
-    return [len(sample.label) for sample in run.split("train")]
 
 
 def _check_on_test_split(path: Path, model: keras.Model, run: Run, dataset: Dataset) -> None:
