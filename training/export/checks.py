@@ -10,25 +10,21 @@ from service.ocr.preprocessing import FloatArray
 from service.ocr.recognizer import Recognizer
 from training.exceptions import ExportError
 
-BATCH_SIZES = (1, 7, 32)
+_BATCH_SIZES = (1, 7, 32)
 TOLERANCE = 1e-4
 """Largest difference of a probability between Keras and ONNX that is allowed."""
 MOST_LOST = 0.005
 """Largest share of test pictures that quantization may lose."""
 
 
-def count_bidirectional(model: keras.Model) -> int:
-    """The number of bidirectional layers of a model."""
-    return sum(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
-
-
-def check_graph(graph: onnx.ModelProto, bidirectional_layers: int) -> None:
-    """Checks that every bidirectional LSTM became one fused node.
+def check_graph(graph: onnx.ModelProto, model: keras.Model) -> None:
+    """Checks that every bidirectional LSTM of a model became one fused node of its graph.
 
     Raises:
         ExportError: some LSTM was not fused, and would run as a slow loop over time steps.
     """
     onnx.checker.check_model(graph)
+    expected = sum(isinstance(layer, keras.layers.Bidirectional) for layer in model.layers)
     operators = Counter(node.op_type for node in graph.graph.node)
     fused = sum(
         attribute.s == b"bidirectional"
@@ -38,37 +34,39 @@ def check_graph(graph: onnx.ModelProto, bidirectional_layers: int) -> None:
         if attribute.name == "direction"
     )
     loops = operators["Loop"] + operators["Scan"]
-    if fused != bidirectional_layers or operators["LSTM"] != fused or loops:
+    if fused != expected or operators["LSTM"] != fused or loops:
         raise ExportError(
             f"the graph has {operators['LSTM']} LSTM nodes, {fused} of them bidirectional, and "
-            f"{loops} loops; it should have {bidirectional_layers} bidirectional nodes and no "
+            f"{loops} loops; it should have {expected} bidirectional nodes and no "
             "loop. Is tf2onnx the pinned version?"
         )
 
 
-def check_parity(
-    recognizer: Recognizer, tensors: FloatArray, expected: FloatArray, batch_size: int
-) -> None:
-    """Checks that the exported model and the Keras model give the same results.
+def check_parity(recognizer: Recognizer, tensors: FloatArray, expected: FloatArray) -> None:
+    """Checks that the exported model and the Keras model give the same results in every batch size.
+
+    Args:
+        expected: the probabilities that the Keras model gives for `tensors`.
 
     Raises:
         ExportError: a probability differs by `TOLERANCE` or more, or a text differs.
     """
-    starts = range(0, len(tensors), batch_size)
-    found = np.concatenate([recognizer.infer(tensors[i : i + batch_size]) for i in starts])
-    difference = float(np.abs(found - expected).max())
-    if not difference < TOLERANCE:
-        raise ExportError(
-            f"at batch size {batch_size}, Keras and ONNX differ by up to {difference:.2g}; "
-            f"less than {TOLERANCE:g} is allowed."
-        )
-    for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
-        by_keras, by_onnx = recognizer.codec.decode(ours), recognizer.codec.decode(theirs)
-        if by_keras != by_onnx:
+    for batch_size in _BATCH_SIZES:
+        starts = range(0, len(tensors), batch_size)
+        found = np.concatenate([recognizer.infer(tensors[i : i + batch_size]) for i in starts])
+        difference = float(np.abs(found - expected).max())
+        if not difference < TOLERANCE:
             raise ExportError(
-                f"at batch size {batch_size}, Keras reads test picture {number} as "
-                f"{by_keras!r}, ONNX as {by_onnx!r}."
+                f"at batch size {batch_size}, Keras and ONNX differ by up to {difference:.2g}; "
+                f"less than {TOLERANCE:g} is allowed."
             )
+        for number, (ours, theirs) in enumerate(zip(expected, found, strict=True)):
+            by_keras, by_onnx = recognizer.codec.decode(ours), recognizer.codec.decode(theirs)
+            if by_keras != by_onnx:
+                raise ExportError(
+                    f"at batch size {batch_size}, Keras reads test picture {number} as "
+                    f"{by_keras!r}, ONNX as {by_onnx!r}."
+                )
 
 
 def check_exact_match(before: float, quantized: float) -> None:
