@@ -42,17 +42,8 @@ def name_of_start(config: TrainConfig) -> str:
 def read_held_out(run: Run, dataset: Dataset) -> list[Result]:
     """Reads a run's own test split with the weights that it keeps, without calibration."""
     import_tensorflow()
-    from training.models.registry import build_model
-
-    facts = run.facts
-    codec = facts.codec
-    model = build_model(
-        run.config.architecture, *facts.size, codec.classes, channels=run.config.channels
-    )
-    model.load_weights(run.best_weights)
-    samples = run.split("test")
-    probabilities = model.predict(
-        dataset.tensors(samples, *facts.size, run.config.channels), batch_size=64, verbose=0
-    )
-    readings = map(Decoder(codec).decode, probabilities)
+    facts, samples = run.facts, run.split("test")
+    tensors = dataset.tensors(samples, *facts.size, run.config.channels)
+    probabilities = run.load_model().predict(tensors, batch_size=64, verbose=0)
+    readings = map(Decoder(facts.codec).decode, probabilities)
     return [Result(*both) for both in zip(samples, readings, strict=True)]

@@ -33,7 +33,6 @@ from training.export.onnx_file import write_model
 from training.export.quantize import quantize
 from training.fit.runs import INT8, Run
 from training.models.crnn import OUTPUT_LAYER
-from training.models.registry import build_model
 from training.synthetic.generate import Drawing, generate
 
 OPSET = 18
@@ -59,12 +58,10 @@ def export(run: Run, dataset: Dataset, destination: Path, quantized: bool = Fals
     def say(step: str) -> None:
         print(f"{step} …", flush=True)
 
-    facts = run.facts
+    config, facts = run.config, run.facts
     codec = facts.codec
-    # Without dropout: inference does not need it, and tf2onnx fails on its random state.
-    config = run.config
-    trained = build_model(config.architecture, *facts.size, codec.classes, channels=config.channels)
-    trained.load_weights(run.best_weights, skip_mismatch=False)
+    # It has no dropout: inference does not need it, and tf2onnx fails on its random state.
+    trained = run.load_model()
     model = keras.Model(trained.input, trained.get_layer(OUTPUT_LAYER).output)
     say("converting to ONNX")
     graph = convert(model)

@@ -146,7 +146,7 @@ def starting_model(
     """The model at the start of a training, and the names of its layers that start anew."""
     keras.utils.set_random_seed(config.seed)
     model = build_model(
-        config.architecture, *facts.size, facts.classes, config.dropout, config.lstm_dropout,
+        config.architecture, *facts.size, facts.codec.classes, config.dropout, config.lstm_dropout,
         config.channels,
     )  # fmt: skip
     if not config.init_from:

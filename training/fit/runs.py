@@ -55,11 +55,6 @@ class RunFacts:
         return self.width, self.height
 
     @property
-    def classes(self) -> int:
-        """Number of classes: the symbols and the blank."""
-        return len(self.alphabet) + 1
-
-    @property
     def codec(self) -> CtcCodec:
         """The codec of the alphabet; the blank is the last class."""
         return CtcCodec(self.alphabet, blank_index=len(self.alphabet))
@@ -226,6 +221,16 @@ class Run:
     def split(self, split: str) -> list[Sample]:
         """The samples of a split."""
         return read_samples(self.split_path(split))
+
+    def load_model(self) -> "keras.Model":
+        """The model with the weights that are kept, without dropout."""
+        from training.models.registry import build_model  # imports Keras
+
+        config, facts = self.config, self.facts
+        classes = facts.codec.classes
+        model = build_model(config.architecture, *facts.size, classes, channels=config.channels)
+        model.load_weights(self.best_weights)
+        return model
 
     def epoch_weights(self, epoch: int) -> Path:
         """The file of the weights and the optimizer state after an epoch."""

@@ -22,7 +22,7 @@ from training.fit.base_file import read_base
 from training.fit.onnx_weights import Arrays, normalised, weights_in
 from training.fit.runs import Run
 from training.models.crnn import OUTPUT_LAYER
-from training.models.registry import ARCHITECTURES, build_model
+from training.models.registry import ARCHITECTURES
 
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
@@ -99,15 +99,9 @@ class StartingWeights:
             base = read_base(Path(source))
             return cls(base.layers, base.alphabet)
         run = Run.find(runs, source)
-        config, facts = run.config, run.facts
-        model = build_model(
-            config.architecture, *facts.size, facts.classes, channels=config.channels
-        )
-        model.load_weights(run.best_weights)
-        return cls(
-            {layer.name: layer.get_weights() for layer in model.layers if layer.weights},
-            facts.alphabet,
-        )
+        layers = run.load_model().layers
+        weights = {layer.name: layer.get_weights() for layer in layers if layer.weights}
+        return cls(weights, run.facts.alphabet)
 
     def put_into(self, model: keras.Model, alphabet: str) -> list[str]:
         """Sets the weights of a model that has `alphabet`; returns the layers that start anew.

@@ -2,7 +2,6 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -16,7 +15,6 @@ from training.export.cross_fit import cross_fit
 from training.export.held_out import COPIES, HeldOut, held_out_of, report_held_out
 from training.fit.config import TrainConfig
 from training.fit.runs import Run
-from training.models.registry import build_model
 
 
 @pytest.fixture
@@ -42,20 +40,13 @@ def cross_fitted(run: Run, data: Path, tmp_path_factory: pytest.TempPathFactory)
         run.config, init_from=str(run.folder), interpolated=True, train_on_validation=True
     )
     config.save(folder / "config.toml")
-    model, weights = best_model(run)
-    model.set_weights([weight + 1 for weight in weights])
+    model = run.load_model()
+    model.set_weights([weight + 1 for weight in model.get_weights()])
     own_run.save_best(model)
     losses = iter([{1.0: 5.0, 0.9: 1.0, 0.5: 2.0}, {1.0: 1.0, 0.9: 5.0, 0.5: 2.0}])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.export.cross_fit.losses_between", lambda *_: next(losses))
         return CrossFitted(own_run, cross_fit(own_run, Dataset(data)))
-
-
-def best_model(run: Run) -> tuple[keras.Model, list[np.ndarray]]:
-    """The model of a run, and its weights."""
-    model = build_model("crnn", *run.facts.size, run.facts.classes)
-    model.load_weights(run.best_weights)
-    return model, model.get_weights()
 
 
 def test_every_labelled_picture_is_read_by_a_model_that_has_not_seen_it(
@@ -84,8 +75,7 @@ def test_the_halves_choose_how_much_of_the_training_is_kept(
     cross_fitted: CrossFitted, run: Run
 ) -> None:
     """The share with the lowest summed loss of both halves is kept."""
-    _, before = best_model(run)
-    _, after = best_model(cross_fitted.run)
+    before, after = run.load_model().get_weights(), cross_fitted.run.load_model().get_weights()
     for now, then in zip(after, before, strict=True):
         assert np.allclose(now, then + 0.5, atol=1e-5)
 
