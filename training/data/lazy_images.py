@@ -61,24 +61,19 @@ class StoredPictures(LazyPictures):
 
 
 class DistortedPictures(LazyPictures):
-    """`copies` distorted copies of every picture; the same seed gives the same copies."""
+    """A distorted copy of every picture; the same seed gives the same copies."""
 
     def __init__(
-        self,
-        pictures: Pictures,
-        augmentation: Augmentation,
-        copies: int,
-        seed: int,
-        strength: float = 1.0,
+        self, pictures: Pictures, augmentation: Augmentation, seed: int, strength: float
     ) -> None:
-        self.shape = (copies * pictures.shape[0], *pictures.shape[1:])
+        self.shape = pictures.shape
         self._pictures = pictures
         self._augmentation = augmentation
         self._seed = seed
         self._strength = strength
 
     def _batch(self, places: NDArray[np.int64]) -> FloatArray:
-        batch = np.array(self._pictures[places % self._pictures.shape[0]])
+        batch = np.array(self._pictures[places])
         for picture, place in zip(batch, places, strict=True):
             generator = np.random.default_rng((self._seed, place))
             picture[:] = distort(picture, self._augmentation, self._strength, generator)

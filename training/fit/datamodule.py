@@ -11,13 +11,10 @@ from training.exceptions import ConfigError
 from training.fit.config import TrainConfig
 from training.fit.loader import Examples, Feed, generated_examples, labelled_examples
 
-_DISTORTED_COPIES = 1
-"""Distorted copies of every validation picture, if training distorts pictures."""
-
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Training pictures, and validation pictures: `clean` pictures, then distorted copies."""
+    """Training pictures, and validation pictures: `clean` ones, then a distorted copy of each."""
 
     labelled: Examples
     """The labelled training pictures, each once."""
@@ -57,9 +54,7 @@ def gather(
     validation = labelled_examples(dataset, shown, *size, codec, config.memory, config.channels)
     clean = len(validation.texts)
     if config.strength:
-        validation += validation.distorted(
-            config.augmentation, _DISTORTED_COPIES, config.seed, config.strength
-        )
+        validation += validation.distorted(config.augmentation, config.seed, config.strength)
 
     def feed(clean: Examples, rough: Examples) -> Feed:
         return Feed(

@@ -72,14 +72,12 @@ class Examples:
             [*self.texts] * times,
         )
 
-    def distorted(
-        self, augmentation: Augmentation, copies: int, seed: int, strength: float = 1.0
-    ) -> "Examples":
-        """`copies` distorted copies of every picture; the same seed gives the same copies."""
-        pictures: Pictures = DistortedPictures(self.pictures, augmentation, copies, seed, strength)
+    def distorted(self, augmentation: Augmentation, seed: int, strength: float = 1.0) -> "Examples":
+        """A distorted copy of every picture; the same seed gives the same copies."""
+        pictures: Pictures = DistortedPictures(self.pictures, augmentation, seed, strength)
         if isinstance(self.pictures, np.ndarray):
             pictures = pictures[:]
-        return Examples(pictures, np.concatenate([self.labels] * copies), [*self.texts] * copies)
+        return Examples(pictures, self.labels, self.texts)
 
 
 def labelled_examples(

@@ -47,14 +47,13 @@ def test_concatenated_and_distorted_pictures_are_the_same_from_disk(
 ) -> None:
     """Two distorted copies of a picture differ."""
     augmentation = Augmentation(clean=0.0)
-    ours = held + held.distorted(augmentation, copies=2, seed=5)
-    theirs = stored + stored.distorted(augmentation, copies=2, seed=5)
+    ours = held + held.distorted(augmentation, seed=5)
+    theirs = stored + stored.distorted(augmentation, seed=5)
     assert isinstance(theirs.pictures, LazyPictures)
-    assert theirs.pictures.shape == ours.pictures.shape == (120, *SIZE, 1)
-    places = np.array([119, 0, 41, 80, 39, 40])
+    assert theirs.pictures.shape == ours.pictures.shape == (80, *SIZE, 1)
+    places = np.array([79, 0, 41, 60, 39, 40])
     assert np.array_equal(ours.pictures[places], theirs.pictures[places])
     assert np.array_equal(ours.pictures[:], theirs.pictures[:])
-    assert not np.array_equal(ours.pictures[40], ours.pictures[80]), "two copies are the same"
     mixed = joined(held.pictures, stored.pictures)
     assert np.array_equal(mixed[38:42], joined(held.pictures, held.pictures)[38:42])
 
