@@ -158,6 +158,7 @@ def _text_like(
     return texts[int(generator.integers(len(texts)))]
 
 
+@dataclass(frozen=True, slots=True)
 class Feed:
     """Gives the batches of an epoch, prepared ahead in threads.
 
@@ -168,31 +169,24 @@ class Feed:
         steps: batches of an epoch, drawn at random; 0 gives all batches.
     """
 
-    def __init__(
-        self,
-        clean: Examples,
-        rough: Examples,
-        backgrounds: int,
-        augmentation: Augmentation,
-        batch_size: int,
-        seed: int,
-        steps: int = 0,
-    ) -> None:
-        self.clean = clean
-        self.rough = rough
-        self.backgrounds = backgrounds
-        self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.seed = seed
-        self.steps = steps
+    clean: Examples
+    rough: Examples
+    backgrounds: int
+    augmentation: Augmentation
+    batch_size: int
+    seed: int
+    steps: int = 0
 
     def pictures(self, strength: float | None) -> int:
         """The number of pictures in an epoch of this strength."""
-        if strength is None:
-            size = len(self.clean.texts)
-        else:
-            size = len(self.rough.texts) + self.backgrounds
+        size = self._size(strength)
         return min(size, self.steps * self.batch_size) if self.steps else size
+
+    def _size(self, strength: float | None) -> int:
+        """The number of pictures from which an epoch of this strength is drawn."""
+        if strength is None:
+            return len(self.clean.texts)
+        return len(self.rough.texts) + self.backgrounds
 
     def batches(
         self, epoch: int, strength: float | None, splicing: Splicing | None = None
@@ -203,19 +197,14 @@ class Feed:
             strength: strength of the distortions, 0 to 1; None gives the clean pictures only.
             splicing: joins the labelled pictures of a rough epoch before the distortions.
         """
-        if strength is None:
-            size = len(self.clean.texts)
-        else:
-            size = len(self.rough.texts) + self.backgrounds
+        size = self._size(strength)
         order = np.random.default_rng((self.seed, epoch)).permutation(size)
         parts = [order[i : i + self.batch_size] for i in range(0, size, self.batch_size)]
         parts = parts[: self.steps or None]
-        if strength is not None:
-            rough = partial(self._rough_batch, epoch=epoch, strength=strength, splicing=splicing)
-            return _prefetched(rough, parts)
-        if isinstance(self.clean.pictures, np.ndarray):
-            return map(self._clean_batch, parts)
-        return _prefetched(self._clean_batch, parts)
+        if strength is None:
+            return _prefetched(self._clean_batch, parts)
+        rough = partial(self._rough_batch, epoch=epoch, strength=strength, splicing=splicing)
+        return _prefetched(rough, parts)
 
     def _clean_batch(self, places: Places) -> Batch:
         return self.clean.pictures[places], self.clean.labels[places]
