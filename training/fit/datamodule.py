@@ -1,7 +1,7 @@
 """Collects the pictures that a run trains and validates on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,8 +19,9 @@ class Material:
     labelled: Examples
     """The labelled training pictures, each once."""
     feed: Feed
-    aligned: Feed | None
-    """The pictures of the first epochs, if these train with the places of characters."""
+    aligned: Feed
+    """The pictures of the first epochs, if these train with the places of characters; else equal to
+    `feed`."""
     validation: Examples
     clean: int
 
@@ -56,16 +57,13 @@ def gather(
     if config.strength:
         validation += validation.distorted(config.augmentation, config.seed, config.strength)
 
-    def feed(clean: Examples, rough: Examples) -> Feed:
-        return Feed(
-            clean, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed,
-            config.steps_per_epoch,
-        )  # fmt: skip
-
-    aligned = None
+    feed = aligned = Feed(
+        training, rough, config.backgrounds, config.augmentation, config.batch_size, config.seed,
+        config.steps_per_epoch,
+    )  # fmt: skip
     if config.aligned_epochs and generated:
-        aligned = feed(generated.aligned(), generated.aligned())
-    return Material(labelled, feed(training, rough), aligned, validation, clean)
+        aligned = replace(feed, clean=generated.aligned(), rough=generated.aligned())
+    return Material(labelled, feed, aligned, validation, clean)
 
 
 def labelled_samples(config: TrainConfig, splits: Mapping[str, Sequence[Sample]]) -> list[Sample]:

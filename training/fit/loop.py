@@ -7,8 +7,7 @@ interruption.
 import importlib.metadata
 import resource
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -22,10 +21,10 @@ from training.data.split import split_by_content
 from training.evaluation.metrics import character_error_rate, exact_matches
 from training.fit.checkpoint import Progress
 from training.fit.config import TrainConfig
-from training.fit.datamodule import gather
+from training.fit.datamodule import Material, gather
 from training.fit.ema import adam, averaged
 from training.fit.interpolation import Weights, losses_between, move_back
-from training.fit.loader import Examples, Feed
+from training.fit.loader import Examples
 from training.fit.progress_display import Advance, duration, epoch_display
 from training.fit.run_charts import draw_run
 from training.fit.runs import Run, RunFacts, with_start_found
@@ -58,16 +57,14 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     dataset = Dataset(Path(config.data))
     facts = _facts(config, dataset.samples)
     splits = split_by_content(dataset.samples, config.fold)
-    codec = facts.codec
-    material = gather(config, dataset, splits, facts.size, codec)
+    material = gather(config, dataset, splits, facts.size, facts.codec)
 
     model, anew = starting_model(config, facts, runs)
     if config.init_from:
         print(f"starting from {config.init_from}" + (f", {', '.join(anew)} anew" if anew else ""))
     start = model.get_weights()
-    losses = {True: frame_loss, False: ctc_loss(codec.blank_index)}
-    optimizer = adam(config.learning_rate, config.average)
-    model.compile(optimizer, loss=losses[False], jit_compile=False)
+    ctc = ctc_loss(facts.codec.blank_index)
+    model.compile(adam(config.learning_rate, config.average), ctc, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
 
     run = None if fresh else Run.find_interrupted(runs, config, facts)
@@ -88,39 +85,25 @@ def train(config: TrainConfig, runs: Path, fresh: bool = False) -> Run:
     prepared = time.monotonic() - started
     while progress.epoch < (epochs := planned_epochs(config, progress, prepared)):
         started = time.monotonic()
-        aligned = progress.aligned(config)
-        if model.loss is not losses[aligned]:
-            model.compile(model.optimizer, losses[aligned], jit_compile=False)
-        feed = material.aligned if aligned and material.aligned else material.feed
-        strength = progress.strength(config)
-        rate = learning_rate(config, progress, epochs)
-        rates = partial(warm_up, rate, warmup_steps=config.warmup_steps)
-        figures = {"strength": strength or 0.0, "learning_rate": rate}
-        count = feed.pictures(strength)
-        splicing = None
-        if config.spliced and strength is not None and not aligned:
-            splicing = _splicing(config, model, material.labelled, codec)
+        loss = frame_loss if progress.aligned(config) else ctc
+        if model.loss is not loss:
+            model.compile(model.optimizer, loss, jit_compile=False)
         left = seconds_left(config, progress, prepared)
-        with epoch_display(progress.epoch + 1, epochs, count, left) as shown:
-            figures["loss"] = _train_epoch(
-                model, feed, progress.epoch + 1, strength, splicing, rates,
-                _with_time_estimate(shown, count, epochs, left) if not progress.epoch else shown,
-            )  # fmt: skip
+        figures = _train_epoch(config, progress, model, material, facts.codec, epochs, left)
         with averaged(model):
-            figures |= _validate(model, material.validation, material.clean, codec)
+            figures |= _validate(model, material, facts.codec)
         figures["seconds"] = time.monotonic() - started
         progress.record(figures, config)
         progress.save(run, model)
         _show(config, progress, epochs, board)
+
     model.load_weights(run.best_weights)
     if config.interpolated and not config.train_on_validation:
         shares = losses_between(
-            model,
-            start,
-            lambda: _validate(model, material.validation, material.clean, codec)["val_loss"],
+            model, start, lambda: _validate(model, material, facts.codec)["val_loss"]
         )
         keep_share(model, start, min(shares, key=shares.__getitem__))
-    draw_run(run, model, material.validation, codec)
+    draw_run(run, model, material.validation, facts.codec)
     # Back to back: a run interrupted between the two would move its weights back twice.
     run.save_best(model)
     run.finish()
@@ -199,31 +182,45 @@ def _facts(config: TrainConfig, samples: Sequence[Sample]) -> RunFacts:
 
 
 def _train_epoch(
+    config: TrainConfig,
+    progress: Progress,
     model: keras.Model,
-    feed: Feed,
-    epoch: int,
-    strength: float | None,
-    splicing: Splicing | None,
-    rates: Callable[[int], float],
-    advance: Advance,
-) -> float:
-    """Trains one pass over the epoch's pictures; returns the mean loss."""
+    material: Material,
+    codec: CtcCodec,
+    epochs: int,
+    left: float,
+) -> dict[str, float]:
+    """Trains the next epoch; returns its strength, learning rate and mean loss.
+
+    Args:
+        epochs: planned number of epochs.
+        left: seconds that are left for epochs.
+    """
+    epoch = progress.epoch + 1
+    feed = material.aligned if progress.aligned(config) else material.feed
+    strength = progress.strength(config)
+    count = feed.pictures(strength)
+    rate = learning_rate(config, progress, epochs)
+    splicing = None
+    if config.spliced and strength is not None:
+        splicing = _splicing(config, model, material.labelled, codec)
     # Randomness depends only on seed and epoch, so that a resumed run goes on as if it had not
     # stopped. Keras does not save the variables with the state of dropout with the weights.
-    generator = np.random.default_rng((feed.seed, epoch, 0))
+    generator = np.random.default_rng((config.seed, epoch, 0))
     for variable in model.variables:
         if variable.path.endswith("seed_generator_state"):
             variable.assign(generator.integers(2**31, size=variable.shape))
     total, seen = 0.0, 0
-    first, rate = int(model.optimizer.iterations), None
     batches = feed.batches(epoch, strength, splicing)
-    for step, (pictures, labels) in enumerate(batches, start=first):
-        if rates(step) != rate:
-            rate = model.optimizer.learning_rate = rates(step)
-        total += len(pictures) * float(model.train_on_batch(pictures, labels))
-        seen += len(pictures)
-        advance(seen, total / seen)
-    return total / seen
+    with epoch_display(epoch, epochs, count, left) as advance:
+        if epoch == 1:
+            advance = _with_time_estimate(advance, count, epochs, left)
+        for step, batch in enumerate(batches, start=int(model.optimizer.iterations)):
+            model.optimizer.learning_rate = warm_up(rate, step, config.warmup_steps)
+            total += len(batch[0]) * float(model.train_on_batch(*batch))
+            seen += len(batch[0])
+            advance(seen, total / seen)
+    return {"strength": strength or 0.0, "learning_rate": rate, "loss": total / seen}
 
 
 def _splicing(
@@ -240,10 +237,9 @@ def _splicing(
     return Splicing(labelled.pictures, labelled.labels, cuts, config.spliced)
 
 
-def _validate(
-    model: keras.Model, validation: Examples, clean: int, codec: CtcCodec
-) -> dict[str, float]:
-    """Loss, CER and exact match of all pictures, and exact match of the first `clean` pictures."""
+def _validate(model: keras.Model, material: Material, codec: CtcCodec) -> dict[str, float]:
+    """Loss, CER and exact match of all validation pictures, and exact match of the clean ones."""
+    validation, clean = material.validation, material.clean
     losses, texts = [], []
     for start in range(0, len(validation.texts), _VALIDATED_AT_ONCE):
         part = slice(start, start + _VALIDATED_AT_ONCE)

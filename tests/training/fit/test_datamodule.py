@@ -58,7 +58,6 @@ def test_few_labelled_pictures_are_repeated_and_generated_pictures_added(
 def test_aligned_epochs_have_only_generated_pictures(config: TrainConfig) -> None:
     """Each picture has a class for every time step."""
     material = gathered(replace(config, aligned_epochs=1))
-    assert material.aligned is not None
     assert material.aligned.clean.labels.shape == (config.generated, 48 // 4)
     pictures = np.asarray(material.aligned.clean.pictures)
     assert np.array_equal(pictures, np.asarray(material.feed.rough.pictures)[-config.generated :])
