@@ -95,10 +95,7 @@ def _space(samples: Sequence[Sample]) -> tuple[int, int]:
 
 def draw_histograms(inspection: Inspection, path: Path) -> None:
     """Draws how often each length, character and size occurs."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure  # takes a fraction of a second
 
     lengths = [(str(length), count) for length, count in sorted(inspection.lengths.items())]
     sizes = [(f"{w}×{h}", count) for (w, h), count in inspection.sizes.most_common(_BARS // 2)]
@@ -112,7 +109,8 @@ def draw_histograms(inspection: Inspection, path: Path) -> None:
             sizes
         ),
     }
-    figure, rows = plt.subplots(len(charts), 1, figsize=(9, 7.5), layout="constrained")
+    figure = Figure(figsize=(9, 7.5), layout="constrained")
+    rows = figure.subplots(len(charts), 1)
     for axes, (title, bars) in zip(rows, charts.items(), strict=True):
         names, counts = zip(*bars, strict=True)
         axes.bar(range(len(bars)), counts, color="#4477aa", width=0.8)
@@ -123,4 +121,3 @@ def draw_histograms(inspection: Inspection, path: Path) -> None:
         axes.set_title(title, size=10, loc="left")
         axes.set_ylabel("times" if bars is characters else "pictures")
     figure.savefig(path, dpi=110)
-    plt.close(figure)

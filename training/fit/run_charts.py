@@ -10,10 +10,10 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 from service.ocr.decoding.ctc import CtcCodec
@@ -93,8 +93,8 @@ def draw_curves(history: Path, path: Path) -> None:
         "learning rate": ("learning_rate",),
         "strength of distortions": ("strength",),
     }
-    plt = _pyplot()
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6), layout="constrained", sharex=True)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True)
     for chart, (title, names) in zip(axes.flat, charts.items(), strict=True):
         for name in (name for name in names if name in columns):
             chart.plot(columns["epoch"], columns[name], label=name, marker=".", markersize=3)
@@ -106,7 +106,6 @@ def draw_curves(history: Path, path: Path) -> None:
         chart.set_xlabel("epoch")
         chart.xaxis.get_major_locator().set_params(integer=True)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def draw_confusions(pairs: Sequence[Pair], path: Path) -> None:
@@ -123,9 +122,9 @@ def draw_confusions(pairs: Sequence[Pair], path: Path) -> None:
     most = sorted(involved, key=lambda symbol: -involved[symbol])[:_MOST_CHARACTERS]
     symbols = [*sorted(most), ""]
     matrix = np.array([[counts[expected, read] for read in symbols] for expected in symbols])
-    plt = _pyplot()
     side = 2.5 + 0.22 * len(symbols)
-    figure, axes = plt.subplots(figsize=(side, side), layout="constrained")
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
     axes.imshow(matrix, cmap="Reds", vmin=0, vmax=max(1, matrix.max()))
     names = [printable(symbol).replace("$", r"\$") or _NOTHING for symbol in symbols]
     axes.set_xticks(range(len(symbols)), names, size=8)
@@ -144,13 +143,3 @@ def draw_confusions(pairs: Sequence[Pair], path: Path) -> None:
         size=9,
     )
     figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
