@@ -30,12 +30,12 @@ class Progress:
         self.history.append({"epoch": self.epoch} | figures)
         if self.clean_epochs is None and figures["val_clean_exact_match"] >= config.clean_until:
             self.clean_epochs = self.epoch
-        # Among epochs with an equal figure, the epoch with the lowest loss is kept.
-        key = (config.monitor, "val_loss")
-        best = min(self.history, key=lambda row: [row[name] for name in key])
         if config.keep_last or config.train_on_validation:
             # Figures on training pictures do not show which epoch reads unseen pictures best.
             best = self.history[-1]
+        else:
+            # Among epochs with an equal figure, the epoch with the lowest loss is kept.
+            best = min(self.history, key=lambda row: (row[config.monitor], row["val_loss"]))
         self.best_epoch = int(best["epoch"])
 
     def aligned(self, config: TrainConfig) -> bool:
