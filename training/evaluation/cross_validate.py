@@ -15,7 +15,7 @@ from training.data.charts import draw_misread
 from training.data.dataset import Dataset, digest_of
 from training.data.split import FOLDS
 from training.evaluation.evaluate import Result, write_results
-from training.evaluation.metrics import character_error_rate, exact_matches, wilson_interval
+from training.evaluation.metrics import character_error_rate, wilson_interval
 from training.evaluation.sweep import name_of_start, read_held_out, trained
 from training.evaluation.sweep_tables import CROSS_VALIDATION, fold_table, write_summary
 from training.fit.config import AUTO, TrainConfig, add_config_options
@@ -38,7 +38,7 @@ def read_folds(
 
 
 def _exact(results: Sequence[Result]) -> int:
-    return exact_matches(result.pair for result in results)
+    return sum(result.is_right for result in results)
 
 
 def summarize(folds: Sequence[Sequence[Result]]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def summarize(folds: Sequence[Sequence[Result]]) -> dict[str, Any]:
 
 def errors_in(results: Sequence[Result]) -> list[Result]:
     """The misread results."""
-    return [result for result in results if result.sample.label != result.reading.text]
+    return [result for result in results if not result.is_right]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

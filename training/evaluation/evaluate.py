@@ -42,6 +42,11 @@ class Result:
         """The label and the text that was read."""
         return self.sample.label, self.reading.text
 
+    @property
+    def is_right(self) -> bool:
+        """Whether the text equals the label."""
+        return self.sample.label == self.reading.text
+
 
 def read_samples_with(
     recognizer: Recognizer, dataset: Dataset, samples: Sequence[Sample]
@@ -89,7 +94,7 @@ def report(results: Sequence[Result], title: str) -> str:
     for (expected, read), count in confusions(r.pair for r in results).most_common():
         lines.append(f"{count} × {expected or 'nothing'} read as {read or 'nothing'}")
     for result in results:
-        if result.sample.label != result.reading.text:
+        if not result.is_right:
             lines.append(
                 f"misread: {result.sample.source} is {result.sample.label!r}, read as "
                 f"{result.reading.text!r} with confidence {result.reading.confidence:.3f}"
@@ -124,17 +129,9 @@ def write_results(folder: Path, split: str, results: Sequence[Result]) -> None:
         writer = csv.writer(file)
         writer.writerow(("sha256", "source", "label", "text", "exact", "confidence"))
         for result in results:
-            label, text = result.pair
-            writer.writerow(
-                (
-                    result.sample.sha256,
-                    result.sample.source,
-                    label,
-                    text,
-                    int(label == text),
-                    f"{result.reading.confidence:.6f}",
-                )
-            )
+            confidence = f"{result.reading.confidence:.6f}"
+            sample, exact = result.sample, int(result.is_right)
+            writer.writerow((sample.sha256, sample.source, *result.pair, exact, confidence))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

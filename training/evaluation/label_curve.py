@@ -10,7 +10,7 @@ from typing import Any
 
 from training.data.dataset import Dataset, digest_of
 from training.data.split import split_by_content
-from training.evaluation.metrics import exact_matches, wilson_interval
+from training.evaluation.metrics import wilson_interval
 from training.evaluation.sweep import name_of_start, read_held_out, trained
 from training.evaluation.sweep_tables import LABEL_CURVE, label_table, write_summary
 from training.fit.config import AUTO, TrainConfig, add_config_options
@@ -45,7 +45,7 @@ def measure(
         for seed in range(1, seeds + 1):
             run = trained(settings(count, seed), runs)
             results = read_held_out(run, dataset)
-            exact.append(exact_matches(result.pair for result in results))
+            exact.append(sum(result.is_right for result in results))
             pictures = len(results)
             print(f"{count} labels, seed {seed}: {exact[-1]}/{pictures}", flush=True)
         low, high = wilson_interval(sum(exact), pictures * seeds)

@@ -15,7 +15,7 @@ from training.data.dataset import Dataset, Sample
 from training.data.label_errors import Opinion, find_suspicious
 from training.data.lazy_images import distort
 from training.evaluation.evaluate import Result, write_results
-from training.evaluation.metrics import exact_matches, wilson_interval
+from training.evaluation.metrics import wilson_interval
 from training.fit.runs import Run
 
 COPIES = 20
@@ -116,7 +116,7 @@ def report_held_out(run: Run, results: Sequence[Result]) -> str:
     write_results(run.folder / "evaluation", "held-out", results)
     lines = []
     if is_cross_fitted(run):
-        exact, count = exact_matches(result.pair for result in results), len(results)
+        exact, count = sum(result.is_right for result in results), len(results)
         low, high = wilson_interval(exact, count)
         lines.append(
             f"trained on half of the {count} labelled pictures, two models read {exact} in the "

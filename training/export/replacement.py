@@ -8,7 +8,7 @@ from pathlib import Path
 from service.ocr.exceptions import OcrError
 from service.ocr.recognizer import Recognizer
 from training.data.dataset import Dataset, Sample
-from training.evaluation.evaluate import Result, read_samples_with
+from training.evaluation.evaluate import read_samples_with
 from training.evaluation.metrics import character_error_rate
 from training.exceptions import ExportError
 
@@ -49,25 +49,22 @@ def replace_model(
 
 def _check_reads(candidate: Path, served: Path, dataset: Dataset, test: Sequence[Sample]) -> None:
     results = read_samples_with(Recognizer.load(candidate), dataset, test)
-    new = _right(results)
+    new = [result.is_right for result in results]
     hint = f"{served} is unchanged; FORCE=1 (--force) replaces it anyway."
     wrong = character_error_rate([result.pair for result in results])
     if not any(new) and (len(test) >= _FEW or wrong >= _HALF):
         raise ExportError(f"the new model reads none of {len(test)} test pictures. {hint}")
     try:
-        old = _right(read_samples_with(Recognizer.load(served), dataset, test))
+        before = read_samples_with(Recognizer.load(served), dataset, test)
     except OcrError:
         return
+    old = [result.is_right for result in before]
     chance = chance_of_luck(old, new)
     if chance < _SIGNIFICANT:
         raise ExportError(
             f"the new model reads {sum(new)} of {len(test)} test pictures, the old one "
             f"{sum(old)}; the chance that this is luck is {chance:.2g}. {hint}"
         )
-
-
-def _right(results: Sequence[Result]) -> list[bool]:
-    return [result.sample.label == result.reading.text for result in results]
 
 
 def chance_of_luck(old: Sequence[bool], new: Sequence[bool]) -> float:
