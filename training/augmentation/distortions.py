@@ -12,20 +12,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from service.ocr.preprocessing import FloatArray
+from training.synthetic.levels import image_of, levels_of
 
 Level = float | FloatArray
 """A gray level, 0 black to 1 white, or the three levels of a colour."""
 
 _BILINEAR = Image.Resampling.BILINEAR
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
-
-
-def _image(picture: FloatArray) -> Image.Image:
-    return Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8))
-
-
-def _picture(image: Image.Image) -> FloatArray:
-    return np.asarray(image, np.float32) / np.float32(255)
 
 
 def _colour(image: Image.Image, level: Level) -> int | tuple[int, ...]:
@@ -98,9 +91,9 @@ def _transformed(
     coefficients: tuple[float, ...],
     fill: Level,
 ) -> FloatArray:
-    image = _image(picture)
+    image = image_of(picture)
     colour = _colour(image, fill)
-    return _picture(
+    return levels_of(
         image.transform(
             image.size, transform, coefficients, Image.Resampling.BICUBIC, fillcolor=colour
         )
@@ -133,15 +126,15 @@ def pad(
     height, width = picture.shape[:2]
     x0, x1 = round(-left * width), width + round(right * width)
     y0, y1 = round(-top * height), height + round(bottom * height)
-    image = _image(picture)
+    image = image_of(picture)
     canvas = Image.new(image.mode, (x1 - x0, y1 - y0), _colour(image, fill))
     canvas.paste(image, (-x0, -y0))
-    return _picture(canvas.resize((width, height), _BILINEAR))
+    return levels_of(canvas.resize((width, height), _BILINEAR))
 
 
 def blur(picture: FloatArray, radius: float) -> FloatArray:
     """Gaussian blur; the radius is the standard deviation in pixels."""
-    return _picture(_image(picture).filter(ImageFilter.GaussianBlur(radius)))
+    return levels_of(image_of(picture).filter(ImageFilter.GaussianBlur(radius)))
 
 
 def motion_blur(picture: FloatArray, length: int) -> FloatArray:
@@ -156,21 +149,21 @@ def motion_blur(picture: FloatArray, length: int) -> FloatArray:
 
 def sharpen(picture: FloatArray, percent: int) -> FloatArray:
     """Unsharp mask with a radius of 2 pixels."""
-    return _picture(_image(picture).filter(ImageFilter.UnsharpMask(2, percent, 0)))
+    return levels_of(image_of(picture).filter(ImageFilter.UnsharpMask(2, percent, 0)))
 
 
 def rescale(picture: FloatArray, factor: float, method: Image.Resampling = _BILINEAR) -> FloatArray:
     """Scales down or up by the factor and back again, like a resized upload."""
     height, width = picture.shape[:2]
     small = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return _picture(_image(picture).resize(small, method).resize((width, height), method))
+    return levels_of(image_of(picture).resize(small, method).resize((width, height), method))
 
 
 def jpeg(picture: FloatArray, quality: int) -> FloatArray:
     """Compresses as JPEG; quality 1 to 95."""
     file = io.BytesIO()
-    _image(picture).save(file, "JPEG", quality=quality)
-    return _picture(Image.open(file))
+    image_of(picture).save(file, "JPEG", quality=quality)
+    return levels_of(Image.open(file))
 
 
 def gaussian_noise(
@@ -237,13 +230,13 @@ def strokes(
     picture: FloatArray, count: int, width: int, level: Level, generator: np.random.Generator
 ) -> FloatArray:
     """Draws straight lines of `width` pixels across the picture."""
-    image = _image(picture)
+    image = image_of(picture)
     pen = ImageDraw.Draw(image)
     for _ in range(count):
         x = generator.uniform((0.0, 0.5), (0.5, 1.0)) * image.width
         y = generator.uniform(0.0, 1.0, 2) * image.height
         pen.line((x[0], y[0], x[1], y[1]), fill=_colour(image, level), width=width)
-    return _picture(image)
+    return levels_of(image)
 
 
 def occlude(
@@ -260,9 +253,9 @@ def occlude(
 
 def thicken(picture: FloatArray, size: int = 3) -> FloatArray:
     """Dilates dark areas: every pixel takes the darkest level within `size`×`size` pixels."""
-    return _picture(_image(picture).filter(ImageFilter.MinFilter(size)))
+    return levels_of(image_of(picture).filter(ImageFilter.MinFilter(size)))
 
 
 def thin(picture: FloatArray, size: int = 3) -> FloatArray:
     """Erodes dark areas: every pixel takes the lightest level within `size`×`size` pixels."""
-    return _picture(_image(picture).filter(ImageFilter.MaxFilter(size)))
+    return levels_of(image_of(picture).filter(ImageFilter.MaxFilter(size)))

@@ -20,6 +20,7 @@ from training.evaluation.target import add_target_options, open_target
 from training.settings import Parser
 from training.synthetic.generate import draw
 from training.synthetic.glyphs import font
+from training.synthetic.levels import levels_of
 from training.synthetic.negatives import KINDS
 
 ACCEPTED_SHARE = 0.98
@@ -60,7 +61,7 @@ def _icon(width: int, height: int, generator: np.random.Generator) -> FloatArray
         pen.ellipse((eye - 2, y - radius / 3 - 2, eye + 2, y - radius / 3 + 2), fill=level)
     mouth = (x - radius / 2, y - radius / 4, x + radius / 2, y + radius / 2)
     pen.arc(mouth, 20, 160, fill=level, width=2)
-    return np.asarray(image, np.float32) / np.float32(255)
+    return levels_of(image)
 
 
 def _symbols(width: int, height: int, generator: np.random.Generator) -> FloatArray:
@@ -69,7 +70,7 @@ def _symbols(width: int, height: int, generator: np.random.Generator) -> FloatAr
     text = "".join(generator.choice(list("→←↑↓★☂☎♠♣♥♦✂✈✉∑∫√∞≈≠±§¶@#&%"), 6))
     size = int(height * generator.uniform(0.4, 0.7))
     pen.text((10, height * 0.1), text, font=font("DejaVuSans", size), fill=0)
-    return np.asarray(image, np.float32) / np.float32(255)
+    return levels_of(image)
 
 
 UNSEEN_KINDS = {
@@ -95,7 +96,7 @@ def textless(
         for _ in range(_EACH):
             text = "".join(generator.choice(foreign, generator.integers(4, 7)))
             image = draw(text, width, height, generator).image
-            yield "other letters", np.asarray(image, np.float32) / np.float32(255)
+            yield "other letters", levels_of(image)
 
 
 def accepting_threshold(clean_confidences: Sequence[float]) -> float:

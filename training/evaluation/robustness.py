@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from rich.progress import track
 
 from service.ocr.preprocessing import decode_gray, decode_rgb
@@ -27,15 +26,15 @@ from training.evaluation.evaluate import Result, judge
 from training.evaluation.metrics import character_error_rate, exact_matches, wilson_interval
 from training.evaluation.target import add_target_options, open_target
 from training.settings import Parser
+from training.synthetic.levels import image_of
 
 
 def distorted(picture: bytes, condition: Condition, channels: int = 1) -> bytes:
     """The picture under a condition, as PNG; the same picture always gives the same bytes."""
     generator = np.random.default_rng(zlib.crc32(picture))
     pixels = decode_rgb(picture) if channels == 3 else decode_gray(picture)
-    changed = condition.distort(pixels, generator).clip(0, 1)
     file = io.BytesIO()
-    Image.fromarray((changed * 255).round().astype(np.uint8)).save(file, "PNG")
+    image_of(condition.distort(pixels, generator)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -23,6 +23,7 @@ from training.evaluation.metrics import Pair, confusions
 from training.fit.loader import Examples
 from training.fit.runs import Run
 from training.models.loss import ctc_loss
+from training.synthetic.levels import image_of
 
 _MOST_READ = 1000
 _SHOWN = 60
@@ -72,8 +73,7 @@ def _attempts(model: keras.Model, validation: Examples, codec: CtcCodec) -> list
 def _sheet(attempts: Sequence[Attempt], title: str) -> Image.Image:
     cells = []
     for one in attempts:
-        pixels = one.picture.swapaxes(0, 1).squeeze()
-        image = Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8))
+        image = image_of(one.picture.swapaxes(0, 1).squeeze())
         right = one.label == one.text
         caption = one.label if right else f"{one.label} → {one.text or _NOTHING}"
         caption += f"  {one.loss:.2f}"

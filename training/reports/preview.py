@@ -15,6 +15,7 @@ from training.data.dataset import Dataset
 from training.exceptions import DataError
 from training.fit.config import add_config_options, config_of
 from training.settings import Parser
+from training.synthetic.levels import image_of
 
 STRENGTHS = (1 / 3, 2 / 3, 1.0)
 _WHOLE_ROWS = 8
@@ -56,7 +57,7 @@ def draw_preview(
 
 
 def _cell(picture: FloatArray, caption: str) -> Cell:
-    return Cell(Image.fromarray((picture.clip(0, 1) * 255).round().astype(np.uint8)), caption)
+    return Cell(image_of(picture), caption)
 
 
 def read_pictures(source: Path, count: int) -> list[FloatArray]:

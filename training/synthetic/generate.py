@@ -16,6 +16,7 @@ from PIL import Image, ImageFilter
 
 from service.ocr.preprocessing import FloatArray, preprocess
 from training.synthetic.glyphs import FONTS, Box, curve, glyph, stamp
+from training.synthetic.levels import image_of
 from training.synthetic.manner import Manner
 
 _WIDEST = 0.9
@@ -99,7 +100,7 @@ def draw(
         generator.uniform(*manner.paper_left), generator.uniform(*manner.paper_right), width
     )
     shade = paper + (generator.uniform(*manner.ink) - paper) * ink
-    image = Image.fromarray((shade.clip(0, 1) * 255).round().astype(np.uint8))
+    image = image_of(shade)
     image = image.filter(ImageFilter.GaussianBlur(generator.uniform(*manner.blur)))
     grain = generator.normal(0, 1, (height, width)) * generator.uniform(*manner.noise) * 255
     grainy = (np.asarray(image) + grain).clip(0, 255).round().astype(np.uint8)

@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from service.ocr.preprocessing import FloatArray
+from training.synthetic.levels import levels_of
 
 FONTS = ("DejaVuSans-Bold", "DejaVuSans", "DejaVuSansMono-Bold", "DejaVuSerif-Bold")
 Box = tuple[int, int, int, int]
 
-_FULL = np.float32(255)
 _OVERSAMPLING = 3
 _HEAVY = 0.05
 """Greatest stroke around the outline of a thin font, as a share of its size."""
@@ -58,7 +58,7 @@ def glyph(
     )  # fmt: skip
     canvas = canvas.rotate(generator.uniform(-4, 4), Image.Resampling.BICUBIC)
     canvas = canvas.resize((max(1, round(3 * size * stretch)), 2 * size), Image.Resampling.BILINEAR)
-    ink = np.asarray(canvas, np.float32) / _FULL
+    ink = levels_of(canvas)
     if generator.random() < frayed:
         ink = _frayed(ink, generator.uniform(0.015, 0.04) * size, generator)
     columns = np.flatnonzero(ink.max(axis=0) > 0.3)
@@ -116,4 +116,4 @@ def curve(
         thickness = height * (0.07, 0.05, 0.04, 0.03, 0.03)[number] * _OVERSAMPLING
         pen.line((*start, *end), fill=255, width=max(_OVERSAMPLING, round(thickness)))
     small = canvas.resize((width, height), Image.Resampling.BOX)
-    return np.asarray(small, np.float32) / _FULL
+    return levels_of(small)

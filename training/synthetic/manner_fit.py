@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from service.ocr.preprocessing import FloatArray
 from training.synthetic.generate import draw
+from training.synthetic.levels import levels_of
 from training.synthetic.manner import Manner, Range
 
 _ENOUGH = 100
@@ -45,7 +46,7 @@ def manner_of(pictures: FloatArray, texts: Sequence[str], seed: int = 0) -> Mann
     for _ in range(_ROUNDS):
         generator = np.random.default_rng(seed)
         drawings = [draw(text, width, height, generator, manner).image for text in texts]
-        drawn = np.array([_measure(np.asarray(d, np.float32) / np.float32(255)) for d in drawings])
+        drawn = np.array([_measure(levels_of(drawing)) for drawing in drawings])
         wider = _extents(found)[0] / _extents(drawn)[0]
         taller = _extents(found)[1] / _extents(drawn)[1]
         manner = replace(

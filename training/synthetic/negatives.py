@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 
 from service.ocr.preprocessing import FloatArray
 from training.synthetic.glyphs import curve, font
+from training.synthetic.levels import levels_of
 
 _OTHER_SCRIPTS = "ДЖИЛФЦЧШЩЭЮЯБГΔΘΛΞΣΦΨΩאבגדהחטלמקشضطظعغკლმნოპჟრ"
 _PROSE = (
@@ -71,7 +72,7 @@ def _shapes(width: int, height: int, generator: np.random.Generator) -> FloatArr
                 pen.rectangle(box, fill=level)
             case _:
                 pen.polygon((box[0], box[3], box[2], box[3], (x + box[2]) / 2, y), fill=level)
-    return np.asarray(image, np.float32) / np.float32(255)
+    return levels_of(image)
 
 
 def _photograph(width: int, height: int, generator: np.random.Generator) -> FloatArray:
@@ -102,7 +103,7 @@ def _dots(width: int, height: int, generator: np.random.Generator) -> FloatArray
         x, y = generator.uniform(0, width), generator.uniform(0, height)
         radius = generator.uniform(0.5, 4)
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=0)
-    return np.asarray(image, np.float32) / np.float32(255)
+    return levels_of(image)
 
 
 def _prose(width: int, height: int, generator: np.random.Generator) -> FloatArray:
@@ -113,7 +114,7 @@ def _prose(width: int, height: int, generator: np.random.Generator) -> FloatArra
     for top in range(int(generator.integers(-size, 2)), height, round(size * 1.25)):
         line = " ".join(generator.choice(_PROSE.split(), 14))
         pen.text((generator.uniform(-20, 4), top), line, font=font("DejaVuSans", size), fill=0)
-    return np.asarray(image, np.float32) / np.float32(255)
+    return levels_of(image)
 
 
 def _other_script(width: int, height: int, generator: np.random.Generator) -> FloatArray:
@@ -124,7 +125,7 @@ def _other_script(width: int, height: int, generator: np.random.Generator) -> Fl
     size = int(height * generator.uniform(0.45, 0.75))
     position = (generator.uniform(0, width * 0.3), generator.uniform(0, height * 0.2))
     pen.text(position, text, font=font("DejaVuSans-Bold", size), fill=int(generator.integers(90)))
-    return np.asarray(image, np.float32) / np.float32(255)
+    return levels_of(image)
 
 
 KINDS: dict[str, Drawer] = {
