@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,14 @@ def shifted(colour: Colour, by: float, rng: Random) -> Colour:
     )
 
 
+def _scaled(
+    colours: NDArray[np.floating[Any]], width: int, height: int, method: Image.Resampling
+) -> Image.Image:
+    """A few colours `(rows, columns, 3)`, 0 to 255, spread over a picture."""
+    image = Image.fromarray(colours.clip(0, 255).astype(np.uint8))
+    return image.resize((width, height), method)
+
+
 def _plain(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
     return Image.new("RGB", (width, height), colour)
 
@@ -38,9 +47,7 @@ def _gradient(width: int, height: int, colour: Colour, contrast: float, rng: Ran
     if rng.random() < 0.5:
         along = 1 - along
     corners = np.array(colour) * (1 - along[:, :, np.newaxis]) + other * along[:, :, np.newaxis]
-    return Image.fromarray(corners.astype(np.uint8)).resize(
-        (width, height), Image.Resampling.BILINEAR
-    )
+    return _scaled(corners, width, height, Image.Resampling.BILINEAR)
 
 
 def _clouds(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
@@ -50,9 +57,7 @@ def _clouds(width: int, height: int, colour: Colour, contrast: float, rng: Rando
     gray = rng.random() < 0.4
     spots = rng.random((rows, columns, 1 if gray else 3)) * 2 - 1
     around = np.array(colour) + spots * 200 * contrast
-    return Image.fromarray(around.clip(0, 255).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+    return _scaled(around, width, height, Image.Resampling.BICUBIC)
 
 
 def _grain(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
@@ -61,8 +66,7 @@ def _grain(width: int, height: int, colour: Colour, contrast: float, rng: Random
     size = max(1, round(width / cell_x)), max(1, round(height / cell_y))
     gray = rng.random() < 0.6
     around = np.array(colour, np.float32) + grain(*size, gray, rng) * np.float32(1.5 * contrast)
-    image = Image.fromarray(around.clip(0, 255).astype(np.uint8))
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+    return _scaled(around, width, height, Image.Resampling.BILINEAR)
 
 
 def _photo(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
@@ -104,9 +108,7 @@ def _tiles(width: int, height: int, colour: Colour, contrast: float, rng: Random
     rows, columns = int(rng.integers(1, 7)), int(rng.integers(2, 20))
     spots = rng.random((rows, columns, 3 if rng.random() < 0.6 else 1)) * 2 - 1
     around = np.array(colour) + spots * 180 * contrast
-    return Image.fromarray(around.clip(0, 255).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.NEAREST
-    )
+    return _scaled(around, width, height, Image.Resampling.NEAREST)
 
 
 def _blots(width: int, height: int, colour: Colour, contrast: float, rng: Random) -> Image.Image:
