@@ -11,7 +11,6 @@ import multiprocessing
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -101,22 +100,16 @@ class Batch(NamedTuple):
     frames: NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
-    """The files of the pool's arrays; each process maps them into its own memory."""
-
-    folder: Path
-    capacity: int
-
-    def arrays(
-        self, mode: Literal["r+", "w+"]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.uint8]]:
-        shape = (self.capacity, WIDTH, HEIGHT, CHANNELS)
-        return (
-            np.memmap(self.folder / "pictures", np.uint8, mode, shape=shape),
-            np.memmap(self.folder / "labels", np.int8, mode, shape=(self.capacity, LONGEST)),
-            np.memmap(self.folder / "frames", np.uint8, mode, shape=(self.capacity, _TIME_STEPS)),
-        )
+def _arrays(
+    folder: Path, capacity: int, mode: Literal["r+", "w+"]
+) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.uint8]]:
+    """Maps the files of the pool's arrays into memory: pictures, labels and frames."""
+    shape = (capacity, WIDTH, HEIGHT, CHANNELS)
+    return (
+        np.memmap(folder / "pictures", np.uint8, mode, shape=shape),
+        np.memmap(folder / "labels", np.int8, mode, shape=(capacity, LONGEST)),
+        np.memmap(folder / "frames", np.uint8, mode, shape=(capacity, _TIME_STEPS)),
+    )
 
 
 class Pool:
@@ -139,27 +132,16 @@ class Pool:
         seed: int,
         uses: float = 1.0,
     ) -> None:
-        self._memory = _Memory(folder, capacity // processes * processes)
-        self._pictures, self._labels, self._frames = self._memory.arrays("w+")
+        self._capacity = capacity // processes * processes
+        self._pictures, self._labels, self._frames = _arrays(folder, self._capacity, "w+")
         context = multiprocessing.get_context("spawn")
         self._drawn = context.RawArray("q", processes)
         self._stop = context.RawValue("b", 0)
-        self._wanted = context.RawValue("q", self._memory.capacity)
+        self._wanted = context.RawValue("q", self._capacity)
         self._sampled, self._uses = 0, uses
+        shared = (folder, self._capacity, self._drawn, self._wanted, self._stop)
         self._processes = [
-            context.Process(
-                target=_draw_into,
-                args=(
-                    self._memory,
-                    self._drawn,
-                    self._wanted,
-                    self._stop,
-                    number,
-                    fonts,
-                    seed,
-                ),
-                daemon=True,
-            )
+            context.Process(target=_draw_into, args=(*shared, number, fonts, seed), daemon=True)
             for number in range(processes)
         ]
         for process in self._processes:
@@ -185,8 +167,8 @@ class Pool:
         """Random pictures from the pool."""
         processes = len(self._processes)
         self._sampled += count
-        self._wanted.value = max(self._memory.capacity, int(self._sampled / self._uses))
-        ring = self._memory.capacity // processes
+        self._wanted.value = max(self._capacity, int(self._sampled / self._uses))
+        ring = self._capacity // processes
         worker = rng.integers(0, processes, count)
         filled = np.minimum(np.array(self._drawn[:]), ring)[worker]
         places = worker * ring + (rng.random(count) * filled).astype(np.int64)
@@ -204,7 +186,8 @@ class Pool:
 
 
 def _draw_into(
-    memory: _Memory,
+    folder: Path,
+    capacity: int,
     drawn: ctypes.Array[ctypes.c_longlong],
     wanted: ctypes.c_longlong,
     stop: ctypes.c_byte,
@@ -212,9 +195,9 @@ def _draw_into(
     fonts: Sequence[Font],
     seed: int,
 ) -> None:
-    pictures, labels, frames = memory.arrays("r+")
+    pictures, labels, frames = _arrays(folder, capacity, "r+")
     processes = len(drawn)
-    ring = memory.capacity // processes
+    ring = capacity // processes
     rng = np.random.default_rng([seed, number])
     trainer = multiprocessing.parent_process()
     while not stop.value and (trainer is None or trainer.is_alive()):
