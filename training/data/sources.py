@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from service.ocr.formats import sniff
@@ -205,14 +205,16 @@ def _take_tables(
     """Takes the rows of tables; reports the `pictures` that no table names."""
     found: dict[tuple[str, str], Entry] = {}
     shortened = []
-    find_below = _found_below(pictures)
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for picture in pictures:
+        by_name[posixpath.basename(_end_key(picture))].append(picture)
     for folder, table in tables:
         source.notes += [f"labels from {table.form}", *table.notes]
         source.doubts += table.doubts
         source.doubts += _why_no_labels(table)
         for row in table.rows:
             found_there = _find(files, folder, row.path)
-            name = found_there or find_below(row.path)
+            name = found_there or _find_below(by_name, row.path)
             if name is None:
                 source.left_out.append(
                     LeftOut("missing picture", f"{row.path} ({row.place})", lost=1)
@@ -240,28 +242,20 @@ def _take_tables(
     ]
 
 
-def _found_below(pictures: Iterable[str]) -> Callable[[str], str | None]:
-    """Makes a function that finds the only picture whose path ends with a given path.
+def _find_below(by_name: Mapping[str, Sequence[str]], path: str) -> str | None:
+    """The only picture whose path ends with a path in a table; None if there are more or none.
 
     A table may lie further up than its pictures. Case is ignored, as on Windows and macOS.
+
+    Args:
+        by_name: the pictures by their file names, as `_end_key` gives them.
     """
-
-    @cache
-    def by_name() -> dict[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
-        for name in pictures:
-            found[posixpath.basename(_end_key(name))].append(name)
-        return found
-
-    def find(path: str) -> str | None:
-        end = _end_key(path)
-        if not end:
-            return None
-        named = by_name().get(posixpath.basename(end), ())
-        matching = [name for name in named if f"/{_end_key(name)}".endswith(f"/{end}")]
-        return matching[0] if len(matching) == 1 else None
-
-    return find
+    end = _end_key(path)
+    if not end:
+        return None
+    named = by_name.get(posixpath.basename(end), ())
+    matching = [name for name in named if f"/{_end_key(name)}".endswith(f"/{end}")]
+    return matching[0] if len(matching) == 1 else None
 
 
 def _end_key(path: str) -> str:
@@ -276,9 +270,7 @@ def _why_no_labels(table: Table) -> list[str]:
     labels = [row.label for row in table.rows]
     if len(labels) < _FEWEST_NUMBERED or not all(map(str.isdecimal, labels)):
         return []
-    if [int(label) for label in labels] != list(
-        range(int(labels[0]), int(labels[0]) + len(labels))
-    ):
+    if any(int(label) != number for number, label in enumerate(labels, start=int(labels[0]))):
         return []
     return [f"the labels in {table.name} number its rows: {labels[0]}, {labels[1]}, {labels[2]} …"]
 
@@ -306,13 +298,15 @@ def _found(files: Files, folder: str, path: str) -> str | None:
         parts = parts[1:]
     elif parts:
         parts[0] = re.sub("^[A-Za-z]:", "", parts[0])
-    # Label Studio puts eight digits before the name of an uploaded file.
-    shorter = [re.sub("^[0-9a-f]{8}-", "", part) for part in parts[-1:]]
-    for end in [parts] if parts[-1:] == shorter else [parts, [*parts[:-1], *shorter]]:
+    ends = [parts]
+    if parts and re.match("[0-9a-f]{8}-", parts[-1]):
+        # Label Studio puts eight digits before the name of an uploaded file.
+        ends.append([*parts[:-1], parts[-1][9:]])
+    for end in ends:
         for start in range(len(end)):
             for form in ("NFC", "NFD"):
                 tail = unicodedata.normalize(form, "/".join(end[start:]))
-                for base in {folder: None, "": None}:
+                for base in dict.fromkeys((folder, "")):
                     name = posixpath.normpath(posixpath.join(base, tail))
                     if files.has(name):
                         return name
