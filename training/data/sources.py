@@ -205,6 +205,7 @@ def _take_tables(
     """Takes the rows of tables; reports the `pictures` that no table names."""
     found: dict[tuple[str, str], Entry] = {}
     shortened = []
+    unlabelled = set()
     by_name: dict[str, list[str]] = defaultdict(list)
     for picture in pictures:
         by_name[posixpath.basename(_end_key(picture))].append(picture)
@@ -220,6 +221,7 @@ def _take_tables(
                     LeftOut("missing picture", f"{row.path} ({row.place})", lost=1)
                 )
             elif not row.label:
+                unlabelled.add(name)
                 source.left_out.append(LeftOut("empty label", f"{name} ({row.place})", lost=1))
             else:
                 found[name, row.label] = Entry(name, row.label, partial(files.read, name))
@@ -234,11 +236,10 @@ def _take_tables(
     source.entries += found.values()
     named = {name for name, _ in found}
     without = [name for name in pictures if name not in named]
-    empty = {left.name.partition(" (")[0] for left in source.left_out if left.kind == "empty label"}
     source.left_out += [
         LeftOut("picture that no table names", name, lost=int(len(without) > len(named)))
         for name in without
-        if name not in empty
+        if name not in unlabelled
     ]
 
 

@@ -274,6 +274,19 @@ def test_pictures_that_no_table_names_are_reported(
         read(folder)
 
 
+def test_a_row_without_a_label_names_its_picture(
+    read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The picture is left out once, for its empty label, whatever its name looks like."""
+    folder = write_pictures(tmp_path / "pictures", [f"plate ({n}).png" for n in range(10)])
+    rows = [f"plate ({n}).png,{text}\n" for n, text in enumerate([*texts(9), ""])]
+    (folder / "labels.csv").write_text("path,label\n" + "".join(rows))
+    assert len(read(folder)) == 9
+    printed = capsys.readouterr().out
+    assert "empty label: plate (9).png" in printed
+    assert "picture that no table names" not in printed
+
+
 def test_missing_pictures_of_a_table_are_named(
     folder: Path, read: Read, capsys: pytest.CaptureFixture[str]
 ) -> None:
