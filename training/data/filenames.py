@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -130,7 +130,8 @@ def _why_no_labels(names: Sequence[str], stems: Sequence[str]) -> str:
     folders = {_folder(name) for name in names}
     if len(folders) > 1:
         remedy = f"pass --label-from folder if the folders are named by the labels, {remedy}"
-    if _share(_RANDOM_NAME.fullmatch(stem) is not None for stem in stems) >= _NEARLY_ALL:
+    random = sum(_RANDOM_NAME.fullmatch(stem) is not None for stem in stems)
+    if random / len(stems) >= _NEARLY_ALL:
         return f"the file names, such as {stems[0]!r}, are UUIDs or hashes and no labels; {remedy}"
     leads: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for name, stem in zip(names, stems, strict=True):
@@ -219,25 +220,23 @@ def _cut(names: Sequence[str], way: str, what: str, doubt: bool = False) -> Name
 def _without_copies(stems: Sequence[str]) -> NamedLabels | None:
     """The labels of names some of which end with a number, like the copies of file managers."""
     found = [_COPY.fullmatch(stem) for stem in stems]
-    bracketed = [one is not None and one[2] is not None for one in found]
     counts = Counter(one[1] if one else stem for stem, one in zip(stems, found, strict=True))
-    labels = []
-    cut = 0
-    for stem, one, in_brackets in zip(stems, found, bracketed, strict=True):
+    labels, ends = [], []
+    for stem, one in zip(stems, found, strict=True):
+        if one:
+            ends.append(stem)
         # `ab_2` is a copy if there is `ab`; without it, it may be a label with an underscore.
-        copy = one is not None and (in_brackets or counts[one[1]] > 1)
-        labels.append(one[1] if one and copy else stem)
-        cut += copy
-    numbered = sum(one is not None for one in found) - cut
+        labels.append(one[1] if one and (one[2] or counts[one[1]] > 1) else stem)
+    cut = sum(label != stem for label, stem in zip(labels, stems, strict=True))
+    numbered = len(ends) - cut
     if not cut and numbered < _MANY * len(stems):
         return None
-    example = next(stem for stem, one in zip(stems, found, strict=True) if one)
     note = (
         f"{cut} of {len(stems)} file names end like the names of copies; the label is the file "
         "name without that ending"
     )
     doubt = (
-        f"{numbered} of {len(stems)} file names end with a number, such as {example!r}, and were "
+        f"{numbered} of {len(stems)} file names end with a number, such as {ends[0]!r}, and were "
         "read with it; pass --label-from prefix if no label has it, --label-from stem if all have"
         if numbered
         else ""
@@ -271,8 +270,3 @@ def _kind(parts: Sequence[str], others: Sequence[str]) -> str:
 def _is_dense(numbers: Collection[int]) -> bool:
     """Whether few numbers between the least and the greatest are missing."""
     return max(numbers) - min(numbers) < 2 * len(numbers)
-
-
-def _share(truths: Iterable[bool]) -> float:
-    values = list(truths)
-    return sum(values) / len(values)
