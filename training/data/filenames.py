@@ -221,23 +221,24 @@ def _without_copies(stems: Sequence[str]) -> NamedLabels | None:
     """The labels of names some of which end with a number, like the copies of file managers."""
     found = [_COPY.fullmatch(stem) for stem in stems]
     counts = Counter(one[1] if one else stem for stem, one in zip(stems, found, strict=True))
-    labels, ends = [], []
+    labels, numbered = [], []
     for stem, one in zip(stems, found, strict=True):
-        if one:
-            ends.append(stem)
         # `ab_2` is a copy if there is `ab`; without it, it may be a label with an underscore.
-        labels.append(one[1] if one and (one[2] or counts[one[1]] > 1) else stem)
-    cut = sum(label != stem for label, stem in zip(labels, stems, strict=True))
-    numbered = len(ends) - cut
-    if not cut and numbered < _MANY * len(stems):
+        copy = one and (one[2] or counts[one[1]] > 1)
+        labels.append(one[1] if one and copy else stem)
+        if one and not copy:
+            numbered.append(stem)
+    cut = sum(one is not None for one in found) - len(numbered)
+    if not cut and len(numbered) < _MANY * len(stems):
         return None
     note = (
         f"{cut} of {len(stems)} file names end like the names of copies; the label is the file "
         "name without that ending"
     )
     doubt = (
-        f"{numbered} of {len(stems)} file names end with a number, such as {ends[0]!r}, and were "
-        "read with it; pass --label-from prefix if no label has it, --label-from stem if all have"
+        f"{len(numbered)} of {len(stems)} file names end with a number, such as {numbered[0]!r}, "
+        "and were read with it; pass --label-from prefix if no label has it, --label-from stem if "
+        "all have"
         if numbered
         else ""
     )

@@ -76,6 +76,13 @@ def test_file_names_that_may_not_be_labels_are_refused(
     assert len(read(folder, accept=True)) == len(names)
 
 
+def test_the_doubt_about_numbers_shows_a_name_that_keeps_its_number() -> None:
+    """The number of `ab (1)` was cut off as that of a copy."""
+    found = labels_of(["ab (1).png", "cd_2.png", "ef.png"])
+    assert found.labels == ["ab", "cd_2", "ef"]
+    assert "1 of 3 file names end with a number, such as 'cd_2'" in found.doubt
+
+
 @pytest.mark.parametrize(
     ("way", "label"),
     [
