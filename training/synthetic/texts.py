@@ -33,7 +33,7 @@ def random_text(symbols: frozenset[str], alphabet: str, rng: Random) -> str:
     kind = weighted(_KINDS, rng)
     length = one_of(_LENGTHS, rng)
     pool = [symbol for symbol in _SETS.get(kind, alphabet) if symbol in symbols]
-    if kind in ("number", "sum") and set("0123456789.-+=") <= symbols:
+    if kind in ("number", "sum") and set("0123456789.,:-+=") <= symbols:
         return _number(rng) if kind == "number" else _sum(symbols, rng)
     if kind == "few" and pool:
         few = 2 + int(rng.random() * 12)

@@ -151,3 +151,11 @@ def test_random_texts_have_all_allowed_symbols_and_lengths() -> None:
     texts = [random_text(frozenset("0123456789ab"), ALPHABET, rng) for _ in range(300)]
     assert {len(text) for text in texts} == set(range(1, 13))
     assert set("".join(texts)) == set("0123456789ab")
+
+
+def test_numbers_and_sums_have_the_symbols_that_they_may() -> None:
+    """A font may have a full stop and signs, but no comma and no colon."""
+    symbols = frozenset("0123456789.-+=")
+    rng = np.random.default_rng(0)
+    texts = [random_text(symbols, ALPHABET, rng) for _ in range(300)]
+    assert symbols.issuperset("".join(texts))
