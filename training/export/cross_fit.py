@@ -40,38 +40,34 @@ def cross_fit(run: Run, dataset: Dataset) -> HeldOut:
         keras.backend.clear_session()
         model, _ = starting_model(config, facts, run.folder.parent)
         start = model.get_weights()
-        left_out = [_left_out(half, every) for half in halves]
-        tensors = [dataset.tensors(samples, *facts.size, config.channels) for samples in left_out]
+        parts = []
+        for half in halves:
+            samples = _left_out(half, every)
+            parts.append((half, samples, dataset.tensors(samples, *facts.size, config.channels)))
         # If the run has a validation split, its training already moved the weights back.
         moves = config.interpolated and config.train_on_validation
         share = 1.0
         if moves:
             losses: Counter[float] = Counter()
-            for half, samples, pictures in zip(halves, left_out, tensors, strict=True):
+            for half, samples, pictures in parts:
                 model.load_weights(half.best_weights)
                 losses.update(losses_between(model, start, _loss(model, facts, samples, pictures)))
             share = min(losses, key=losses.__getitem__)
-        parts = []
-        for half, samples, pictures in zip(halves, left_out, tensors, strict=True):
+        clean, distorted = [], []
+        for half, _, pictures in parts:
             model.load_weights(half.best_weights)
             move_back(model, start, share)
             copies = distorted_copies(pictures, config.augmentation)
-            parts.append(
-                HeldOut(
-                    samples,
-                    model.predict(pictures, verbose=0),
-                    np.stack([model.predict(copy, verbose=0) for copy in copies]),
-                )
-            )
+            clean.append(model.predict(pictures, verbose=0))
+            distorted.append(np.stack([model.predict(copy, verbose=0) for copy in copies]))
     if moves:
         model.load_weights(run.best_weights)
         keep_share(model, start, share)
         run.save_best(model)
-    first, second = parts
     held_out = HeldOut(
-        first.samples + second.samples,
-        np.concatenate([first.clean, second.clean]),
-        np.concatenate([first.distorted, second.distorted], axis=1),
+        [sample for _, samples, _ in parts for sample in samples],
+        np.concatenate(clean),
+        np.concatenate(distorted, axis=1),
     )
     held_out.save(run)
     return held_out
