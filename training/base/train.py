@@ -46,18 +46,19 @@ _EMA = 0.998
 
 def build_trainer(seed: int) -> tuple[keras.Model, keras.Model]:
     """The base model, and a model for training, which augments uint8 pictures before the base."""
-    base = build_model(ARCHITECTURE, WIDTH, HEIGHT, CODEC.classes, channels=CHANNELS)
-    _without_cudnn(base)
+    base = _build_base()
     pictures = keras.Input((WIDTH, HEIGHT, CHANNELS), dtype="uint8", name="pictures")
     aligned = keras.Input((1,), dtype="int32", name="aligned")
     trainer = keras.Model((pictures, aligned), base(Augment(seed)(pictures, aligned)))
     return base, trainer
 
 
-def _without_cudnn(model: keras.Model) -> None:
-    """Uses JAX's loop for the LSTM: cuDNN takes only float32, and its compilation did not end."""
+def _build_base() -> keras.Model:
+    model = build_model(ARCHITECTURE, WIDTH, HEIGHT, CODEC.classes, channels=CHANNELS)
     both = model.get_layer("bidirectional")
+    # JAX then loops over the time steps: cuDNN takes only float32, and its compilation did not end.
     both.forward_layer.use_cudnn = both.backward_layer.use_cudnn = False
+    return model
 
 
 class Clock:
@@ -128,8 +129,7 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
         self._base, self._clock, self._pool = base, clock, pool
         self._validation, self._folder, self._every = validation, folder, every
         self._measured = 0.0
-        self._averaged = build_model(ARCHITECTURE, WIDTH, HEIGHT, CODEC.classes, channels=CHANNELS)
-        _without_cudnn(self._averaged)
+        self._averaged = _build_base()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Sets the learning rate."""
@@ -209,39 +209,36 @@ def train(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     fonts, kept = split_fonts(load_fonts(arguments.fonts))
     say(f"{len(fonts)} fonts, {len(kept)} for validation; {len(ALPHABET)} symbols")
-    temporary = tempfile.mkdtemp(dir=arguments.pool)
-    pool = Pool(
-        Path(temporary), arguments.capacity, arguments.processes, fonts,
-        arguments.seed + int(time.time()) % 100_000, arguments.uses,
-    )  # fmt: skip
-    try:
-        if arguments.bfloat16:
-            keras.mixed_precision.set_global_policy("mixed_bfloat16")
-        base, trainer = build_trainer(arguments.seed)
-        trainer.compile(
-            keras.optimizers.AdamW(
-                _RATE, weight_decay=1e-4, global_clipnorm=20.0, use_ema=True, ema_momentum=_EMA
-            ),
-            loss=aligned_or_ctc,
-        )
-        clock = Clock(60 * arguments.minutes, resume(trainer, folder))
-        say(f"{base.count_params()} parameters; {clock.spent:.0f} s of training before")
-        validation = Validation.draw(kept, arguments.validation)
-        pool.wait_for(min(arguments.first, arguments.capacity))
-        say(f"{pool.drawn} pictures drawn")
-        clock.restart()
-        progress = Progress(base, clock, pool, validation, folder, arguments.every)
-        trainer.fit(
-            batches(pool, arguments.batch_size, clock, arguments.seed + int(time.time())),
-            steps_per_epoch=arguments.steps,
-            epochs=1_000_000,
-            shuffle=False,
-            verbose=0,
-            callbacks=[progress],
-        )
-        say("done")
-    finally:
-        pool.stop()
-        for file in Path(temporary).iterdir():
-            file.unlink()
-        Path(temporary).rmdir()
+    with tempfile.TemporaryDirectory(dir=arguments.pool) as temporary:
+        pool = Pool(
+            Path(temporary), arguments.capacity, arguments.processes, fonts,
+            arguments.seed + int(time.time()) % 100_000, arguments.uses,
+        )  # fmt: skip
+        try:
+            if arguments.bfloat16:
+                keras.mixed_precision.set_global_policy("mixed_bfloat16")
+            base, trainer = build_trainer(arguments.seed)
+            trainer.compile(
+                keras.optimizers.AdamW(
+                    _RATE, weight_decay=1e-4, global_clipnorm=20.0, use_ema=True, ema_momentum=_EMA
+                ),
+                loss=aligned_or_ctc,
+            )
+            clock = Clock(60 * arguments.minutes, resume(trainer, folder))
+            say(f"{base.count_params()} parameters; {clock.spent:.0f} s of training before")
+            validation = Validation.draw(kept, arguments.validation)
+            pool.wait_for(min(arguments.first, arguments.capacity))
+            say(f"{pool.drawn} pictures drawn")
+            clock.restart()
+            progress = Progress(base, clock, pool, validation, folder, arguments.every)
+            trainer.fit(
+                batches(pool, arguments.batch_size, clock, arguments.seed + int(time.time())),
+                steps_per_epoch=arguments.steps,
+                epochs=1_000_000,
+                shuffle=False,
+                verbose=0,
+                callbacks=[progress],
+            )
+            say("done")
+        finally:
+            pool.stop()
