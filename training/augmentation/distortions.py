@@ -12,13 +12,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from service.ocr.preprocessing import FloatArray
-from training.synthetic.levels import image_of, levels_of
+from training.synthetic.levels import LUMA, image_of, levels_of
 
 Level = float | FloatArray
 """A gray level, 0 black to 1 white, or the three levels of a colour."""
 
 _BILINEAR = Image.Resampling.BILINEAR
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 
 def _colour(image: Image.Image, level: Level) -> int | tuple[int, ...]:
@@ -205,7 +204,7 @@ def tint(picture: FloatArray, ink: FloatArray, paper: FloatArray) -> FloatArray:
     """
     if picture.ndim == 3:
         return ink + picture * (paper - ink)
-    dark, light = float(ink @ _LUMA), float(paper @ _LUMA)
+    dark, light = float(ink @ LUMA), float(paper @ LUMA)
     return np.float32(dark) + picture * np.float32(light - dark)
 
 

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 from keras import ops, random
 
+from training.synthetic.levels import LUMA
+
 Tensor = Any
-_LUMA = (0.299, 0.587, 0.114)
 _ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 
 
@@ -55,7 +56,7 @@ class Augment(keras.layers.Layer):  # type: ignore[misc]
         x = ops.einsum("nwhc,ndc->nwhd", x, mixing)
         inverted = self._random_mask(0.25, count)
         x = x * (1 - inverted) + (1 - x) * inverted
-        gray = ops.sum(x * ops.convert_to_tensor(_LUMA), axis=-1, keepdims=True)
+        gray = ops.sum(x * ops.convert_to_tensor(LUMA), axis=-1, keepdims=True)
         # Some pictures lose their colours altogether, and some a part of them.
         washed = ops.maximum(self._random_mask(0.4, count), self._uniform(-0.3, 0.5, count))
         x = x + (gray - x) * washed

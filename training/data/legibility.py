@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.ocr.preprocessing import FloatArray
+from training.synthetic.levels import LUMA
 
 MOST_MEASURED = 200
 """Number of pictures that are measured; more would not change the result."""
@@ -54,12 +55,11 @@ def _contrasts(data: bytes) -> NDArray[np.float32]:
     width = max(_HEIGHT // 2, round(image.width * _HEIGHT / image.height))
     # Scaled down, since noise in colour has contrast too.
     pixels = np.asarray(image.resize((width, _HEIGHT), Image.Resampling.BOX), np.float32) / 255
-    luma = np.array((0.299, 0.587, 0.114), np.float32)
     contrasts = []
     for part in np.array_split(pixels, max(1, round(width / _PART)), axis=1):
         covariance = np.cov(part.reshape(-1, 3).T)
         # A third, so that both contrasts are equal in a gray picture.
-        contrasts.append((luma @ covariance @ luma, np.linalg.eigvalsh(covariance)[-1] / 3))
+        contrasts.append((LUMA @ covariance @ LUMA, np.linalg.eigvalsh(covariance)[-1] / 3))
     return np.sqrt(np.maximum(contrasts, 0)).astype(np.float32)
 
 

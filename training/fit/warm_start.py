@@ -23,8 +23,7 @@ from training.fit.onnx_weights import Arrays, normalised, weights_in
 from training.fit.runs import Run
 from training.models.crnn import OUTPUT_LAYER
 from training.models.registry import ARCHITECTURES
-
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+from training.synthetic.levels import LUMA
 
 
 def exported_model(path: Path) -> tuple[keras.Model, ModelMetadata]:
@@ -71,7 +70,7 @@ def of_channels(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[
             # Gives the output for three equal channels.
             return kernel.sum(axis=2, keepdims=True)
         case 1, 3:
-            return kernel * _LUMA[:, np.newaxis]
+            return kernel * LUMA[:, np.newaxis]
     return None
 
 

@@ -8,6 +8,9 @@ from PIL import Image
 
 from service.ocr.preprocessing import FloatArray
 
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+"""Weights of red, green and blue in gray, as in BT.601."""
+
 
 def image_of(levels: NDArray[np.floating[Any]]) -> Image.Image:
     """Levels `(height, width)`, or `(height, width, 3)` in RGB, as an image of 8 bits."""
