@@ -107,7 +107,8 @@ def prepare(
             if picture.name not in kept:
                 picture.unlink()
         if not samples and not any(one.lost for one in stored.left_out):
-            raise DataError(f"{source} holds no pictures{_what_it_holds(stored)}.")
+            found = f", but {_counted(stored.left_out)}" if stored.left_out else ""
+            raise DataError(f"{source} holds no pictures{found}.")
         dataset = Dataset(building)
         if report is not None:
             report.mkdir(parents=True, exist_ok=True)
@@ -268,12 +269,8 @@ def _losses(stored: _Stored) -> list[str]:
     return [f"{lost} of {total} pictures are lost, for the reasons above"]
 
 
-def _what_it_holds(stored: _Stored) -> str:
-    kinds = Counter(one.kind for one in stored.left_out)
-    return f", but {_counted(kinds)}" if kinds else ""
-
-
-def _counted(kinds: Counter[str]) -> str:
+def _counted(left_out: Sequence[LeftOut]) -> str:
+    kinds = Counter(one.kind for one in left_out)
     return ", ".join(f"{count} × {kind}" for kind, count in kinds.items())
 
 
@@ -303,9 +300,8 @@ def _show(notes: Sequence[str], dataset: Dataset, stored: _Stored, report: Path 
     print()
     for warning in warnings:
         print(f"warning: {printable(warning)}")
-    counts = Counter(one.kind for one in stored.left_out)
-    if counts:
-        print(f"left out: {_counted(counts)}")
+    if kinds:
+        print(f"left out: {_counted(stored.left_out)}")
     elif not warnings:
         print("no problems found")
 
