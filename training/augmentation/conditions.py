@@ -96,8 +96,8 @@ CONDITIONS = (
     Condition("strokes", "3 thin lines", _drawn(d.strokes, 3, 1, 0.0)),
     Condition("strokes", "2 white lines of 2 px", _drawn(d.strokes, 2, 2, 1.0)),
     Condition("occlusion", "3 squares of 5 px", _drawn(d.occlude, 3, 5, 0.5)),
-    Condition("stroke width", "1 px thicker", _fixed(d.thicken, 3)),
-    Condition("stroke width", "1 px thinner", _fixed(d.thin, 3)),
+    Condition("stroke width", "1 px thicker", _fixed(d.thicken)),
+    Condition("stroke width", "1 px thinner", _fixed(d.thin)),
     Condition("combined", "screenshot", _screenshot),
     Condition("combined", "photograph", _photograph),
 )

@@ -250,11 +250,11 @@ def occlude(
     return covered
 
 
-def thicken(picture: FloatArray, size: int = 3) -> FloatArray:
-    """Dilates dark areas: every pixel takes the darkest level within `size`×`size` pixels."""
-    return levels_of(image_of(picture).filter(ImageFilter.MinFilter(size)))
+def thicken(picture: FloatArray) -> FloatArray:
+    """Dilates dark areas: every pixel takes the darkest level within 3×3 pixels."""
+    return levels_of(image_of(picture).filter(ImageFilter.MinFilter(3)))
 
 
-def thin(picture: FloatArray, size: int = 3) -> FloatArray:
-    """Erodes dark areas: every pixel takes the lightest level within `size`×`size` pixels."""
-    return levels_of(image_of(picture).filter(ImageFilter.MaxFilter(size)))
+def thin(picture: FloatArray) -> FloatArray:
+    """Erodes dark areas: every pixel takes the lightest level within 3×3 pixels."""
+    return levels_of(image_of(picture).filter(ImageFilter.MaxFilter(3)))
