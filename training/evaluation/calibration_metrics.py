@@ -11,6 +11,7 @@ from rapidfuzz.distance import Levenshtein
 from service.ocr.decoding.decoder import Reading
 
 BINS = 15
+_TRIALS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +58,17 @@ def expected_calibration_error(judged: Judged, bins: int = BINS) -> float:
     return float(np.abs(gaps).sum() / len(judged.right))
 
 
-def error_by_chance(judged: Judged, trials: int = 200) -> float:
+def error_by_chance(judged: Judged) -> float:
     """The mean ECE of the same number of readings if their confidences were exactly true.
 
     It falls with the number of readings; the ECE of few readings says little because of it.
     """
     generator = np.random.default_rng(0)
-    return float(
-        np.mean(
-            [
-                expected_calibration_error(
-                    Judged(
-                        judged.confidences, generator.random(len(judged.right)) < judged.confidences
-                    )
-                )
-                for _ in range(trials)
-            ]
-        )
-    )
+    errors = []
+    for _ in range(_TRIALS):
+        right = generator.random(len(judged.right)) < judged.confidences
+        errors.append(expected_calibration_error(Judged(judged.confidences, right)))
+    return float(np.mean(errors))
 
 
 def area_under_roc(judged: Judged) -> float:

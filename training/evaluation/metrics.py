@@ -22,11 +22,11 @@ def exact_matches(pairs: Iterable[Pair]) -> int:
     return sum(label == text for label, text in pairs)
 
 
-def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson 1927), for 95 % with the default `z`."""
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson 1927)."""
     if trials == 0:
         return 0.0, 1.0
-    share = successes / trials
+    share, z = successes / trials, 1.959964
     denominator = 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / denominator
     spread = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2) / denominator

@@ -83,11 +83,9 @@ UNSEEN_KINDS = {
 """Kinds that training does not use, in addition to those of `training.synthetic.negatives`."""
 
 
-def textless(
-    width: int, height: int, alphabet: str, seed: int = _SEED
-) -> Iterator[tuple[str, FloatArray]]:
+def textless(width: int, height: int, alphabet: str) -> Iterator[tuple[str, FloatArray]]:
     """Pictures without a text of the alphabet, `_EACH` of each kind, with the name of the kind."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(_SEED)
     for kind, drawer in {**KINDS, **UNSEEN_KINDS}.items():
         for _ in range(_EACH):
             yield kind, drawer(width, height, generator).clip(0, 1)

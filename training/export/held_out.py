@@ -51,13 +51,12 @@ class HeldOut:
         dataset: Dataset,
         samples: Sequence[Sample],
         augmentation: Augmentation,
-        seed: int = _SEED,
     ) -> Self:
         """Runs a model on samples that it was not trained on."""
         samples = list(samples[:_MOST_PICTURES])
         model = recognizer.metadata
         tensors = dataset.tensors(samples, model.width, model.height, model.channels)
-        copies = distorted_copies(tensors, augmentation, seed)
+        copies = distorted_copies(tensors, augmentation)
         return cls(
             samples,
             recognizer.infer(tensors),
@@ -140,14 +139,12 @@ def report_held_out(run: Run, results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def distorted_copies(
-    tensors: FloatArray, augmentation: Augmentation, seed: int = _SEED
-) -> Iterator[FloatArray]:
+def distorted_copies(tensors: FloatArray, augmentation: Augmentation) -> Iterator[FloatArray]:
     """`COPIES` batches like `tensors`; each picture is distorted with a random strength."""
     for copy in range(COPIES):
         batch = np.empty_like(tensors)
         for number, tensor in enumerate(tensors):
-            generator = np.random.default_rng((seed, copy, number))
+            generator = np.random.default_rng((_SEED, copy, number))
             batch[number] = distort(tensor, augmentation, generator.random(), generator)
         yield batch
 
