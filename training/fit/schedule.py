@@ -79,15 +79,15 @@ def _stalled_epoch(config: TrainConfig, progress: Progress) -> int | None:
     return None
 
 
-def learning_rate(config: TrainConfig, progress: Progress, epochs: int | None = None) -> float:
+def learning_rate(config: TrainConfig, progress: Progress, epochs: int) -> float:
     """The learning rate of the next epoch, by the schedule in the settings.
 
     Args:
-        epochs: planned number of epochs; default: `epochs` of the settings.
+        epochs: planned number of epochs.
     """
     match config.schedule:
         case "cosine":
-            share = _half_cosine(progress, epochs or config.epochs)
+            share = _half_cosine(progress, epochs)
         case "plateau":
             share = config.plateau_factor ** _plateaus(config, progress)
         case _:

@@ -10,11 +10,11 @@ from training.fit.schedule import learning_rate, planned_epochs, time_for_halves
 def rates_of(config: TrainConfig, losses: list[float], cer: float = 0.1) -> list[float]:
     """The learning rates of the first epoch, and of the epoch after each validation loss."""
     progress = Progress()
-    rates = [learning_rate(config, progress)]
+    rates = [learning_rate(config, progress, config.epochs)]
     for loss in losses:
         figures = {"val_loss": loss, "val_cer": cer, "val_clean_exact_match": 1 - cer}
         progress.record(figures, config)
-        rates.append(learning_rate(config, progress))
+        rates.append(learning_rate(config, progress, config.epochs))
     return rates
 
 
