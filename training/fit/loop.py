@@ -150,17 +150,15 @@ def _with_time_estimate(shown: Advance, pictures: int, epochs: int, most_seconds
         pictures: number of pictures in an epoch.
         most_seconds: time limit of the training; the first epoch is always finished.
     """
-    steps = 0
-    warm = 0.0, 0
+    times: list[float] = []
+    counts: list[int] = []
 
     def advance(seen: int, loss: float) -> None:
-        nonlocal steps, warm
-        steps += 1
-        if steps == 2:
-            # The first steps build the graph.
-            warm = time.monotonic(), seen
-        elif steps == _MEASURED_STEPS:
-            a_picture = (time.monotonic() - warm[0]) / (seen - warm[1])
+        times.append(time.monotonic())
+        counts.append(seen)
+        if len(times) == _MEASURED_STEPS:
+            # The first two steps build the graph.
+            a_picture = (times[-1] - times[1]) / (counts[-1] - counts[1])
             epoch = a_picture * pictures
             whole = max(epoch, min(epochs * epoch, most_seconds))
             print(f"{1000 * a_picture:.1f} ms a picture; at most {duration(whole)} in all")
