@@ -101,11 +101,7 @@ def read_table(name: str, data: bytes, required: bool = False) -> Table | None:
             table = _mjsynth(name, text)
         else:
             table = _delimited(name, text, suffix)
-    except (
-        ValueError,
-        RecursionError,
-        csv.Error,
-    ) as error:  # too deep or too long
+    except (ValueError, RecursionError, csv.Error) as error:  # too deep or too long
         if not required and not _names_pictures(data):
             return None
         raise DataError(f"{name} is not understood as a table of labels: {error}.") from error
