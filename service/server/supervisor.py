@@ -3,8 +3,10 @@
 import logging
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from socket import socket
@@ -23,17 +25,33 @@ _MAX_DELAY_SECONDS = 30
 _EXIT_SECONDS = 5
 """How long a worker may take to exit, in addition to the times in the settings."""
 
+_WAIT_SECONDS = 0.2
+"""Longest time until the supervisor sees a signal, and that its first worker is ready."""
+
 _SIGNAL_NAMES = {one.value: one.name for one in signal.Signals}
 
 logger = logging.getLogger(__name__)
 
 
 class _Worker:
-    """A worker process and its last report."""
+    """A worker process and its last report.
 
-    def __init__(self, settings: Settings, sockets: list[socket]) -> None:
+    A thread receives the reports. The supervisor itself must not wait for a worker, which may be
+    stopped in the middle of a report.
+
+    Args:
+        others: gives the metrics of the workers other than this one.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: list[socket],
+        others: Callable[["_Worker"], Snapshot],
+    ) -> None:
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
+        self._connection, theirs = context.Pipe()
+        self._others = others
         self.process: SpawnProcess = context.Process(
             target=run_worker, args=(settings, sockets, theirs)
         )
@@ -43,14 +61,24 @@ class _Worker:
         self.looks = 0
         """Checks by the supervisor since it last saw progress. Counted in checks, not in seconds,
         since a machine that sleeps stops both the supervisor and the worker."""
+        self._receiver = threading.Thread(target=self._receive, daemon=True)
+        self._receiver.start()
 
-    def receive(self) -> bool:
-        """Receives a report; true if the worker asks for the metrics of the other workers."""
-        report: Report = self.connection.recv()
-        if report.ticks > self.report.ticks or report.started > self.report.started:
-            self.looks = 0
-        self.report = report
-        return report.asks
+    def kill(self) -> None:
+        """Ends the process, if it still runs, and receives the reports that it has sent."""
+        self.process.kill()
+        self.process.join()
+        self._receiver.join(_EXIT_SECONDS)
+
+    def _receive(self) -> None:
+        with suppress(OSError, EOFError):  # the worker has ended
+            while True:
+                report: Report = self._connection.recv()
+                if report.ticks > self.report.ticks or report.started > self.report.started:
+                    self.looks = 0
+                self.report = report
+                if report.asks:
+                    self._connection.send(self._others(self))
 
 
 class Supervisor:
@@ -69,11 +97,14 @@ class Supervisor:
         self._workers: list[_Worker] = []
         self._ended: Snapshot = []
         """Metrics of workers that have ended."""
+        self._lock = threading.Lock()
+        """Held while `_workers` and `_ended` change together, so that no worker's metrics are
+        missing or counted twice."""
         self._signals = 0
         self._ready = False
         self._failures = 0
         """How many workers in a row died before they were ready."""
-        self._start_at = self._look_at = 0.0
+        self._start_at = 0.0
 
     def run(self) -> int:
         """Serves until a signal ends it.
@@ -86,11 +117,18 @@ class Supervisor:
             signal.signal(number, self._stop)
         status = 0
         try:
+            look_at = 0.0
             while not self._signals and not status:
-                if time.monotonic() >= self._look_at:
-                    self._look_at = time.monotonic() + REPORT_SECONDS
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + REPORT_SECONDS
                     status = self._look()
-                self._receive(0.2)
+                processes = {worker.process.sentinel: worker.process for worker in self._workers}
+                for ending in wait(list(processes), _WAIT_SECONDS):
+                    processes[ending].join(_EXIT_SECONDS)  # type: ignore[index]
+                    look_at = 0.0
+                if not self._ready and any(worker.report.started for worker in self._workers):
+                    self._ready = True
+                    self._on_started()
         finally:
             self._end_workers()
         return status
@@ -98,23 +136,10 @@ class Supervisor:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
 
-    def _receive(self, seconds: float) -> None:
-        by_connection = {worker.connection: worker for worker in self._workers}
-        for connection in wait(list(by_connection), seconds):
-            worker = by_connection[connection]  # type: ignore[index]
-            try:
-                if worker.receive():
-                    worker.connection.send(self._others(worker))
-            except (OSError, EOFError):
-                worker.process.join(_EXIT_SECONDS)  # it closes its end when it exits
-                self._look_at = 0.0
-            if worker.report.started and not self._ready:
-                self._ready = True
-                self._on_started()
-
     def _others(self, worker: _Worker) -> Snapshot:
-        others = (one.report.metrics for one in self._workers if one is not worker)
-        return merge([self._ended, *others])
+        with self._lock:
+            others = [one.report.metrics for one in self._workers if one is not worker]
+            return merge([self._ended, *others])
 
     def _look(self) -> int:
         """Replaces workers that died or hang. Returns 0, or the exit status if none can start."""
@@ -123,10 +148,10 @@ class Supervisor:
             reason = self._reason_to_replace(worker)
             if reason is None:
                 continue
-            worker.process.kill()
-            worker.process.join()
-            self._workers.remove(worker)
-            self._ended = merge([self._ended, worker.report.metrics], ended=True)
+            worker.kill()
+            with self._lock:
+                self._workers.remove(worker)
+                self._ended = merge([self._ended, worker.report.metrics], ended=True)
             logger.error("worker [%d] %s", worker.process.pid, reason)
             # Any other worker serves, is about to, or will itself fail.
             if worker.process.exitcode == STARTUP_FAILURE and not self._workers:
@@ -136,7 +161,8 @@ class Supervisor:
             self._start_later(0 if worker.report.started else self._failures + 1)
         while len(self._workers) < self._settings.workers and time.monotonic() >= self._start_at:
             try:
-                self._workers.append(_Worker(self._settings, self._sockets))
+                worker = _Worker(self._settings, self._sockets, self._others)
+                self._workers.append(worker)
             except OSError as error:  # too many processes or open files, or too little memory
                 logger.error("no worker can be started: %s", error)
                 self._start_later(self._failures + 1)

@@ -14,6 +14,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from tests import stripes
 from tests.server.process import (
+    START_SECONDS,
     address_of,
     fails_to_start,
     lines_until,
@@ -45,6 +46,19 @@ if "multiprocessing.spawn" in " ".join(sys.orig_argv):
         os._exit({status})
 """
 """The first worker fails to start before the second can be ready."""
+
+HALF_A_REPORT = """
+import os, struct, sys, time
+from multiprocessing.connection import Connection
+
+def send_half(connection, message):
+    os.write(connection.fileno(), struct.pack("!i", len(message)))
+    time.sleep(3600)
+
+if "multiprocessing.spawn" in " ".join(sys.orig_argv):
+    Connection._send_bytes = send_half
+"""
+"""Workers stop in the middle of their first report."""
 
 STUCK = """
 import ctypes, os, signal
@@ -324,6 +338,25 @@ def test_a_worker_that_does_not_start_is_replaced(stripe_model: Path, tmp_path: 
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+def test_a_worker_that_stops_in_the_middle_of_a_report_does_not_stop_the_supervisor(
+    stripe_model: Path, tmp_path: Path
+) -> None:
+    """The supervisor still ends the service on a signal."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "sitecustomize.py").write_text(HALF_A_REPORT)
+    environment = {"PYTHONPATH": str(tmp_path)}
+    process = start(port=port, model_path=stripe_model, workers=2, environment=environment)
+    try:
+        wait(f"http://127.0.0.1:{port}")
+        process.terminate()
+        output, _ = process.communicate(timeout=START_SECONDS)
+        assert process.returncode == 0, output
+    finally:
+        process.kill()
 
 
 def test_workers_that_cannot_start_end_the_service(stripe_model: Path) -> None:
