@@ -19,6 +19,7 @@ from service.api.handlers import Engine
 from service.api.middleware.access_log import AccessLog
 from service.api.middleware.load_shedding import LoadShedding
 from service.api.middleware.proxy_headers import ProxyHeaders
+from service.api.rate_limit import RateLimit
 from service.api.v2 import routes as v2_routes
 from service.api.v2.messages import LENGTH_HEADER
 from service.api.web import routes as web_routes
@@ -50,6 +51,7 @@ def create_app(
     settings: Settings | None = None,
     predictor: Predictor | None = None,
     metrics: Metrics | None = None,
+    rate_limit: RateLimit | None = None,
 ) -> FastAPI:
     """Builds the application, which loads the model when it starts.
 
@@ -58,16 +60,18 @@ def create_app(
         predictor: the first model; default: loaded from the file in the settings. Later models
             always come from that file.
         metrics: default: new metrics.
+        rate_limit: default: a rate limit of this process.
     """
     settings = settings or Settings()
     metrics = metrics or Metrics()
+    limit = rate_limit or RateLimit(settings.key_pictures_per_second)
     traces = tracing.Traces() if tracing.asked_for(os.environ) else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         to_thread.current_default_thread_limiter().total_tokens = _FILE_THREADS
         first = predictor or load_predictor(settings)
-        engine = app.state.engine = Engine(first, settings, metrics, app.state.keys)
+        engine = app.state.engine = Engine(first, settings, metrics, app.state.keys, limit)
         reload = asyncio.create_task(
             model_reload.watch(settings, first.file_state, engine.switch, engine.reload_failed)
         )

@@ -39,10 +39,16 @@ class Engine:
 
     Args:
         keys: checks the API keys of requests.
+        rate_limit: limits the pictures of each key.
     """
 
     def __init__(
-        self, predictor: Predictor, settings: Settings, metrics: Metrics, keys: ApiKeys
+        self,
+        predictor: Predictor,
+        settings: Settings,
+        metrics: Metrics,
+        keys: ApiKeys,
+        rate_limit: RateLimit,
     ) -> None:
         self.settings = settings
         self.metrics = metrics
@@ -57,7 +63,7 @@ class Engine:
             lambda outcome: outcome.seconds if isinstance(outcome, Outcome) else 0.0,
         )
         self._keys = keys
-        self._limit = RateLimit(settings.key_pictures_per_second / settings.workers)
+        self._limit = rate_limit
         metrics.started(self.batcher)
         metrics.serves(predictor.metadata.name, predictor.metadata.version)
 

@@ -14,6 +14,7 @@ from types import FrameType
 
 from uvicorn.config import STARTUP_FAILURE
 
+from service.api.rate_limit import RateLimit, shared_rate_limit
 from service.observability.metrics import Snapshot, merge
 from service.server.shutdown import ignore_signals
 from service.server.worker import REPORT_SECONDS, Report, run_worker
@@ -47,13 +48,14 @@ class _Worker:
         self,
         settings: Settings,
         sockets: list[socket],
+        rate_limit: RateLimit,
         others: Callable[["_Worker"], Snapshot],
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._others = others
         self.process: SpawnProcess = context.Process(
-            target=run_worker, args=(settings, sockets, theirs)
+            target=run_worker, args=(settings, sockets, theirs, rate_limit)
         )
         self.process.start()
         theirs.close()
@@ -93,6 +95,7 @@ class Supervisor:
     ) -> None:
         self._settings = settings
         self._sockets = sockets
+        self._rate_limit = shared_rate_limit(settings)
         self._on_started = on_started
         self._workers: list[_Worker] = []
         self._ended: Snapshot = []
@@ -161,7 +164,7 @@ class Supervisor:
             self._start_later(0 if worker.report.started else self._failures + 1)
         while len(self._workers) < self._settings.workers and time.monotonic() >= self._start_at:
             try:
-                worker = _Worker(self._settings, self._sockets, self._others)
+                worker = _Worker(self._settings, self._sockets, self._rate_limit, self._others)
                 self._workers.append(worker)
             except OSError as error:  # too many processes or open files, or too little memory
                 logger.error("no worker can be started: %s", error)

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.api.errors import SECURITY_HEADERS
+from service.api.rate_limit import RateLimit
 from service.observability.logs import configure_logging
 from service.observability.metrics import Metrics, Snapshot
 from service.server.connections import Connections
@@ -102,7 +103,9 @@ class Link:
         return self._others
 
 
-def run_worker(settings: Settings, sockets: list[socket], connection: Connection) -> None:
+def run_worker(
+    settings: Settings, sockets: list[socket], connection: Connection, rate_limit: RateLimit
+) -> None:
     """The main function of a worker's process; it exits with 0 after a graceful shutdown."""
     if sys.platform == "linux":
         # `Link.report` cannot end a worker that is stopped or stuck in C code, which would keep the
@@ -112,7 +115,7 @@ def run_worker(settings: Settings, sockets: list[socket], connection: Connection
     configure_logging(settings)
     link = Link(connection)
     metrics = Metrics(link.others)
-    server = make_server(settings, create_app(settings, metrics=metrics))
+    server = make_server(settings, create_app(settings, metrics=metrics, rate_limit=rate_limit))
     threading.Thread(target=link.report, args=(server, metrics), daemon=True).start()
     serve(server, sockets)
 

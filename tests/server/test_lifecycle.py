@@ -1,5 +1,6 @@
 """How the service changes its model, replaces lost workers and shuts down, on real processes."""
 
+import base64
 import os
 import signal
 import socket
@@ -255,6 +256,37 @@ def test_a_lost_worker_is_replaced(how: int, reason: str, stripe_model: Path) ->
         assert process.returncode == 0
     finally:
         process.kill()
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the workers can share no memory")
+def test_workers_share_the_limit_of_a_key(stripe_model: Path) -> None:
+    """One worker may read all that a key is allowed. What it reads counts for the others, too, and
+    for a worker that is started later.
+    """
+    picture = {"image": base64.b64encode(stripes.picture("a")).decode()}
+    batch = {"images": [picture["image"]] * 500}
+    settings = {"api_keys": "shop:a,other:b", "key_pictures_per_second": 2, "max_batch": 500}
+
+    def statuses(key: str) -> set[int]:
+        """The statuses of 30 requests, each on a new connection."""
+        url, headers = f"{address}/predict", {"X-API-Key": key}
+        return {httpx2.post(url, json=picture, headers=headers).status_code for _ in range(30)}
+
+    with serving(model_path=stripe_model, workers=2, **settings) as address:
+        until(lambda: metric(address, "workers") == 2, "two workers run")
+        with httpx2.Client(base_url=address, headers={"X-API-Key": "a"}, timeout=30) as client:
+            assert client.post("/predict", json=picture).status_code == 200
+            assert client.post("/predict/batch", json=batch).status_code == 200
+            refused = client.post("/predict", json=picture)
+            assert refused.status_code == 429
+            assert "may have 2 pictures read a second" in refused.json()["detail"]
+        assert len(workers_of(address)) == 2
+        assert statuses("a") == {429}
+        os.kill(min(workers_of(address)), signal.SIGKILL)
+        until(lambda: metric(address, "worker_starts_total") == 3, "a third worker has started")
+        until(lambda: metric(address, "workers") == 2, "two workers run again")
+        assert statuses("a") == {429}
+        assert 200 in statuses("b")
 
 
 def test_a_worker_that_cannot_be_started_is_started_later(stripe_model: Path) -> None:

@@ -287,9 +287,10 @@ def test_an_empty_setting_leaves_the_default(stripe_model: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_service_writes_no_files(workers: int, stripe_model: Path, tmp_path: Path) -> None:
-    """The service starts and answers where nothing can be written. Another application's folder of
-    metrics changes nothing.
+    """The service starts and answers where nothing can be written, not even a file in memory for a
+    limit that workers share. Another application's folder of metrics changes nothing.
     """
+    limit = {"api_keys": "a", "key_pictures_per_second": 1000}
     other = tmp_path / "other"
     other.mkdir()
 
@@ -300,9 +301,17 @@ def test_the_service_writes_no_files(workers: int, stripe_model: Path, tmp_path:
         options: dict[str, Any] = {"preexec_fn": cannot_write}
         environment = {"TMPDIR": "/proc/none", "PROMETHEUS_MULTIPROC_DIR": str(folder)}
         with serving(
-            model_path=stripe_model, workers=workers, options=options, environment=environment
+            model_path=stripe_model,
+            workers=workers,
+            options=options,
+            environment=environment,
+            **limit,
         ) as address:
-            answer = httpx2.post(f"{address}/predict", files={"file": stripes.picture("ab")})
+            answer = httpx2.post(
+                f"{address}/predict",
+                files={"file": stripes.picture("ab")},
+                headers={"X-API-Key": "a"},
+            )
             assert answer.json()["text"] == "ab"
             assert "captcha_ocr_requests_total" in httpx2.get(f"{address}/metrics").text
     assert list(other.iterdir()) == []
