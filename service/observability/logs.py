@@ -96,6 +96,7 @@ class QueuedHandler(QueueHandler):
             time.sleep(_COLLECT_SECONDS)
 
     def _write(self) -> None:
+        cut = False  # whether the last line is only written in part
         while True:
             lines = [self._lines.get()]
             # Waking up and writing for every single line takes 40 µs of CPU time per request.
@@ -110,8 +111,13 @@ class QueuedHandler(QueueHandler):
                 parts[-1] += data
             for rest in parts:
                 try:
+                    if cut:
+                        os.write(self._descriptor, b"\n")
+                        cut = False
                     while rest:
-                        rest = rest[os.write(self._descriptor, rest) :]
+                        written = os.write(self._descriptor, rest)
+                        cut = rest[:written][-1:] != b"\n"
+                        rest = rest[written:]
                 except OSError:  # the reader is gone, or the disk is full
                     self.dropped += rest.count(b"\n")
             self._written += len(lines)

@@ -89,6 +89,24 @@ def test_lines_that_cannot_be_written_are_counted(monkeypatch: pytest.MonkeyPatc
     assert handler.dropped == LINES // 2
 
 
+def test_a_line_that_is_cut_off_does_not_spoil_the_next(
+    logger: logging.Logger, handler: QueuedHandler, pipe: tuple[int, int]
+) -> None:
+    """As on a disk that gets full within a line, and later has space again."""
+    os.set_blocking(pipe[1], False)  # a full pipe takes a part of a long line, and then fails
+    for number in range(2):
+        logger.info("x" * 1_000_000)
+        handler.flush()
+        assert handler.dropped == number + 1
+    part = os.read(pipe[0], 1_000_000)
+    assert set(part) == set(b"x")
+    logger.info("again")
+    logger.info("and again")
+    handler.flush()
+    assert os.read(pipe[0], 65536) == b"\nagain\nand again\n"
+    assert handler.dropped == 2
+
+
 def test_a_logged_exception_is_not_kept_in_memory(
     logger: logging.Logger, handler: QueuedHandler
 ) -> None:
