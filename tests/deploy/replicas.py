@@ -5,10 +5,11 @@ import re
 import socket
 import subprocess
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx2
 
@@ -58,6 +59,8 @@ class Replicas:
                 HAPROXY,
                 (log, f"{log}    stats socket {self._control} level admin\n"),
                 ("bind :8080", f"bind 127.0.0.1:{port}"),
+                # Only the shorter time that single pictures have can end their wait.
+                ("timeout server 30s", "timeout server 1h"),
                 (template[0], servers),
             )
         )
@@ -120,18 +123,26 @@ class Replicas:
 
     @contextmanager
     def under_load(self) -> Iterator["Answers"]:
-        """Sends requests all the time, from clients that do not retry."""
+        """Sends requests all the time, from clients that do not retry. Half of them use `/v2`."""
         answers = Answers()
         ended = threading.Event()
+        picture = stripes.picture("ab")
+        tensor = {"name": "picture", "shape": [1], "datatype": "BYTES"}
+        requests: list[tuple[str, dict[str, Any]]] = [
+            ("/predict", {"files": {"file": picture}}),
+            (
+                f"/v2/models/{stripes.metadata().name}/infer",
+                {"json": {"inputs": [tensor | {"data": [b64encode(picture).decode()]}]}},
+            ),
+        ]
 
-        def send() -> None:
-            picture = stripes.picture("ab")
+        def send(path: str, content: dict[str, Any]) -> None:
             with httpx2.Client(base_url=self.url, timeout=60) as client:
                 while not ended.is_set():
                     try:
-                        answer = client.post("/predict", files={"file": picture})
+                        answer = client.post(path, **content)
                         good = answer.status_code == 200
-                        version = answer.json()["model"]["version"] if good else ""
+                        version = model_version(answer.json()) if good else ""
                         answers.append(
                             Answer(answer.status_code, version, "" if good else answer.text)
                         )
@@ -139,7 +150,10 @@ class Replicas:
                         answers.append(Answer(0, error=repr(error)))
                     ended.wait(0.01)
 
-        threads = [threading.Thread(target=send) for _ in range(CLIENTS)]
+        threads = [
+            threading.Thread(target=send, args=requests[number % len(requests)])
+            for number in range(CLIENTS)
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -150,6 +164,12 @@ class Replicas:
             ended.set()
             for thread in threads:
                 thread.join()
+
+
+def model_version(body: dict[str, Any]) -> str:
+    """The version of the model that has given this answer of `/predict` or `/v2`."""
+    version: str = body["model"]["version"] if "model" in body else body["model_version"]
+    return version
 
 
 class Answers(list[Answer]):
