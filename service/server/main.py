@@ -83,6 +83,7 @@ def main() -> int:
             logger.info("the service is running on http://%s:%s (Ctrl-C ends it)", host, port)
 
     if settings.workers > 1:
+        del predictor  # each worker loads its own
         return Supervisor(settings, sockets, on_started).run()
     app = create_app(settings, predictor)
     server = make_server(settings, app, on_started)

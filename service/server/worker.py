@@ -8,8 +8,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from socket import socket
 from typing import NamedTuple
 
@@ -39,6 +41,10 @@ _RESERVED_DESCRIPTORS = 128
 _MAX_BACKLOG = 2048
 
 _PR_SET_PDEATHSIG = 1  # see prctl(2)
+
+_OOM_SCORE_ADJ = 300
+"""Counts as so many thousandths of all memory when the kernel chooses a process to kill: more than
+the supervisor has, so that even a worker that has just started is chosen before it."""
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +117,7 @@ def run_worker(
         # `Link.report` cannot end a worker that is stopped or stuck in C code, which would keep the
         # port open. The kernel ends it when the thread that has started this process ends.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _be_killed_first()
     return_freed_memory()
     configure_logging(settings)
     link = Link(connection)
@@ -118,6 +125,13 @@ def run_worker(
     server = make_server(settings, create_app(settings, metrics=metrics, rate_limit=rate_limit))
     threading.Thread(target=link.report, args=(server, metrics), daemon=True).start()
     serve(server, sockets)
+
+
+def _be_killed_first() -> None:
+    """Has the kernel kill this worker rather than the supervisor when memory runs out."""
+    score = Path("/proc/self/oom_score_adj")
+    with suppress(OSError):
+        score.write_text(str(min(1000, int(score.read_text()) + _OOM_SCORE_ADJ)))
 
 
 def serve(server: Server, sockets: list[socket]) -> None:

@@ -437,6 +437,24 @@ def test_the_service_ends_with_its_last_worker(stripe_model: Path) -> None:
         process.communicate()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the score of Linux")
+def test_the_kernel_prefers_to_kill_workers(stripe_model: Path) -> None:
+    """If memory runs out, and not their supervisor, which replaces them."""
+    process = start(port=0, model_path=stripe_model, workers=2)
+    try:
+        address = address_of(process)
+        wait(address)
+        until(lambda: metric(address, "workers") == 2, "two workers run")
+        supervisor, *workers = (
+            int(Path(f"/proc/{one}/oom_score_adj").read_text())
+            for one in (process.pid, *workers_of(address))
+        )
+        assert all(worker > supervisor for worker in workers)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
 def test_workers_end_with_their_parent(stripe_model: Path) -> None:
     """Even if the parent is killed, its workers stop answering and free the port."""
     process = start(port=0, model_path=stripe_model, workers=2)
