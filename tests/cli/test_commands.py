@@ -13,7 +13,7 @@ from service import __version__
 from service.cli.commands import create_cli
 from tests import stripes
 from tests.cli.command import COMMAND, ROOT, environment, run
-from tests.server.process import address_of
+from tests.server.process import START_SECONDS, address_of, until
 
 DOCUMENT = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 CLI = create_cli()
@@ -148,8 +148,7 @@ def test_options_of_serve_override_variables(workers: int, stripe_model: Path) -
     try:
         transport = httpx2.HTTPTransport(retries=5)
         with httpx2.Client(base_url=address_of(process), transport=transport, timeout=60) as client:
-            while client.get("/health/ready").status_code != 200:
-                pass
+            until(lambda: client.get("/health/ready").is_success, "ready", START_SECONDS)
             assert client.get("/model").json()["name"] == "stripes"
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=60)

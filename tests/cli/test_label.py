@@ -199,14 +199,6 @@ def test_file_names_that_a_table_cannot_contain_are_refused(
     assert b"rename it" in b" ".join(done.stderr.split())
 
 
-def test_a_file_without_columns_for_labels_is_refused(tmp_path: Path) -> None:
-    """It is not overwritten."""
-    path = tmp_path / "labels.csv"
-    path.write_text("name;text\na.png;ab\n")
-    with pytest.raises(LabelFileError, match=r"labels\.csv has no columns path and label"):
-        LabelFile(path)
-
-
 def test_pictures_come_in_the_given_order(client: TestClient, folder: Path) -> None:
     """They have proposals, and the labels that exist."""
     assert client.post("/labels", json={"path": "a.png", "label": " ba "}).json() == {"label": "ba"}

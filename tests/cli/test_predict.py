@@ -238,8 +238,9 @@ def test_every_parameter_of_the_service_is_an_option(folder: Path, stripe_model:
     for name, field in QueryParams.model_fields.items():
         option = f"--{name.replace('_', '-')} "
         assert field.description is not None
-        assert field.description in shown.partition(option)[2]
-        assert (f"[env var: OCR_{name.upper()}" in shown) == (name in Settings.model_fields)
+        help_text = shown.partition(option)[2].partition(" --")[0]
+        assert field.description in help_text
+        assert (f"[env var: OCR_{name.upper()}" in help_text) == (name in Settings.model_fields)
     done = run("predict", folder / "b.png", "--json", "--matrix", "--model", stripe_model)
     assert readings(done.stdout)[0]["matrix"]["symbols"][:2] == ["a", "b"]
 
@@ -287,7 +288,9 @@ def test_a_folder_without_pictures_is_an_error(tmp_path: Path, stripe_model: Pat
     """The error names the folder and the suffixes of pictures."""
     done = run("predict", tmp_path, "--model", stripe_model)
     assert done.returncode == 2
-    assert ".png" in done.stderr.decode()
+    error = " ".join(done.stderr.decode().split())
+    assert f"{tmp_path} has no pictures in it; they end with" in error
+    assert ".png" in error
 
 
 def test_the_command_ends_when_its_output_is_closed(folder: Path, stripe_model: Path) -> None:
