@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from unittest.mock import patch
 
@@ -110,7 +109,6 @@ def test_the_openapi_document_describes_predict(client: TestClient) -> None:
         "matrix",
         "region",
     }
-    json.dumps(document)
 
 
 def test_the_openapi_document_is_serialized_once(
