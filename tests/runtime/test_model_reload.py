@@ -14,7 +14,7 @@ from service.api.app import create_app
 from service.ocr.exceptions import ModelCheckError, ModelFileError
 from service.ocr.recognizer import Recognizer
 from service.runtime.model_reload import watch
-from service.runtime.predictor import Predictor, file_state, load_predictor
+from service.runtime.predictor import FileState, Predictor, file_state, load_predictor
 from service.settings import Settings
 from tests import stripes
 from tests.runtime.work import predictor_of
@@ -78,7 +78,12 @@ def test_a_wrong_model_is_tried_once(
     """It is not tried again until its file changes."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"new")
-    server, tries = Server(), 0
+    server, tries, checks = Server(), 0, 0
+
+    def counted(path: Path) -> FileState:
+        nonlocal checks
+        checks += 1
+        return file_state(path)
 
     def load(_: Settings) -> Predictor:
         nonlocal tries
@@ -88,13 +93,15 @@ def test_a_wrong_model_is_tried_once(
         return predictor_of(recognizer)
 
     monkeypatch.setattr("service.runtime.model_reload.load_predictor", load)
+    monkeypatch.setattr("service.runtime.model_reload.file_state", counted)
     settings = Settings(model_path=path, reload_seconds=0.01)
 
     async def test() -> None:
         watching = watch(settings, None, server.switch, server.reload_failed)
         task = asyncio.create_task(watching)
         await wait_until(lambda: bool(server.reasons))
-        await asyncio.sleep(0.05)
+        enough = checks + 5
+        await wait_until(lambda: checks >= enough)
         assert tries == 1
         path.write_bytes(b"newer")
         await wait_until(lambda: bool(server.served))
