@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,14 +84,19 @@ def address_in(output: str) -> str:
 
 
 def lines_until(process: subprocess.Popen[str], text: str) -> str:
-    """The output of a process, down to the line with this text."""
+    """The output of a process, down to the line with this text; kills it after some time."""
     assert process.stdout is not None
     lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            return "".join(lines)
-    raise AssertionError("the service ended: " + "".join(lines))
+    timer = threading.Timer(START_SECONDS, process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if text in line:
+                return "".join(lines)
+    finally:
+        timer.cancel()
+    raise AssertionError(f"the service ended without {text!r}: " + "".join(lines))
 
 
 def wait(address: str) -> None:
