@@ -28,6 +28,7 @@ from tests.server.process import (
     wait,
     workers_of,
 )
+from tests.server.wire import HEAD, answers
 
 PNG = {"content-type": "image/png"}
 SLOW_START = """
@@ -192,17 +193,19 @@ def test_no_answer_is_lost_at_shutdown(workers: int, stripe_model: Path) -> None
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stuck_upload_does_not_block_the_shutdown(workers: int, stripe_model: Path) -> None:
-    """A request that never arrives delays the shutdown by no more than its timeout."""
-    process = start(port=0, model_path=stripe_model, workers=workers, request_seconds=2)
+    """A request that never arrives gets its 408 during the shutdown, which then ends."""
+    process = start(
+        port=0, model_path=stripe_model, workers=workers, request_seconds=2, shutdown_seconds=60
+    )
     try:
         address = address_of(process)
         wait(address)
         host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port))) as connection:
-            head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-            connection.sendall(head + b"Content-Length: 1000\r\n\r\nabc")
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\nabc")
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=60)
+            assert [status for status, _ in answers(connection)] == [408]
+        process.communicate(timeout=60)
         assert process.returncode == 0
     finally:
         process.kill()
