@@ -1,4 +1,6 @@
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from collections.abc import Sequence
@@ -189,6 +191,19 @@ def test_broken_pixels_are_refused(stream: bytes) -> None:
     data = SIGNATURE + header(200, 50) + chunk(b"IDAT", stream) + chunk(b"IEND")
     with pytest.raises(UndecodableError, match="PNG data are broken or cut short"):
         decode_gray(data)
+
+
+def test_data_behind_a_stream_that_lacks_rows_are_skipped() -> None:
+    """Nothing waits for the rows for ever."""
+    stream = zlib.compress(bytes(199 * 1001)) + bytes(9)
+    data = SIGNATURE + header(1000, 200) + chunk(b"IDAT", stream) + chunk(b"IEND")
+    code = """
+import sys
+from service.ocr.preprocessing import decode_gray
+decode_gray(sys.stdin.buffer.read())
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, timeout=60)
+    assert b"UndecodableError: The PNG data are broken or cut short" in done.stderr
 
 
 def test_data_after_the_last_row_are_not_inflated() -> None:

@@ -229,7 +229,8 @@ def _lacks_rows(data: bytes, header: _Header) -> bool:
     inflater = zlib.decompressobj()
     for chunk in _chunks(data):
         compressed = chunk.body(data) if chunk.kind == b"IDAT" else b""
-        while compressed and missing > 0:
+        # At its end, the inflater gives the data behind the stream as unconsumed again and again.
+        while compressed and missing > 0 and not inflater.eof:
             missing -= len(inflater.decompress(compressed, _INFLATE_BYTES))
             compressed = inflater.unconsumed_tail
     return missing > 0 and missing > len(inflater.flush())
