@@ -199,8 +199,7 @@ def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.
         raise SlowPictureError(f"The picture has {width}×{height} pixels, which takes long.")
     try:
         with _SLOW_LOCK if cost > _SLOW_COST else nullcontext():
-            image.load()
-            image = picture_format.finish(image, data)
+            image = picture_format.load(image, data)
             tags = image.info.get("exif")
             transpose = _TRANSPOSES.get(exif.orientation(tags)) if tags else None
             yield image if transpose is None else image.transpose(transpose)

@@ -176,6 +176,34 @@ def test_a_png_that_lacks_one_byte_of_its_rows_is_refused(
         decode_gray(png(raw[:-1]))
 
 
+@pytest.mark.parametrize("behind", [b"", bytes(9)], ids=["", "data behind the stream"])
+@pytest.mark.parametrize(
+    ("depth", "colour"),
+    [(1, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 3), (8, 4), (16, 4), (8, 6)],
+)
+@pytest.mark.parametrize("last", [0, 1, 255])
+def test_a_large_png_that_lacks_its_last_row_is_refused(
+    last: int, depth: int, colour: int, behind: bytes
+) -> None:
+    """It is refused like a small one, and read with this row, whatever its last pixels are."""
+    height, bits = 1000, depth * SAMPLES[colour]
+    width = 1000 * 8 // bits
+    noise = np.random.default_rng(1).integers(0, 256, (height, 1 + width * bits // 8), np.uint8)
+    noise[:, 0] = 0  # no filter
+    noise[-1, 1:] = last
+    palette = [chunk(b"PLTE", bytes(range(256)) * 3)] if colour == 3 else []
+
+    def png(rows: int) -> bytes:
+        stream = zlib.compress(noise[:rows].tobytes(), 1) + behind
+        first = SIGNATURE + header(width, height, depth, colour)
+        return b"".join([first, *palette, chunk(b"IDAT", stream), chunk(b"IEND")])
+
+    most = 40_000_000
+    assert decode_gray(png(height), max_pixels=most).shape == (height, width)
+    with pytest.raises(UndecodableError, match="cut short"):
+        decode_gray(png(height - 1), max_pixels=most)
+
+
 @pytest.mark.parametrize(
     "stream",
     [

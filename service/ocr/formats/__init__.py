@@ -13,10 +13,11 @@ from PIL import Image
 from service.ocr.formats import bmp, gif, jpeg, png, webp
 
 Check = Callable[[bytes], tuple[bytes, float]]
-Finish = Callable[[Image.Image, bytes], Image.Image]
+Load = Callable[[Image.Image, bytes], Image.Image]
 
 
-def _unchanged(image: Image.Image, data: bytes) -> Image.Image:
+def _load(image: Image.Image, data: bytes) -> Image.Image:
+    image.load()
     return image
 
 
@@ -33,8 +34,8 @@ class Format:
             cost: the CPU time and memory that a pixel takes, relative to a pixel of a gray
             baseline JPEG (`make bench-formats`). A picture may have `max_pixels / pixel cost`
             pixels. Raises UndecodableError for a file that is broken or would take very long.
-        finish: corrects the image that Pillow decoded from the data. May raise any exception for
-            a file that is broken.
+        load: decodes the image that Pillow opened from the data. May raise any exception for a
+            file that is broken.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Format:
     suffixes: tuple[str, ...]
     signature: re.Pattern[bytes]
     check: Check
-    finish: Finish = _unchanged
+    load: Load = _load
 
 
 FORMATS = (
@@ -52,7 +53,7 @@ FORMATS = (
         (".png", ".apng"),
         re.compile(re.escape(png.SIGNATURE)),
         png.check,
-        png.finish,
+        png.load,
     ),
     Format(
         "JPEG",
@@ -74,7 +75,7 @@ FORMATS = (
         (".bmp", ".dib"),
         re.compile(rb"BM"),
         bmp.check,
-        bmp.finish,
+        bmp.load,
     ),
     Format("GIF", ("image/gif",), (".gif",), re.compile(rb"GIF8[79]a"), gif.check),
 )

@@ -61,12 +61,13 @@ def _with_whole_palette(data: bytes) -> bytes:
     return bytes(whole)
 
 
-def finish(image: Image.Image, data: bytes) -> Image.Image:
-    """Makes a picture opaque if its alpha channel is all zeros.
+def load(image: Image.Image, data: bytes) -> Image.Image:
+    """Decodes a picture, and makes it opaque if its alpha channel is all zeros.
 
     Many programs leave the fourth byte of every pixel at zero. Other programs, browsers included,
     then ignore the alpha channel.
     """
+    image.load()
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         image.putalpha(255)
     return image

@@ -6,10 +6,11 @@ the W3C's Portable Network Graphics specification, third edition.
 """
 
 import math
+import secrets
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -114,17 +115,22 @@ def check(data: bytes) -> tuple[bytes, float]:
     return data, _pixel_cost(_header(data), b"tRNS" in kinds, len(data))
 
 
-def finish(image: Image.Image, data: bytes) -> Image.Image:
-    """Scales the transparent colour, which Pillow leaves in the file's bit depth.
+def load(image: Image.Image, data: bytes) -> Image.Image:
+    """Decodes a picture, and scales its transparent colour, which Pillow leaves in the file's bit
+    depth.
 
     Raises:
-        EOFError: rows are missing, which Pillow would leave black.
+        EOFError: rows are missing, which Pillow would not report.
     """
     header = _header(data)
-    last: Any = image.getpixel((image.width - 1, image.height - 1))
-    black = not (any(last) if isinstance(last, tuple) else last)
-    # A large file that is not interlaced is not checked: its cost covers only one inflation.
-    if ((black and len(data) <= _FREE_BYTES) or header.interlace) and _lacks_rows(data, header):
+    # Missing rows keep the colour of the blank picture. It is random, so that no sender can have
+    # the rows of every picture inflated twice.
+    blank = Image.new(image.mode, image.size, tuple(secrets.token_bytes(len(image.getbands()))))
+    last = image.width - 1, image.height - 1
+    colour = blank.getpixel(last)
+    image.im = blank.im
+    image.load()
+    if (header.interlace or image.getpixel(last) == colour) and _lacks_rows(data, header):
         raise EOFError("rows are missing")
     key = image.info.get("transparency")
     if image.mode == "L" and isinstance(key, int) and header.depth < 8:
