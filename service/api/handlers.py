@@ -122,8 +122,9 @@ class Engine:
         query = request.scope["query_string"]
         if not query:
             return questions.default
-        if questions.is_cached(query):
-            return questions.ask(query)
+        asked = questions.ask_cached(query)
+        if asked is not None:
+            return asked
         # Compiling a pattern may take longer than reading several pictures.
         return await self.batcher.run(lambda: questions.ask(query), caller_of(request), slow=True)
 

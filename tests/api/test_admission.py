@@ -120,28 +120,37 @@ def test_refusals_come_in_order_and_keep_the_connection_open(stripe_model: Path)
     assert received.count(b'"type":"/problems/overloaded"') == 2
 
 
-def test_slow_pictures_leave_a_thread_for_other_pictures(stripe_model: Path) -> None:
-    """While a slow picture is decoded and others wait, alone or in a batch, the rest is read."""
-    slow_picture = stripes.encode(stripes.draw("ab").resize((1600, 800)))
+SLOW_PICTURE = stripes.encode(stripes.draw("ab").resize((1600, 800)))
+
+
+@contextmanager
+def decoding_held() -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Decoding SLOW_PICTURE sets the first event, and waits for the second one."""
     begun, release = threading.Event(), threading.Event()
     preprocess = Recognizer.preprocess
 
     def held(
         recognizer: Recognizer, picture: bytes, region: Region | None = None, *, slow: bool = True
     ) -> ModelInput:
-        if picture == slow_picture and slow:
+        if picture == SLOW_PICTURE and slow:
             begun.set()
             assert release.wait(20)
         return preprocess(recognizer, picture, region, slow=slow)
 
+    with patch.object(Recognizer, "preprocess", held):
+        yield begun, release
+
+
+def test_slow_pictures_leave_a_thread_for_other_pictures(stripe_model: Path) -> None:
+    """While a slow picture is decoded and others wait, alone or in a batch, the rest is read."""
     settings = Settings(model_path=stripe_model, threads=2, queue_ms=60_000)
     with (
         ThreadPoolExecutor(4) as senders,
-        patch.object(Recognizer, "preprocess", held),
+        decoding_held() as (begun, release),
         TestClient(create_app(settings)) as client,
     ):
-        alone = [senders.submit(post, client, slow_picture) for _ in range(3)]
-        files = [("files", slow_picture), ("files", b"junk"), ("files", stripes.picture("cd"))]
+        alone = [senders.submit(post, client, SLOW_PICTURE) for _ in range(3)]
+        files = [("files", SLOW_PICTURE), ("files", b"junk"), ("files", stripes.picture("cd"))]
         batch = senders.submit(client.post, "/predict/batch", files=files)
         assert begun.wait(20)
         for _ in range(10):
@@ -152,6 +161,35 @@ def test_slow_pictures_leave_a_thread_for_other_pictures(stripe_model: Path) -> 
     assert [answer["text"] for answer in answers] == [first["prediction"]["text"]] * 3
     assert second["problem"]["type"] == "/problems/unsupported-format"
     assert third["prediction"]["text"] == "cd"
+
+
+@pytest.mark.parametrize(
+    "known", [{}, {"length": "2"}, {"pattern": "..", "alphabet": "cd"}], ids=str
+)
+def test_other_parameters_do_not_wait_for_slow_pictures(
+    known: dict[str, str], stripe_model: Path
+) -> None:
+    """While a slow picture is decoded, only constraints that are new to the service wait."""
+    settings = Settings(model_path=stripe_model, threads=2, queue_ms=500)
+    picture = stripes.picture("dc")
+    with (
+        ThreadPoolExecutor(1) as sender,
+        decoding_held() as (begun, release),
+        TestClient(create_app(settings)) as client,
+    ):
+        assert post(client, picture, params=known).is_success
+        slow = sender.submit(post, client, SLOW_PICTURE)
+        try:
+            assert begun.wait(20)
+            for top in range(5):
+                other = {"region": f"0,{top},40,3", "min_confidence": f"0.{top}"}
+                answer = post(client, picture, params=known | other)
+                assert answer.json().get("text") == "dc", answer.text
+            wrong = post(client, picture, params=known | {"region": "1"})
+            assert_problem(wrong, 422, "invalid-parameter", "region: ")
+        finally:
+            release.set()
+            assert slow.result(timeout=30).is_success
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,19 @@ def test_a_cached_refusal_keeps_little_memory() -> None:
     assert kept < 100_000
 
 
+def test_a_constraint_in_use_stays_cached() -> None:
+    """Neither other constraints nor other parameters displace it."""
+    questions = Questions(stripes.ALPHABET, 0, Defaults())
+    constraint = questions.ask(b"length=5&pattern=a*")[0].constraint
+    for longest in range(1, 200):
+        questions.ask(f"length=1-{longest}".encode())
+        query = f"region={longest},0,9,9&pattern=a%2A&length=5&min_confidence={longest / 1000}"
+        asked = questions.ask_cached(query.encode())
+        assert asked is not None
+        assert asked[0].constraint is constraint
+    assert questions.ask_cached(b"length=1-2") is None
+
+
 def test_a_raw_character_beyond_ascii_gets_a_hint() -> None:
     """An address has such characters percent-encoded (RFC 3986)."""
     questions = Questions("é", 0, Defaults())
