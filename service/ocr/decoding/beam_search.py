@@ -55,6 +55,9 @@ def most_probable(
 ) -> list[tuple[Label, float]]:
     """The `count` most probable texts that satisfy the constraint, the best first.
 
+    A text that is slightly more probable may be missed if the constraint excludes all texts that
+    the picture suggests, since the search follows a limited number of texts.
+
     Args:
         probabilities: `(time steps, classes)`, each row a distribution.
         constraint: an automaton over the classes without the blank, in their order.
