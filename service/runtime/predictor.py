@@ -22,9 +22,9 @@ from service.settings import Settings, split_list
 
 logger = logging.getLogger("service")
 
-FileState = tuple[int, int, int] | None
-"""Modification time, size and inode number, which tell whether a file has changed; None: no file
-exists."""
+FileState = tuple[int, int, int, int] | None
+"""Times of the last change of the content and of the inode, size and inode number, which tell
+whether a file has changed; None: no file exists."""
 
 
 class Times(NamedTuple):
@@ -141,4 +141,4 @@ def file_state(path: Path) -> FileState:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

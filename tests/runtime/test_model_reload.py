@@ -181,7 +181,6 @@ def test_a_file_is_served_as_soon_as_it_may_be_read(tmp_path: Path) -> None:
     settings = Settings(model_path=path, reload_seconds=0.02)
     with TestClient(create_app(settings)) as client:
         model = stripes.write_model(tmp_path / "next.onnx", version="second")
-        state = file_state(model)
         opens = 0
         load = Recognizer.load
 
@@ -195,6 +194,7 @@ def test_a_file_is_served_as_soon_as_it_may_be_read(tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Recognizer, "load", refused_at_first)
             os.replace(model, path)  # noqa: PTH105
+            state = file_state(path)
             until(lambda: client.get("/model").json()["version"] == "second", "the new model")
         assert opens == 3
         assert file_state(path) == state

@@ -1,7 +1,9 @@
 """Pictures that are read in one call, each with its own question."""
 
 import gc
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from service.ocr.decoding.decoder import PLAIN, Question, Reading
 from service.ocr.exceptions import PictureError, SlowPictureError, UndecodableError
 from service.ocr.recognizer import Recognizer
 from service.runtime.batcher import BATCH_SIZE
-from service.runtime.predictor import Predictor, load_predictor
+from service.runtime.predictor import Predictor, file_state, load_predictor
 from service.settings import Settings
 from tests import stripes
 from tests.api.test_query_params import BETWEEN_A_AND_B
@@ -121,3 +123,13 @@ def test_loading_records_the_state_of_the_file(settings: Settings) -> None:
     after = load_predictor(settings)
     assert after.metadata.version == "2"
     assert before != after.file_state
+
+
+def test_a_file_of_the_same_size_and_time_is_another_state(tmp_path: Path) -> None:
+    """`cp -p` makes such a file."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    before, status = file_state(path), path.stat()
+    path.write_bytes(b"new")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert file_state(path) != before
