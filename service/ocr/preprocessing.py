@@ -203,7 +203,7 @@ def _decoded(data: bytes, max_pixels: int, slow: bool = True) -> Iterator[Image.
             tags = image.info.get("exif")
             transpose = _TRANSPOSES.get(exif.orientation(tags)) if tags else None
             yield image if transpose is None else image.transpose(transpose)
-    except RegionError:
+    except (RegionError, MemoryError):
         raise
     except Exception as error:
         # Pillow raises half a dozen unrelated exception types for a broken file.
@@ -229,6 +229,8 @@ def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
         raise PictureTooLargeError(
             f"The picture is too large; at most {max_pixels} pixels are read. {SMALLER}"
         ) from error
+    except MemoryError:
+        raise
     except Exception as error:
         raise UndecodableError(f"The {name} header cannot be read.") from error
 

@@ -83,6 +83,8 @@ def _refusal(error: BaseException | None) -> tuple[Kind, str]:
         error = error.__context__
     if isinstance(error, ProblemError):
         return error.kind, error.detail
+    if isinstance(error, MemoryError):
+        return OVERLOADED, "The service is short of memory; send this request again later."
     if isinstance(error, HttpParserInvalidURLError):
         return BAD_REQUEST, "The address is invalid; percent-encode characters beyond ASCII in it."
     return BAD_REQUEST, "This is not a valid HTTP/1.1 request; see RFC 9112."

@@ -113,6 +113,21 @@ def test_unreadable_exif_is_ignored() -> None:
     assert np.array_equal(decode_gray(encode(image, exif=b"zzzzzzzzzzz")), gray_of(image))
 
 
+@pytest.mark.parametrize("where", ["PIL.Image.open", "PIL.ImageFile.ImageFile.load"])
+def test_a_picture_is_not_called_broken_because_memory_is_short(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture is sound, and may be read when there is memory again."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    data = encode(draw("ab"))
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(MemoryError):
+        preprocess(data, 200, 50)
+
+
 def test_16_bit_colour_is_scaled_like_16_bit_gray() -> None:
     data = png(1, 1, 16, 2, b"\0" + struct.pack(">HHH", 13107, 13107, 13107))
     assert decode_gray(data)[0] == pytest.approx([0.2], abs=0.003)

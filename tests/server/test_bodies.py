@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx2
@@ -368,6 +369,17 @@ async def test_pipelined_requests_of_all_connections_are_bounded(waiting: bytes)
     for client in clients:
         client.protocol.connection_lost(None)
     assert connections.request_bytes == 0
+
+
+@on_event_loop
+async def test_a_request_is_not_called_malformed_because_memory_is_short() -> None:
+    """The client may send it again later."""
+    connections = limited()
+    client = Client(App(), connections)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "take", Mock(side_effect=MemoryError))
+        await client.post(100)
+    assert client.statuses == [503]
 
 
 @on_event_loop
