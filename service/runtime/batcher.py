@@ -231,11 +231,11 @@ class Batcher:
         before = sum(len(item.values) for item in lane.queue[:earlier] if item.reads)
         # Half of the pictures that are being read are still to be read, on average.
         expected = (before + lane.running / 2) * lane.mean_seconds / threads
-        if before and expected > self._queue_seconds:
+        waits_long = before and expected > self._queue_seconds
+        full = lane.waiting >= self._queue_requests
+        if waits_long or (full and earlier == len(lane.queue)):
             raise OverloadedError(max(1, math.ceil(expected)))
-        if lane.waiting >= self._queue_requests:
-            if earlier == len(lane.queue):
-                raise OverloadedError(max(1, math.ceil(expected)))
+        if full:
             self._expire(lane.queue[-1])
 
     def _next_turn(self, lane: Lane, client: str) -> float:
