@@ -494,7 +494,7 @@ class Batcher:
                 self._start([item])
             return
         outcomes = job.result() if error is None else []
-        weights = [self._weigh(outcome) for outcome in outcomes]
+        weights = [self._weigh(outcome) for outcome in outcomes] if len(group) > 1 else []
         size = sum(len(item.values) for item in group)
         if not any(weights):
             weights = [1.0] * size
