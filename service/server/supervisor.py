@@ -57,14 +57,16 @@ class _Worker:
         self.process: SpawnProcess = context.Process(
             target=run_worker, args=(settings, sockets, theirs, rate_limit)
         )
-        self.process.start()
-        theirs.close()
         self.report = Report(False, 0, [])
         self.looks = 0
         """Checks by the supervisor since it last saw progress. Counted in checks, not in seconds,
         since a machine that sleeps stops both the supervisor and the worker."""
         self._receiver = threading.Thread(target=self._receive, daemon=True)
-        self._receiver.start()
+        self._receiver.start()  # first: without it, nobody would know of the process
+        try:
+            self.process.start()
+        finally:
+            theirs.close()
 
     def kill(self) -> None:
         """Ends the process, if it still runs, and receives the reports that it has sent."""
@@ -166,7 +168,7 @@ class Supervisor:
             try:
                 worker = _Worker(self._settings, self._sockets, self._rate_limit, self._others)
                 self._workers.append(worker)
-            except OSError as error:  # too many processes or open files, or too little memory
+            except (OSError, RuntimeError) as error:  # too many processes, threads or open files
                 logger.error("no worker can be started: %s", error)
                 self._start_later(self._failures + 1)
         return 0

@@ -292,23 +292,39 @@ def test_workers_share_the_limit_of_a_key(stripe_model: Path) -> None:
         assert 200 in statuses("b")
 
 
-def test_a_worker_that_cannot_be_started_is_started_later(stripe_model: Path) -> None:
-    """The system allows no more processes for a while. The other worker goes on."""
-    code = """
+BOUNDED_STARTS = """
 from multiprocessing.context import SpawnProcess
+from threading import Thread
 from service.server.main import main
 
-start, starts = SpawnProcess.start, []
+def bound(kind, counts, error):
+    start, starts = kind.start, []
 
-def bounded(process):
-    starts.append(process)
-    if len(starts) == 3:
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-    start(process)
+    def bounded(one):
+        starts.extend([one] * counts(one))
+        if counts(one) and len(starts) == 3:
+            raise error
+        start(one)
 
-SpawnProcess.start = bounded
+    kind.start = bounded
+
+{bound}
 raise SystemExit(main())
 """
+"""The system allows no third worker, or no third thread that receives reports, once."""
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        "bound(SpawnProcess, lambda one: True, BlockingIOError(11, 'temporarily unavailable'))",
+        "bound(Thread, lambda one: 'receive' in one.name, RuntimeError('temporarily unavailable'))",
+    ],
+    ids=["processes", "threads"],
+)
+def test_a_worker_that_cannot_be_started_is_started_later(bound: str, stripe_model: Path) -> None:
+    """The other worker goes on meanwhile, and no process is left that nobody knows of."""
+    code = BOUNDED_STARTS.format(bound=bound)
     process = start(code, port=0, model_path=stripe_model, workers=2)
     try:
         address = address_of(process)
