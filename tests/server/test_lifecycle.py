@@ -4,6 +4,7 @@ import base64
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -76,6 +77,14 @@ signal.signal(signal.SIGRTMIN, stick)
 
 def info(address: str) -> dict[str, object]:
     return httpx2.get(f"{address}/info").json()
+
+
+def address_of_two_workers(process: subprocess.Popen[str]) -> str:
+    """The address of a starting service, once two workers run."""
+    address = address_of(process)
+    wait(address)
+    until(lambda: metric(address, "workers") == 2, "two workers run")
+    return address
 
 
 def slow_start(folder: Path, seconds: float) -> dict[str, str]:
@@ -241,9 +250,7 @@ def test_a_lost_worker_is_replaced(how: int, reason: str, stripe_model: Path) ->
     """
     process = start(port=0, model_path=stripe_model, workers=2, worker_timeout_seconds=4)
     try:
-        address = address_of(process)
-        wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers run")
+        address = address_of_two_workers(process)
         for _ in range(20):
             version(address)
         until(lambda: metric(address, "confidence_count") == 20, "all readings are counted")
@@ -327,9 +334,7 @@ def test_a_worker_that_cannot_be_started_is_started_later(bound: str, stripe_mod
     code = BOUNDED_STARTS.format(bound=bound)
     process = start(code, port=0, model_path=stripe_model, workers=2)
     try:
-        address = address_of(process)
-        wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers run")
+        address = address_of_two_workers(process)
         os.kill(min(workers_of(address)), signal.SIGKILL)
         assert "temporarily unavailable" in lines_until(process, "no worker can be started")
         version(address)
@@ -345,9 +350,7 @@ def test_metrics_are_refused_while_counts_of_workers_are_missing(stripe_model: P
     """Otherwise the counters would go back."""
     process = start(port=0, model_path=stripe_model, workers=2)
     try:
-        address = address_of(process)
-        wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers run")
+        address = address_of_two_workers(process)
         process.send_signal(signal.SIGSTOP)
         answer = httpx2.get(f"{address}/metrics", timeout=30)
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/metrics-incomplete")
@@ -438,9 +441,7 @@ def test_the_service_ends_with_its_last_worker(stripe_model: Path) -> None:
     """
     process = start(port=0, model_path=stripe_model, workers=2, reload_seconds=0.1)
     try:
-        address = address_of(process)
-        wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers run")
+        address = address_of_two_workers(process)
         first, last = workers_of(address)
         stripe_model.with_suffix(".new").write_bytes(b"broken")
         stripe_model.with_suffix(".new").replace(stripe_model)
@@ -461,9 +462,7 @@ def test_the_kernel_prefers_to_kill_workers(stripe_model: Path) -> None:
     """If memory runs out, and not their supervisor, which replaces them."""
     process = start(port=0, model_path=stripe_model, workers=2)
     try:
-        address = address_of(process)
-        wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers run")
+        address = address_of_two_workers(process)
         supervisor, *workers = (
             int(Path(f"/proc/{one}/oom_score_adj").read_text())
             for one in (process.pid, *workers_of(address))
@@ -478,9 +477,7 @@ def test_workers_end_with_their_parent(stripe_model: Path) -> None:
     """Even if the parent is killed, its workers stop answering and free the port."""
     process = start(port=0, model_path=stripe_model, workers=2)
     try:
-        address = address_of(process)
-        wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers run")
+        address = address_of_two_workers(process)
         workers = workers_of(address)
         process.kill()
         until(lambda: not any(Path(f"/proc/{one}").exists() for one in workers), "the workers end")
@@ -499,9 +496,7 @@ def test_a_stuck_worker_ends_with_its_parent(stripe_model: Path, tmp_path: Path)
     process = start(port=0, model_path=stripe_model, workers=2, environment=environment)
     workers = set[int]()
     try:
-        address = address_of(process)
-        wait(address)
-        until(lambda: metric(address, "workers") == 2, "two workers run")
+        address = address_of_two_workers(process)
         workers = workers_of(address)
         stuck = max(workers)
         os.kill(stuck, signal.SIGRTMIN)
